@@ -1,0 +1,112 @@
+"""What the node measures and says of itself: metrics (one line each) and log lines.
+
+Metrics are prometheus-client's, in its multi-process mode: every process of a node writes into mapped
+files of one folder, and the web process adds them up (`exposition`). Callers count once per batch, never
+per message. No number of a subscriber and no text may become a label.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus-client reads the folder of the mapped files from this variable when it is imported."""
+
+LOG_VARIABLE = "ZHENGMING_LOG_DIR"
+"""Folder for the log files of all processes; without it they write to standard error."""
+
+_FAST = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class Telemetry:
+    """All metrics of contract.md "Metrics" that exist so far. One instance per process."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+
+        def counter(name: str, words: str, *labels: str) -> Counter:
+            return Counter(f"zhengming_{name}", words, labels, registry=registry)
+
+        def gauge(name: str, words: str, *labels: str, mode: str = "livesum") -> Gauge:
+            return Gauge(f"zhengming_{name}", words, labels, registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+        def histogram(name: str, words: str, *labels: str, buckets: tuple[float, ...] = _FAST) -> Histogram:
+            return Histogram(f"zhengming_{name}", words, labels, buckets=buckets, registry=registry)
+
+        self.attempts = counter(
+            "attempts_total", "Judged attempts", "channel", "protocol", "purpose", "verdict"
+        )
+        self.intercepts = counter("intercepts_total", "Refused attempts", "channel", "institution", "reason")
+        self.observed = counter("observed_total", "Refusals by rules in observe mode", "reason")
+        self.replies = counter("replies_total", "Replies of subscribers", "kind")
+        self.refusal_effective = histogram(
+            "refusal_effective_seconds", "From a reply's arrival until it holds here", buckets=_SLOW
+        )
+        self.decision = histogram("decision_seconds", "Judging one batch")
+        self.relay = histogram(
+            "relay_seconds", "Added between the two sockets, per batch", "protocol", "direction"
+        )
+        self.sessions = gauge("sessions", "Open connections", "protocol", "side")
+        self.window_used = gauge("window_used", "Submits that wait for the carrier's answer")
+        self.closed = counter("connections_closed_total", "Connections ended by us", "protocol", "cause")
+        self.unanswerable = counter("requests_unanswerable_total", "Unknown requests dropped", "protocol")
+        self.journal_bytes = gauge("journal_bytes", "Octets written to the journal since this process began")
+        self.journal_sync = histogram("journal_sync_seconds", "Making one group durable")
+        self.journal_unshipped = gauge(
+            "journal_unshipped_records", "Records not yet in PostgreSQL", mode="livemax"
+        )
+        self.registry_version = gauge(
+            "registry_version", "Version of the registry that is judged by", mode="livemax"
+        )
+        self.registry_lag = gauge("registry_lag_seconds", "Age of the last registry news", mode="livemax")
+
+
+def exposition() -> bytes:
+    """The metrics of all processes of this node, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def forget_process(pid: int) -> None:
+    """Drop the gauges of a process that has ended; its counters stay in the sums."""
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class _Lines(logging.Formatter):
+    """One JSON object a line: time, level, what, and the fields given as `extra={"fields": {…}}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "at": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "role": record.name,
+            "what": record.getMessage(),
+        }
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def logger(role: str) -> logging.Logger:
+    """The process's logger: JSON lines on standard error, or in ROLE.log of the folder that is set."""
+    log = logging.getLogger(role)
+    log.handlers.clear()
+    folder = os.environ.get(LOG_VARIABLE)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if folder:
+        handler = logging.FileHandler(Path(folder) / f"{role}.log", encoding="utf-8")
+    handler.setFormatter(_Lines())
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    return log
