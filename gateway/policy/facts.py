@@ -1,0 +1,218 @@
+"""What the registry says of a sender at one instant: the facts that the rules look at.
+
+Rules of this file: facts are gathered, nothing is judged. Which filing governs a number, and when
+anything that was looked at changes next, is decided here and nowhere else. It knows no database and no
+clock: a `View` is given by whoever has the registry, `now` is an argument.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Protocol
+
+from gateway.model import (
+    COLLECTION,
+    FOREVER,
+    MARKETING,
+    PURPOSES,
+    Account,
+    AccountKey,
+    AccountNumber,
+    Attempt,
+    Ban,
+    Finding,
+    Hold,
+    Institution,
+    Mandate,
+    Number,
+    Reason,
+    Refusal,
+    Span,
+    Verdict,
+)
+from gateway.policy.profile import Profile
+
+LIMITED = MARKETING | COLLECTION
+"""Purposes that a refusal, stale news, hours or caps can stop; service never is (domain.md "Purposes")."""
+
+SenderKey = tuple[AccountKey, str, int]
+"""(account, source number, channel): all that the rules about a sender depend on."""
+
+MessageJudge = Callable[[Attempt, "Sender", "View", int], bool | str]
+"""A rule about one message: True when it holds, False or a sub-code when it is broken."""
+
+
+class View(Protocol):
+    """One immutable snapshot of the registry; everything a verdict asks is asked of it."""
+
+    @property
+    def version(self) -> int:
+        """Registry version of the snapshot, as written into records."""
+
+    @property
+    def news_at(self) -> int:
+        """When the registry was last heard of, in ms."""
+
+    @property
+    def senders(self) -> dict[SenderKey, "Sender"]:
+        """A cache that `decide` fills and bounds; its owner empties it when any table that a Sender is
+        made of changes (all but the refusals)."""
+
+    def account(self, key: AccountKey) -> Account | None: ...
+
+    def numbers(self, source: str) -> Sequence[Number]:
+        """Every registration whose range holds `source`, whatever its state: exact first, then longest."""
+
+    def ban(self, source: str) -> Ban | None:
+        """The blacklist entry that is `source` or a prefix of it."""
+
+    def institution(self, identity: int) -> Institution | None: ...
+
+    def mandates(self, institution: int, agency: int) -> Sequence[Mandate]: ...
+
+    def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]: ...
+
+    def refusals(self, subscriber: str) -> Sequence[Refusal]: ...
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the registry says of one (account, source, channel) at `now`; nothing in it changes before
+    `until`."""
+
+    key: SenderKey
+    profile: Profile
+    now: int
+    until: int
+    stale: bool  # the registry was not heard of for longer than the profile's max_age
+    scope: str  # financial | authority | other
+    account: Account | None
+    holder: Institution | None
+    account_numbers: Sequence[AccountNumber]
+    ban: Ban | None
+    filing: Number | None  # the registration that governs the number, whatever its state
+    other_channel: bool  # no filing for this channel, but one for another
+    institution: Institution | None
+    agency: Institution | None
+    mandates: Sequence[Mandate]  # all between institution and agency, whatever their state
+    mandate: int  # id of the one in force for the strictest purpose; 0 if none
+    mandate_purposes: int  # what those in force for this channel allow together
+    purposes: int
+
+    @property
+    def whitelisted(self) -> bool:
+        """Whether the whitelist has a say: always for financial accounts, elsewhere for filed numbers."""
+        return self.scope == "financial" or self.filing is not None
+
+
+@dataclass(slots=True)
+class Sender:
+    """What is kept of a judged sender: small, as there may be many, and all that a message still needs.
+
+    Good for `since <= now < until` under the same profile and the same `stale`.
+    """
+
+    profile: Profile
+    since: int
+    until: int
+    stale: bool
+    institution: int  # whose number it is; -1: nobody's
+    purposes: int
+    heads: tuple[str, ...]  # the signatures bound to the number, folded and in 【】
+    findings: tuple[Finding, ...]  # of the rules that look at the sender alone
+    checks: tuple[tuple[MessageJudge, Reason, bool], ...]  # rules to ask of each message; whether enforced
+    clean: Verdict  # of a message that has no findings of its own
+    verdicts: dict[tuple[Finding, ...], Verdict]  # of messages that have, by those
+
+
+def strictest(purposes: int) -> str:
+    """The word of the strictest purpose in a mask; most rules limit marketing, then collection."""
+    return next((word for word, bit in PURPOSES.items() if purposes & bit), "unknown")
+
+
+def held(holds: Iterable[Hold], now: int) -> bool:
+    return any(hold.span.holds(now) for hold in holds)
+
+
+def governing(numbers: Sequence[Number], channel: int, now: int) -> Number | None:
+    """The filing that answers for a number: the most specific one that is in force at `now`.
+
+    A dead filing (revoked, withdrawn, over, not yet begun) stands in nobody's way, with one exception:
+    what was revoked is not revived by a wider filing of the same institution. Where nothing is in force,
+    the most specific and latest begun answers, so that the reason says whose number it was.
+    """
+    revoked: Number | None = None
+    latest: Number | None = None
+    for number in numbers:
+        if not number.channels & channel:
+            continue
+        if number.status == "approved" and number.span.holds(now):
+            if revoked is not None and len(revoked.number) > len(number.number):
+                return revoked if revoked.institution == number.institution else number
+            return number
+        if number.status == "revoked" and revoked is None:
+            revoked = number
+        if latest is None or (number.number == latest.number and number.span.start > latest.span.start):
+            latest = number
+    return latest
+
+
+def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: bool) -> Facts:
+    """The facts about a sender at `now`, with the next instant at which any of them changes."""
+    account_key, source, channel = key
+    account = view.account(account_key)
+    unfiled = "other" if profile.unknown_account == "other" else "financial"
+    scope = account.scope if account is not None else unfiled
+    numbers = view.numbers(source) if source and scope != "authority" else ()
+    filing = governing(numbers, channel, now)
+    institution = view.institution(filing.institution) if filing is not None else None
+    agency = view.institution(filing.agency) if filing is not None and filing.agency else None
+    mandates = (
+        view.mandates(filing.institution, filing.agency) if filing is not None and filing.agency else ()
+    )
+    holder = view.institution(account.holder) if account is not None else None
+    account_numbers = view.account_numbers(account_key)
+    purposes = filing.purposes if filing is not None else 0
+    in_force = [m for m in mandates if m.status == "active" and m.channels & channel and m.span.holds(now)]
+    needed = PURPOSES.get(strictest(purposes), 0)
+
+    def spans() -> Iterator[Span]:
+        for number in numbers:
+            yield number.span
+            yield from (hold.span for hold in number.holds)
+        for body in (institution, agency, holder):
+            if body is not None:
+                yield from (body.licence, body.verified)
+                yield from (hold.span for hold in body.holds)
+        yield from (mandate.span for mandate in mandates)
+        yield from (allowed.span for allowed in account_numbers)
+        if account is not None:
+            yield from (hold.span for hold in account.holds)
+        yield from profile.spans()
+
+    return Facts(
+        key=key,
+        profile=profile,
+        now=now,
+        until=next_flip(spans(), now),
+        stale=stale,
+        scope=scope,
+        account=account,
+        holder=holder,
+        account_numbers=account_numbers,
+        ban=view.ban(source) if source else None,
+        filing=filing,
+        other_channel=filing is None and bool(numbers),
+        institution=institution,
+        agency=agency,
+        mandates=mandates,
+        mandate=next((mandate.id for mandate in in_force if mandate.purposes & needed), 0),
+        mandate_purposes=reduce(or_, (mandate.purposes for mandate in in_force), 0),
+        purposes=purposes,
+    )
+
+
+def next_flip(spans: Iterable[Span], now: int) -> int:
+    """The first instant after `now` at which any of `spans` begins or ends."""
+    return min((edge for span in spans for edge in span if edge > now), default=FOREVER)

@@ -1,0 +1,198 @@
+"""decide(): attempts and facts in, verdicts out (domain.md "Order of rules, and reasons").
+
+Rules of this file: the first enforced finding refuses, later rules are still judged, so that the verdict
+says all that was wrong. What hangs on the sender alone is judged once and kept in the view's cache; a
+message costs its own rules only, and one without findings of its own shares its sender's verdict. It knows
+no clock: `now` is an argument, in ms.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from gateway.model import Attempt, Finding, Reason, Verdict
+from gateway.policy import message_rules, sender_rules
+from gateway.policy.content import head
+from gateway.policy.facts import Facts, MessageJudge, Sender, View, gather, strictest
+from gateway.policy.profile import ENFORCE, MODES, OBSERVE, OFF, Profile
+from gateway.policy.rules import Judge, Rule, SenderJudge
+from gateway.policy.words import REASONS, Words
+
+ORDER = {reason: place for place, reason in enumerate(Reason)}
+
+WORDS_OF_MODES = {mode: word for word, mode in MODES.items()}
+
+CACHED_SENDERS = 1 << 16
+"""Senders kept at most; a peer that makes up source numbers costs time then, never memory."""
+
+
+def _rules(module: ModuleType) -> tuple[Rule[Any], ...]:
+    declared = (value for value in vars(module).values() if isinstance(value, Rule))
+    return tuple(sorted(declared, key=lambda rule: ORDER[rule.reason]))
+
+
+SENDER_RULES: tuple[Rule[SenderJudge], ...] = _rules(sender_rules)
+MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules)
+
+
+CHECKS = {
+    rule.reason: {mode: (rule.judge, rule.reason, mode == ENFORCE) for mode in (OBSERVE, ENFORCE)}
+    for rule in MESSAGE_RULES
+}
+"""What a Sender holds of a message rule in force: the same object in each."""
+
+
+def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) -> list[Verdict]:
+    """One verdict per attempt, in their order."""
+    senders = view.senders
+    stale = is_stale(view, profile, now)
+    verdicts = []
+    for attempt in attempts:
+        key = (attempt.account, attempt.source, attempt.channel)
+        sender = senders.get(key)
+        if (
+            sender is None
+            or not sender.since <= now < sender.until
+            or sender.stale is not stale
+            or sender.profile is not profile
+        ):
+            if len(senders) >= CACHED_SENDERS:
+                for oldest in list(islice(senders, CACHED_SENDERS // 4)):
+                    del senders[oldest]
+            sender = senders[key] = judged(gather(key, view, profile, now, stale=stale))
+        found: tuple[Finding, ...] = ()
+        for judge, reason, enforced in sender.checks:
+            answer = judge(attempt, sender, view, now)
+            if answer is not True:
+                found += (Finding(reason, answer or "", enforced),)
+        if not found:
+            verdicts.append(sender.clean)
+            continue
+        verdict = sender.verdicts.get(found)
+        if verdict is None:
+            findings = in_order((*sender.findings, *found))
+            refusal, sub = first_enforced(findings)
+            verdict = replace(sender.clean, reason=refusal, sub=sub, findings=findings)
+            sender.verdicts[found] = verdict
+        verdicts.append(verdict)
+    return verdicts
+
+
+def is_stale(view: View, profile: Profile, now: int) -> bool:
+    """Whether the registry was not heard of for longer than allowed."""
+    return now - view.news_at > profile.max_age
+
+
+def judged(facts: Facts) -> Sender:
+    """A sender with the findings of all rules that look at nothing else."""
+    findings = []
+    for rule in SENDER_RULES:
+        mode = mode_of(rule, facts)
+        if mode != OFF:
+            answer = rule.judge(facts)
+            if answer is not True:
+                findings.append(Finding(rule.reason, answer or "", mode == ENFORCE))
+    filing = facts.filing
+    return Sender(
+        profile=facts.profile,
+        since=facts.now,
+        until=facts.until,
+        stale=facts.stale,
+        institution=filing.institution if filing is not None else -1,
+        purposes=facts.purposes,
+        heads=tuple(head(name) for name in filing.signatures) if filing is not None else (),
+        findings=tuple(findings),
+        checks=tuple(
+            CHECKS[rule.reason][mode] for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF
+        ),
+        clean=verdict_of(facts, tuple(findings)),
+        verdicts={},
+    )
+
+
+def mode_of(rule: Rule[Any], facts: Facts) -> int:
+    """OFF where the rule has no say about this sender, else what the profile says of it now."""
+    if not rule.asks(facts):
+        return OFF
+    mode = facts.profile.mode(rule.reason, facts.purposes, facts.now)
+    unfiled = rule.reason is Reason.ACCOUNT_MISMATCH and facts.account is None
+    return min(mode, OBSERVE) if unfiled and facts.profile.unknown_account == "observe" else mode
+
+
+def verdict_of(facts: Facts, findings: tuple[Finding, ...]) -> Verdict:
+    """The verdict that findings, in rule order, amount to."""
+    reason, sub = first_enforced(findings)
+    filing, institution, agency = facts.filing, facts.institution, facts.agency
+    return Verdict(
+        reason=reason,
+        sub=sub,
+        findings=findings,
+        number=filing.number if filing is not None else "",
+        institution=filing.institution if filing is not None else 0,
+        institution_code=institution.code if institution is not None else "",
+        agency=filing.agency if filing is not None else 0,
+        agency_code=agency.code if agency is not None else "",
+        mandate=facts.mandate,
+        purpose=strictest(facts.purposes),
+    )
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: ORDER[finding.reason]))
+
+
+def first_enforced(findings: Iterable[Finding]) -> tuple[Reason | None, str]:
+    """What refuses, out of findings in rule order: reason and sub-code; None when nothing does."""
+    return next(((finding.reason, finding.sub) for finding in findings if finding.enforced), (None, ""))
+
+
+class Answer(NamedTuple):
+    """What one rule said of an attempt: for a person, rule by rule."""
+
+    reason: Reason
+    words: Words
+    mode: str  # off | observe | enforce, for this number at this time; off also where it has no say
+    holds: bool
+    sub: str
+    fact: str
+
+
+class Explanation(NamedTuple):
+    """The verdict that `decide` gives, and every rule's answer, those in mode off included."""
+
+    verdict: Verdict
+    answers: tuple[Answer, ...]
+
+
+def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explanation:
+    """Why an attempt gets its verdict; judges afresh, caches and records nothing."""
+    key = (attempt.account, attempt.source, attempt.channel)
+    facts = gather(key, view, profile, now, stale=is_stale(view, profile, now))
+    sender = judged(facts)
+    answers = [
+        *(_answer(rule, facts, attempt, view, lambda judge: judge(facts)) for rule in SENDER_RULES),
+        *(
+            _answer(rule, facts, attempt, view, lambda judge: judge(attempt, sender, view, now))
+            for rule in MESSAGE_RULES
+        ),
+    ]
+    answers.sort(key=lambda answer: ORDER[answer.reason])
+    broken = (answer for answer in answers if not answer.holds and answer.mode != "off")
+    findings = tuple(Finding(answer.reason, answer.sub, answer.mode == "enforce") for answer in broken)
+    return Explanation(verdict_of(facts, findings), tuple(answers))
+
+
+def _answer(
+    rule: Rule[Judge], facts: Facts, attempt: Attempt, view: View, ask: Callable[[Judge], bool | str]
+) -> Answer:
+    answer = ask(rule.judge) if rule.asks(facts) else True
+    return Answer(
+        reason=rule.reason,
+        words=REASONS[rule.reason],
+        mode=WORDS_OF_MODES[mode_of(rule, facts)],
+        holds=answer is True,
+        sub=answer if isinstance(answer, str) else "",
+        fact=rule.fact(attempt, facts, view),
+    )

@@ -1,0 +1,210 @@
+"""The rules that look at the message: readable, not refused by the subscriber, signed, refusable.
+
+Rules of this file: these run for every message, so what depends on the sender alone is asked in `when`,
+once per cached Sender. A rule about text says True when the text could not be read: `malformed` has said it.
+"""
+
+from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Attempt, Reason
+from gateway.policy.content import head, last_signature, offers_refusal, signature
+from gateway.policy.facts import LIMITED, Facts, Sender, View, governing
+from gateway.policy.rules import call, rule, sms
+
+
+def _spelling(attempt: Attempt, facts: Facts, view: View) -> str:
+    return f"unreadable: {attempt.flaw}" if attempt.flaw else "numbers and text could be read"
+
+
+def _refusals(attempt: Attempt, facts: Facts, view: View) -> str:
+    refusals = view.refusals(attempt.destination) if attempt.destination else ()
+    return f"{len(refusals)} refusals of this subscriber"
+
+
+def _signature(attempt: Attempt, facts: Facts, view: View) -> str:
+    bound = ", ".join(facts.filing.signatures) if facts.filing is not None else ""
+    return f"signature {signature(attempt.text) or 'none'}; bound to the number: {bound or 'none'}"
+
+
+def _hint(attempt: Attempt, facts: Facts, view: View) -> str:
+    return (
+        "a reply code that is understood"
+        if offers_refusal(attempt.text)
+        else "no reply code that is understood"
+    )
+
+
+def in_text(facts: Facts) -> bool:
+    """The sender's messages are texts that carry their own signature."""
+    return is_text(facts) and (facts.account is None or facts.account.signature == "in_text")
+
+
+def is_text(facts: Facts) -> bool:
+    return facts.key[2] == SMS
+
+
+def signed_in_text(facts: Facts) -> bool:
+    """And there are signatures bound to the number."""
+    return in_text(facts) and facts.filing is not None and bool(facts.filing.signatures)
+
+
+def can_be_refused(facts: Facts) -> bool:
+    """A number filed for service alone is never stopped by a refusal; one that nobody filed can be."""
+    return not facts.purposes or bool(facts.purposes & LIMITED)
+
+
+@rule(
+    Reason.MALFORMED,
+    refuses=[sms(flaw="source"), sms(flaw="text"), call(flaw="destination"), sms(destination="")],
+    passes=[sms(), call(), sms(text="")],
+    fact=_spelling,
+    everyone=True,
+)
+def can_be_read(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """Both numbers and the text could be read; sub-code: the part that could not."""
+    if attempt.flaw:
+        return attempt.flaw
+    if not attempt.destination:
+        return "destination"
+    return True if attempt.source else "source"
+
+
+@rule(
+    Reason.REFUSED_BY_SUBSCRIBER,
+    refuses=[
+        sms(refusal={}),
+        call(refusal={}),
+        sms(refusal={"institution": 0}),
+        sms(refusal={"institution": 0, "number": "10690001"}),
+        sms(refusal={"institution": 0, "number": "1069000188"}, number={"extension_digits": 2}),
+        sms(number=None, refusal={"institution": 0, "number": "10690001"}),
+        sms(number={"purposes": MARKETING | SERVICE}, refusal={}),
+        sms(number={"purposes": COLLECTION}, refusal={"purposes": COLLECTION | MARKETING}),
+    ],
+    passes=[
+        sms(),
+        sms(refusal={"institution": 3}),
+        sms(refusal={"institution": 0, "number": "10690009"}),
+        sms(refusal={"channels": VOICE}),
+        sms(refusal={"purposes": COLLECTION}),
+        sms(number={"purposes": SERVICE}, refusal={"purposes": MARKETING | COLLECTION | SERVICE}),
+        sms(number={"purposes": COLLECTION}, refusal={"purposes": MARKETING}),
+        sms(number=None, refusal={"institution": 0, "number": "10690001"}, account={"scope": "other"}),
+    ],
+    fact=_refusals,
+    when=can_be_refused,
+)
+def subscriber_allows(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """No refusal in force stands between the number's institution and this subscriber.
+
+    A refusal sent to a number that nobody had filed is that number's, and once somebody has filed it, the
+    institution's.
+    """
+    if not attempt.destination:
+        return True
+    refusals = view.refusals(attempt.destination)
+    if not refusals:
+        return True
+    purposes = sender.purposes & LIMITED or LIMITED
+    for refusal in refusals:
+        if not (refusal.channels & attempt.channel and refusal.purposes & purposes):
+            continue
+        if refusal.institution == sender.institution:
+            return False
+        if refusal.institution == 0 and (
+            not refusal.number
+            or refusal.number == attempt.source
+            or _institution_of(refusal.number, attempt.channel, view, now) == sender.institution
+        ):
+            return False
+    return True
+
+
+def _institution_of(number: str, channel: int, view: View, now: int) -> int:
+    """Who has filed a number by now; 0 when nobody has."""
+    filing = governing(view.numbers(number), channel, now)
+    return filing.institution if filing is not None else 0
+
+
+@rule(
+    Reason.SIGNATURE_MISSING,
+    refuses=[
+        sms(text="尊敬的客户，新客礼，拒收请回复R"),
+        sms(text="[浙海示例银行]新客礼，拒收请回复R"),
+        sms(text="新客礼，拒收请回复R【浙海示例银行】"),
+        sms(text="【】新客礼，拒收请回复R"),
+        sms(text="【浙海示例银行 新客礼，拒收请回复R"),
+    ],
+    passes=[
+        sms(),
+        sms(text="\ufeff【浙海示例银行】新客礼，拒收请回复R"),
+        sms(text="新客礼，拒收请回复R", account={"signature": "by_carrier"}),
+        sms(text="", flaw="text"),
+        call(),
+    ],
+    fact=_signature,
+    when=in_text,
+)
+def text_is_signed(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """The text begins with a name in 【】; where the profile's `positions` says so, it may end with one."""
+    text = attempt.text
+    if text.startswith(sender.heads) or signature(text) or attempt.flaw == "text":
+        return True
+    if not last_signature(text):
+        return False
+    return "last" in sender.profile.option(Reason.SIGNATURE_MISSING, "positions") or "not_first"
+
+
+@rule(
+    Reason.SIGNATURE_MISMATCH,
+    refuses=[
+        sms(text="【浙海示列银行】新客礼，拒收请回复R"),
+        sms(text="【西湖示例小贷】新客礼，拒收请回复R"),
+        sms(text="【客服通知】新客礼，拒收请回复R"),
+        sms(text="新客礼，拒收请回复R【西湖示例小贷】"),
+    ],
+    passes=[
+        sms(),
+        sms(text="新客礼，拒收请回复R"),
+        sms(
+            text="【西湖示例小贷】新客礼，拒收请回复R",
+            number={"signatures": ["浙海示例银行", "西湖示例小贷"]},
+        ),
+        sms(text="【任何名称】新客礼，拒收请回复R", number={"signatures": []}),
+        sms(text="【浙海 示例银行】新客礼，拒收请回复R"),
+        sms(text="【西湖示例小贷】新客礼，拒收请回复R", account={"signature": "by_carrier"}),
+    ],
+    fact=_signature,
+    when=signed_in_text,
+)
+def signature_is_bound(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """The name in 【】 is one bound to this number; with none bound there is nothing to differ from."""
+    if attempt.text.startswith(sender.heads):
+        return True
+    name = signature(attempt.text) or last_signature(attempt.text)
+    return not name or head(name) in sender.heads
+
+
+@rule(
+    Reason.OPTOUT_HINT_MISSING,
+    refuses=[
+        sms(text="【浙海示例银行】新客礼，详情见APP"),
+        sms(text="【浙海示例银行】新客礼，退订请拨打0571-00000000转9转3"),
+        sms(text="【浙海示例银行】新客礼，退订请点击链接登录并填写身份证号"),
+        sms(text="【浙海示例银行】新客礼，退订回QX"),
+        sms(text="【浙海示例银行】回T恤抽奖"),
+    ],
+    passes=[
+        sms(),
+        sms(text="【浙海示例银行】新客礼，回TD退订"),
+        sms(text="【浙海示例银行】新客礼，不再接收请回复拒收"),
+        sms(text="【浙海示例银行】新客礼，退\u200b订回\u200bT"),
+        sms(text="【浙海示例银行】账单已出", number={"purposes": SERVICE}),
+        sms(text="【浙海示例银行】借款已逾期", number={"purposes": COLLECTION}),
+        sms(text="", flaw="text"),
+        call(),
+    ],
+    fact=_hint,
+    when=is_text,
+)
+def text_offers_refusal(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """A marketing text names a reply that refuses and that this gateway understands."""
+    return offers_refusal(attempt.text) or attempt.flaw == "text"

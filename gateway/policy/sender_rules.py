@@ -1,0 +1,303 @@
+"""The rules that look at the sender alone: what the registry says of account and number at one instant.
+
+Rules of this file: each is asked once per cached Sender, so it must depend on nothing but its Facts; what
+changes with time is read at `facts.now`, and facts.py sees to it that they end where it would change. The
+order is that of Reason, not of this file.
+"""
+
+from datetime import datetime
+
+from gateway.model import (
+    COLLECTION,
+    FOREVER,
+    MARKETING,
+    SERVICE,
+    VOICE,
+    Attempt,
+    Institution,
+    Number,
+    Reason,
+    Span,
+)
+from gateway.policy.facts import LIMITED, Facts, View, held
+from gateway.policy.profile import SHANGHAI
+from gateway.policy.rules import call, rule, sms
+
+_PAST = Span(0, 1)
+_HELD = {"cause": "penalty"}
+
+
+def _news(attempt: Attempt, facts: Facts, view: View) -> str:
+    return f"registry version {view.version}, last heard of {_day(view.news_at)}"
+
+
+def _ban(attempt: Attempt, facts: Facts, view: View) -> str:
+    if facts.ban is None:
+        return "no blacklist entry"
+    entry = f"{facts.ban.number}{'…' if facts.ban.is_prefix else ''}"
+    return f"blacklist entry {entry}: {facts.ban.reason} {facts.ban.case_reference}".rstrip()
+
+
+def _filing(attempt: Attempt, facts: Facts, view: View) -> str:
+    if facts.filing is None:
+        return "filed for another channel" if facts.other_channel else "no filing"
+    filing = facts.filing
+    digits = f"+{filing.extension_digits}" if filing.extension_digits else ""
+    holds = "".join(f", hold {hold.cause} {_span(hold.span)}" for hold in filing.holds)
+    return f"filing {filing.number}{digits} {filing.status} {_span(filing.span)}{holds}"
+
+
+def _bodies(attempt: Attempt, facts: Facts, view: View) -> str:
+    return "; ".join(
+        f"{body.code} {body.status}, licence {_span(body.licence)}, verified {_span(body.verified)}"
+        + "".join(f", hold {hold.cause} {_span(hold.span)}" for hold in body.holds)
+        for body in (facts.institution, facts.agency)
+        if body is not None
+    )
+
+
+def _mandates(attempt: Attempt, facts: Facts, view: View) -> str:
+    return (
+        "; ".join(
+            f"mandate {mandate.id} {mandate.status} {_span(mandate.span)}" for mandate in facts.mandates
+        )
+        or "no mandate"
+    )
+
+
+def _account(attempt: Attempt, facts: Facts, view: View) -> str:
+    if facts.account is None:
+        return "account not filed"
+    holder = facts.holder.code if facts.holder is not None else "nobody"
+    numbers = ", ".join(allowed.number + "…" * allowed.is_prefix for allowed in facts.account_numbers)
+    return f"account of {holder}, may show {numbers or 'every number of its holder'}"
+
+
+def _span(span: Span) -> str:
+    start = _day(span.start) if span.start > 0 else ""
+    end = _day(span.end) if span.end < FOREVER else ""
+    return f"{start}…{end}"
+
+
+def _day(instant: int) -> str:
+    """An instant in ms as a person in Shanghai writes it."""
+    return f"{datetime.fromtimestamp(instant / 1000, SHANGHAI):%Y-%m-%d %H:%M:%S}"
+
+
+@rule(
+    Reason.NOT_JUDGEABLE,
+    refuses=[sms(stale=True), sms(stale=True, number={"purposes": COLLECTION | SERVICE})],
+    passes=[
+        sms(),
+        sms(stale=True, number={"purposes": SERVICE}),
+        sms(stale=True, number=None, account={"scope": "other"}),
+    ],
+    fact=_news,
+)
+def registry_is_fresh(facts: Facts) -> bool | str:
+    """Marketing and collection need registry news younger than max_age; codes and bills must arrive."""
+    return not (facts.stale and facts.purposes & LIMITED) or "stale"
+
+
+@rule(
+    Reason.BLACKLISTED,
+    refuses=[
+        sms(ban={"number": "10690001"}),
+        sms(ban={"number": "1069", "is_prefix": True}),
+        sms(ban={"number": "1069", "is_prefix": True}, account={"scope": "authority"}),
+        sms(ban={"number": "1069", "is_prefix": True}, account={"scope": "other"}),
+    ],
+    passes=[sms(), sms(ban={"number": "1069"}), sms(ban={"number": "106900019", "is_prefix": True})],
+    fact=_ban,
+    everyone=True,
+)
+def number_is_not_banned(facts: Facts) -> bool | str:
+    """Neither the number nor a prefix of it is on the blacklist, whoever filed it."""
+    return facts.ban is None
+
+
+@rule(
+    Reason.UNREGISTERED,
+    refuses=[
+        sms(source="1069000"),
+        sms(source="10690001123", number={"extension_digits": 2}),
+        sms(number=None),
+        call(number={"channels": 1}),
+    ],
+    passes=[
+        sms(),
+        sms(source="1069000112", number={"extension_digits": 2}),
+        sms(number=None, account={"scope": "other"}),
+        sms(number=None, account={"scope": "authority"}),
+        sms(number=None, account=None, unknown_account="other"),
+        sms(number={"status": "revoked"}),
+    ],
+    fact=_filing,
+)
+def number_is_registered(facts: Facts) -> bool | str:
+    """The sending number, or a prefix filed with an extension range, was approved for this channel."""
+    if facts.filing is not None:
+        return True
+    return "channel" if facts.other_channel else False
+
+
+@rule(
+    Reason.INSTITUTION_BARRED,
+    refuses=[
+        sms(institution={"status": "closed"}),
+        sms(institution={"holds": [_HELD]}),
+        sms(institution={"licence": _PAST}),
+        sms(institution={"verified": _PAST}),
+        sms(institution={"scope": COLLECTION | SERVICE}),
+        sms(number={"agency": 2}, agency={"holds": [_HELD]}),
+        sms(number={"agency": 2}, agency={"status": "closed"}),
+        sms(account={"holder": 2}, account_number={}, agency={"holds": [_HELD]}),
+    ],
+    passes=[
+        sms(),
+        sms(account={"holder": 2}, account_number={}),
+        sms(institution={"scope": MARKETING}),
+        sms(institution={"holds": [{**_HELD, "span": _PAST}]}),
+        sms(number={"agency": 2}, agency={"scope": 0}),
+    ],
+    fact=_bodies,
+)
+def institution_may_act(facts: Facts) -> bool | str:
+    """Institution, agency and the account's holder stand; the institution's licence allows the purpose.
+
+    To stand is to be open, held by nobody, and within the dates of licence and yearly check.
+    """
+    if facts.filing is None:
+        return True
+    if facts.institution is None:
+        return "unknown"
+    barred = _barred(facts.institution, facts.now)
+    if not barred and facts.purposes & ~facts.institution.scope:
+        barred = "out_of_scope"
+    if not barred and facts.agency is not None:
+        barred = _barred(facts.agency, facts.now, "agency_")
+    if (
+        not barred
+        and facts.holder is not None
+        and facts.holder.id not in (facts.filing.institution, facts.filing.agency)
+    ):
+        barred = _barred(facts.holder, facts.now, "holder_")
+    return barred or True
+
+
+def _barred(body: Institution, now: int, whose: str = "") -> str:
+    if body.status == "closed":
+        return whose + "closed"
+    if held(body.holds, now):
+        return whose + "held"
+    if not body.licence.holds(now):
+        return whose + "licence_lapsed"
+    if not body.verified.holds(now):
+        return whose + "verification_lapsed"
+    return ""
+
+
+@rule(
+    Reason.MANDATE_MISSING,
+    refuses=[
+        sms(number={"agency": 2}, mandate=None),
+        sms(number={"agency": 2}, mandate={"span": _PAST}),
+        sms(number={"agency": 2}, mandate={"status": "revoked"}),
+        sms(number={"agency": 2}, mandate={"channels": VOICE}),
+        sms(number={"agency": 2}, mandate={"purposes": COLLECTION}),
+        sms(number={"agency": 2, "purposes": MARKETING | COLLECTION}, mandate={"purposes": COLLECTION}),
+    ],
+    passes=[sms(), sms(mandate=None), sms(number={"agency": 2})],
+    fact=_mandates,
+)
+def agency_has_mandate(facts: Facts) -> bool | str:
+    """A number used by an agency needs the institution's mandates for this channel and all its purposes."""
+    if (
+        facts.filing is None
+        or not facts.filing.agency
+        or facts.mandate_purposes & facts.purposes == facts.purposes
+    ):
+        return True
+    if not facts.mandates:
+        return False
+    if any(mandate.status != "active" for mandate in facts.mandates):
+        return "revoked"
+    if not any(mandate.span.holds(facts.now) for mandate in facts.mandates):
+        return "lapsed"
+    return "purpose" if facts.mandate_purposes else "channel"
+
+
+@rule(
+    Reason.NOT_EFFECTIVE,
+    refuses=[
+        sms(number={"status": "revoked"}),
+        sms(number={"status": "withdrawn"}),
+        sms(number={"span": _PAST}),
+        sms(number={"span": Span(2**61)}),
+        sms(number={"holds": [_HELD]}),
+        sms(number={"holds": [{**_HELD, "span": _PAST}, _HELD]}),
+    ],
+    passes=[
+        sms(),
+        sms(number={"holds": [{**_HELD, "span": _PAST}]}),
+        sms(number=None, account={"scope": "other"}),
+    ],
+    fact=_filing,
+)
+def filing_is_in_force(facts: Facts) -> bool | str:
+    """The filing is approved, within its dates, and nothing suspends it. Approved is not effective."""
+    return facts.filing is None or _ended(facts.filing, facts.now) or True
+
+
+def _ended(filing: Number, now: int) -> str:
+    if filing.status != "approved":
+        return filing.status
+    if now < filing.span.start:
+        return "not_yet"
+    if now >= filing.span.end:
+        return "expired"
+    return "held" if held(filing.holds, now) else ""
+
+
+@rule(
+    Reason.ACCOUNT_MISMATCH,
+    refuses=[
+        sms(account=None),
+        sms(account={"holder": 3}),
+        sms(account={"holder": 3, "scope": "other"}),
+        sms(account={"holds": [_HELD]}),
+        sms(account_number={"number": "10690002"}),
+        sms(account_number={"number": "1069000"}),
+        sms(account_number={"span": _PAST}),
+        sms(account={"holder": 4}),
+        sms(number=None, account={"scope": "other"}, account_number={"number": "10690002"}),
+    ],
+    passes=[
+        sms(),
+        sms(number={"agency": 2}),
+        sms(number={"agency": 2}, account={"holder": 2}),
+        sms(account_number={}),
+        sms(account_number={"number": "1069", "is_prefix": True}),
+        sms(account={"holder": 4}, account_number={}),
+        sms(account=None, unknown_account="other"),
+        sms(number=None, account={"scope": "other"}),
+        sms(number=None, account={"scope": "authority"}),
+    ],
+    fact=_account,
+    everyone=True,
+)
+def account_may_show_number(facts: Facts) -> bool | str:
+    """What account_numbers lists, the account may show; without a list, every number of its holder."""
+    account, filing = facts.account, facts.filing
+    if account is None:
+        return facts.scope == "other" or "unknown_account"
+    if held(account.holds, facts.now):
+        return "held"
+    if facts.account_numbers:
+        source = facts.key[1]
+        return any(
+            allowed.span.holds(facts.now)
+            and (source.startswith(allowed.number) if allowed.is_prefix else source == allowed.number)
+            for allowed in facts.account_numbers
+        )
+    return filing is None or account.holder in (filing.institution, filing.agency)

@@ -1,0 +1,40 @@
+"""What a reason is called to a person, in Chinese and English (domain.md "Order of rules, and reasons").
+
+Rules of this file: words only. A reason is one row; a test sees to it that none is missing.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from gateway.model import Reason
+
+
+class Words(NamedTuple):
+    zh: str
+    en: str
+
+
+REASONS: Mapping[Reason, Words] = {
+    Reason.MALFORMED: Words("报文异常", "number or text cannot be read"),
+    Reason.NOT_JUDGEABLE: Words("无法判定", "the gateway lacks what it needs to judge"),
+    Reason.BLACKLISTED: Words("黑名单号码", "the number, or a prefix of it, is on the blacklist"),
+    Reason.UNREGISTERED: Words("未登记号码", "no approved filing for the number"),
+    Reason.INSTITUTION_BARRED: Words(
+        "机构停业/许可失效", "institution or agency is barred, or the purpose is out of its licence"
+    ),
+    Reason.MANDATE_MISSING: Words("委托缺失", "the agency has no valid mandate for purpose and channel"),
+    Reason.NOT_EFFECTIVE: Words("登记未生效/已停用", "the filing is not in force"),
+    Reason.ACCOUNT_MISMATCH: Words("账号与号码不符", "the account may not show this number"),
+    Reason.PURPOSE_MISMATCH: Words("用途不符", "the text is not what the number was filed for"),
+    Reason.REFUSED_BY_SUBSCRIBER: Words("用户已拒收", "the subscriber has refused"),
+    Reason.CONSENT_MISSING: Words("未经同意", "marketing without consent"),
+    Reason.THIRD_PARTY: Words("非债务人", "collection from somebody who is not the debtor"),
+    Reason.NO_REPLY_PATH: Words("无法接收退订", "replies have nobody to receive them"),
+    Reason.QUIET_HOURS: Words("禁扰时段", "outside the hours allowed"),
+    Reason.OVER_FREQUENCY: Words("频次超限", "too many to this subscriber"),
+    Reason.SIGNATURE_MISSING: Words("签名缺失", "no name in 【】 at the head of the text"),
+    Reason.SIGNATURE_MISMATCH: Words("签名不符", "the signature is not bound to this number"),
+    Reason.OPTOUT_HINT_MISSING: Words("缺少退订方式", "marketing without a usable way to refuse"),
+    Reason.FORBIDDEN_CONTENT: Words("违规内容", "content that is forbidden"),
+    Reason.MASS_REFUSED: Words("群发连带", "another recipient of the same submit was refused"),
+}

@@ -1,0 +1,126 @@
+"""Profiles: what the shipped one says, how one extends another, and how each mistake is named."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from gateway.config import read_profile
+from gateway.errors import UsageError
+from gateway.model import COLLECTION, MARKETING, SERVICE, Reason
+from gateway.policy.judge import MESSAGE_RULES, SENDER_RULES
+from gateway.policy.profile import ENFORCE, OBSERVE, OFF, Profile, parse_profile
+
+NOW = 1_764_000_000_000
+
+
+def parsed(text: str, **others: str) -> Profile:
+    texts = {"own": text, "zhejiang": read_profile("zhejiang"), **others}
+    return parse_profile(texts.__getitem__, "own")
+
+
+def test_zhejiang_says_something_about_every_rule_and_nothing_else() -> None:
+    profile = parse_profile(read_profile, "zhejiang")
+    assert set(profile.rules) == {rule.reason for rule in (*SENDER_RULES, *MESSAGE_RULES)}
+
+
+@pytest.mark.parametrize(
+    ("reason", "modes"),
+    [
+        (Reason.UNREGISTERED, (ENFORCE, ENFORCE, ENFORCE, ENFORCE)),
+        (Reason.SIGNATURE_MISSING, (ENFORCE, ENFORCE, OBSERVE, OFF)),
+        (Reason.SIGNATURE_MISMATCH, (ENFORCE, ENFORCE, OBSERVE, OFF)),
+        (Reason.OPTOUT_HINT_MISSING, (ENFORCE, OFF, OFF, OFF)),
+        (Reason.CONSENT_MISSING, (OFF, OFF, OFF, OFF)),
+    ],
+)
+def test_zhejiang_defaults(reason: Reason, modes: tuple[int, ...]) -> None:
+    profile = parse_profile(read_profile, "zhejiang")
+    assert tuple(profile.mode(reason, bit, NOW) for bit in (MARKETING, COLLECTION, SERVICE, 0)) == modes
+
+
+def test_several_purposes_get_the_strictest_mode() -> None:
+    profile = parse_profile(read_profile, "zhejiang")
+    assert profile.mode(Reason.OPTOUT_HINT_MISSING, MARKETING | SERVICE, NOW) == ENFORCE
+    assert profile.mode(Reason.OPTOUT_HINT_MISSING, COLLECTION | SERVICE, NOW) == OFF
+
+
+def test_what_a_refusal_covers() -> None:
+    profile = parse_profile(read_profile, "zhejiang")
+    assert profile.covered(MARKETING) == MARKETING
+    assert profile.covered(COLLECTION) == COLLECTION | MARKETING
+    assert profile.covered(SERVICE) == MARKETING
+    assert profile.covered(MARKETING | SERVICE) == MARKETING
+    assert profile.covered(0) == COLLECTION | MARKETING
+
+
+def test_a_dated_mode_is_one_step_milder_until_midnight_in_shanghai() -> None:
+    profile = parsed('[rules.unregistered]\nmode = "enforce"\nfrom = 2026-03-01')
+    midnight = datetime(2026, 3, 1, tzinfo=timezone(timedelta(hours=8)))
+    at = int(midnight.timestamp() * 1000)
+    assert profile.mode(Reason.UNREGISTERED, 0, at - 1) == OBSERVE
+    assert profile.mode(Reason.UNREGISTERED, 0, at) == ENFORCE
+    assert [span.start for span in profile.spans()] == [at]
+    watched = parsed('[rules.unregistered]\nmode = "observe"\nfrom = 2026-03-01')
+    assert watched.mode(Reason.UNREGISTERED, 0, at - 1) == OFF
+
+
+def test_extends_lays_one_file_over_another() -> None:
+    profile = parsed(
+        'extends = "middle"\n[rules.unregistered]\nmode = "observe"',
+        middle='extends = "zhejiang"\n[rules.unregistered]\nmode = "enforce"\nfrom = 2030-01-01\n'
+        '[rules.signature_missing]\npositions = ["last"]\n[refusal_covers]\nmarketing = []',
+    )
+    assert profile.mode(Reason.UNREGISTERED, 0, NOW) == OBSERVE  # the date went with the mode it stood beside
+    assert profile.mode(Reason.BLACKLISTED, 0, NOW) == ENFORCE
+    assert profile.mode(Reason.SIGNATURE_MISSING, SERVICE, NOW) == OBSERVE
+    assert profile.option(Reason.SIGNATURE_MISSING, "positions") == ["last"]
+    assert profile.covered(MARKETING) == 0
+    assert profile.covered(COLLECTION) == COLLECTION | MARKETING
+
+
+def test_the_digest_names_the_content_and_not_the_spelling() -> None:
+    shipped = parse_profile(read_profile, "zhejiang")
+    same = parsed('# a comment\nextends = "zhejiang"')
+    other = parsed('extends = "zhejiang"\n[rules.unregistered]\nmode = "observe"')
+    assert shipped.digest == same.digest != other.digest
+    assert len(shipped.digest) == len(shipped.lexicon_digest) == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[rules.unregistered]\n\nmode = 'strict'",
+            'line 3: rules.unregistered.mode = "strict"; right would be one of off, observe, enforce',
+        ),
+        ("[rules.unregistered]\nmode = { sales = 'off' }", "line 2: rules.unregistered.mode"),
+        ("[rules.unregistered]\nmode = { marketing = 1 }", "line 2: rules.unregistered.mode"),
+        ("[rules.unregisterd]\nmode = 'off'", "line 1: rules.unregisterd"),
+        ("[rules]\nunregistered = 'off'", "line 2: rules.unregistered"),
+        ("[rules.unregistered]\nmode = 'off'\nfrom = '2026-01-01'", "line 3: rules.unregistered.from"),
+        ("[rules.unregistered]\nmode = 'off'\nfrom = 2026-01-01T00:00:00", "line 3: rules.unregistered.from"),
+        ("[rules.unregistered]\nlimit = 3", "line 2: rules.unregistered.limit = 3; right would be one of"),
+        (
+            "[rules.signature_missing]\npositions = ['middle']",
+            'line 2: rules.signature_missing.positions = ["middle"]; right would be a list of "first"',
+        ),
+        ("[refusal_covers]\nsales = ['marketing']", "line 2: refusal_covers.sales"),
+        ("[refusal_covers]\nmarketing = 'marketing'", "line 2: refusal_covers.marketing"),
+        ("[refusal_covers]\nmarketing = ['sales']", "line 2: refusal_covers.marketing"),
+        ("\nquiet = 3", "line 2: quiet = 3; right would be one of extends, title, refusal_covers, rules"),
+        ("extends = 3", "line 1: extends = 3; right would be a string"),
+        ("rules = 3", "line 1: rules = 3; right would be a table"),
+        ("[rules", "not TOML"),
+        ('extends = "own"', "extends itself through own → own"),
+    ],
+)
+def test_mistakes_name_line_key_value_and_what_is_right(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parsed(text)
+    assert "profile own" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_mistake_below_names_its_own_file() -> None:
+    with pytest.raises(UsageError, match="profile base, line 1"):
+        parsed('extends = "base"', base="x = 1")

@@ -1,0 +1,150 @@
+"""Each rule refuses and passes its own examples, and judges the texts of vectors/messages.csv as they say."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from world import NOW, NUMBER, after, attempt, good
+
+from gateway.config import read_profile
+from gateway.model import PURPOSES, SERVICE, Finding, Reason, Span
+from gateway.policy import decide, explain, parse_profile
+from gateway.policy.judge import MESSAGE_RULES, ORDER, SENDER_RULES
+from gateway.policy.rules import Example, Rule
+from gateway.policy.words import REASONS
+
+RULES: list[Rule[Any]] = [*SENDER_RULES, *MESSAGE_RULES]
+PROFILE = parse_profile(read_profile, "zhejiang")
+MESSAGES = list(
+    csv.DictReader(
+        (Path(__file__).parent / "vectors/messages.csv").read_text("utf-8").splitlines(keepends=True)
+    )
+)
+NAMES = ("浙海示例银行", "钱塘示例消金", "西湖示例小贷")
+
+
+def findings(example: Example) -> dict[Reason, Finding]:
+    message, world = after(example)
+    profile = replace(PROFILE, unknown_account=example.changes.get("unknown_account", "refuse"))
+    [verdict] = decide([message], world, profile, NOW)
+    return {finding.reason: finding for finding in verdict.findings}
+
+
+def test_each_rule_has_its_own_reason_and_words() -> None:
+    reasons = [rule.reason for rule in RULES]
+    assert len(set(reasons)) == len(reasons)
+    assert list(ORDER) == list(Reason) == list(REASONS)
+    assert all(rule.refuses and rule.passes and rule.judge.__doc__ for rule in RULES)
+
+
+@pytest.mark.parametrize(
+    ("rule", "example"),
+    [
+        pytest.param(rule, example, id=f"{rule.reason}-{place}")
+        for rule in RULES
+        for place, example in enumerate(rule.refuses)
+    ],
+)
+def test_refuses(rule: Rule[Any], example: Example) -> None:
+    assert findings(example)[rule.reason].enforced
+
+
+@pytest.mark.parametrize(
+    ("rule", "example"),
+    [
+        pytest.param(rule, example, id=f"{rule.reason}-{place}")
+        for rule in RULES
+        for place, example in enumerate(rule.passes)
+    ],
+)
+def test_passes(rule: Rule[Any], example: Example) -> None:
+    assert rule.reason not in findings(example)
+
+
+def test_the_good_example_breaks_no_rule() -> None:
+    explanation = explain(attempt(), good(), PROFILE, NOW)
+    assert explanation.verdict.passed
+    assert explanation.verdict.findings == ()
+    assert all(answer.holds and answer.fact for answer in explanation.answers)
+    assert [answer.reason for answer in explanation.answers] == sorted(
+        (rule.reason for rule in RULES), key=lambda reason: ORDER[reason]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "sub"),
+    [
+        ({"number": {"span": Span(0, NOW)}}, Reason.NOT_EFFECTIVE, "expired"),
+        ({"number": {"span": Span(NOW + 1)}}, Reason.NOT_EFFECTIVE, "not_yet"),
+        ({"number": {"holds": [{"cause": "anomaly"}]}}, Reason.NOT_EFFECTIVE, "held"),
+        ({"number": {"status": "revoked"}}, Reason.NOT_EFFECTIVE, "revoked"),
+        ({"number": {"channels": 2}}, Reason.UNREGISTERED, "channel"),
+        ({"institution": {"scope": SERVICE}}, Reason.INSTITUTION_BARRED, "out_of_scope"),
+        ({"institution": {"licence": Span(0, NOW)}}, Reason.INSTITUTION_BARRED, "licence_lapsed"),
+        ({"institution": {"verified": Span(0, NOW)}}, Reason.INSTITUTION_BARRED, "verification_lapsed"),
+        ({"number": {"institution": 9}}, Reason.INSTITUTION_BARRED, "unknown"),
+        (
+            {"number": {"agency": 2}, "agency": {"status": "closed"}},
+            Reason.INSTITUTION_BARRED,
+            "agency_closed",
+        ),
+        ({"number": {"agency": 2}, "mandate": None}, Reason.MANDATE_MISSING, ""),
+        ({"number": {"agency": 2}, "mandate": {"span": Span(0, NOW)}}, Reason.MANDATE_MISSING, "lapsed"),
+        ({"number": {"agency": 2}, "mandate": {"channels": 2}}, Reason.MANDATE_MISSING, "channel"),
+        ({"number": {"agency": 2}, "mandate": {"purposes": 2}}, Reason.MANDATE_MISSING, "purpose"),
+        ({"number": {"agency": 2}, "mandate": {"status": "revoked"}}, Reason.MANDATE_MISSING, "revoked"),
+        ({"account": None}, Reason.ACCOUNT_MISMATCH, "unknown_account"),
+        ({"stale": True}, Reason.NOT_JUDGEABLE, "stale"),
+        ({"flaw": "text"}, Reason.MALFORMED, "text"),
+        (
+            {"text": "新客礼，拒收请回复R【浙海示例银行】"},
+            Reason.SIGNATURE_MISSING,
+            "not_first",
+        ),
+    ],
+)
+def test_sub_codes_say_more(changes: dict[str, Any], reason: Reason, sub: str) -> None:
+    assert findings(Example(1, changes))[reason].sub == sub
+
+
+def test_signature_at_the_end_is_enough_where_the_profile_says_so() -> None:
+    texts = {
+        "zhejiang": read_profile("zhejiang"),
+        "end": 'extends = "zhejiang"\n[rules.signature_missing]\npositions = ["first", "last"]',
+    }
+    message = attempt(text="新客礼，拒收请回复R【浙海示例银行】")
+    [strict] = decide([message], good(), PROFILE, NOW)
+    [lenient] = decide([message], good(), parse_profile(texts.__getitem__, "end"), NOW)
+    assert strict.reason is Reason.SIGNATURE_MISSING
+    assert lenient.passed
+
+
+@pytest.mark.parametrize("row", MESSAGES, ids=lambda row: row["text"][:24])
+def test_texts_of_the_field(row: dict[str, str]) -> None:
+    """Signature and opt-out findings are exactly those that the vectors demand.
+
+    A signature that poses as an authority or another body, or that names nobody, is at the same time not
+    bound to the number.
+    """
+    text, expected = row["text"], set(row["expected_findings"].split(";"))
+    own = next((name for name in NAMES if text.startswith(f"【{name}】")), "")
+    bound = (own,) if own and "signature_mismatch" not in expected else NAMES[:1]
+    world = good()
+    purposes = PURPOSES.get(row["kind"], SERVICE)
+    authority = row["kind"] in ("judicial", "public_service", "other", "p2p")
+    world.filings = [replace(NUMBER, signatures=() if authority else bound, purposes=purposes)]
+    if authority and row["kind"] != "public_service":
+        world.filings = []
+        world.accounts = [replace(world.accounts[0], scope="other")]
+    [verdict] = decide([attempt(text=text)], world, PROFILE, NOW)
+    found = {finding.reason for finding in verdict.findings}
+    assert (Reason.OPTOUT_HINT_MISSING in found) == ("missing_optout" in expected)
+    unsigned = {"missing_signature", "signature_not_first"} & expected
+    assert (Reason.SIGNATURE_MISSING in found) == bool(unsigned)
+    foreign = {"signature_mismatch", "generic_signature", "impersonation_institution"} & expected
+    foreign |= {"impersonation_authority"} & expected if not own else set()
+    assert (Reason.SIGNATURE_MISMATCH in found) == bool(foreign)
+    if expected == {"none"}:
+        assert verdict.passed

@@ -1,0 +1,152 @@
+"""A registry in memory for tests: the View that rules are judged against, without a replica.
+
+`good()` is the registry in which the good example passes: one bank with one marketing number, one account,
+one agency with a mandate. `after(example)` is that registry, and attempt, with an example's changes.
+Synthetic subscribers only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gateway.model import (
+    ALWAYS,
+    COLLECTION,
+    MARKETING,
+    SERVICE,
+    SMS,
+    VOICE,
+    Account,
+    AccountKey,
+    AccountNumber,
+    Attempt,
+    Ban,
+    Hold,
+    Institution,
+    Mandate,
+    Number,
+    Refusal,
+    Span,
+)
+from gateway.policy import Sender, SenderKey
+from gateway.policy.rules import Example
+
+DAY = 86_400_000
+NOW = 1_764_000_000_000
+BANK, AGENCY, LENDER, PROVIDER = 1, 2, 3, 4
+KEY = AccountKey("mobile", "cmpp", "900001")
+SOURCE = "10690001"
+SUBSCRIBER = "+8613800000001"
+NAME = "浙海示例银行"
+TEXT = f"【{NAME}】新客礼，详情见APP，拒收请回复R"
+
+
+@dataclass
+class World:
+    """A View; its parts may be changed at will between calls, `touched()` after all but refusals."""
+
+    accounts: list[Account] = field(default_factory=list)
+    filings: list[Number] = field(default_factory=list)
+    bans: list[Ban] = field(default_factory=list)
+    institutions: list[Institution] = field(default_factory=list)
+    entrusted: list[Mandate] = field(default_factory=list)
+    shown: dict[AccountKey, list[AccountNumber]] = field(default_factory=dict)
+    refused: dict[str, list[Refusal]] = field(default_factory=dict)
+    version: int = 1
+    news_at: int = NOW
+    senders: dict[SenderKey, Sender] = field(default_factory=dict)
+
+    def touched(self) -> None:
+        self.senders.clear()
+
+    def account(self, key: AccountKey) -> Account | None:
+        return next((account for account in self.accounts if account.key == key), None)
+
+    def numbers(self, source: str) -> Sequence[Number]:
+        holding = (
+            number
+            for number in self.filings
+            if source.startswith(number.number)
+            and len(source) - len(number.number) <= number.extension_digits
+        )
+        return sorted(holding, key=lambda number: -len(number.number))
+
+    def ban(self, source: str) -> Ban | None:
+        return next(
+            (
+                ban
+                for ban in self.bans
+                if (source.startswith(ban.number) if ban.is_prefix else source == ban.number)
+            ),
+            None,
+        )
+
+    def institution(self, identity: int) -> Institution | None:
+        return next((body for body in self.institutions if body.id == identity), None)
+
+    def mandates(self, institution: int, agency: int) -> Sequence[Mandate]:
+        return [m for m in self.entrusted if (m.institution, m.agency) == (institution, agency)]
+
+    def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]:
+        return self.shown.get(key, ())
+
+    def refusals(self, subscriber: str) -> Sequence[Refusal]:
+        return self.refused.get(subscriber, ())
+
+
+ACCOUNT = Account(id=1, key=KEY, holder=BANK)
+NUMBER = Number(1, SOURCE, 0, SMS | VOICE, MARKETING, BANK, signatures=(NAME,))
+MANDATE = Mandate(1, BANK, AGENCY, SMS | VOICE, MARKETING | COLLECTION | SERVICE)
+BODIES = {
+    BANK: Institution(BANK, "bank", NAME, "bank", MARKETING | COLLECTION | SERVICE),
+    AGENCY: Institution(AGENCY, "agency", "示例资产管理公司", "agency"),
+    LENDER: Institution(LENDER, "lender", "西湖示例小贷", "micro_lender", MARKETING | COLLECTION | SERVICE),
+    PROVIDER: Institution(PROVIDER, "provider", "示例短信服务商", "provider"),
+}
+BAN = Ban(1, SOURCE, is_prefix=False, reason="penalty", case_reference="2024-1")
+REFUSAL = Refusal(institution=BANK, number="", purposes=MARKETING, channels=SMS | VOICE, at=NOW - DAY)
+
+
+def good() -> World:
+    return World([ACCOUNT], [NUMBER], [], list(BODIES.values()), [MANDATE])
+
+
+def attempt(**changes: Any) -> Attempt:
+    """The good example's SMS, or call, with fields that differ."""
+    channel = changes.get("channel", SMS)
+    return replace(Attempt(KEY, channel, SOURCE, SUBSCRIBER, TEXT if channel == SMS else ""), **changes)
+
+
+def after(example: Example) -> tuple[Attempt, World]:
+    """The good registry and attempt with an example's changes laid over them."""
+    world = good()
+    changes = dict(example.changes)
+    world.accounts = _laid([ACCOUNT], changes.pop("account", {}))
+    world.filings = _laid([NUMBER], changes.pop("number", {}))
+    world.entrusted = _laid([MANDATE], changes.pop("mandate", {}))
+    bodies = {BANK: changes.pop("institution", {}), AGENCY: changes.pop("agency", {})}
+    world.institutions = [replace(body, **_typed(bodies.get(body.id, {}))) for body in BODIES.values()]
+    if "ban" in changes:
+        world.bans = [replace(BAN, **changes.pop("ban"))]
+    if "refusal" in changes:
+        world.refused = {SUBSCRIBER: [REFUSAL._replace(**changes.pop("refusal"))]}
+    if "account_number" in changes:
+        shown = AccountNumber(SOURCE, is_prefix=False, span=ALWAYS)
+        world.shown = {KEY: [shown._replace(**changes.pop("account_number"))]}
+    if changes.pop("stale", False):
+        world.news_at = NOW - 365 * DAY
+    changes.pop("unknown_account", None)
+    return attempt(channel=example.channel, **changes), world
+
+
+def _laid(rows: list[Any], changes: dict[str, Any] | None) -> list[Any]:
+    return [] if changes is None else [replace(row, **_typed(changes)) for row in rows]
+
+
+def _typed(changes: dict[str, Any]) -> dict[str, Any]:
+    typed = dict(changes)
+    if "holds" in typed:
+        typed["holds"] = tuple(Hold(hold["cause"], hold.get("span", Span())) for hold in typed["holds"])
+    if "signatures" in typed:
+        typed["signatures"] = tuple(typed["signatures"])
+    return typed
