@@ -1,0 +1,397 @@
+"""CMPP 2.0, 2.1 and 3.0 (China Mobile): what its PDUs mean to a gateway. Their tables are in `cmpp_tables`.
+
+The relay calls what stands here by names that every protocol shares, and knows none of it. A peer's mistake
+is a WireError, and `result_of` says which Result it deserves. Times are the text of the wire, made by whoever
+calls. This file knows no socket, clock, registry or rule.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any, ClassVar
+
+from gateway.errors import WireError
+from gateway.model import Reason
+from gateway.protocols import cmpp_tables as wire
+from gateway.protocols.cmpp_tables import ACTIVE_TEST, ANSWER, CONNECT, DELIVER, FWD, SUBMIT, TERMINATE
+from gateway.protocols.message import Delivery, Login, Report, Submission
+from gateway.protocols.table import Frame, Pdu, Unframed, reader
+
+OK, STRUCTURE, COMMAND, LENGTH, FLOW, NOT_FORWARDED, BAD_DESTINATION = 0, 1, 2, 4, 8, 9, 13
+"""Results of SUBMIT_RESP, DELIVER_RESP and FWD_RESP (§7.4.3.2, §7.4.5.2, §7.4.8.2)."""
+
+V20, V21, V30, PRIVATE = 0x20, 0x21, 0x30, 0x7F
+"""Versions; 2.1 has the layout of 2.0. PRIVATE is SMSGate's own: 3.0 with an attachment after a SUBMIT."""
+
+REFUSALS: dict[Reason, int] = {
+    Reason.MALFORMED: 101,
+    Reason.NOT_JUDGEABLE: 102,
+    Reason.BLACKLISTED: 103,
+    Reason.UNREGISTERED: 104,
+    Reason.INSTITUTION_BARRED: 105,
+    Reason.MANDATE_MISSING: 106,
+    Reason.NOT_EFFECTIVE: 107,
+    Reason.ACCOUNT_MISMATCH: 108,
+    Reason.PURPOSE_MISMATCH: 109,
+    Reason.REFUSED_BY_SUBSCRIBER: 110,
+    Reason.CONSENT_MISSING: 111,
+    Reason.THIRD_PARTY: 112,
+    Reason.NO_REPLY_PATH: 113,
+    Reason.QUIET_HOURS: 114,
+    Reason.OVER_FREQUENCY: 115,
+    Reason.SIGNATURE_MISSING: 116,
+    Reason.SIGNATURE_MISMATCH: 117,
+    Reason.OPTOUT_HINT_MISSING: 118,
+    Reason.FORBIDDEN_CONTENT: 119,
+    Reason.MASS_REFUSED: 120,
+}
+"""Result of a refused SUBMIT: 100-199 are free for a gateway's own use. A number is never used again."""
+
+_HEADER = Struct(">III")
+_new = tuple.__new__  # half of the time that a NamedTuple's own takes
+_ANSWERS: dict[int, type[Pdu]] = {
+    SUBMIT: wire.SubmitResp,
+    DELIVER: wire.DeliverResp,
+    FWD: wire.FwdResp,
+    wire.CANCEL: wire.CancelResp,
+}
+
+
+def result_of(error: WireError) -> int:
+    """The Result that a malformed request deserves."""
+    return {"trailing_bytes": LENGTH, "bad_count": BAD_DESTINATION}.get(error.cause, STRUCTURE)
+
+
+_JUDGED = (
+    "src_id dest_terminal_id msg_fmt tp_udhi msg_content registered_delivery at_time valid_time pk_total "
+    "pk_number msg_src dest_terminal_type"
+)
+_SAID = "msg_id src_terminal_id dest_id msg_fmt tp_udhi msg_content registered_delivery"
+_SUBMISSION = [reader(wire.Submit, _JUDGED, column) for column in (0, 1)]
+_DELIVERY = [reader(wire.Deliver, _SAID, column) for column in (0, 1)]
+_RESULT = [reader(wire.SubmitResp, "msg_id result", column) for column in (0, 1)]
+
+
+class Cmpp:
+    """The protocol on one connection. `version` is what login agreed on; it decides the layout."""
+
+    name = "cmpp"
+    port = 7890
+    HEADER = 12
+    ANSWER = ANSWER
+    CAP = 8192
+    """No longer frame is read; the longest legal one, a 3.0 SUBMIT to 99 numbers, has 3,471 octets."""
+
+    SENDER_MAY: ClassVar[dict[int, str]] = {
+        CONNECT: "login",
+        TERMINATE: "close",
+        SUBMIT: "judge",
+        wire.QUERY: "pass",
+        wire.CANCEL: "pass",
+        ACTIVE_TEST: "pass",
+        ACTIVE_TEST | ANSWER: "pass",
+        DELIVER | ANSWER: "pass",
+        TERMINATE | ANSWER: "pass",
+    }
+    """What a sender may send, and what becomes of it; anything else is refused by `unknown`."""
+
+    CARRIER_SENDS: ClassVar[dict[int, str]] = {SUBMIT | ANSWER: "result", DELIVER: "delivery"}
+    """What is read of a carrier's frames; all of them pass."""
+
+    LINK: ClassVar[dict[int, str]] = {
+        CONNECT: "login",
+        CONNECT | ANSWER: "login_answer",
+        TERMINATE: "close",
+        TERMINATE | ANSWER: "close_answer",
+        ACTIVE_TEST: "heartbeat",
+        ACTIVE_TEST | ANSWER: "heartbeat_answer",
+    }
+    """What keeps a link and carries no message."""
+
+    SUBMIT, ANSWER = SUBMIT, ANSWER
+    BAD_LOGIN, BAD_SOURCE, BAD_SECRET, VERSION_TOO_HIGH, OTHER = STRUCTURE, 2, 3, 4, 5
+    """Statuses of CONNECT_RESP (§7.4.1.2)."""
+
+    message_id = staticmethod(wire.message_id)
+
+    def __init__(self, version: int = V20) -> None:
+        self.version = version
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        self._version = version
+        self._column = column = int(version >= V30)
+        self._submission = _SUBMISSION[column]
+        self._delivery = _DELIVERY[column]
+
+    # Frames
+
+    def frames(self, data: bytes) -> tuple[list[Frame], int]:
+        """All whole frames of `data`, and how many octets they take; the rest is to be kept for next time.
+
+        Unframed (with the frames before it) when a Total_Length is below the header's or above CAP: it is
+        known from the first 4 octets, before anything waits for it.
+        """
+        found: list[Frame] = []
+        add, unpack, cap = found.append, _HEADER.unpack_from, self.CAP
+        at, end = 0, len(data)
+        while end - at >= 12:
+            length, command, sequence = unpack(data, at)
+            if not 12 <= length <= cap:
+                break
+            stop = at + length
+            if stop > end:
+                return found, at
+            add((at, stop, command, sequence))
+            at = stop
+        if end - at >= 4:
+            length = int.from_bytes(data[at : at + 4], "big")
+            if length < 12:
+                raise Unframed("length_too_short", str(length), found)
+            if length > cap:
+                raise Unframed("length_too_large", str(length), found)
+        return found, at
+
+    def decode(self, data: bytes, frame: Frame) -> Pdu:
+        """The whole PDU, strictly; WireError if it is not exactly as its table says."""
+        start, end, command, _ = frame
+        if command not in wire.PDUS:
+            raise WireError("unknown_command_id", f"0x{command:08x}")
+        return wire.PDUS[command].decode(data, start + 12, end, self._column)
+
+    def encode(self, body: Pdu, sequence: int) -> bytes:
+        """The frame of a PDU."""
+        octets = body.encode(self._column)
+        return _HEADER.pack(12 + len(octets), body.command, sequence) + octets
+
+    @staticmethod
+    def with_sequence(frame: bytes, sequence: int) -> bytes:
+        """The same frame under another sequence number."""
+        return frame[:8] + sequence.to_bytes(4, "big") + frame[12:]
+
+    # Login and the link
+
+    def login(self, frame: bytes) -> Login:
+        """Read a CONNECT; WireError for another PDU ("login_expected") or one that can't be read."""
+        _, command, _ = _HEADER.unpack_from(frame)
+        if command != CONNECT:
+            raise WireError("login_expected", f"0x{command:08x}")
+        asked = wire.Connect.decode(frame, 12, len(frame))
+        try:
+            account = asked.source_addr.decode("ascii")
+        except UnicodeDecodeError:
+            raise WireError("bad_text", "Source_Addr") from None
+        return Login(account, asked.version, asked.authenticator_source, asked.timestamp)
+
+    @staticmethod
+    def too_high(login: Login) -> bool:
+        """Whether a version is asked for that nobody here speaks: the answer is VERSION_TOO_HIGH."""
+        return login.version >= 0x40 and login.version != PRIVATE
+
+    @staticmethod
+    def login_answer(
+        login: Login | None, status: int, sequence: int, version: int = V30, authenticator: bytes = b""
+    ) -> bytes:
+        """CONNECT_RESP in the layout of min(asked, `version`); `version` is the highest that is spoken here.
+
+        `login` is None when the CONNECT could not be read. The authenticator is zeros on failure.
+        """
+        column = int(login is not None and min(login.version, version) >= V30)
+        answer = wire.ConnectResp(status=status, authenticator_ismg=authenticator, version=version)
+        body = answer.encode(column)
+        return _HEADER.pack(12 + len(body), CONNECT | ANSWER, sequence) + body
+
+    def login_refused(self, frame: bytes, sequence: int, status: int = OTHER) -> bytes:
+        """The answer to the CONNECT in `frame` that says no, whether it can be read or not."""
+        try:
+            return self.login_answer(self.login(frame), status, sequence)
+        except WireError:
+            return self.login_answer(None, STRUCTURE, sequence)
+
+    @staticmethod
+    def read_login_answer(frame: bytes) -> tuple[int, int]:
+        """(status, version) of a CONNECT_RESP; its length alone (30 or 33) decides the layout.
+
+        A 2.0 server answers a 3.0 CONNECT with 30 octets, whatever its Version says, so that the version
+        returned is at most 2.1 there and at least 3.0 in 33 octets.
+        """
+        _, command, _ = _HEADER.unpack_from(frame)
+        if command != CONNECT | ANSWER:
+            raise WireError("login_answer_expected", f"0x{command:08x}")
+        column = int(len(frame) > 30)
+        answer = wire.ConnectResp.decode(frame, 12, len(frame), column)
+        return answer.status, max(answer.version, V30) if column else min(answer.version, V21)
+
+    @staticmethod
+    def terminate(sequence: int) -> bytes:
+        return _HEADER.pack(12, TERMINATE, sequence)
+
+    @staticmethod
+    def terminate_answer(sequence: int) -> bytes:
+        return _HEADER.pack(12, TERMINATE | ANSWER, sequence)
+
+    @staticmethod
+    def heartbeat(sequence: int) -> bytes:
+        return _HEADER.pack(12, ACTIVE_TEST, sequence)
+
+    @staticmethod
+    def heartbeat_answer(sequence: int) -> bytes:
+        return _HEADER.pack(13, ACTIVE_TEST | ANSWER, sequence) + b"\0"
+
+    # From sender to carrier
+
+    def submission(self, data: bytes, start: int, end: int) -> Submission:
+        """What is judged of the SUBMIT in data[start:end]. WireError: answer it with `malformed`."""
+        try:
+            values = self._submission(data, start + 12, end)
+        except WireError as error:
+            values = self._padded(data, start + 12, end, error)
+        source, destinations, fmt, udhi, content, report, at, valid, total, part, msg_src, pseudo = values
+        if not 0 < len(destinations) < 100:
+            raise WireError("bad_count", "DestUsr_tl")
+        # 0x40: gateways hand on SMPP's esm_class; 2 in Registered_Delivery: a billing record only (2.0).
+        udhi, report = udhi & 0x41 != 0, report == 1
+        judged = source, destinations, fmt, udhi, content, report, at, valid, total, part, msg_src, pseudo
+        return _new(Submission, judged)
+
+    def _padded(self, data: bytes, at: int, end: int, error: WireError) -> tuple[Any, ...]:
+        """A SUBMIT with octets left over: padding of some gateways, PRIVATE's attachment, or a wrong length.
+
+        Padding is zeros, behind a last field that is empty or full: a Msg_Length that is too small moves
+        the text's last octets into that field, and its fill into what is left over.
+        """
+        if error.cause != "trailing_bytes":
+            raise error
+        stop = end - int(error.detail)
+        rest = data[stop:end]
+        if self._version == PRIVATE and int.from_bytes(rest[:4], "big") == len(rest) - 4:
+            return self._submission(data, at, stop)
+        last = data[stop - (20 if self._column else 8) : stop]
+        values = self._submission(data, at, stop)
+        _, _, fmt, udhi, content, *_ = values
+        if any(rest) or (any(last) and not last[-1]) or (fmt == 8 and not udhi and len(content) % 2):
+            raise error
+        return values
+
+    def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:
+        """The SUBMIT in data[start:end] for the recipients with these indexes only, otherwise unchanged."""
+        count_at = start + 12 + wire.Submit.offset("dest_usr_tl", self._column)
+        width = 32 if self._column else 21
+        first = count_at + 1
+        kept = b"".join(data[first + i * width : first + (i + 1) * width] for i in keep)
+        rest = data[first + data[count_at] * width : end]
+        body = data[start + 4 : count_at] + bytes([len(keep)]) + kept + rest
+        return (4 + len(body)).to_bytes(4, "big") + body
+
+    def answer(self, command: int, sequence: int, result: int) -> bytes | None:
+        """The answer to a request with nothing in it but a Result; None where CMPP has no such answer."""
+        table = _ANSWERS.get(command)
+        if table is None:
+            return None
+        if command == wire.CANCEL:
+            return self.encode(table(success_id=int(result != OK)), sequence)
+        return self.encode(table(result=result), sequence)
+
+    def unknown(self, data: bytes, frame: Frame) -> bytes | None:
+        """The answer to what SENDER_MAY does not have; None: nothing can be said, log and count it."""
+        _, _, command, sequence = frame
+        return self.answer(command, sequence, NOT_FORWARDED if command == FWD else COMMAND)
+
+    def malformed(self, command: int, sequence: int, error: WireError) -> bytes | None:
+        if command == CONNECT:
+            return self.login_answer(None, STRUCTURE, sequence)
+        return self.answer(command, sequence, result_of(error))
+
+    def busy(self, command: int, sequence: int) -> bytes | None:
+        """Come again with the same content: Result 8."""
+        return self.answer(command, sequence, FLOW)
+
+    def refusal(self, sequence: int, reason: Reason) -> bytes:
+        return self.encode(wire.SubmitResp(result=REFUSALS[reason]), sequence)
+
+    def acceptance(self, sequence: int, message_id: bytes) -> bytes:
+        return self.encode(wire.SubmitResp(msg_id=int.from_bytes(message_id, "big")), sequence)
+
+    def rejected_report(
+        self,
+        submission: Submission,
+        destination_index: int,
+        message_id: bytes,
+        sequence: int,
+        submit_time: str,
+        done_time: str,
+    ) -> bytes:
+        """A DELIVER that reports REJECTD for one recipient; the times are YYMMDDhhmm.
+
+        Its content has 60 octets in both versions, as both texts say.
+        """
+        destination = submission.destinations[destination_index]
+        number = int.from_bytes(message_id, "big")
+        report = wire.StatusReport(
+            msg_id=number,
+            stat=b"REJECTD",
+            submit_time=submit_time.encode(),
+            done_time=done_time.encode(),
+            dest_terminal_id=destination[:21],
+        )
+        body = wire.Deliver(
+            msg_id=number,
+            dest_id=submission.source,
+            src_terminal_id=destination,
+            src_terminal_type=submission.pseudo,
+            registered_delivery=1,
+            msg_content=report.encode(),
+        )
+        return self.encode(body, sequence)
+
+    # From carrier to sender
+
+    def result(self, data: bytes, start: int, end: int) -> tuple[int, bytes]:
+        """(Result, Msg_Id) of the SUBMIT_RESP in data[start:end]."""
+        value, result = _RESULT[end - start >= 24](data, start + 12, end)
+        return result, value.to_bytes(8, "big")
+
+    def delivery(self, data: bytes, start: int, end: int) -> Delivery:
+        """What the DELIVER in data[start:end] says; WireError only when its fixed part is not there.
+
+        A frame that is too short for its Msg_Length (a vendor sends 11 octets less) is read as far as it
+        goes, and octets left over are passed by.
+        """
+        try:
+            values = self._delivery(data, start + 12, end)
+        except WireError:
+            values = self._cut(data, start + 12, end)
+        value, subscriber, number, fmt, udhi, content, registered = values
+        return Delivery(
+            value.to_bytes(8, "big"),
+            subscriber,
+            number,
+            fmt,
+            udhi & 0x41 != 0,
+            content,
+            _report(content) if registered == 1 else None,
+        )
+
+    def _cut(self, data: bytes, at: int, end: int) -> tuple[Any, ...]:
+        place = at + wire.Deliver.offset("msg_length", self._column)
+        if place >= end:
+            return self._delivery(data, at, end)
+        whole = place + 1 + data[place] + (20 if self._column else 8)
+        values = list(self._delivery(data[:end].ljust(whole, b"\0"), at, whole))
+        values[5] = values[5][: end - place - 1]
+        return tuple(values)
+
+    def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
+        answer = wire.DeliverResp(msg_id=int.from_bytes(message_id, "big"), result=result)
+        return self.encode(answer, sequence)
+
+
+def _report(content: bytes) -> Report:
+    """A status report by the length it has: 60 octets, 71, or any other (first 35, last 4)."""
+    content = content.ljust(39, b"\0")
+    texts = (content[8:15], content[15:25], content[25:35], content[35:-4])
+    stat, submitted, done, destination = (t.partition(b"\0")[0].strip() for t in texts)
+    return Report(content[:8], stat, submitted, done, destination)

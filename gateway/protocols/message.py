@@ -1,0 +1,54 @@
+"""What a relay needs to know of a PDU, in whatever protocol it came: each protocol's file gives these values.
+
+Texts are octets as they came, cut and trimmed; nothing here is decoded or judged.
+"""
+
+from typing import NamedTuple
+
+
+class Login(NamedTuple):
+    """A CONNECT: who asks for which version, and the digest that proves it."""
+
+    account: str
+    version: int
+    authenticator: bytes
+    timestamp: int
+
+
+class Submission(NamedTuple):
+    """What is judged of a SUBMIT. Texts are cut and trimmed octets as they came."""
+
+    source: bytes
+    destinations: list[bytes]
+    fmt: int
+    udhi: bool
+    content: bytes
+    wants_report: bool
+    at_time: bytes
+    valid_time: bytes
+    pk_total: int
+    pk_number: int
+    msg_src: bytes
+    pseudo: int  # Dest_terminal_type: 1 when the destinations are pseudo-numbers (3.0)
+
+
+class Report(NamedTuple):
+    """A status report; `message_id` is that of the SUBMIT_RESP, `stat` verbatim."""
+
+    message_id: bytes
+    stat: bytes
+    submit_time: bytes
+    done_time: bytes
+    destination: bytes
+
+
+class Delivery(NamedTuple):
+    """A DELIVER: a reply of a subscriber, or a status report (then `report` is set)."""
+
+    message_id: bytes
+    subscriber: bytes
+    number: bytes
+    fmt: int
+    udhi: bool
+    content: bytes
+    report: Report | None

@@ -1,0 +1,287 @@
+"""Wire tables: a class body is the table of a specification, compiled once.
+
+    @pdu(0x0000_0004, "Pk_total")                 # CMPP 2.0 §7.4.3
+    class Submit(Pdu):
+        msg_id: U64
+        pk_total: U8
+        fee_terminal_id: Annotated[bytes, Octets(21, 32)]
+        link_id: Annotated[bytes, Octets(0, 20)]
+
+A width may be given once, or once per *column*: a column is a version of the protocol, as in the
+specification's own "2.0 | 3.0" tables; width 0 means that the field is not in that version. What is
+compiled are readers (the full `decode` is the reader of all fields) and `encode`, both of bodies only:
+the header belongs to the protocol.
+
+Rules: every length and count is checked against what is left before anything is sliced; nothing is
+allocated from a length in a frame. A peer's mistake is a WireError whose detail is the field's name in
+the specification; our own mistake (a text that is too long, a count that is not the list's) a ValueError.
+This file knows no protocol.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from inspect import get_annotations
+from itertools import groupby
+from struct import Struct
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_type_hints
+
+from gateway.errors import WireError
+
+Reader = Callable[[bytes, int, int], tuple[Any, ...]]
+"""(data, start, end of the body) → the values asked for, in the order asked for."""
+
+Frame = tuple[int, int, int, int]
+"""(start, end, command, sequence) of a whole frame within the data that it was found in."""
+
+
+class Unframed(WireError):
+    """The stream can't be cut into frames any further; those found before are in `frames`."""
+
+    def __init__(self, cause: str, detail: str, frames: list[Frame]) -> None:
+        super().__init__(cause, detail)
+        self.frames = frames
+
+
+class Kind:
+    """How a field lies on the wire; `widths` in octets, one for each column, the last for all further."""
+
+    empty: Any = b""
+    by = ""
+
+    def __init__(self, *widths: int) -> None:
+        self.widths = widths
+
+    def width(self, column: int) -> int:
+        return self.widths[min(column, len(self.widths) - 1)]
+
+
+class Int(Kind):
+    """An unsigned integer, most significant octet first, of 1, 2, 4 or 8 octets."""
+
+    empty = 0
+
+
+class Octets(Kind):
+    """Text of fixed width, padded right with 0x00; a reader cuts at the first 0x00 and trims blanks."""
+
+
+class Raw(Kind):
+    """Octets that are never cut: digests, ids."""
+
+
+class Many(Kind):
+    """As many `Octets` as the field named `by` says."""
+
+    def __init__(self, *widths: int, by: str) -> None:
+        super().__init__(*widths)
+        self.by = by
+
+
+class Var(Kind):
+    """As many raw octets as the field named `by` says."""
+
+    def __init__(self, *, by: str) -> None:
+        super().__init__(1)
+        self.by = by
+
+
+class Rest(Kind):
+    """All that is left of the frame."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+U8 = Annotated[int, Int(1)]
+U16 = Annotated[int, Int(2)]
+U32 = Annotated[int, Int(4)]
+U64 = Annotated[int, Int(8)]
+
+_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_FIXED = (Int, Octets, Raw)
+
+
+class Field(NamedTuple):
+    name: str
+    spec: str
+    kind: Kind
+
+    def format(self, column: int) -> str:
+        width = self.kind.width(column)
+        return _FORMATS[width] if isinstance(self.kind, Int) else f"{width}s"
+
+
+class Pdu:
+    """One PDU's body. Subclasses are made by `@pdu`: keyword arguments, unnamed fields are empty."""
+
+    command: ClassVar[int] = 0
+    fields: ClassVar[tuple[Field, ...]] = ()
+    _readers: ClassVar[dict[int, Reader]]
+    __slots__ = ()
+
+    def __init__(self, **values: Any) -> None:
+        raise TypeError("a PDU is declared with @pdu")
+
+    @classmethod
+    def decode(cls, data: bytes, start: int, end: int, column: int = 0) -> Self:
+        """The body in data[start:end], which must be filled exactly; WireError otherwise."""
+        names = [f.name for f in cls.fields if f.kind.width(column)]
+        read = cls._readers.get(column)
+        if read is None:
+            read = cls._readers[column] = reader(cls, " ".join(names), column)
+        return cls(**dict(zip(names, read(data, start, end), strict=True)))
+
+    def encode(self, column: int = 0) -> bytes:
+        """The body's octets. Counts and lengths are those of the lists and texts themselves; what the column
+        does not have is left out."""
+        sizes = {f.kind.by: len(getattr(self, f.name)) for f in self.fields if f.kind.by}
+        parts: list[bytes] = []
+        for f in self.fields:
+            value, width = getattr(self, f.name), f.kind.width(column)
+            if not width:
+                continue
+            if isinstance(f.kind, Int):
+                count = sizes.get(f.name, value)
+                if value not in (0, count) or count >> 8 * width:
+                    raise ValueError(f"{f.spec} is {value} in {width} octets where {count} follow")
+                parts.append(count.to_bytes(width, "big"))
+            elif isinstance(f.kind, Many):
+                parts += [_padded(f, v, width) for v in value]
+            elif isinstance(f.kind, _FIXED):
+                parts.append(_padded(f, value, width))
+            else:
+                parts.append(value)
+        return b"".join(parts)
+
+    @classmethod
+    def offset(cls, name: str, column: int = 0) -> int:
+        """Where a field begins in the body; ValueError if a field of variable size stands before it."""
+        at = 0
+        for f in cls.fields:
+            if f.name == name:
+                return at
+            if not isinstance(f.kind, _FIXED):
+                break
+            at += f.kind.width(column)
+        raise ValueError(f"{cls.__name__} has no fixed place for {name}")
+
+
+def _padded(f: Field, value: bytes, width: int) -> bytes:
+    if len(value) > width or (isinstance(f.kind, Raw) and len(value) not in (0, width)):
+        raise ValueError(f"{f.spec} has {width} octets, not {len(value)}")
+    return value.ljust(width, b"\0")
+
+
+P = TypeVar("P", bound=Pdu)
+
+
+def pdu(command: int = 0, spellings: str = "") -> Callable[[type[P]], type[P]]:
+    """Make a class body the table of PDU `command`.
+
+    A field's name in the specification is its Python name with each word capitalised (msg_id → Msg_Id);
+    `spellings` lists, split by blanks, those that the specification spells in another way.
+    """
+    other = {spec.lower().replace("_", ""): spec for spec in spellings.split()}
+
+    def compiled(cls: type[P]) -> type[P]:
+        hints = get_type_hints(cls, include_extras=True)
+        fields = []
+        for name in get_annotations(cls):
+            kind = next(k for k in get_args(hints[name]) if isinstance(k, Kind))
+            regular = "_".join(word.capitalize() for word in name.split("_"))
+            fields.append(Field(name, other.get(name.replace("_", ""), regular), kind))
+            setattr(cls, name, field(default_factory=list) if isinstance(kind, Many) else kind.empty)
+        made = dataclass(kw_only=True, slots=True)(cls)
+        made.command, made.fields, made._readers = command, tuple(fields), {}
+        return made
+
+    return compiled
+
+
+def reader(table: type[Pdu], asked: str, column: int = 0) -> Reader:
+    """Compile a reader of the fields `asked` for, named in one string; others are skipped inside a struct.
+
+    A field that this column does not have reads as empty, so that the readers of all columns give alike.
+    The frame is checked as in a full decode, to its last octet, whatever is asked for. WireError causes:
+    "truncated_body" (detail: the first field that does not fit), "trailing_bytes" (detail: how many).
+    """
+    names = asked.split()
+    fields = [f for f in table.fields if f.kind.width(column)]
+    needed = {*names} | {f.kind.by for f in fields}
+    known = {f.name: f for f in table.fields}
+    scope: dict[str, Any] = {"WireError": WireError, "short": _short}
+    lines = ["def read(data, at, end):"]
+    for number, (fixed, group) in enumerate(groupby(fields, lambda f: isinstance(f.kind, _FIXED))):
+        run = list(group)
+        if fixed:
+            lines += _fixed_run(number, run, column, needed, scope)
+        else:
+            for f in run:
+                lines += _variable(f, column, f.name in needed)
+    values = "".join(f"{_value(known[name], column)}, " for name in names)
+    lines += [
+        " if at != end:",
+        "  raise WireError('trailing_bytes', str(end - at))",
+        f" return ({values})",
+    ]
+    exec("\n".join(lines), scope)
+    read: Reader = scope["read"]
+    return read
+
+
+_CUT = ".partition(b'\\0')[0].strip()"
+
+
+def _value(f: Field, column: int) -> str:
+    if not f.kind.width(column):
+        return repr(f.kind.empty)
+    # Most texts of most frames are empty: looking at the first octet costs a tenth of cutting.
+    return f"{f.name}{_CUT} if {f.name}[0] else b''" if isinstance(f.kind, Octets) else f.name
+
+
+def _fixed_run(
+    number: int, run: Sequence[Field], column: int, needed: set[str], scope: dict[str, Any]
+) -> list[str]:
+    """Source that takes neighbouring fields of fixed width by one struct."""
+    layout = Struct(
+        ">" + "".join(f.format(column) if f.name in needed else f"{f.kind.width(column)}x" for f in run)
+    )
+    scope[f"unpack{number}"] = layout.unpack_from
+    scope[f"run{number}"] = [(f.spec, f.kind.width(column)) for f in run]
+    targets = "".join(f"{f.name}, " for f in run if f.name in needed)
+    lines = [f" if end - at < {layout.size}:", f"  raise short(run{number}, end - at)"]
+    if targets:
+        lines.append(f" {targets}= unpack{number}(data, at)")
+    return [*lines, f" at += {layout.size}"]
+
+
+def _variable(f: Field, column: int, needed: bool) -> list[str]:
+    """Source that takes a list, a text or the rest, after checking that it lies within the frame."""
+    if isinstance(f.kind, Rest):
+        return [f" {f.name} = data[at:end]", " at = end"]
+    width = f.kind.width(column)
+    size = f"{f.kind.by} * {width}" if isinstance(f.kind, Many) else f.kind.by
+    lines = [
+        f" stop = at + {size}",
+        " if stop > end:",
+        f"  raise WireError('truncated_body', {f.spec!r})",
+    ]
+    if needed and isinstance(f.kind, Many):
+        lines += [
+            f" if {f.kind.by} == 1:",
+            f"  {f.name} = [data[at:stop]{_CUT}]",
+            " else:",
+            f"  {f.name} = [data[i:i + {width}]{_CUT} for i in range(at, stop, {width})]",
+        ]
+    elif needed:
+        lines.append(f" {f.name} = data[at:stop]")
+    return [*lines, " at = stop"]
+
+
+def _short(run: list[tuple[str, int]], left: int) -> WireError:
+    """The error of a frame that ends inside a run of fixed fields: names the first that does not fit."""
+    for spec, width in run:
+        left -= width
+        if left < 0:
+            return WireError("truncated_body", spec)
+    raise AssertionError("the run fits")
