@@ -1,0 +1,260 @@
+"""Registry tables in from files and out to files (contract.md "Files that come in").
+
+Rules: a file of any length in constant memory; what is good goes in and what is bad comes back, line by line,
+in FILE.rejected.csv, whose lines can be corrected and imported as they are; a file imported twice changes
+nothing the second time; a batch of at most `reading.CHUNK` rows is a transaction, so that nobody's ban waits
+for an import. Lines are read in a thread while two connections bring earlier ones in. It knows no SQL, and
+no terminal but the progress bar on stderr.
+"""
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Never, Self
+
+from tqdm import tqdm
+
+from gateway.errors import UsageError
+from gateway.registry.intake import Intake, Outgo, Persons, Taken
+from gateway.registry.keys import RegistryKey
+from gateway.registry.kinds import KINDS, Kind
+from gateway.registry.reading import (
+    REPORT,
+    Batch,
+    Problem,
+    batches,
+    cell_of,
+    places_of,
+    without_report,
+)
+from gateway.registry.rows import Sink
+from gateway.registry.sheets import CsvSink, create_table, open_table
+
+CONNECTIONS = 2
+"""Batches under way at once: while one waits for the disk, the other is copied."""
+
+VALUE_SHOWN = 2_000
+"""Characters of a bad value that FILE.rejected.csv repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What became of a file's lines: `rows` = `accepted` + `unchanged` + `rejected`.
+
+    `rejected_path` is where the rejected ones were written, None if there were none.
+    """
+
+    rows: int
+    accepted: int
+    rejected: int
+    unchanged: int
+    rejected_path: Path | None
+
+
+async def import_file(
+    kind: str,
+    path: Path,
+    dsn: str,
+    key: RegistryKey,
+    *,
+    dry_run: bool = False,
+    approve: tuple[str, str] | None = None,
+    break_glass: str = "",
+    progress: bool | None = None,
+) -> ImportResult:
+    """Bring the rows of `path` into the registry; `dry_run`: only say what would become of each.
+
+    `approve`: checker and approver, two persons by name; numbers come in approved instead of submitted.
+    `break_glass`: the case under which this is done although regulators have signed in. `progress`: a bar
+    on stderr; None: if that is a terminal. UsageError: kind, file, header, persons or key are wrong; nothing
+    has been changed then.
+    """
+    table = kind_of(kind)
+    persons = Persons.of(approve, break_glass)
+    source = await asyncio.to_thread(open_table, path)
+    try:
+        places = places_of(path, table, source.header)
+        report = _Report(path, source.header)
+        rows = accepted = unchanged = 0
+        read = batches(source, table, places)
+        with report, _bar(source.size, f"{kind} ← {path.name}", progress) as bar:
+            async with (
+                _Lanes(dsn, table, key, persons, dry_run) as lanes,
+                aclosing(lanes.through(read)) as done,
+            ):
+                async for batch, taken in done:
+                    rows += len(batch.good) + len(batch.bad)
+                    accepted += taken.changed
+                    unchanged += taken.unchanged
+                    cells = {good.line: good.cells for good in batch.good}
+                    for line, column, flaw in taken.refused:
+                        value = cell_of(cells[line], places, column)
+                        batch.bad.append(Problem(line, [(column, value, flaw)], cells[line]))
+                    report.add(sorted(batch.bad))
+                    bar.update(batch.position - bar.n)
+    finally:
+        source.close()
+    return ImportResult(rows, accepted, report.count, unchanged, report.path if report.count else None)
+
+
+async def export_file(
+    kind: str,
+    path: Path,
+    dsn: str,
+    key: RegistryKey,
+    *,
+    headers: str = "en",
+    progress: bool | None = None,
+) -> int:
+    """Write all rows of `kind` to `path` (.csv or .xlsx), with English ("en") or Chinese ("zh") headers and
+    words; the number of rows. What is written is one snapshot, and comes in again as the same."""
+    table = kind_of(kind)
+    if headers not in ("en", "zh"):
+        raise UsageError(f"headers {headers!r}; right would be en or zh")
+    chinese = headers == "zh"
+    legend = [["column", "列名", "cells", "单元格内容"]]
+    legend += [[c.name, c.chinese, c.form.expected, c.form.expected_zh] for c in table.columns]
+    sink = create_table(path, legend)
+    count = 0
+    try:
+        sink.write([c.chinese if chinese else c.name for c in table.columns])
+        async with Outgo.open(dsn, table, key) as outgo:
+            with _bar(outgo.total, f"{kind} → {path.name}", progress) as bar:
+                async for values in outgo.chunks():
+                    lines = [
+                        [
+                            "" if v is None else c.form.write(v, chinese)
+                            for c, v in zip(table.columns, row, strict=True)
+                        ]
+                        for row in values
+                    ]
+                    await asyncio.to_thread(_write_all, sink, lines)
+                    count += len(lines)
+                    bar.update(len(lines))
+    except BaseException:
+        sink.discard()
+        raise
+    sink.close()
+    return count
+
+
+def kind_of(name: str) -> Kind:
+    """The kind called `name`; UsageError otherwise."""
+    if name not in KINDS:
+        raise UsageError(f"kind {name!r}; right would be one of {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+class _Lanes:
+    """Connections that bring batches in side by side; a second one is made when there is a second batch."""
+
+    def __init__(self, dsn: str, kind: Kind, key: RegistryKey, persons: Persons, dry_run: bool) -> None:
+        self._open = partial(Intake.open, dsn, kind, key, persons, dry_run=dry_run)
+        self._stack = AsyncExitStack()
+        self._free: list[Intake] = []
+        self._count = 0
+        self._under_way: deque[tuple[Batch, asyncio.Task[Taken]]] = deque()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.__aenter__()
+        try:
+            self._free.append(await self._add())  # a database that can't be reached is said before reading
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [task for _, task in self._under_way]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def through(self, read: Generator[Batch, None, None]) -> AsyncGenerator[tuple[Batch, Taken], None]:
+        """Each batch with what became of it, in order."""
+        coming = asyncio.create_task(asyncio.to_thread(next, read, None))
+        try:
+            while (batch := await coming) is not None:
+                coming = asyncio.create_task(asyncio.to_thread(next, read, None))
+                while not self._free and self._count >= CONNECTIONS:
+                    yield await self._first_done()
+                intake = self._free.pop() if self._free else await self._add()
+                self._under_way.append((batch, asyncio.create_task(self._take(intake, batch))))
+            while self._under_way:
+                yield await self._first_done()
+        finally:
+            await asyncio.wait([coming])  # its thread still reads the source
+            read.close()
+
+    async def _first_done(self) -> tuple[Batch, Taken]:
+        batch, task = self._under_way.popleft()
+        return batch, await task
+
+    async def _take(self, intake: Intake, batch: Batch) -> Taken:
+        taken = await intake.take(batch.good)
+        self._free.append(intake)
+        return taken
+
+    async def _add(self) -> Intake:
+        self._count += 1
+        return await self._stack.enter_async_context(self._open())
+
+
+class _Report:
+    """FILE.rejected.csv: begun with the first bad line; one of an earlier run does not outlive a good one."""
+
+    def __init__(self, source: Path, header: list[str]) -> None:
+        self.path = source.with_name(source.name + ".rejected.csv")
+        if not os.access(source.parent, os.W_OK):
+            raise UsageError(f"{source.parent}: not writable; right would be a place for {self.path.name}")
+        self.count = 0
+        self._own = without_report(header)
+        self._before = len(header) - len(self._own)
+        self._sink: CsvSink | None = None
+
+    def add(self, problems: list[Problem]) -> None:
+        for problem in problems:
+            if self._sink is None:
+                self._sink = CsvSink(self.path)
+                self._sink.write(REPORT + self._own)
+            self.count += 1
+            columns, values, flaws = zip(*problem.flaws, strict=True)
+            self._sink.write(
+                [
+                    str(problem.line),
+                    "; ".join(columns),
+                    "; ".join(values)[:VALUE_SHOWN],
+                    "; ".join(flaw.cause for flaw in flaws),
+                    "; ".join(dict.fromkeys(flaw.expected for flaw in flaws)),
+                    "；".join(flaw.cause_zh for flaw in flaws),
+                    "；".join(dict.fromkeys(flaw.expected_zh for flaw in flaws)),
+                    *problem.cells[self._before :],
+                ]
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._sink is not None:
+            self._sink.close()
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def _write_all(sink: Sink, lines: list[list[str]]) -> None:
+    for line in lines:
+        sink.write(line)
+
+
+def _bar(total: int, words: str, progress: bool | None) -> "tqdm[Never]":
+    shown = sys.stderr.isatty() if progress is None else progress
+    bar: tqdm[Never] = tqdm(total=total, desc=words, disable=not shown, file=sys.stderr, unit_scale=True)
+    return bar

@@ -1,0 +1,215 @@
+"""Batches of rows into the registry, each row once and bad rows alone: the database's half of an import.
+
+A batch is copied into a temporary table; rows with unknown references are taken out; the rest goes in by one
+statement. When the database refuses that statement for what a row says, halves are tried, so that
+one bad row costs a dozen statements and no other row. Rules: a row that says nothing new is not written (the
+change log stays silent); a transaction holds one batch. The statements of each kind stand in `statements.py`.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+from unicodedata import normalize
+
+import asyncpg
+
+from gateway.errors import UsageError
+from gateway.registry import store
+from gateway.registry.keys import RegistryKey
+from gateway.registry.kinds import Kind
+from gateway.registry.loading import ROW_AT_FAULT, Loading, problem_of
+from gateway.registry.reading import CHUNK, Good
+from gateway.registry.rows import Flaw
+from gateway.registry.statements import LOADING
+
+ATTEMPTS = 3
+"""How often a batch is tried when others change the same rows at the same time."""
+
+
+class Refused(NamedTuple):
+    """A line that the registry does not take, and the column that is to blame."""
+
+    line: int
+    column: str
+    flaw: Flaw
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of a batch; the rest of it, `unchanged`, was there before."""
+
+    changed: int = 0
+    unchanged: int = 0
+    refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Persons:
+    """Who brings the rows in: nobody in particular, or a checker and an approver, maybe breaking glass."""
+
+    checker: str = ""
+    approver: str = ""
+    case: str = ""
+
+    @classmethod
+    def of(cls, approve: tuple[str, str] | None, break_glass: str) -> Self:
+        """UsageError unless none or two different persons are named."""
+        checker, approver = (" ".join(normalize("NFKC", name).split()) for name in approve or ("", ""))
+        if approve is not None and not (checker and approver):
+            raise UsageError("approving takes two persons by name; right would be --approve --as A --by B")
+        if approve is not None and checker.casefold() == approver.casefold():
+            raise UsageError(f"--as and --by both name {checker!r}; right would be two different persons")
+        return cls(checker, approver, break_glass.strip())
+
+    def act_of(self, person: str) -> str:
+        """How the registry's columns name who did it."""
+        name = person or "import"
+        return f"{name} [break-glass {self.case}]" if self.case else name
+
+
+class Intake:
+    """Takes batches of one kind over one connection."""
+
+    def __init__(
+        self,
+        connection: "asyncpg.Connection[Any]",
+        kind: Kind,
+        key: RegistryKey,
+        persons: Persons,
+        dry_run: bool,
+    ) -> None:
+        self._connection = connection
+        self._kind = kind
+        self._loading: Loading = LOADING[kind.name]
+        self._key = key
+        self._persons = persons
+        self._dry_run = dry_run
+        self._key_id = 0
+        self._columns = ["line", *self._loading.staged(kind)]
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, dsn: str, kind: Kind, key: RegistryKey, persons: Persons, *, dry_run: bool
+    ) -> AsyncIterator[Self]:
+        """Connect and make the temporary tables; they and the connection go when the context ends."""
+        connection = await asyncpg.connect(dsn, server_settings={"application_name": "zhengming import"})
+        try:
+            intake = cls(connection, kind, key, persons, dry_run)
+            staged = intake._loading.staged(kind)
+            await connection.execute(
+                "CREATE TEMP TABLE incoming (line bigint NOT NULL, "
+                + ", ".join(f'"{name}" {sql}' for name, sql in staged.items())
+                + ")"
+            )
+            if intake._loading.sealed:
+                intake._key_id = await store.register_key(connection, key.fingerprint)
+            await connection.execute(
+                "SELECT set_config('zhengming.checked_by', $1, false), set_config('zhengming.by', $2, false),"
+                " set_config('zhengming.status', $3, false)",
+                persons.act_of(persons.checker),
+                persons.act_of(persons.approver),
+                "approved" if persons.approver else "submitted",
+            )
+            yield intake
+        finally:
+            await connection.close()
+
+    async def take(self, goods: Sequence[Good]) -> Taken:
+        """Bring a batch in, in one transaction, or only say what would happen."""
+        if not goods:
+            return Taken()
+        await self._stage(goods)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                taken = await self._transact(goods)
+                break
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                if attempt == ATTEMPTS:
+                    raise
+        taken.unchanged = len(goods) - taken.changed - len(taken.refused)
+        return taken
+
+    async def _stage(self, goods: Sequence[Good]) -> None:
+        records = self._loading.records(self._kind, [good.values for good in goods], self._key, self._key_id)
+        numbered = ((good.line, *record) for good, record in zip(goods, records, strict=True))
+        await self._connection.execute("TRUNCATE incoming")
+        await self._connection.copy_records_to_table("incoming", records=numbered, columns=self._columns)
+
+    async def _transact(self, goods: Sequence[Good]) -> Taken:
+        taken = Taken()
+        transaction = self._connection.transaction()
+        await transaction.start()
+        try:
+            for check in self._loading.checks:
+                lines = await self._connection.fetch(
+                    f"DELETE FROM incoming i WHERE {check.condition} RETURNING line"
+                )
+                taken.refused += [Refused(row["line"], check.column, check.flaw) for row in lines]
+            await self._put(goods[0].line, goods[-1].line, taken)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        if self._dry_run:
+            await transaction.rollback()
+        else:
+            await transaction.commit()
+        return taken
+
+    async def _put(self, low: int, high: int, taken: Taken) -> None:
+        """Put in the lines from `low` to `high`; when the database refuses, each half, down to one line."""
+        try:
+            async with self._connection.transaction():
+                taken.changed += await self._connection.fetchval(self._loading.put, low, high)
+            return
+        except asyncpg.PostgresError as problem:
+            if not problem.sqlstate.startswith(ROW_AT_FAULT):
+                raise
+            if low == high:
+                column, flaw = problem_of(problem)
+                taken.refused.append(Refused(low, column, flaw))
+                return
+        if (weed := self._loading.weed) is not None:
+            lines = await self._connection.fetch(
+                f"DELETE FROM incoming i WHERE line BETWEEN $1 AND $2 AND {weed.condition} RETURNING line",
+                low,
+                high,
+            )
+            if lines:
+                taken.refused += [Refused(row["line"], weed.column, weed.flaw) for row in lines]
+                await self._put(low, high, taken)
+                return
+        middle = (low + high) // 2
+        await self._put(low, middle, taken)
+        await self._put(middle + 1, high, taken)
+
+
+class Outgo:
+    """All rows of one kind, in one snapshot, oldest first."""
+
+    def __init__(
+        self, connection: "asyncpg.Connection[Any]", kind: Kind, key: RegistryKey, total: int
+    ) -> None:
+        self.total = total
+        self._connection = connection
+        self._loading = LOADING[kind.name]
+        self._key = key
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, dsn: str, kind: Kind, key: RegistryKey) -> AsyncIterator[Self]:
+        """Connect and take the snapshot. It holds no transaction number, so no node waits for it."""
+        connection = await asyncpg.connect(dsn, server_settings={"application_name": "zhengming export"})
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                total = await connection.fetchval(f"SELECT count(*) FROM ({LOADING[kind.name].rows}) r")
+                yield cls(connection, kind, key, total)
+        finally:
+            await connection.close()
+
+    async def chunks(self) -> AsyncIterator[list[Sequence[Any]]]:
+        """Values in the order of the kind's columns, up to `CHUNK` rows at a time."""
+        cursor = await self._connection.cursor(self._loading.rows)
+        while rows := await cursor.fetch(CHUNK):
+            yield [self._loading.opened(tuple(row), self._key) for row in rows]

@@ -1,0 +1,93 @@
+"""The registry key: how subscribers' numbers are hashed for look-up and sealed for those who may read them.
+
+Rules: one key for all nodes of a database, 32 random octets in a file that only its owner reads; what is
+stored in the database is its fingerprint, so that a node with another key is refused. Subscribers' mobile
+numbers are few, so whoever has this key can reverse the hashes: it never leaves the node's disk.
+"""
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.errors import UsageError
+
+KEY_OCTETS = 32
+NONCE_OCTETS = 12
+SEAL_VERSION = b"\x01"
+
+
+def subscriber_key(number: str, key: bytes) -> bytes:
+    """The 16 octets that a subscriber is looked up by; `key` is `RegistryKey.hash_key`, 32 octets."""
+    return blake2b(number.encode(), digest_size=16, key=key).digest()
+
+
+class RegistryKey:
+    """One registry key. `fingerprint` (16 octets) says which, `hash_key` goes to `subscriber_key`, and
+    `lookup_key` hashes the subscribers of intercepts in the database."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_OCTETS:
+            raise ValueError(f"a registry key has {KEY_OCTETS} octets, not {len(secret)}")
+        self.fingerprint = _child(secret, b"fingerprint")[:16]
+        self.hash_key = _child(secret, b"subscriber")
+        self.lookup_key = _child(secret, b"intercepts")
+        self._cipher = AESGCM(_child(secret, b"seal"))
+
+    def hash(self, number: str) -> bytes:
+        """The 16 octets that this subscriber is looked up by."""
+        return subscriber_key(number, self.hash_key)
+
+    def seal(self, number: str) -> bytes:
+        """`number` for those who hold the key: version octet, nonce, AES-256-GCM text and tag."""
+        nonce = os.urandom(NONCE_OCTETS)
+        return SEAL_VERSION + nonce + self._cipher.encrypt(nonce, number.encode(), SEAL_VERSION)
+
+    def open(self, sealed: bytes) -> str:
+        """What `seal` was given. Raises ValueError when it was sealed under another key, or altered."""
+        version, nonce, text = sealed[:1], sealed[1 : 1 + NONCE_OCTETS], sealed[1 + NONCE_OCTETS :]
+        try:
+            return self._cipher.decrypt(nonce, text, version).decode()
+        except InvalidTag:
+            raise ValueError("a subscriber's number was sealed under another key, or altered") from None
+
+
+def load_key(path: Path) -> RegistryKey:
+    """The key in `path`; made there if the file is missing, whoever comes first.
+
+    Raises UsageError when the file can't be read, or is not a key.
+    """
+    try:
+        if not path.exists():
+            _make(path)
+        return RegistryKey(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"registry key {path}: {error}") from None
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, os.urandom(KEY_OCTETS))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _child(secret: bytes, purpose: bytes) -> bytes:
+    return blake2b(purpose, key=secret, digest_size=32, person=b"zhengming-regist").digest()

@@ -1,0 +1,126 @@
+"""How rows of a kind enter and leave the database, and the words for what the database refuses.
+
+Rules: `incoming` (alias i) holds the rows of a batch under the names of the kind's columns, and `line`; a
+statement `put` takes the first and last line and answers how many rows it changed; a row that says nothing
+new is not touched. A subscriber's number enters the database as keyed hash and sealed text only. Who acts is
+said by the session settings zhengming.by, .checked_by and .status. The statements stand in `statements.py`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from gateway.registry.keys import RegistryKey
+from gateway.registry.kinds import Kind
+from gateway.registry.rows import Flaw
+
+ROW_AT_FAULT = ("22", "23", "P0001")
+"""Classes of SQLSTATE that blame a row: data exception, integrity violation, a trigger's refusal."""
+
+SUBSCRIBER = {"subscriber_hash": "bytea", "key_id": "smallint", "subscriber_sealed": "bytea"}
+"""What stands for the column `subscriber` in the database."""
+
+
+class Check(NamedTuple):
+    """Rows of `incoming` that cannot go in: which, whose fault, and what would be right."""
+
+    column: str
+    condition: str
+    flaw: Flaw
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How one kind goes in (`checks`, then `put`; `weed` finds what made `put` fail) and out (`rows`)."""
+
+    put: str
+    rows: str
+    checks: tuple[Check, ...] = ()
+    weed: Check | None = None
+    sealed: bool = False  # the first column is a subscriber
+
+    def staged(self, kind: Kind) -> dict[str, str]:
+        """The columns of `incoming` and their types."""
+        plain = {column.name: column.form.sql for column in kind.columns if column.name != "subscriber"}
+        return SUBSCRIBER | plain if self.sealed else plain
+
+    def records(
+        self, kind: Kind, values: Sequence[dict[str, Any]], key: RegistryKey, key_id: int
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows as `staged` has them, out of values by column name."""
+        names = [column.name for column in kind.columns if column.name != "subscriber"]
+        for row in values:
+            plain = tuple(row[name] for name in names)
+            if self.sealed:
+                number = row["subscriber"]
+                yield (key.hash(number), key_id, key.seal(number), *plain)
+            else:
+                yield plain
+
+    def opened(self, row: tuple[Any, ...], key: RegistryKey) -> Sequence[Any]:
+        """A row of `rows` as values in the order of the kind's columns."""
+        return (key.open(row[0]), *row[1:]) if self.sealed else row
+
+
+NO_INSTITUTION = Flaw(
+    "no institution has this code", "没有此代码的机构", "a code that is imported already", "已导入的机构代码"
+)
+NO_CARRIER = Flaw(
+    "no carrier has this code",
+    "没有此代码的电信企业",
+    "a code such as mobile, unicom, telecom, broadnet",
+    "电信企业代码，例如 mobile、unicom、telecom、broadnet",
+)
+NO_ACCOUNT = Flaw(
+    "no account has this name there",
+    "没有此接入账号",
+    "carrier, protocol and account of an account that is imported already",
+    "已导入账号的电信企业、协议和账号",
+)
+SAME_PARTY = Flaw(
+    "the agency is the institution itself",
+    "合作机构与机构相同",
+    "another institution's code, or empty",
+    "另一机构的代码，或留空",
+)
+REVOKED = Flaw(
+    "this mandate was revoked",
+    "该委托已撤销",
+    "a new mandate with another valid_from",
+    "另立生效时间不同的新委托",
+)
+APPROVED = Flaw(
+    "approved already; a change takes two persons",
+    "已审批；变更须经两人审批",
+    "import with --approve --as A --by B",
+    "使用 --approve --as A --by B 导入",
+)
+ALREADY_FILED = Flaw(
+    "already filed",
+    "已被登记",
+    "a number that no other holder has filed for this time and channel, or a dispute",
+    "同一时段和渠道内未被其他主体登记的号码，或提出异议",
+)
+
+PROTECTED = Flaw(
+    "would cover a protected number, such as 110, 12321 or a carrier's own",
+    "会覆盖受保护号码，例如 110、12321 或运营商客服号码",
+    "a number or prefix that covers none",
+    "不覆盖受保护号码的号码或前缀",
+)
+PROBLEMS = {
+    "numbers_no_overlap": ("number", ALREADY_FILED),
+    "blacklist_protected": ("number", PROTECTED),
+}
+"""Constraints that a row can break in spite of the checks before: the column to blame, and the words."""
+
+
+def problem_of(problem: asyncpg.PostgresError) -> tuple[str, Flaw]:
+    """Column and words for what the database said of a row."""
+    known = PROBLEMS.get(problem.constraint_name or "")
+    if known is not None:
+        return known
+    said = str(problem.message or problem)
+    return problem.column_name or "", Flaw(f"the database refuses it: {said}", f"数据库拒绝：{said}")

@@ -1,0 +1,83 @@
+"""LMDB files, and how to notice that one was cut before touching a page that is no longer there.
+
+A read beyond the end of a mapped file kills the process (SIGBUS), and no exception handler helps. LMDB
+itself may leave the last pages of a commit unwritten, so the file alone does not tell. Therefore every
+write transaction first makes the file longer than it will need (a hole, not disk), and from then on a file
+shorter than its last commit says was cut. It knows nothing of what is stored.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from mmap import PAGESIZE
+from pathlib import Path
+
+import lmdb
+
+MAX_READERS = 1024
+ROOM = 32_768
+"""Pages that one transaction may add; 2,000 rows at any place of three trees take fewer."""
+
+
+class Mapped:
+    """The LMDB environment `path`'s folder, made if `writer` and missing. `descriptor` is of the data file.
+
+    Raises lmdb.Error or OSError when it can't be opened, or was cut.
+    """
+
+    def __init__(self, path: Path, *, map_size: int, writer: bool, sync: bool = True) -> None:
+        self.path = path
+        self.env = lmdb.open(
+            str(path.parent),
+            map_size=map_size,
+            max_dbs=4,
+            max_readers=MAX_READERS,
+            max_spare_txns=4,
+            readonly=not writer,
+            create=writer,
+            sync=sync,
+            readahead=False,
+            mode=0o600,
+        )
+        self.descriptor = os.open(path, (os.O_RDWR if writer else os.O_RDONLY) | os.O_CLOEXEC)
+        if not self.whole():
+            self.close()
+            raise lmdb.CorruptedError(f"{path} was cut")
+
+    def size(self) -> int:
+        """Octets of the data file; it never becomes smaller unless somebody cuts it."""
+        return os.lseek(self.descriptor, 0, os.SEEK_END)
+
+    def whole(self) -> bool:
+        """Whether the file has all the pages that its last commit speaks of."""
+        if self.size() < 2 * PAGESIZE:  # the two pages that say so
+            return False
+        needed = (self.env.info()["last_pgno"] + 1) * PAGESIZE
+        return self.size() >= needed
+
+    def in_place(self) -> bool:
+        """Whether this very file still stands at its path."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
+        except FileNotFoundError:
+            return False
+
+    def filled(self) -> float:
+        """Share of the map that is in use."""
+        info = self.env.info()
+        return (info["last_pgno"] + 1) * PAGESIZE / info["map_size"]
+
+    @contextmanager
+    def writing(self) -> "Iterator[lmdb.Transaction[bytes]]":
+        """A write transaction: committed at the end, aborted by an exception."""
+        with self.env.begin(write=True) as txn:
+            pages = self.env.info()["last_pgno"] + 1
+            if self.size() < (pages + ROOM // 2) * PAGESIZE:
+                os.ftruncate(self.descriptor, (pages + ROOM) * PAGESIZE)
+            yield txn
+
+    def close(self) -> None:
+        self.env.close()
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1

@@ -1,0 +1,167 @@
+"""Table files, opened by their extension; and CSV, in UTF-8 (with or without BOM) or GB18030.
+
+Rules: memory does not grow with the file; a line that cannot be read is given back as such and never takes
+its neighbours with it. A record is one physical line: a cell cannot hold a line break, so a stray quotation
+mark costs one line and not the rest of the file. Written files carry a BOM, as spreadsheets need it to
+recognise UTF-8. It knows nothing of kinds, of what columns mean, or of the database.
+"""
+
+import codecs
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.errors import UsageError
+from gateway.registry.rows import LINE_LIMIT, TOO_LONG, Flaw, Row, Sink, Source, disarm, rearm
+from gateway.registry.xlsx import XlsxSource
+from gateway.registry.xlsx_sink import XlsxSink
+
+UNCLOSED = Flaw(
+    "quotation marks do not pair up on this line",
+    "本行引号不配对",
+    'each cell on one line; a quotation mark inside a quoted cell is doubled: ""',
+    '每个单元格写在同一行内；带引号的单元格中，引号须写两次：""',
+)
+UNDECODABLE = {
+    name: Flaw(
+        f"the line is not readable as {name}",
+        f"本行无法按 {name} 编码读取",
+        "the whole file in one encoding, UTF-8 or GB18030",
+        "整个文件使用同一种编码：UTF-8 或 GB18030",
+    )
+    for name in ("utf-8", "gb18030")
+}
+
+
+def open_table(path: Path) -> Source:
+    """Open `path` by its extension, .csv or .xlsx. UsageError: neither, missing, empty, or not readable."""
+    try:
+        match path.suffix.lower():
+            case ".csv":
+                return CsvSource(path)
+            case ".xlsx":
+                return XlsxSource(path)
+            case other:
+                raise UsageError(f"{path}: extension {other!r}; right would be .csv or .xlsx")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+
+
+def create_table(path: Path, legend: list[list[str]]) -> Sink:
+    """Start writing `path`; `legend` (rows that explain the columns) goes where the format has room."""
+    try:
+        match path.suffix.lower():
+            case ".csv":
+                return CsvSink(path)
+            case ".xlsx":
+                return XlsxSink(path, legend)
+            case other:
+                raise UsageError(f"{path}: extension {other!r}; right would be .csv or .xlsx")
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be written: {problem.strerror or problem}") from None
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding that reads most of the lines that are not plain ASCII: "utf-8" or "gb18030".
+
+    A file of one encoding is recognised as such; and in a UTF-8 file one damaged line stays one damaged
+    line, instead of turning every Chinese word of the file into others.
+    """
+    readable = unreadable = 0
+    with path.open("rb") as file:
+        if (head := file.read(4)).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UsageError(f"{path}: encoded in UTF-16; right would be UTF-8 or GB18030")
+        if head.startswith(codecs.BOM_UTF8):
+            return "utf-8"
+        file.seek(0)
+        while line := file.readline(LINE_LIMIT):
+            if not line.isascii():
+                try:
+                    line.decode()
+                    readable += 1
+                except UnicodeDecodeError:
+                    unreadable += 1
+    return "utf-8" if readable >= unreadable else "gb18030"
+
+
+class CsvSource:
+    """Rows of a CSV file."""
+
+    def __init__(self, path: Path) -> None:
+        self.size = path.stat().st_size
+        self.encoding = encoding_of(path)
+        self._file = path.open("rb")
+        first = self._read(1, self._file.readline(LINE_LIMIT).removeprefix(codecs.BOM_UTF8))
+        self.header = first.cells
+        problem = first.flaw.cause if first.flaw else ""
+        if not problem and not any(first.cells):
+            problem = "the first line is empty"
+        if not problem and any("\r" in cell for cell in first.cells):
+            problem = "its lines end in CR alone"
+        if problem:
+            self._file.close()
+            raise UsageError(
+                f"{path}: {problem}; right would be a first line that names the columns, by commas"
+            )
+
+    def rows(self) -> Iterator[Row]:
+        line = 1
+        while octets := self._file.readline(LINE_LIMIT):
+            line += 1
+            if len(octets) == LINE_LIMIT and not octets.endswith(b"\n"):
+                while (more := self._file.readline(LINE_LIMIT)) and not more.endswith(b"\n"):
+                    pass
+                yield Row(line, [], TOO_LONG)
+                continue
+            row = self._read(line, octets)
+            if row.flaw is not None or any(row.cells):
+                yield row
+
+    def position(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _read(self, line: int, octets: bytes) -> Row:
+        try:
+            text = octets.decode(self.encoding)
+        except UnicodeDecodeError:
+            shown = octets.decode(self.encoding, "replace").rstrip("\r\n")
+            return Row(line, [shown], UNDECODABLE[self.encoding])
+        text = text.rstrip("\r\n")
+        if '"' not in text:
+            cells = text.split(",")
+        else:
+            try:
+                cells = next(csv.reader([text], strict=True))
+            except csv.Error:
+                return Row(line, [text], UNCLOSED)
+        if "'" in text:
+            cells = [rearm(cell) for cell in cells]
+        return Row(line, cells)
+
+
+class CsvSink:
+    """Writes a CSV file beside `path` and puts it in place when it is whole."""
+
+    def __init__(self, path: Path, mode: int = 0o600) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + ".part")
+        descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        self._file = open(descriptor, "w", encoding="utf-8-sig", newline="")  # noqa: PTH123, SIM115
+        self._writer = csv.writer(self._file)
+
+    def write(self, cells: list[str]) -> None:
+        self._writer.writerow([disarm(" ".join(cell.splitlines())) if cell else cell for cell in cells])
+
+    def close(self) -> None:
+        self._file.close()
+        self._part.replace(self._path)
+
+    def discard(self) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)

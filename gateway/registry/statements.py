@@ -1,0 +1,280 @@
+"""The statements that bring the rows of each kind in and out. `loading.py` says what they must be like."""
+
+from gateway.registry.loading import (
+    ALREADY_FILED,
+    APPROVED,
+    NO_ACCOUNT,
+    NO_CARRIER,
+    NO_INSTITUTION,
+    REVOKED,
+    SAME_PARTY,
+    Check,
+    Loading,
+)
+from gateway.registry.rows import Flaw
+
+
+def _unknown(column: str, flaw: Flaw, table: str = "institutions", key: str = "code") -> Check:
+    return Check(
+        column,
+        f'i."{column}" IS NOT NULL AND NOT EXISTS (SELECT FROM {table} r WHERE r.{key} = i."{column}")',
+        flaw,
+    )
+
+
+_LINES = "i.line BETWEEN $1 AND $2"
+_OVERLAP = """EXISTS (SELECT FROM numbers n JOIN institutions o ON o.code = i.institution
+    WHERE n.status IN ('submitted', 'checked', 'approved') AND n.institution_id <> o.id
+      AND digits_head(n.number) && digits_head(i.number) AND digits_tail(n.number) && digits_tail(i.number)
+      AND digits_count(n.number, n.extension_digits) && digits_count(i.number, i.extension_digits)
+      AND n.channels & i.channels <> 0
+      AND tstzrange(n.effective_from, n.effective_until) && tstzrange(i.effective_from, i.effective_until))"""
+
+LOADING = {
+    "institutions": Loading(
+        put=f"""
+WITH put AS (
+    INSERT INTO institutions AS t
+           (code, name, kind, licence_number, licence_scope, licence_until, verified_until, region)
+    SELECT code, name, kind, licence_number, licence_scope, licence_until, verified_until, region
+      FROM incoming i WHERE {_LINES} ORDER BY i.line
+    ON CONFLICT (code) DO UPDATE
+       SET name = excluded.name, kind = excluded.kind, licence_number = excluded.licence_number,
+           licence_scope = excluded.licence_scope, licence_until = excluded.licence_until,
+           verified_until = excluded.verified_until, region = excluded.region
+     WHERE (t.name, t.kind, t.licence_number, t.licence_scope, t.licence_until, t.verified_until, t.region)
+           IS DISTINCT FROM
+           (excluded.name, excluded.kind, excluded.licence_number, excluded.licence_scope,
+            excluded.licence_until, excluded.verified_until, excluded.region)
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT code, name, kind, licence_number, licence_scope, licence_until, verified_until, region
+  FROM institutions ORDER BY id""",
+    ),
+    "mandates": Loading(
+        checks=(
+            _unknown("institution", NO_INSTITUTION),
+            _unknown("agency", NO_INSTITUTION),
+            Check("agency", "i.agency = i.institution", SAME_PARTY),
+            Check(
+                "valid_from",
+                """EXISTS (SELECT FROM mandates t JOIN institutions o ON o.id = t.institution_id
+                                   JOIN institutions a ON a.id = t.agency_id
+                    WHERE o.code = i.institution AND a.code = i.agency AND t.status = 'revoked'
+                      AND t.channels = i.channels AND t.purposes = i.purposes
+                      AND t.valid_from IS NOT DISTINCT FROM i.valid_from)""",
+                REVOKED,
+            ),
+        ),
+        put=f"""
+WITH put AS (
+    INSERT INTO mandates AS t
+           (institution_id, agency_id, channels, purposes, valid_from, valid_until, document_sha256)
+    SELECT o.id, a.id, i.channels, i.purposes, i.valid_from, i.valid_until, i.document_sha256
+      FROM incoming i JOIN institutions o ON o.code = i.institution JOIN institutions a ON a.code = i.agency
+     WHERE {_LINES} ORDER BY i.line
+    ON CONFLICT (institution_id, agency_id, channels, purposes, valid_from) DO UPDATE
+       SET valid_until = excluded.valid_until, document_sha256 = excluded.document_sha256
+     WHERE (t.valid_until, t.document_sha256)
+           IS DISTINCT FROM (excluded.valid_until, excluded.document_sha256)
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT o.code, a.code, t.channels, t.purposes, t.valid_from, t.valid_until, t.document_sha256
+  FROM mandates t JOIN institutions o ON o.id = t.institution_id JOIN institutions a ON a.id = t.agency_id
+ WHERE t.status = 'active' ORDER BY t.id""",
+    ),
+    "accounts": Loading(
+        checks=(_unknown("carrier", NO_CARRIER, "carriers"), _unknown("holder", NO_INSTITUTION)),
+        put=f"""
+WITH put AS (
+    INSERT INTO accounts AS t
+           (carrier, protocol, account, holder_id, scope, refusal_manner, mass_manner, signature, line_kind,
+            upstream, listener, callback, allowed_ips, max_connections)
+    SELECT i.carrier, i.protocol, i.account, o.id, i.scope, i.refusal_manner, i.mass_manner, i.signature,
+           i.line_kind, i.upstream, i.listener, i.callback, i.allowed_ips::cidr[], i.max_connections
+      FROM incoming i JOIN institutions o ON o.code = i.holder
+     WHERE {_LINES} ORDER BY i.line
+    ON CONFLICT (carrier, protocol, account) DO UPDATE
+       SET holder_id = excluded.holder_id, scope = excluded.scope, refusal_manner = excluded.refusal_manner,
+           mass_manner = excluded.mass_manner, signature = excluded.signature, line_kind = excluded.line_kind,
+           upstream = excluded.upstream, listener = excluded.listener, callback = excluded.callback,
+           allowed_ips = excluded.allowed_ips, max_connections = excluded.max_connections
+     WHERE (t.holder_id, t.scope, t.refusal_manner, t.mass_manner, t.signature, t.line_kind, t.upstream,
+            t.listener, t.callback, t.allowed_ips, t.max_connections)
+           IS DISTINCT FROM
+           (excluded.holder_id, excluded.scope, excluded.refusal_manner, excluded.mass_manner,
+            excluded.signature, excluded.line_kind, excluded.upstream, excluded.listener, excluded.callback,
+            excluded.allowed_ips, excluded.max_connections)
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT t.carrier, t.protocol, t.account, o.code, t.scope, t.refusal_manner, t.mass_manner, t.signature,
+       t.line_kind, t.upstream, t.listener, t.callback, t.allowed_ips::text[], t.max_connections
+  FROM accounts t JOIN institutions o ON o.id = t.holder_id ORDER BY t.id""",
+    ),
+    "account_numbers": Loading(
+        checks=(
+            Check(
+                "account",
+                """NOT EXISTS (SELECT FROM accounts c
+                    WHERE c.carrier = i.carrier AND c.protocol = i.protocol AND c.account = i.account)""",
+                NO_ACCOUNT,
+            ),
+        ),
+        put=f"""
+WITH put AS (
+    INSERT INTO account_numbers AS t (account_id, number, is_prefix, valid_from, valid_until)
+    SELECT c.id, i.number, i.is_prefix, i."from", i.until
+      FROM incoming i JOIN accounts c USING (carrier, protocol, account)
+     WHERE {_LINES} ORDER BY i.line
+    ON CONFLICT (account_id, number, is_prefix, valid_from) DO UPDATE SET valid_until = excluded.valid_until
+     WHERE t.valid_until IS DISTINCT FROM excluded.valid_until
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.valid_until
+  FROM account_numbers t JOIN accounts c ON c.id = t.account_id ORDER BY t.id""",
+    ),
+    "numbers": Loading(
+        checks=(
+            _unknown("institution", NO_INSTITUTION),
+            _unknown("agency", NO_INSTITUTION),
+            _unknown("carrier", NO_CARRIER, "carriers"),
+            Check("agency", "i.agency = i.institution", SAME_PARTY),
+            Check(
+                "number",
+                """current_setting('zhengming.status') = 'submitted' AND EXISTS (
+                    SELECT FROM numbers t JOIN institutions o ON o.code = i.institution
+                           LEFT JOIN institutions a ON a.id = t.agency_id
+                     WHERE t.number = i.number AND t.institution_id = o.id AND t.channels = i.channels
+                       AND t.carrier IS NOT DISTINCT FROM i.carrier
+                       AND t.effective_from IS NOT DISTINCT FROM i.effective_from
+                       AND t.status = 'approved'
+                       AND (t.extension_digits, t.purposes, a.code, t.signatures, t.effective_until,
+                            t.document_sha256)
+                           IS DISTINCT FROM
+                           (i.extension_digits, i.purposes, i.agency, i.signatures, i.effective_until,
+                            i.document_sha256))""",
+                APPROVED,
+            ),
+        ),
+        weed=Check("number", _OVERLAP, ALREADY_FILED),
+        put=f"""
+WITH put AS (
+    INSERT INTO numbers AS t
+           (number, extension_digits, channels, purposes, institution_id, agency_id, signatures, carrier,
+            effective_from, effective_until, document_sha256, status, checked_by, approved_by, approved_at)
+    SELECT i.number, i.extension_digits, i.channels, i.purposes, o.id, a.id, i.signatures, i.carrier,
+           i.effective_from, i.effective_until, i.document_sha256, s.status,
+           CASE s.status WHEN 'approved' THEN current_setting('zhengming.checked_by') END,
+           CASE s.status WHEN 'approved' THEN current_setting('zhengming.by') END,
+           CASE s.status WHEN 'approved' THEN now() END
+      FROM (SELECT current_setting('zhengming.status') AS status) s, incoming i
+      JOIN institutions o ON o.code = i.institution LEFT JOIN institutions a ON a.code = i.agency
+     WHERE {_LINES} ORDER BY hashtext(i.number) -- in order, GiST would split its pages badly
+    ON CONFLICT (number, institution_id, channels, carrier, effective_from)
+       WHERE status NOT IN ('revoked', 'withdrawn') DO UPDATE
+       SET extension_digits = excluded.extension_digits, purposes = excluded.purposes,
+           agency_id = excluded.agency_id, signatures = excluded.signatures,
+           effective_until = excluded.effective_until, document_sha256 = excluded.document_sha256,
+           status = excluded.status, checked_by = excluded.checked_by, approved_by = excluded.approved_by,
+           approved_at = excluded.approved_at
+     WHERE (t.extension_digits, t.purposes, t.agency_id, t.signatures, t.effective_until, t.document_sha256)
+           IS DISTINCT FROM
+           (excluded.extension_digits, excluded.purposes, excluded.agency_id, excluded.signatures,
+            excluded.effective_until, excluded.document_sha256)
+        OR t.status IN ('draft', 'returned')
+        OR excluded.status = 'approved' AND t.status <> 'approved'
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT t.number, t.extension_digits, t.channels, t.purposes, o.code, a.code, t.signatures, t.carrier,
+       t.effective_from, t.effective_until, t.document_sha256
+  FROM numbers t JOIN institutions o ON o.id = t.institution_id LEFT JOIN institutions a ON a.id = t.agency_id
+ WHERE t.status NOT IN ('revoked', 'withdrawn') ORDER BY t.number, t.id""",
+    ),
+    "blacklist": Loading(
+        put=f"""
+WITH put AS (
+    INSERT INTO blacklist AS t (number, is_prefix, reason, case_reference, added_by)
+    SELECT i.number, i.is_prefix, i.reason, i.case_reference, current_setting('zhengming.by')
+      FROM incoming i WHERE {_LINES} ORDER BY i.line
+    ON CONFLICT (number, is_prefix) WHERE removed_at IS NULL DO UPDATE
+       SET reason = excluded.reason, case_reference = excluded.case_reference
+     WHERE (t.reason, t.case_reference) IS DISTINCT FROM (excluded.reason, excluded.case_reference)
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT number, is_prefix, reason, case_reference FROM blacklist WHERE removed_at IS NULL ORDER BY id""",
+    ),
+    "refusals": Loading(
+        sealed=True,
+        checks=(_unknown("institution", NO_INSTITUTION),),
+        put=f"""
+WITH put AS (
+    INSERT INTO refusals
+           (subscriber_hash, key_id, subscriber_sealed, institution_id, number, purposes, channels, source,
+            refused_at, event)
+    SELECT i.subscriber_hash, i.key_id, i.subscriber_sealed, o.id, i.number, i.purposes, i.channels, i.source,
+           coalesce(i.at, now()),
+           substr(sha256(i.subscriber_hash || convert_to(concat_ws(
+               '|', coalesce(o.id, 0), i.number, i.purposes, i.channels, i.source,
+               extract(epoch FROM coalesce(i.at, clock_timestamp()))), 'UTF8')), 1, 16)
+      FROM incoming i LEFT JOIN institutions o ON o.code = i.institution
+     WHERE {_LINES} AND NOT EXISTS (
+           SELECT FROM refusals t
+            WHERE t.subscriber_key = first_eight(i.subscriber_hash) AND t.subscriber_hash = i.subscriber_hash
+              AND t.institution_id IS NOT DISTINCT FROM o.id AND t.number IS NOT DISTINCT FROM i.number
+              AND t.purposes = i.purposes AND t.channels = i.channels AND t.source = i.source
+              AND CASE WHEN i.at IS NULL THEN t.lifted_at IS NULL ELSE t.refused_at = i.at END)
+     ORDER BY i.line
+    ON CONFLICT (event) DO NOTHING
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT t.subscriber_sealed, o.code, t.purposes, t.channels, t.source, t.refused_at, t.number
+  FROM refusals t LEFT JOIN institutions o ON o.id = t.institution_id
+ WHERE t.lifted_at IS NULL ORDER BY t.id""",
+    ),
+    "consents": Loading(
+        sealed=True,
+        checks=(
+            _unknown("institution", NO_INSTITUTION),
+            Check(
+                "until",
+                "i.at IS NULL AND i.until <= now()",
+                Flaw(
+                    "has ended before it began",
+                    "在开始之前已结束",
+                    "the time when it was given, too",
+                    "同时填写同意时间",
+                ),
+            ),
+        ),
+        put=f"""
+WITH put AS (
+    INSERT INTO consents AS t
+           (subscriber_hash, key_id, subscriber_sealed, institution_id, source, given_at, valid_until,
+            document_sha256)
+    SELECT i.subscriber_hash, i.key_id, i.subscriber_sealed, o.id, i.source,
+           coalesce(i.at, before.given_at, now()), i.until, i.document_sha256
+      FROM incoming i JOIN institutions o ON o.code = i.institution
+      LEFT JOIN LATERAL (
+           SELECT c.given_at FROM consents c
+            WHERE c.subscriber_hash = i.subscriber_hash AND c.institution_id = o.id AND c.source = i.source
+            ORDER BY c.given_at DESC LIMIT 1) before ON i.at IS NULL
+     WHERE {_LINES} ORDER BY i.line
+    ON CONFLICT (subscriber_hash, institution_id, source, given_at) DO UPDATE
+       SET valid_until = excluded.valid_until, document_sha256 = excluded.document_sha256
+     WHERE (t.valid_until, t.document_sha256)
+           IS DISTINCT FROM (excluded.valid_until, excluded.document_sha256)
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT t.subscriber_sealed, o.code, t.source, t.given_at, t.valid_until, t.document_sha256
+  FROM consents t JOIN institutions o ON o.id = t.institution_id ORDER BY t.id""",
+    ),
+}
+"""By name of the kind."""

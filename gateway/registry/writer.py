@@ -1,0 +1,215 @@
+"""The keeper's side of the replica: applying changes, and building a new generation beside the old one.
+
+Rules: a commit writes at most `COMMIT` rows, so that nobody waits for it long; what is equal to what is
+there already is not written and drops no cache. Applying is idempotent. A new generation is built without
+syncing, synced as a whole, and only then named in `local` as the one in use. It knows no SQL.
+"""
+
+import shutil
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import lmdb
+import msgspec
+
+from gateway.errors import NotReady
+from gateway.model import Refusal
+from gateway.registry.replica import REPLICA_STATE, Generation, Replica
+from gateway.registry.tables import TABLES, Row, pack_id, unpack_id
+
+COMMIT = 2000
+"""Rows in one commit, at most."""
+
+BUILD_COMMIT = 50_000
+"""The same while a generation is built, which nobody reads yet."""
+
+pack_key = struct.Struct(">q").pack
+"""A refusal's key as PostgreSQL says it (bigint) → as the replica is keyed."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_row = msgspec.msgpack.Decoder(list[object]).decode
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """Up to where the change log has been applied: the database's identity, the snapshot of all its
+    transactions (pg_snapshot as text), the newest row seen, and how often the log had been pruned."""
+
+    database: str
+    snapshot: str
+    anchor: str
+    pruned: int
+
+
+class ReplicaWriter:
+    """Writes the replica of a `Replica` that was opened with `writer`."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.version = 0
+        self._building: Generation | None = None
+
+    def open(self) -> Cursor | None:
+        """Go on with what is on the disk; None when a new generation must be built."""
+        local = self.replica.local
+        number = local.state()[0]
+        self._remove_others(number)
+        try:
+            generation = self.replica.generation(number)
+            with generation.env.begin() as txn:
+                self.version = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))[0]
+                return msgspec.msgpack.decode(txn.get(b"cursor", b"", db=generation.meta), type=Cursor)
+        except (NotReady, lmdb.Error, struct.error, msgspec.DecodeError):
+            return None
+
+    def intact(self) -> bool:
+        """Whether the generation in use can be written on."""
+        current = self.replica.current
+        return (
+            current is not None
+            and current.file.in_place()
+            and current.file.whole()
+            and self.replica.local.damaged() != current.number
+        )
+
+    def apply(
+        self,
+        rows: Mapping[tuple[str, int], Row | None],
+        refusals: Mapping[int, Sequence[Refusal]],
+        *,
+        newest: int,
+        now: int,
+    ) -> bool:
+        """Make rows (None: gone) and subscribers' refusals what they are now, in one commit.
+
+        `newest` is the highest sequence number among the changes. Whether anything became different.
+        """
+        generation = self._in_use()
+        with generation.file.writing() as txn:
+            senders = sum([_put_row(generation, txn, *key, row) for key, row in rows.items()])
+            others = sum([_put_refusals(generation, txn, key, found) for key, found in refusals.items()])
+            if not senders and not others:
+                txn.abort()
+                return False
+            _, changes, news_at = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))
+            version = max(self.version + 1, newest)
+            state = REPLICA_STATE.pack(version, changes + (senders > 0), max(now, news_at))
+            txn.put(b"s", state, db=generation.meta)
+        self.version = version
+        return True
+
+    def heard(self, now: int, cursor: Cursor | None) -> None:
+        """The registry was heard of at `now`; with `cursor` everything up to there has been applied."""
+        generation = self._in_use()
+        with generation.file.writing() as txn:
+            version, changes, _ = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))
+            txn.put(b"s", REPLICA_STATE.pack(version, changes, now), db=generation.meta)
+            if cursor is not None:
+                txn.put(b"cursor", msgspec.msgpack.encode(cursor), db=generation.meta)
+
+    def ids(self, table: str) -> Iterator[int]:
+        """The rows of a table that the replica has."""
+        generation = self._in_use()
+        code = TABLES[table].code
+        with generation.env.begin() as txn, txn.cursor(db=generation.rows) as cursor:
+            if cursor.set_range(code):
+                for key in cursor.iternext(keys=True, values=False):
+                    if key[:1] != code:
+                        return
+                    yield unpack_id(key[1:])[0]
+
+    def begin(self) -> None:
+        """Begin to build the next generation, empty."""
+        self.abandon()
+        number = self.replica.local.state()[0] + 1
+        number = max(number, self.replica.local.damaged() + 1)
+        self._remove_others(self.replica.local.state()[0])
+        self._building = Generation(
+            self.replica.directory, number, map_size=self.replica.map_size, writer=True, sync=False
+        )
+
+    def build_rows(self, table: str, rows: Iterable[Row]) -> None:
+        building = self._being_built()
+        code, lookup = TABLES[table].code, TABLES[table].lookup
+        with building.file.writing() as txn:
+            for row in rows:
+                identity = pack_id(row[0])
+                txn.put(code + identity, _encode(row), db=building.rows)
+                txn.put(code + lookup(row), identity, db=building.index)
+
+    def build_refusals(self, refusals: Iterable[tuple[int, Sequence[Refusal]]]) -> None:
+        """In the order of the packed key, each key once."""
+        building = self._being_built()
+        with building.file.writing() as txn, txn.cursor(db=building.refusals) as cursor:
+            cursor.putmulti(((pack_key(key), _encode(found)) for key, found in refusals), append=True)
+
+    def finish(self, cursor: Cursor, newest: int, now: int) -> None:
+        """Make what was built the replica in use, for all processes at once."""
+        building = self._being_built()
+        self.version = max(self.version + 1, newest)
+        with building.file.writing() as txn:
+            txn.put(b"s", REPLICA_STATE.pack(self.version, 1, now), db=building.meta)
+            txn.put(b"cursor", msgspec.msgpack.encode(cursor), db=building.meta)
+        building.env.sync(True)
+        building.file.close()
+        self._building = None
+        self.replica.local.use(building.number)
+        self.replica.generation(building.number)
+        self._remove_others(building.number)
+
+    def abandon(self) -> None:
+        """Give up a generation that is being built."""
+        if self._building is not None:
+            self._building.file.close()
+            self._building = None
+
+    def _in_use(self) -> Generation:
+        current = self.replica.current
+        if current is None:
+            raise NotReady("the replica is not there yet")
+        return current
+
+    def _being_built(self) -> Generation:
+        if self._building is None:
+            raise NotReady("no generation is being built")
+        return self._building
+
+    def _remove_others(self, number: int) -> None:
+        for folder in self.replica.directory.glob("replica-*"):
+            if folder.name != f"replica-{number}":
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_row(
+    generation: Generation, txn: "lmdb.Transaction[bytes]", table: str, identity: int, row: Row | None
+) -> bool:
+    """Whether the row became different."""
+    code, _, _, lookup = TABLES[table]
+    packed_id = pack_id(identity)
+    old = txn.get(code + packed_id, db=generation.rows)
+    new = _encode(row) if row is not None else None
+    if old == new:
+        return False
+    if old is not None:
+        txn.delete(code + lookup(_row(old)), packed_id, db=generation.index)
+    if row is None or new is None:
+        txn.delete(code + packed_id, db=generation.rows)
+    else:
+        txn.put(code + packed_id, new, db=generation.rows)
+        txn.put(code + lookup(row), packed_id, db=generation.index)
+    return True
+
+
+def _put_refusals(
+    generation: Generation, txn: "lmdb.Transaction[bytes]", key: int, refusals: Sequence[Refusal]
+) -> bool:
+    """Whether the subscriber's refusals became different."""
+    packed = pack_key(key)
+    old = txn.get(packed, db=generation.refusals)
+    new = _encode(refusals) if refusals else None
+    if old == new:
+        return False
+    if new is None:
+        txn.delete(packed, db=generation.refusals)
+    else:
+        txn.put(packed, new, db=generation.refusals)
+    return True

@@ -1,0 +1,53 @@
+"""Fixtures that several modules share: a real PostgreSQL, and a fresh migrated database per test."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from gateway.registry import migrate
+from gateway.registry.embedded import DATABASE, EmbeddedPostgres
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[EmbeddedPostgres]:
+    """One embedded server for the whole run; its own database stays empty."""
+    # Not below tmp_path: other pytest runs take the server's right to pass through that away.
+    directory = Path(tempfile.mkdtemp(prefix="zhengming-test-"))
+    server = EmbeddedPostgres(directory / "postgres")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(embedded: EmbeddedPostgres) -> str:
+    """The name of a migrated database that others are copied from."""
+    with psycopg.connect(embedded.dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrated")
+    migrate.upgrade(sibling(embedded.dsn, "migrated"))
+    return "migrated"
+
+
+@pytest.fixture
+def database(embedded: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """DSN of a fresh, migrated, empty database."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(embedded.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield sibling(embedded.dsn, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def sibling(dsn: str, name: str) -> str:
+    """The DSN of another database of the same server."""
+    return dsn.replace(f"/{DATABASE}?", f"/{name}?")

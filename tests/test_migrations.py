@@ -1,0 +1,370 @@
+"""The schema: it comes up once, everywhere the same, and enforces what it says."""
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import psycopg
+import pytest
+from conftest import sibling
+
+from gateway.registry import migrate
+from gateway.registry.embedded import EmbeddedPostgres
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+TABLES = [
+    *("carriers", "institutions", "mandates", "accounts", "account_numbers"),
+    *("numbers", "blacklist", "refusals", "consents", "holds"),
+]
+NUMBERS = "INSERT INTO numbers (channels, purposes, institution_id, number"
+BANS = "INSERT INTO blacklist (reason, case_reference, number"
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def debian() -> Iterator[str]:
+    """DSN of a PostgreSQL 15 as Debian ships it."""
+    if not (DEBIAN / "initdb").exists():
+        pytest.skip("PostgreSQL 15 is not installed")
+    user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+    identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    folder = Path(tempfile.mkdtemp(prefix="zm15-"))
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [DEBIAN / program, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            **identity,
+        )
+
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    data = str(folder / "data")
+    run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync")
+    options = f"-c listen_addresses='' -c fsync=off -k {folder}"
+    run("pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
+    try:
+        yield f"postgresql://postgres@/zhengming?host={folder}"
+    finally:
+        run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["18", "15"])
+def server(request: pytest.FixtureRequest) -> str:
+    """DSN of a server of each version that is supported."""
+    if request.param == "18":
+        embedded: EmbeddedPostgres = request.getfixturevalue("embedded")
+        return embedded.dsn
+    dsn: str = request.getfixturevalue("debian")
+    return dsn
+
+
+@pytest.fixture
+def empty(server: str) -> Iterator[str]:
+    """DSN of a fresh database without a schema."""
+    with fresh(server) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def migrated() -> dict[str, str]:
+    """By server: a database to copy, migrated and with the institutions A and B."""
+    return {}
+
+
+@pytest.fixture
+def schema(server: str, migrated: dict[str, str]) -> Iterator[psycopg.Connection]:
+    """A connection to a migrated database; each statement is its own transaction."""
+    if server not in migrated:
+        name = make(server)
+        migrate.upgrade(sibling(server, name))
+        with psycopg.connect(sibling(server, name)) as connection:
+            connection.execute(
+                "INSERT INTO institutions (code, name, kind) VALUES ('A', 'A', 'bank'), ('B', 'B', 'bank')"
+            )
+        migrated[server] = name
+    with fresh(server, migrated[server]) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+def make(server: str, template: str = "template1") -> str:
+    """The name of a new database, a copy of `template`."""
+    name = f"fresh_{next(_numbers)}"
+    with psycopg.connect(sibling(server, "postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return name
+
+
+@contextmanager
+def fresh(server: str, template: str = "template1") -> Iterator[str]:
+    """DSN of a database that exists within `with`."""
+    name = make(server, template)
+    yield sibling(server, name)
+    with psycopg.connect(sibling(server, "postgres"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def dump(dsn: str) -> str:
+    newest = shutil.which("pg_dump")
+    programs = [Path(p) for p in ([newest] if newest else [])]
+    with psycopg.connect(dsn) as connection:
+        major = connection.info.server_version // 10000
+    if major == 18:
+        programs = [EmbeddedPostgres(Path("unused"))._bin / "pg_dump"]
+    text = subprocess.run([programs[0], "--no-owner", dsn], check=True, capture_output=True, text=True).stdout
+    return re.sub(r"(?m)^\\(un)?restrict .*$", "", text)
+
+
+def test_nodes_that_start_at_once_apply_each_revision_once(empty: str) -> None:
+    assert migrate.current(empty) is None
+    program = "import sys; from gateway.registry import migrate; migrate.upgrade(sys.argv[1])"
+    nodes = [subprocess.Popen([sys.executable, "-c", program, empty]) for _ in range(3)]
+    assert [node.wait() for node in nodes] == [0, 0, 0]
+    assert migrate.current(empty) == migrate.newest()
+    with psycopg.connect(empty) as connection:
+        assert connection.execute("SELECT count(*) FROM carriers").fetchone() == (4,)
+
+
+def test_a_failed_upgrade_leaves_nothing(empty: str) -> None:
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute("CREATE TABLE change_log ()")
+        with pytest.raises(Exception, match="change_log"):
+            migrate.upgrade(empty)
+        assert connection.execute("SELECT to_regclass('carriers')").fetchone() == (None,)
+
+
+def test_the_printed_script_makes_the_same_schema(server: str) -> None:
+    with fresh(server) as by_us, fresh(server) as by_hand:
+        migrate.upgrade(by_us)
+        with psycopg.connect(by_hand, autocommit=True) as connection:
+            connection.execute(migrate.sql())
+        assert migrate.current(by_hand) == migrate.newest()
+        # Rows that carry the instant of their making differ; the schema and all else does not.
+        assert schema_of(by_hand) == schema_of(by_us)
+
+
+def schema_of(dsn: str) -> str:
+    return re.sub(r"(?ms)^COPY .*?^\\\.$", "", dump(dsn))
+
+
+def test_the_schema_survives_dump_and_restore(server: str) -> None:
+    with fresh(server) as original, fresh(server) as restored:
+        migrate.upgrade(original)
+        with psycopg.connect(original) as connection:
+            connection.execute("INSERT INTO institutions (code, name, kind) VALUES ('A', 'a', 'bank')")
+            file_number(connection, "A", "10690001", extension=2)
+        text = dump(original)
+        subprocess.run(
+            ["psql", "-qX", "-v", "ON_ERROR_STOP=1", restored],
+            input=text,
+            check=True,
+            text=True,
+            stdout=subprocess.DEVNULL,
+        )
+        assert dump(restored) == text
+
+
+def file_number(
+    connection: psycopg.Connection,
+    holder: str,
+    number: str,
+    *,
+    extension: int = 0,
+    channels: int = 1,
+    start: str | None = None,
+    end: str | None = None,
+    status: str = "approved",
+) -> int:
+    row = connection.execute(
+        """INSERT INTO numbers (number, extension_digits, channels, purposes, institution_id, effective_from,
+                                effective_until, status, checked_by, approved_by, approved_at)
+           SELECT %s, %s, %s, 1, id, %s, %s, %s, 'p', 'q', now()
+             FROM institutions WHERE code = %s RETURNING id""",
+        (number, extension, channels, start, end, status, holder),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_no_two_holders_overlap(schema: psycopg.Connection) -> None:
+    file_number(schema, "A", "10690001", extension=4, start="2025-01-01", end="2026-01-01")
+
+    file_number(schema, "A", "1069000122", start="2025-01-01")  # one's own may nest
+    file_number(schema, "B", "10690001", extension=4, channels=2)  # another channel
+    file_number(schema, "B", "106900012", start="2026-01-01")  # the period after
+    file_number(schema, "B", "10690001", end="2025-01-01")  # the period before
+    file_number(schema, "B", "10690002", extension=4)  # another number
+    file_number(schema, "B", "1069000133333")  # five further digits: beyond the range
+    file_number(schema, "B", "10690001", start="2025-03-01", status="draft")  # does not stand yet
+
+    for number, extension in [
+        ("10690001", 0),
+        ("106900012", 0),
+        ("106900019999", 0),
+        ("1069000", 1),
+        ("1069", 12),
+    ]:
+        with pytest.raises(psycopg.errors.ExclusionViolation):
+            file_number(schema, "B", number, extension=extension, start="2025-03-01", end="2025-04-01")
+    with pytest.raises(psycopg.errors.ExclusionViolation):
+        schema.execute("UPDATE numbers SET status = 'submitted' WHERE status = 'draft'")
+    schema.execute(
+        "UPDATE numbers SET status = 'revoked' WHERE number = '10690001' AND effective_from = '2025-01-01'"
+    )
+    schema.execute("UPDATE numbers SET status = 'submitted' WHERE status = 'draft'")
+
+
+def test_ranges_overlap_exactly_when_one_number_could_be_both(schema: psycopg.Connection) -> None:
+    random = Random(7)
+
+    def number() -> tuple[str, int]:
+        head = random.choice(["1069000", "10690001111111111", "+8657188", "95588"])
+        text = head + "".join(random.choice("01") for _ in range(random.randint(0, 5)))
+        return text[:20], random.randint(0, min(4, 21 - len(text[:20])))
+
+    pairs = [(*number(), *number()) for _ in range(4000)]
+    with schema.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE pairs (i serial, a text, m int, b text, n int)")
+        cursor.executemany("INSERT INTO pairs (a, m, b, n) VALUES (%s, %s, %s, %s)", pairs)
+        found = cursor.execute(
+            """SELECT digits_head(a) && digits_head(b) AND digits_tail(a) && digits_tail(b)
+                      AND digits_count(a, m) && digits_count(b, n) FROM pairs ORDER BY i"""
+        ).fetchall()
+    for (a, m, b, n), (overlap,) in zip(pairs, found, strict=True):
+        (short, room, long) = (a, m, b) if len(a) <= len(b) else (b, n, a)
+        assert overlap == (long.startswith(short) and len(long) <= len(short) + room), (a, m, b, n)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"{BANS}) VALUES ('r', 'c', '13800000001')",
+        f"{BANS}) VALUES ('r', 'c', '+8613800000001 ')",
+        f"{BANS}) VALUES ('r', 'c', '+861380000000１')",
+        f"{BANS}) VALUES ('', 'c', '10690001')",
+        f"{BANS}, is_prefix) VALUES ('r', 'c', '', true)",
+        f"{BANS}, removed_by, removed_at) VALUES ('r', 'c', '95588', 'a', now())",
+        f"{NUMBERS}) VALUES (4, 1, 1, '95588')",
+        f"{NUMBERS}) VALUES (1, 0, 1, '95588')",
+        f"{NUMBERS}, agency_id) VALUES (1, 1, 1, '95588', 1)",
+        f"{NUMBERS}, status) VALUES (1, 1, 1, '95588', 'approved')",
+        f"{NUMBERS}, status, checked_by, approved_by, approved_at)"
+        " VALUES (1, 1, 1, '95588', 'approved', 'p', 'p', now())",
+        f"{NUMBERS}, extension_digits) VALUES (1, 1, 1, '10690001111111111111', 3)",
+        f"{NUMBERS}, effective_from, effective_until) VALUES (1, 1, 1, '95588', '2025-01-02', '2025-01-01')",
+        f"{NUMBERS}, effective_until) VALUES (1, 1, 1, '95588', 'infinity')",
+        "INSERT INTO mandates (institution_id, agency_id, channels, purposes) VALUES (1, 1, 1, 1)",
+        "INSERT INTO holds (cause) VALUES ('penalty')",
+        "INSERT INTO holds (cause, institution_id, account_id) VALUES ('penalty', 1, 1)",
+        "UPDATE institutions SET kind = 'shop'",
+        "UPDATE change_log SET op = 'insert'",
+        "TRUNCATE change_log",
+        "DELETE FROM institutions_history",
+        "TRUNCATE institutions_history",
+    ],
+)
+def test_the_database_refuses(schema: psycopg.Connection, statement: str) -> None:
+    with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.RaiseException)):
+        schema.execute(statement)
+
+
+def test_every_change_is_logged_and_every_old_row_kept(schema: psycopg.Connection) -> None:
+    schema.execute("SET session_replication_role = replica")  # what a restore or a clever session sets
+    schema.execute("UPDATE institutions SET name = 'x' WHERE code IN ('A', 'none')")
+    schema.execute("UPDATE institutions SET name = 'y' WHERE code = 'none'")
+    schema.execute(
+        """INSERT INTO institutions (code, name, kind) VALUES ('A', 'z', 'bank')
+           ON CONFLICT (code) DO UPDATE SET name = excluded.name"""
+    )
+    schema.execute("DELETE FROM institutions WHERE code = 'B'")
+    schema.execute("TRUNCATE institutions CASCADE")
+    log = schema.execute(
+        "SELECT key, op FROM change_log WHERE table_name = 'institutions' ORDER BY seq"
+    ).fetchall()
+    assert log == [
+        (1, "insert"),
+        (2, "insert"),
+        (1, "update"),
+        (1, "update"),
+        (2, "delete"),
+        (None, "truncate"),
+    ]
+    kept = schema.execute(
+        "SELECT code, name, superseded_op FROM institutions_history ORDER BY superseded_version"
+    ).fetchall()
+    assert kept == [("A", "A", "update"), ("A", "x", "update"), ("B", "B", "delete"), ("A", "z", "truncate")]
+    cascaded = schema.execute(
+        "SELECT count(DISTINCT table_name) FROM change_log WHERE op = 'truncate'"
+    ).fetchone()
+    assert cascaded == (8,)
+
+
+def test_versions_are_not_for_users_to_choose(schema: psycopg.Connection) -> None:
+    schema.execute(
+        """INSERT INTO institutions (code, name, kind, row_version, row_xid)
+           VALUES ('C', 'c', 'bank', 7000000, '7')"""
+    )
+    assert schema.execute(
+        "SELECT row_version < 7000000, row_xid > '7' FROM institutions WHERE code = 'C'"
+    ).fetchone() == (True, True)
+    log = schema.execute("SELECT row_version FROM change_log ORDER BY seq DESC LIMIT 1").fetchone()
+    assert log == schema.execute("SELECT row_version FROM institutions WHERE code = 'C'").fetchone()
+
+
+def test_a_refusal_is_logged_by_its_subscriber(schema: psycopg.Connection) -> None:
+    schema.execute("INSERT INTO registry_keys (key_id, fingerprint) VALUES (1, %s)", [bytes(16)])
+    schema.execute(
+        """INSERT INTO refusals (subscriber_hash, key_id, subscriber_sealed, purposes, channels, source,
+                                 refused_at) VALUES (%s, 1, '', 1, 1, 'reply', now())""",
+        [b"\xff\x01\x02\x03\x04\x05\x06\x07" * 2],
+    )
+    schema.execute("UPDATE refusals SET subscriber_hash = %s", [bytes(7) + b"\x05" + bytes(8)])
+    first = int.from_bytes(b"\xff\x01\x02\x03\x04\x05\x06\x07", "big", signed=True)
+    log = schema.execute(
+        "SELECT key, op FROM change_log WHERE table_name = 'refusals' ORDER BY seq"
+    ).fetchall()
+    assert log == [(first, "insert"), (5, "update"), (first, "delete")]
+
+
+def test_history_has_all_columns_of_its_table(schema: psycopg.Connection) -> None:
+    """In order, behind its own four: the trigger copies rows as they are."""
+    columns = schema.execute(
+        """SELECT table_name, array_agg(column_name::text || ' ' || udt_name ORDER BY ordinal_position)
+             FROM information_schema.columns WHERE table_schema = 'public' GROUP BY 1"""
+    ).fetchall()
+    by_table: dict[str, list[str]] = dict(columns)
+    for table in TABLES:
+        assert by_table[f"{table}_history"][4:] == by_table[table]
+
+
+def test_the_whitelist_is_what_is_in_force_now(schema: psycopg.Connection) -> None:
+    number = file_number(schema, "A", "10690001", end="2999-01-01")
+    file_number(schema, "A", "10690002", end="2001-01-01")
+    file_number(schema, "A", "10690003", status="submitted")
+
+    def whitelist() -> list[str]:
+        return [row[0] for row in schema.execute("SELECT number FROM whitelist ORDER BY 1")]
+
+    assert whitelist() == ["10690001"]
+    schema.execute("INSERT INTO holds (cause, number_id) VALUES ('complaints', %s)", [number])
+    schema.execute("INSERT INTO holds (cause, institution_id) VALUES ('penalty', 1)")
+    schema.execute("DELETE FROM holds WHERE cause = 'penalty'")
+    assert whitelist() == []
+    schema.execute("DELETE FROM holds")
+    assert whitelist() == ["10690001"]
+    schema.execute("UPDATE institutions SET licence_until = now()")
+    assert whitelist() == []
