@@ -1,0 +1,95 @@
+"""A writer's folder in the journal: its segments, who writes there, and up to where records are durable.
+
+data_dir/journal/WRITER/NNNNNNNN.seg   segments, numbered from 1 without gaps
+                        NNNNNNNN.idx   indexes of closed ones (lookup.py)
+                        lock           held while the writer lives
+                        tail           `Tail`
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+from pathlib import Path
+
+from gateway.errors import UsageError
+
+_TAIL = struct.Struct(">QQQB200p")
+_FLOCK = struct.Struct("hhqqi4x")
+"""struct flock of a 64-bit Linux; locks of open file descriptions want pid 0."""
+
+
+class Tail:
+    """Up to where a writer's records are durable, in mapped memory: readers of the node see it at once.
+
+    It lives in the page cache, as does what a failed fsync may have left there: so the word `poisoned`
+    outlasts the process, and a machine that lost its memory has forgotten both.
+    """
+
+    def __init__(self, path: Path, *, write: bool = False) -> None:
+        flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        try:
+            if write and os.fstat(descriptor).st_size < _TAIL.size:
+                os.truncate(descriptor, _TAIL.size)
+            access = mmap.ACCESS_WRITE if write else mmap.ACCESS_READ
+            self._map = mmap.mmap(descriptor, _TAIL.size, access=access)
+        finally:
+            os.close(descriptor)
+
+    def set(self, number: int, end: int, index: int, poisoned: str = "") -> None:
+        _TAIL.pack_into(self._map, 0, number, end, index, bool(poisoned), poisoned.encode()[:199])
+
+    def get(self) -> tuple[int, int, int, str]:
+        """(segment, end of its last durable block, its records, why it is poisoned or "")."""
+        number, end, index, poisoned, why = _TAIL.unpack_from(self._map, 0)
+        return number, end, index, why.decode("utf-8", "replace") or "unknown" if poisoned else ""
+
+    def close(self) -> None:
+        self._map.close()
+
+
+class WriterLock:
+    """One process writes a writer's folder at a time. Raises UsageError when another one does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+        except (BlockingIOError, PermissionError):
+            os.close(self._descriptor)
+            raise UsageError(f"{folder}: another process writes this journal") from None
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether a process writes there now; asks without taking the lock, so no writer is turned away."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+    finally:
+        os.close(descriptor)
+
+
+def _whole_file(kind: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:08d}.seg"
+
+
+def segments(folder: Path) -> list[Path]:
+    """A writer's segments, oldest first."""
+    return sorted(folder.glob("[0-9]" * 8 + ".seg"))
+
+
+def writers(directory: Path) -> list[Path]:
+    """The folders of all writers of the node."""
+    return sorted(path for path in directory.glob("*") if path.is_dir())

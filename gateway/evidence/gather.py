@@ -1,0 +1,287 @@
+"""What a writer's journal holds since a cursor, as rows for PostgreSQL: the reading half of the index.
+
+Only durable blocks are read (`folder.Tail`), so nothing is indexed that a power failure could take back.
+Attempts alone make rows: each one counts in its minute, and a refused one is an intercept; its subscriber is
+opened from the seal to be masked and hashed for look-up. This file knows files and keys, no database.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import structs
+
+from gateway.evidence import record as rec
+from gateway.evidence.folder import Tail, segments
+from gateway.evidence.seal import KeyGone, Keys, keyed_hash
+from gateway.evidence.segment import Block, Segment, SegmentDamaged
+from gateway.policy.numbers import mask
+
+BATCH = 5_000
+"""Records of a batch, a block more or less: about 15 ms of reading."""
+
+INTERCEPT = (
+    "id", "at", "carrier", "node", "protocol", "account", "channel", "number", "registration", "institution",
+    "agency", "purpose", "region", "subscriber", "subscriber_hash", "reason", "sub", "findings", "profile",
+    "registry_version", "writer", "segment", "offset", "place",
+)  # fmt: skip
+"""Columns of an intercept's row."""
+
+_NO_NUL = "\N{REPLACEMENT CHARACTER}"
+
+Minute = tuple[int, str, str, str, int, str, str, str, str, str, str, str]
+"""Members: those of the table traffic_minute, in its order; the minute in ms."""
+
+
+class Cursor(NamedTuple):
+    """Behind the last block that was shipped. `header`: the digest of that segment's header."""
+
+    segment: int = 0
+    offset: int = 0
+    header: bytes = b""
+    records: int = 0  # shipped in all
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows of one writer, and the cursor behind them."""
+
+    after: Cursor
+    intercepts: list[tuple[object, ...]]
+    minutes: dict[Minute, list[int]]  # count, parts
+
+
+class Gatherer:
+    """Reads the journal of one writer. Attempts of days before `oldest_day()` (record.day_number) make no
+    rows. `on_damage` hears of segments that have other octets than were written; they are left behind."""
+
+    def __init__(
+        self,
+        folder: Path,
+        keys: Keys,
+        lookup_key: bytes,
+        *,
+        oldest_day: Callable[[], int],
+        on_damage: Callable[[str], None],
+    ) -> None:
+        self.writer = folder.name
+        self._folder = folder
+        self._keys = keys
+        self._hash = keyed_hash(lookup_key)
+        self._oldest_day = oldest_day
+        self._on_damage = on_damage
+        self._judged: dict[bytes, rec.Judged] = {}
+        self._counts: dict[str, int] = {}
+        self._damaged: set[str] = set()
+
+    def gather(self, cursor: Cursor) -> Batch | None:
+        """The next rows; None when there is nothing new."""
+        number, end, _, _ = self._tail()
+        if (cursor.segment, cursor.offset) == (number, end) and not self._is_foreign(cursor):
+            return None
+        batch = Batch(cursor, [], {})
+        oldest = self._oldest_day()
+        for path, offset in self._rest(cursor):
+            if int(path.stem) > number:
+                break
+            limit = end if int(path.stem) == number else None
+            try:
+                segment = Segment(path)
+            except FileNotFoundError:
+                continue  # its time was over
+            except SegmentDamaged as error:
+                if path.stat().st_size:  # else its writer died beginning it
+                    self._tell(path, str(error))
+                continue
+            with segment:
+                opener = _Opener(self._keys, segment)
+                behind = offset or segment.start
+                for block in segment.blocks(offset, limit):
+                    self._rows(segment, opener, block, oldest, batch)
+                    behind = block.end
+                    records = batch.after.records + len(block.records)
+                    batch.after = Cursor(segment.header.number, behind, segment.digest, records)
+                    if records - cursor.records >= BATCH:
+                        return batch
+                if limit is None and not segment.clean_after(behind):
+                    self._tell(path, f"{path}: no whole block at {behind}")
+        return batch if batch.after != cursor else None
+
+    def unshipped(self, cursor: Cursor) -> int:
+        """How many durable records lie behind the cursor."""
+        number, end, _, _ = self._tail()
+        total = 0
+        for path, offset in self._rest(cursor):
+            if int(path.stem) <= number:
+                limit = end if int(path.stem) == number else None
+                total += self._count(path, offset, limit)
+        return total
+
+    def _rest(self, cursor: Cursor) -> list[tuple[Path, int]]:
+        """The segments from the cursor on, and where to begin in each; all of them in another journal."""
+        paths = segments(self._folder)
+        if self._is_foreign(cursor):
+            return [(path, 0) for path in paths]
+        return [
+            (path, cursor.offset if int(path.stem) == cursor.segment else 0)
+            for path in paths
+            if int(path.stem) >= cursor.segment
+        ]
+
+    def _is_foreign(self, cursor: Cursor) -> bool:
+        """Whether the cursor is that of a journal which stood here before."""
+        paths = segments(self._folder)
+        if not cursor.segment or not paths or cursor.segment < int(paths[0].stem):
+            return False
+        try:
+            with Segment(self._folder / f"{cursor.segment:08d}.seg") as segment:
+                return segment.digest != cursor.header
+        except FileNotFoundError:
+            return True
+        except SegmentDamaged:
+            return False
+
+    def _tail(self) -> tuple[int, int, int, str]:
+        try:
+            with closing(Tail(self._folder / "tail")) as tail:
+                return tail.get()
+        except (FileNotFoundError, ValueError):
+            return 0, 0, 0, ""
+
+    def _count(self, path: Path, offset: int, limit: int | None) -> int:
+        known = f"{path.stem} {offset}"
+        if limit is None and known in self._counts:
+            return self._counts[known]
+        try:
+            with Segment(path) as segment:
+                count = segment.count(offset, limit)
+        except (SegmentDamaged, FileNotFoundError):
+            return 0
+        if limit is None:
+            self._counts[known] = count
+        return count
+
+    def _tell(self, path: Path, why: str) -> None:
+        if path.name not in self._damaged:
+            self._damaged.add(path.name)
+            self._on_damage(why)
+
+    def _rows(self, segment: Segment, opener: "_Opener", block: Block, oldest: int, batch: Batch) -> None:
+        known, minutes = self._judged, batch.minutes
+        glance = rec.glance
+        for place, octets in enumerate(block.records, block.first):
+            if rec.kind_of(octets) != rec.ATTEMPT:
+                continue
+            seen = glance(octets)
+            if rec.day_number(seen.at) < oldest:
+                continue
+            key = bytes(seen.judged)
+            judged = known.get(key)
+            if judged is None:
+                if len(known) > 10_000:
+                    known.clear()
+                judged = known[key] = _storable(rec.decode_judged(key))
+            minute = (
+                seen.at - seen.at % 60_000,
+                judged.carrier,
+                judged.node,
+                judged.protocol,
+                judged.channel,
+                judged.institution,
+                judged.agency,
+                judged.registration or judged.number,
+                judged.purpose,
+                seen.region,
+                judged.verdict,
+                judged.reason,
+            )
+            sums = minutes.get(minute)
+            if sums is None:
+                sums = minutes[minute] = [0, 0]
+            sums[0] += 1
+            sums[1] += max(seen.pk_total, 1) if seen.pk_number == 0 else 1
+            if judged.verdict == rec.REFUSE:
+                batch.intercepts.append(self._intercept(segment, opener, block, place, seen, judged))
+
+    def _intercept(
+        self,
+        segment: Segment,
+        opener: "_Opener",
+        block: Block,
+        place: int,
+        seen: rec.Glance,
+        judged: rec.Judged,
+    ) -> tuple[object, ...]:
+        subscriber = opener.subscriber(place, seen.sealed)
+        return (
+            UUID(bytes=seen.id),
+            datetime.fromtimestamp(seen.at / 1000, UTC),
+            judged.carrier,
+            judged.node,
+            judged.protocol,
+            judged.account,
+            judged.channel,
+            judged.number,
+            judged.registration,
+            judged.institution,
+            judged.agency,
+            judged.purpose,
+            seen.region,
+            mask(subscriber).replace("\0", _NO_NUL) if subscriber else "",
+            self._hash(subscriber.encode()) if subscriber else None,
+            judged.reason,
+            judged.sub,
+            json.dumps(judged.findings, ensure_ascii=False),
+            judged.profile,
+            seen.registry_version,
+            self.writer,
+            segment.header.number,
+            block.offset,
+            place,
+        )
+
+
+def _storable(judged: rec.Judged) -> rec.Judged:
+    """Without the character that PostgreSQL's text can't hold, should a peer have sent one."""
+    words = {name: getattr(judged, name) for name in judged.__struct_fields__}
+    clean = {
+        name: word.replace("\0", _NO_NUL)
+        for name, word in words.items()
+        if isinstance(word, str) and "\0" in word
+    }
+    return structs.replace(judged, **clean)
+
+
+class _Opener:
+    """Opens the seals of one segment; the key is asked for when the first one has to be opened."""
+
+    def __init__(self, keys: Keys, segment: Segment) -> None:
+        self._keys = keys
+        self._header = segment.header
+        self._digest = segment.digest
+        self._cipher: AESGCM | None = None
+        self._tried = False
+
+    def subscriber(self, index: int, sealed: bytes) -> str:
+        """The subscriber's number; "" when the key is gone or the seal broken."""
+        if not self._tried:
+            self._tried = True
+            try:
+                key = self._keys.find(self._header.key_name, self._header.key_check)
+            except KeyGone:
+                return ""
+            self._cipher = key.segment(self._header.salt, self._digest)
+        if self._cipher is None:
+            return ""
+        try:
+            plain = self._cipher.decrypt(index.to_bytes(12, "big"), sealed, self._digest)
+            return rec.decode_content(plain).subscriber
+        except (InvalidTag, rec.RecordError):
+            return ""

@@ -1,0 +1,281 @@
+"""Group commit, the event loop's half: batches gather in a group until the disk is free for it.
+
+One group is at the disk, later ones gather; callbacks are called in the order of adding, one wake-up per
+group. A full disk refuses all that waits, keeps notes (records that nobody waits for) up to `MAX_KEPT`,
+and looks for room by itself, in a new segment: an index that sealed once never seals again. A poisoned
+journal calls no callback ever again. This file knows no record's fields.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from gateway.errors import NotReady
+from gateway.evidence.commit import CommitThread, Done, Group, JournalFull, JournalPoisoned
+from gateway.evidence.plan import Plan, Planner
+from gateway.evidence.segment import NO_ROOM
+
+GROUP_OCTETS = 4 << 20
+LINGER = 0.2
+"""Seconds that a note waits for company."""
+RETRY = 0.25
+"""Seconds between two looks for room on a full disk."""
+MAX_KEPT = 100_000
+"""Notes kept in memory while the disk is full."""
+
+Note = tuple[int, Callable[[], None]]
+"""How many records, and how to add them again."""
+
+
+class Groups:
+    """The groups of one journal. The callbacks in the constructor run on the loop."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        thread: CommitThread,
+        poisoned: str,
+        *,
+        on_full: Callable[[bool], None] | None,
+        on_poisoned: Callable[[str], None] | None,
+        on_commit: Callable[[int, int, float], None] | None,
+    ) -> None:
+        self.full = False
+        self.poisoned = poisoned
+        self.backlog = 0
+        self.dropped = 0
+        self._planner = planner
+        self._thread = thread
+        self._on_full = on_full
+        self._on_poisoned = on_poisoned
+        self._on_commit = on_commit
+        self._plan: Plan | None = None
+        self._gathering: deque[Group] = deque()
+        self._inflight: Group | None = None
+        self._finishing: Group | None = None
+        self._pressed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._kept: list[Note] = []
+        self._kept_records = 0
+        self._syncs: set[asyncio.Future[None]] = set()
+        self._closing = False
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start(self._loop, self._finished)
+        if self.poisoned and self._on_poisoned is not None:
+            self._on_poisoned(self.poisoned)
+
+    def open(self, at: int) -> Group:
+        """The group that gathers, of the segment for `at`. Raises JournalFull, JournalPoisoned."""
+        if self.poisoned:
+            raise JournalPoisoned(self.poisoned)
+        if self.full:
+            raise JournalFull(f"{self._planner.folder}: no room")
+        plan = self._plan
+        if plan is None or plan.is_over(at):
+            plan = self._turn(at)
+        if self._gathering:
+            group = self._gathering[-1]
+            if group.plan is plan and group.octets < GROUP_OCTETS:
+                return group
+        group = Group(plan)
+        self._gathering.append(group)
+        return group
+
+    def add(self, group: Group, records: list[bytes], done: Done) -> None:
+        """Records of the open group, sealed for its next indexes; `done` when they are durable."""
+        self._add(group, records)
+        group.dones.append(done)
+        self._press()
+
+    def note(self, at: int, count: int, encode: Callable[[Group], list[bytes]]) -> None:
+        """`count` records that nobody waits for; encoded now, and again if the disk turns out full."""
+
+        def again() -> None:
+            self.note(at, count, encode)
+
+        try:
+            group = self.open(at)
+        except NotReady:
+            self._keep([(count, again)])
+            return
+        self._add(group, encode(group))
+        group.notes.append((count, again))
+        if self._inflight is None and not self._pressed:
+            self._linger()
+
+    def after(self, done: Done) -> None:
+        """Call `done` when all that waits now was answered; at once when nothing waits."""
+        for group in reversed(self._gathering):
+            if group.dones:
+                group.dones.append(done)
+                return
+        for earlier in (self._inflight, self._finishing):
+            if earlier is not None and earlier.dones:
+                earlier.dones.append(done)
+                return
+        done(None)
+
+    @property
+    def waiting(self) -> int:
+        """Callbacks that are still to come."""
+        groups = [*self._gathering, *filter(None, (self._inflight, self._finishing))]
+        return sum(len(group.dones) for group in groups)
+
+    async def sync(self) -> None:
+        """All that was added is durable. Raises JournalFull, JournalPoisoned."""
+        if self.poisoned:
+            raise JournalPoisoned(self.poisoned)
+        last = self._gathering[-1] if self._gathering else self._inflight
+        if last is None:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def done(error: Exception | None) -> None:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+
+        last.dones.append(done)
+        self._syncs.add(future)
+        future.add_done_callback(self._syncs.discard)
+        self._press()
+        await future
+
+    async def close(self) -> None:
+        """Sync if that is possible, end the thread."""
+        self._closing = True
+        try:
+            await self.sync()
+        except NotReady:
+            self.dropped += self._kept_records
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._thread.stop()
+
+    def _add(self, group: Group, records: list[bytes]) -> None:
+        octets = sum(map(len, records))
+        group.records += records
+        group.octets += octets
+        group.plan.next += len(records)
+        self.backlog += octets
+
+    def _turn(self, at: int) -> Plan:
+        try:
+            self._plan = self._planner.next(at)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            self._no_room()
+            raise JournalFull(f"{self._planner.folder}: {error}") from error
+        return self._plan
+
+    def _press(self) -> None:
+        """Have the groups go as soon as the disk is free, after the loop's present round."""
+        if not self._pressed and self._inflight is None:
+            self._pressed = True
+            self._loop.call_soon(self._go)
+
+    def _linger(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(LINGER, self._press)
+
+    def _go(self) -> None:
+        self._pressed = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._inflight is None and self._gathering:
+            self._inflight = self._gathering.popleft()
+            self._thread.put(self._inflight)
+
+    def _finished(self, group: Group, error: Exception | None, octets: int, seconds: float) -> None:
+        self._inflight = None
+        self.backlog -= group.octets
+        if isinstance(error, JournalFull):
+            self._refuse(group, error)
+        elif error is not None:
+            self._poison(str(error))
+        else:
+            if self.full and group.plan is self._plan:
+                self._room_again()
+            if self._on_commit is not None and group.records:
+                self._on_commit(len(group.records), octets, seconds)
+            if len(self._gathering) > 1 or (self._gathering and self._gathering[0].dones):
+                self._go()  # the disk works while the callbacks run
+            elif self._gathering:
+                self._linger()
+            self._answer(group, None)
+
+    def _answer(self, group: Group, error: Exception | None) -> None:
+        self._finishing = group
+        for done in group.dones:
+            try:
+                done(error)
+            except Exception as cause:
+                self._loop.call_exception_handler(
+                    {"message": "a callback of the journal failed", "exception": cause}
+                )
+        group.dones = []
+        self._finishing = None
+
+    def _poison(self, why: str) -> None:
+        self.poisoned = why
+        self._gathering.clear()
+        for future in list(self._syncs):
+            if not future.done():
+                future.set_exception(JournalPoisoned(why))
+        if self._on_poisoned is not None:
+            self._on_poisoned(why)
+
+    def _refuse(self, group: Group, error: JournalFull) -> None:
+        refused = [group, *self._gathering]
+        self.backlog -= sum(later.octets for later in self._gathering)
+        self._gathering.clear()
+        for one in refused:
+            self._keep(one.notes)
+        self._no_room()
+        for one in refused:
+            self._answer(one, error)
+
+    def _keep(self, notes: Iterable[Note]) -> None:
+        for note in notes:
+            if self.poisoned or self._kept_records + note[0] > MAX_KEPT:
+                self.dropped += note[0]
+            else:
+                self._kept.append(note)
+                self._kept_records += note[0]
+
+    def _no_room(self) -> None:
+        if not self.full:
+            self.full = True
+            if self._plan is not None:
+                self._planner.give_back(self._plan)
+                self._plan = None
+            if self._on_full is not None:
+                self._on_full(True)
+        if not self._closing:
+            self._loop.call_later(RETRY, self._look_for_room)
+
+    def _look_for_room(self) -> None:
+        if self._closing or not self.full or self.poisoned:
+            return
+        if self._inflight is None:
+            try:
+                self._plan = self._plan or self._planner.next(self._planner.now())
+            except OSError:
+                self._plan = None
+            else:
+                self._inflight = Group(self._plan)
+                self._thread.put(self._inflight)
+                return
+        self._loop.call_later(RETRY, self._look_for_room)
+
+    def _room_again(self) -> None:
+        self.full = False
+        kept, self._kept, self._kept_records = self._kept, [], 0
+        for _, again in kept:
+            again()
+        if self._on_full is not None:
+            self._on_full(False)

@@ -1,0 +1,280 @@
+"""The keeper's half of the evidence: the journals of this node, indexed in PostgreSQL and beside themselves.
+
+Shipping is idempotent: the rows of a batch and the cursor behind it come in one transaction, which holds
+only if the cursor still is where the batch began. So it may be killed at any instant, run twice, or meet a
+database that was restored from an older backup, and every record counts once. When the database is away
+nothing is lost: the journal waits. Subscribers' refusals come another way, the registry's feed, and first.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from gateway.evidence import record as rec
+from gateway.evidence.folder import segments, writers
+from gateway.evidence.gather import INTERCEPT, Batch, Cursor, Gatherer
+from gateway.evidence.lookup import build_index, index_path, is_closed
+from gateway.evidence.seal import Keys
+from gateway.evidence.segment import Segment, SegmentDamaged
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any]
+
+TABLES = ("intercepts", "traffic_minute")
+"""Tables with a partition a day."""
+KEPT_DAYS = 160
+"""Days of partitions that are kept: five months and a week (domain.md "Kept")."""
+AHEAD_DAYS = 2
+POLL_SECONDS = 0.2
+UPKEEP_SECONDS = 3600.0
+INDEX_SECONDS = 5.0
+TIMEOUT_SECONDS = 20.0
+LONGEST_BACKOFF_SECONDS = 5.0
+
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What ends a connection, to be tried again. TimeoutError is an OSError."""
+
+log = logging.getLogger(__name__)
+
+
+class Shipper:
+    """Ships the journals below `journal` to the database at `dsn`.
+
+    `lookup_key`: 32 octets, of the hash by which intercepts are found by subscriber; all nodes of one
+    database need the same.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        journal: Path,
+        node: str,
+        keys: Keys,
+        lookup_key: bytes,
+        *,
+        kept_days: int = KEPT_DAYS,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._dsn = dsn
+        self._journal = journal
+        self._node = node
+        self._keys = keys
+        self._lookup_key = lookup_key
+        self._kept_days = kept_days
+        self._clock = clock
+        self._gatherers: dict[str, Gatherer] = {}
+        self._cursors: dict[str, Cursor] = {}
+        self._days: set[int] = set()
+        self._upkept_at = float("-inf")
+        self.connected = False
+
+    async def run(self) -> None:
+        """Ship until cancelled; connects again for ever."""
+        backoff = 0.1
+        while True:
+            try:
+                connection = await asyncpg.connect(
+                    self._dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS
+                )
+                try:
+                    self._cursors.clear()
+                    self.connected = True
+                    while True:
+                        if not await self.step(connection):
+                            await asyncio.sleep(POLL_SECONDS)
+                        backoff = 0.1
+                finally:
+                    self.connected = False
+                    connection.terminate()
+            except LOST as error:
+                log.warning("traffic not shipped", extra={"fields": {"error": repr(error)}})
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+
+    async def step(self, connection: "Connection") -> int:
+        """Ship a batch of each writer; how many records went."""
+        if time.monotonic() - self._upkept_at > UPKEEP_SECONDS:
+            await self._upkeep(connection)
+        shipped = 0
+        for folder in writers(self._journal):
+            gatherer = self._gatherer(folder)
+            cursor = self._cursors.get(folder.name)
+            if cursor is None:
+                cursor = self._cursors[folder.name] = await _cursor(connection, self._node, folder.name)
+            batch = gatherer.gather(cursor)
+            if batch is None:
+                continue
+            await self._make_days(connection, {rec.day_number(minute[0]) for minute in batch.minutes})
+            if await _ship(connection, self._node, folder.name, cursor, batch):
+                self._cursors[folder.name] = batch.after
+                shipped += batch.after.records - cursor.records
+            else:  # the cursor stands elsewhere by now: another keeper, or a restored database
+                del self._cursors[folder.name]
+            await asyncio.sleep(0)
+        return shipped
+
+    def unshipped(self) -> int:
+        """Durable records that are not in the database yet, as far as its cursors were ever read."""
+        return sum(
+            self._gatherers[writer].unshipped(cursor)
+            for writer, cursor in self._cursors.items()
+            if writer in self._gatherers
+        )
+
+    def shipped_before(self, path: Path) -> bool:
+        """Whether all of a segment is in the database: only then may its file be removed."""
+        cursor = self._cursors.get(path.parent.name)
+        return cursor is not None and int(path.stem) < cursor.segment
+
+    def _gatherer(self, folder: Path) -> Gatherer:
+        if folder.name not in self._gatherers:
+            self._gatherers[folder.name] = Gatherer(
+                folder,
+                self._keys,
+                self._lookup_key,
+                oldest_day=lambda: self._today() - self._kept_days,
+                on_damage=lambda why: log.error("segment damaged", extra={"fields": {"error": why}}),
+            )
+        return self._gatherers[folder.name]
+
+    def _today(self) -> int:
+        return rec.day_number(self._clock())
+
+    async def _upkeep(self, connection: "Connection") -> None:
+        """Partitions of the days to come; none of days whose time is over."""
+        today = self._today()
+        self._days.clear()
+        await self._make_days(connection, set(range(today, today + AHEAD_DAYS + 1)))
+        with contextlib.suppress(asyncpg.LockNotAvailableError):  # behind a long report; later, then
+            for table in TABLES:
+                oldest = _date(today - self._kept_days)
+                while await connection.fetchval("SELECT drop_traffic_partition($1, $2)", table, oldest):
+                    log.info("traffic dropped", extra={"fields": {"table": table, "before": str(oldest)}})
+        self._upkept_at = time.monotonic()
+
+    async def _make_days(self, connection: "Connection", days: set[int]) -> None:
+        for day in sorted(days - self._days):
+            for table in TABLES:
+                await connection.execute("SELECT make_traffic_partition($1, $2)", table, _date(day))
+            self._days.add(day)
+
+
+def _date(day: int) -> date:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + day)
+
+
+async def _cursor(connection: "Connection", node: str, writer: str) -> Cursor:
+    row = await connection.fetchrow(
+        'SELECT segment, "offset", header, records FROM shipping WHERE node = $1 AND writer = $2',
+        node,
+        writer,
+    )
+    return Cursor() if row is None else Cursor(*row)
+
+
+async def _ship(connection: "Connection", node: str, writer: str, before: Cursor, batch: Batch) -> bool:
+    """All rows of a batch and its cursor, or nothing: False when the cursor is not where it was."""
+    async with connection.transaction():
+        after = batch.after
+        if before.segment:
+            moved = await connection.fetchval(
+                """
+                UPDATE shipping SET segment = $3, "offset" = $4, header = $5, records = $6, shipped_at = now()
+                 WHERE node = $1 AND writer = $2 AND segment = $7 AND "offset" = $8 AND header = $9
+                RETURNING true""",
+                node,
+                writer,
+                *after,
+                *before[:3],
+            )
+        else:
+            moved = await connection.fetchval(
+                """
+                INSERT INTO shipping (node, writer, segment, "offset", header, records, shipped_at)
+                VALUES ($1, $2, $3, $4, $5, $6, now())
+                ON CONFLICT (node, writer) DO NOTHING
+                RETURNING true""",
+                node,
+                writer,
+                *after,
+            )
+        if not moved:
+            return False
+        if batch.intercepts:
+            await connection.copy_records_to_table("intercepts", records=batch.intercepts, columns=INTERCEPT)
+        if batch.minutes:
+            minutes = sorted(
+                batch.minutes.items()
+            )  # two keepers that wait for each other's rows in one order
+            columns = list(zip(*(key for key, _ in minutes), strict=True))
+            await connection.execute(
+                """
+                INSERT INTO traffic_minute AS t
+                SELECT 'epoch'::timestamptz + minute * interval '1 millisecond', carrier, node, protocol,
+                       channel, institution, agency, number, purpose, region, verdict, reason, count, parts
+                  FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[],
+                              $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
+                              $13::bigint[], $14::bigint[])
+                       AS r (minute, carrier, node, protocol, channel, institution, agency, number, purpose,
+                             region, verdict, reason, count, parts)
+                ON CONFLICT (minute, institution, number, region, verdict, reason, purpose, agency, carrier,
+                             node, protocol, channel)
+                   DO UPDATE SET count = t.count + excluded.count, parts = t.parts + excluded.parts""",
+                *columns,
+                [count for _, (count, _) in minutes],
+                [parts for _, (_, parts) in minutes],
+            )
+        return True
+
+
+async def keep_indexed(journal: Path) -> None:
+    """Give each closed segment its index file, until cancelled; a damaged one is told of and left."""
+    left: set[Path] = set()
+    while True:
+        for folder in writers(journal):
+            for path in segments(folder):
+                if path not in left and not index_path(path).exists() and is_closed(path):
+                    try:
+                        await asyncio.to_thread(build_index, path)
+                    except (OSError, SegmentDamaged, rec.RecordError) as error:
+                        left.add(path)
+                        log.error("segment not indexed", extra={"fields": {"error": repr(error)}})
+        await asyncio.sleep(INDEX_SECONDS)
+
+
+def forget(
+    journal: Path, keys: Keys, before: date, *, removable: Callable[[Path], bool] | None = None
+) -> tuple[int, int]:
+    """Forget texts and subscribers of all traffic from before a day: (keys destroyed, segments removed).
+
+    Verdicts and times stay readable in the segments, unless `removable` (`Shipper.shipped_before`) lets a
+    segment be removed, which takes its records away for good. Keys under a legal hold are not touched.
+    """
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    destroyed = 0
+    for name in keys.names():
+        day, retention, *hold = name.split(".")
+        if not hold and retention == "traffic" and day < before.isoformat():
+            destroyed += keys.forget(day, retention, at=now)
+    removed = 0
+    for folder in writers(journal) if removable is not None else ():
+        for path in segments(folder)[:-1]:
+            if removable is not None and _day_of(path) < before.isoformat() and removable(path):
+                index_path(path).unlink(missing_ok=True)
+                path.unlink()
+                removed += 1
+    return destroyed, removed
+
+
+def _day_of(path: Path) -> str:
+
+    with contextlib.suppress(SegmentDamaged, FileNotFoundError), Segment(path) as segment:
+        return segment.header.day
+    return "9999"

@@ -1,0 +1,192 @@
+"""The index of a closed segment: which blocks speak of a subscriber, a number, an attempt, a time.
+
+`NNNNNNNN.idx` lies beside its segment and can be made again from it at any time:
+
+    magic "ZMJIDX1\\n" · digest of the segment's header (32) · counts of the sections (4 × u32)
+    blocks       u64 offset · u64 first time · u64 last time (ms)                  in file order
+    subscribers  first 8 octets of the hash (keyed by the day) · u32 block         sorted
+    attempts     last 8 octets of the id that an outcome or report names · u32 block   sorted
+    numbers      32 octets of text, filled with 0 · u32 block                      sorted
+    CRC-32 of all that precedes
+
+An answer is blocks to read, never records: hashes and times only narrow the search.
+"""
+
+import mmap
+import os
+import struct
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterable
+from pathlib import Path
+
+from gateway.evidence import record as rec
+from gateway.evidence.folder import is_alive, segments
+from gateway.evidence.segment import Segment, sync_folder
+
+MAGIC = b"ZMJIDX1\n"
+_HEAD = struct.Struct(">8s32s4I")
+_BLOCK = struct.Struct(">QQQ")
+_NUMBER = 32
+
+
+def index_path(segment: Path) -> Path:
+    return segment.with_suffix(".idx")
+
+
+def is_closed(segment: Path) -> bool:
+    """Whether nothing will be written to it any more."""
+    return segments(segment.parent)[-1] != segment or not is_alive(segment.parent)
+
+
+def build_index(path: Path) -> Path:
+    """Make the index of a closed segment; replaces an older one. Raises SegmentDamaged, OSError."""
+    blocks: list[bytes] = []
+    subscribers: set[bytes] = set()
+    attempts: set[bytes] = set()
+    numbers: set[bytes] = set()
+    judged: dict[bytes, tuple[str, str]] = {}
+    with Segment(path) as segment:
+        for place, block in enumerate(segment.blocks()):
+            where = place.to_bytes(4, "big")
+            first, last = 2**63, 0
+            shown: set[str] = set()
+            for octets in block.records:
+                at, subscriber, attempt, names = _glance(octets, judged)
+                first, last = min(first, at), max(last, at)
+                shown.update(names)
+                if subscriber:
+                    subscribers.add(subscriber[:8] + where)
+                if attempt:
+                    attempts.add(attempt[8:] + where)
+            numbers.update(_number(name) + where for name in shown if name)
+            blocks.append(_BLOCK.pack(block.offset, first, last))
+        digest = segment.digest
+    octets = b"".join(
+        [
+            _HEAD.pack(MAGIC, digest, len(blocks), len(subscribers), len(attempts), len(numbers)),
+            *blocks,
+            *sorted(subscribers),
+            *sorted(attempts),
+            *sorted(numbers),
+        ]
+    )
+    target = index_path(path)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(octets)
+        file.write(zlib.crc32(octets).to_bytes(4, "big"))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(target)
+    sync_folder(path.parent)
+    return target
+
+
+def _glance(octets: bytes, judged: dict[bytes, tuple[str, str]]) -> tuple[int, bytes, bytes, Iterable[str]]:
+    """(time, subscriber's hash, attempt that it speaks of, numbers) of a record."""
+    if rec.kind_of(octets) == rec.ATTEMPT:
+        seen = rec.glance(octets)
+        key = bytes(seen.judged)
+        names = judged.get(key)
+        if names is None:
+            whole = rec.decode_judged(key)
+            names = judged[key] = (whole.number, whole.registration)
+        return seen.at, seen.subscriber, b"", names
+    record = rec.decode(octets)
+    match record:
+        case rec.Outcome():
+            return record.at, b"", record.attempt, ()
+        case rec.Report():
+            return record.at, record.subscriber, record.attempt, (record.number,)
+        case rec.Reply():
+            return record.at, record.subscriber, b"", (record.number,)
+        case _:
+            return record.at, b"", b"", ()
+
+
+def _number(text: str) -> bytes:
+    return text.encode()[:_NUMBER].ljust(_NUMBER, b"\0")
+
+
+class _Rows:
+    """Sorted rows of one width, for bisect."""
+
+    __slots__ = ("_count", "_octets", "_start", "_width")
+
+    def __init__(self, octets: memoryview, start: int, count: int, width: int) -> None:
+        self._octets = octets
+        self._start = start
+        self._count = count
+        self._width = width
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: int) -> bytes:
+        at = self._start + place * self._width
+        return bytes(self._octets[at : at + self._width])
+
+    def blocks(self, key: bytes) -> set[int]:
+        """The blocks of all rows that begin with a key."""
+        found: set[int] = set()
+        place = bisect_left(self, key)
+        while place < self._count and (row := self[place]).startswith(key):
+            found.add(int.from_bytes(row[-4:], "big"))
+            place += 1
+        return found
+
+
+class Index:
+    """The index of the segment at `path`, mapped. Raises FileNotFoundError when there is none, ValueError
+    when it is damaged or another segment's."""
+
+    def __init__(self, path: Path, digest: bytes) -> None:
+        with index_path(path).open("rb") as file:
+            if os.fstat(file.fileno()).st_size < _HEAD.size + 4:
+                raise ValueError(f"{index_path(path)}: cut")
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._view = memoryview(self._map)
+        magic, of, blocks, subscribers, attempts, numbers = _HEAD.unpack_from(self._map)
+        ends = _HEAD.size + 24 * blocks
+        self._blocks = blocks
+        self.subscribers = _Rows(self._view, ends, subscribers, 12)
+        self.attempts = _Rows(self._view, ends + 12 * subscribers, attempts, 12)
+        self.numbers = _Rows(self._view, ends + 12 * (subscribers + attempts), numbers, _NUMBER + 4)
+        end = ends + 12 * (subscribers + attempts) + (_NUMBER + 4) * numbers
+        if magic != MAGIC or of != digest or end + 4 != len(self._view):
+            raise ValueError(f"{index_path(path)}: not the index of this segment")
+        if zlib.crc32(self._view[:end]).to_bytes(4, "big") != self._view[end:]:
+            raise ValueError(f"{index_path(path)}: damaged")
+
+    def offsets(
+        self,
+        *,
+        subscriber: bytes = b"",
+        number: str = "",
+        attempt: bytes = b"",
+        since: int = 0,
+        until: int = 2**62,
+    ) -> list[int]:
+        """Where the blocks begin that may hold what matches all that is given, in file order."""
+        chosen: set[int] | None = None
+        for rows, key in (
+            (self.subscribers, subscriber[:8]),
+            (self.attempts, attempt[8:]),
+            (self.numbers, _number(number) if number else b""),
+        ):
+            if key:
+                found = rows.blocks(key)
+                chosen = found if chosen is None else chosen & found
+        offsets = []
+        for place in range(self._blocks) if chosen is None else sorted(chosen):
+            offset, first, last = _BLOCK.unpack_from(self._map, _HEAD.size + 24 * place)
+            if first < until and last >= since:
+                offsets.append(offset)
+        return offsets
+
+    def close(self) -> None:
+        self._view.release()
+        for rows in (self.subscribers, self.attempts, self.numbers):
+            rows._octets.release()
+        self._map.close()

@@ -1,0 +1,339 @@
+"""Finding records in the journal of a node: passed attempts as well as intercepts, opened where keys exist.
+
+Closed segments are narrowed by their index (`lookup.py`), others are scanned, block by block; at no time is
+more than a block of each writer in memory. What matches is read from the records themselves, so an index
+that is missing costs time, never an answer. A destroyed key hides subscriber and text, not the verdict; a
+subscriber can't be looked for under a destroyed key.
+"""
+
+import heapq
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.evidence import record as rec
+from gateway.evidence.folder import segments, writers
+from gateway.evidence.lookup import Index
+from gateway.evidence.seal import DataKey, KeyGone, Keys
+from gateway.evidence.segment import Block, Segment, SegmentDamaged
+from gateway.model import CHANNELS, FOREVER, names_of
+from gateway.policy.numbers import mask
+from gateway.protocols.text import decode
+
+SLACK = 3_600_000
+"""A record's time may lie this far (ms) outside the span of its segment's making."""
+FOLLOWS = 7 * 86_400_000
+"""Outcomes and reports are looked for up to this long (ms) after their attempt."""
+
+_SHANGHAI = timezone(timedelta(hours=8))
+_KINDS = {
+    rec.ATTEMPT: "attempt",
+    rec.OUTCOME: "outcome",
+    rec.REPORT: "report",
+    rec.REPLY: "reply",
+    rec.ACT: "act",
+}
+
+ANY_KIND = frozenset({rec.ATTEMPT, rec.REPORT, rec.REPLY})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record, where it lies, and what its seal hides: None with the cause in `sealed_by` when it can't
+    be opened, or when it has no seal."""
+
+    record: rec.Record
+    octets: bytes
+    writer: str
+    segment: int
+    index: int
+    content: rec.Content | None
+    sealed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One attempt (or reply, or act) and all that was recorded of it, in time order."""
+
+    found: Found
+    outcomes: tuple[rec.Outcome, ...]
+    reports: tuple[Found, ...]
+
+
+def find(
+    journal: Path,
+    keys: Keys,
+    *,
+    number: str = "",
+    subscriber: str = "",
+    since: int = 0,
+    until: int = FOREVER,
+    verdict: str = "",
+    limit: int | None = None,
+) -> Iterator[Found]:
+    """`Search.find`, at most `limit` records."""
+    search = Search(journal, keys)
+    return islice(
+        search.find(number=number, subscriber=subscriber, since=since, until=until, verdict=verdict), limit
+    )
+
+
+def show(journal: Path, keys: Keys, identifier: bytes) -> Shown | None:
+    """`Search.show`."""
+    return Search(journal, keys).show(identifier)
+
+
+class Search:
+    """Over the journal folder of a node, with the keys that are still there."""
+
+    def __init__(self, journal: Path, keys: Keys) -> None:
+        self._journal = journal
+        self._keys = keys
+        self._known: dict[tuple[str, bytes], DataKey | str] = {}
+        self._cipher: tuple[bytes, AESGCM] | None = None
+
+    def find(
+        self,
+        *,
+        number: str = "",
+        subscriber: str = "",
+        since: int = 0,
+        until: int = FOREVER,
+        verdict: str = "",
+        kinds: frozenset[int] = ANY_KIND,
+    ) -> Iterator[Found]:
+        """Records of `kinds` from `since` until before `until` (ms), oldest first.
+
+        `number`: as shown or as registered, canonical. `subscriber`: canonical. `verdict`: pass or refuse,
+        and then attempts only.
+        """
+        if verdict:
+            kinds &= {rec.ATTEMPT}
+
+        def matches(record: rec.Record, subscriber_hash: bytes) -> bool:
+            if record.kind not in kinds or not since <= record.at < until:
+                return False
+            if subscriber_hash and getattr(record, "subscriber", b"") != subscriber_hash:
+                return False
+            if isinstance(record, rec.Attempt):
+                judged = record.judged
+                return (not verdict or judged.verdict == verdict) and (
+                    not number or number in (judged.number, judged.registration)
+                )
+            return not number or getattr(record, "number", "") == number
+
+        def of_writer(folder: Path) -> Iterator[Found]:
+            for segment in self._segments(folder, since, until):
+                hashed = b""
+                if subscriber:
+                    key = self._key(segment)
+                    if isinstance(key, str):
+                        continue
+                    hashed = key.hash_subscriber(subscriber.encode())
+                needle = hashed or number.encode()
+                for block in _blocks(segment, subscriber=hashed, number=number, since=since, until=until):
+                    for place, octets in enumerate(block.records):
+                        if needle in octets and matches(record := rec.decode(octets), hashed):
+                            yield self._found(segment, block.first + place, octets, record)
+
+        return heapq.merge(*map(of_writer, writers(self._journal)), key=lambda found: found.record.at)
+
+    def newest(self, writer: str, since: int) -> Iterator[Found]:
+        """A writer's records since `since` (ms), newest first; what is older is not read."""
+        for path in reversed(segments(self._journal / writer)):
+            try:
+                segment = Segment(path)
+            except (SegmentDamaged, FileNotFoundError):
+                continue
+            with segment:
+                offsets = [segment.start]
+                while (found := segment.stored(offsets[-1])) is not None:
+                    offsets.append(found[0])
+                for offset in reversed(offsets[:-1]):
+                    block = segment.block(offset)
+                    if block is None:
+                        continue
+                    try:
+                        records = [rec.decode(octets) for octets in block.records]
+                    except rec.RecordError:
+                        continue  # written by a newer version: older ones may still be read
+                    for place in range(len(records) - 1, -1, -1):
+                        if records[place].at >= since:
+                            octets = block.records[place]
+                            yield self._found(segment, block.first + place, octets, records[place])
+                    if all(record.at < since for record in records):
+                        return
+
+    def show(self, identifier: bytes) -> Shown | None:
+        """The attempt, reply or act of an id, with its outcomes and reports; None if it is not here."""
+        at = rec.time_of(identifier)
+        found = next(self._holding(identifier, at, at + 1, follows=False), None)
+        if found is None:
+            return None
+        outcomes, reports = [], []
+        if isinstance(found.record, rec.Attempt):
+            for one in self._holding(identifier, at, at + FOLLOWS, follows=True):
+                if isinstance(one.record, rec.Outcome):
+                    outcomes.append(one.record)
+                else:
+                    reports.append(one)
+        outcomes.sort(key=lambda outcome: outcome.at)
+        reports.sort(key=lambda report: report.record.at)
+        return Shown(found, tuple(outcomes), tuple(reports))
+
+    def _holding(self, identifier: bytes, since: int, until: int, *, follows: bool) -> Iterator[Found]:
+        """Records of this id; or those that follow it."""
+        member, kinds = (
+            ("attempt", {rec.OUTCOME, rec.REPORT}) if follows else ("id", {rec.ATTEMPT, rec.REPLY, rec.ACT})
+        )
+        for folder in writers(self._journal):
+            for segment in self._segments(folder, since, until):
+                wanted = identifier if follows else b""
+                for block in _blocks(segment, attempt=wanted, since=since, until=until):
+                    for place, octets in enumerate(block.records):
+                        if identifier in octets and rec.kind_of(octets) in kinds:
+                            record = rec.decode(octets)
+                            if getattr(record, member) == identifier:
+                                yield self._found(segment, block.first + place, octets, record)
+
+    def _segments(self, folder: Path, since: int, until: int) -> Iterator[Segment]:
+        """A writer's segments that may hold records of that time, oldest first, each closed after use."""
+        paths = segments(folder)
+        for path, later in zip_longest(paths, paths[1:]):
+            if later is not None and (ended := _created(later)) is not None and ended + SLACK < since:
+                continue
+            try:
+                segment = Segment(path)
+            except (SegmentDamaged, FileNotFoundError):
+                continue  # empty since its writer died beginning it, or removed meanwhile
+            with segment:
+                if segment.header.created - SLACK > until:
+                    return
+                yield segment
+
+    def _key(self, segment: Segment) -> DataKey | str:
+        """The data key of a segment, or why it can't be had."""
+        name = (segment.header.key_name, segment.header.key_check)
+        if name not in self._known:
+            try:
+                self._known[name] = self._keys.find(*name)
+            except KeyGone as error:
+                self._known[name] = str(error)
+        return self._known[name]
+
+    def _found(self, segment: Segment, index: int, octets: bytes, record: rec.Record) -> Found:
+        content, why = None, ""
+        sealed: bytes = getattr(record, "sealed", b"")
+        if sealed:
+            key = self._key(segment)
+            if isinstance(key, str):
+                why = key
+            else:
+                if self._cipher is None or self._cipher[0] != segment.digest:
+                    self._cipher = segment.digest, key.segment(segment.header.salt, segment.digest)
+                try:
+                    content = open_sealed(self._cipher[1], segment.digest, index, sealed)
+                except (InvalidTag, rec.RecordError):
+                    why = "the seal is broken"
+        return Found(record, octets, segment.header.writer, segment.header.number, index, content, why)
+
+
+def open_sealed(cipher: AESGCM, header_digest: bytes, index: int, sealed: bytes) -> rec.Content:
+    """What a record's seal hides. Raises InvalidTag, RecordError."""
+    return rec.decode_content(cipher.decrypt(index.to_bytes(12, "big"), sealed, header_digest))
+
+
+def _created(path: Path) -> int | None:
+    try:
+        with Segment(path) as segment:
+            return segment.header.created
+    except (SegmentDamaged, FileNotFoundError):
+        return None
+
+
+def _blocks(
+    segment: Segment,
+    *,
+    subscriber: bytes = b"",
+    number: str = "",
+    attempt: bytes = b"",
+    since: int,
+    until: int,
+) -> Iterator[Block]:
+    """The blocks that may match: by the index, or all where there is none."""
+    try:
+        index = Index(segment.path, segment.digest)
+    except (FileNotFoundError, ValueError):
+        yield from segment.blocks()
+        return
+    with closing(index):
+        offsets = index.offsets(
+            subscriber=subscriber, number=number, attempt=attempt, since=since, until=until
+        )
+    for offset in offsets:
+        block = segment.block(offset)
+        if block is not None:
+            yield block
+
+
+def plain(what: Found | Shown) -> dict[str, Any]:
+    """As JSON can say it, for people: times of Asia/Shanghai, text decoded, subscribers masked."""
+    if isinstance(what, Found):
+        return _plain(what)
+    shown = _plain(what.found)
+    if isinstance(what.found.record, rec.Attempt):
+        last = what.outcomes[-1].result if what.outcomes else rec.UNKNOWN
+        if what.found.record.judged.verdict == rec.PASS:
+            shown["outcome"] = "unknown" if last == rec.UNKNOWN else last
+        shown["outcomes"] = [
+            {
+                "at": _time(outcome.at),
+                "result": "unknown" if outcome.result == rec.UNKNOWN else outcome.result,
+                "message_id": outcome.message_id.hex(),
+                "part": outcome.part,
+            }
+            for outcome in what.outcomes
+        ]
+        shown["reports"] = [_plain(report) for report in what.reports]
+    return shown
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    said: dict[str, Any] = {"kind": _KINDS[found.record.kind]}
+    for name in found.record.__struct_fields__:
+        value = getattr(found.record, name)
+        if name not in {"version", "kind", "subscriber", "digest", "sealed", "judged"}:
+            said[name] = _time(value) if name == "at" else _word(value)
+    if isinstance(found.record, rec.Attempt):
+        judged = found.record.judged
+        said |= {name: _word(getattr(judged, name)) for name in judged.__struct_fields__}
+        said["channel"] = "".join(names_of(judged.channel, CHANNELS))
+        said["findings"] = [
+            {"reason": reason, "sub": sub, "enforced": enforced} for reason, sub, enforced in judged.findings
+        ]
+    if found.content is not None:
+        said["subscriber"] = mask(found.content.subscriber)
+        if isinstance(found.record, rec.Attempt | rec.Reply):
+            octets = found.content.octets
+            parts = octets if isinstance(octets, tuple) else (octets,)
+            said["text"] = "".join(
+                decode(part, found.record.fmt, bool(found.record.udhi))[0] for part in parts
+            )
+    elif found.sealed_by:
+        said["sealed_by"] = found.sealed_by
+    return said | {"writer": found.writer, "segment": found.segment, "index": found.index}
+
+
+def _word(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else list(value) if isinstance(value, tuple) else value
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, _SHANGHAI).isoformat(timespec="milliseconds")

@@ -1,0 +1,327 @@
+"""Segments: the journal's files, and how they are written, cut after a crash, and read. For ever, too.
+
+    header  magic "ZMJSEG1\\n" · u32 length · msgpack of `Header` · SHA-256 of all that precedes
+    block   u32 stored length · u32 raw length · u32 records · u64 index of the first · u32 CRC-32 · stored
+            raw    = the records' lengths (u32 each), then the records
+            stored = a zstd frame of raw; or raw itself, when the two lengths are equal
+            CRC-32 covers the header's digest, the block's head but the CRC, and stored
+    then octets of value 0: room that was reserved and not used
+
+Integers are big-endian. A block is one group commit; indexes have no gaps. A segment is never written to
+after a restart: the next one begins. It is *closed* once a later one exists or its writer has gone.
+Only its last block can be torn, because each is durable before the next is begun.
+
+This module knows neither what a record is nor keys.
+"""
+
+import errno
+import os
+import struct
+import zlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from sys import byteorder
+from typing import Self
+
+import msgspec
+import zstandard
+
+MAGIC = b"ZMJSEG1\n"
+CHUNK = 4 << 20
+"""Octets of a segment reserved on disk at a time: a write into reserved room costs half a sync."""
+MAX_RAW = 256 << 20
+"""A block that claims more than this is not a block."""
+SMALL = 512
+"""Blocks below this many octets are stored as they are."""
+
+_BLOCK = struct.Struct(">IIIQI")
+_LENGTH = struct.Struct(">I")
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class SegmentDamaged(Exception):
+    """A segment has other octets than were written; the text says which file and where."""
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+    """What a segment says of itself."""
+
+    version: int = 1
+    node: str
+    writer: str  # w0, w1, … keeper
+    number: int
+    created: int  # ms
+    key_name: str  # of the data key: day.retention[.hold]
+    key_check: bytes
+    salt: bytes  # of the segment's key
+
+    @property
+    def day(self) -> str:
+        return self.key_name.partition(".")[0]
+
+
+def encode_header(header: Header) -> tuple[bytes, bytes]:
+    """(the octets that begin the file, the digest that ends them)."""
+    body = msgspec.msgpack.encode(header)
+    octets = MAGIC + _LENGTH.pack(len(body)) + body
+    digest = sha256(octets).digest()
+    return octets + digest, digest
+
+
+def pack_block(
+    records: list[bytes], first: int, digest: bytes, compressor: zstandard.ZstdCompressor
+) -> tuple[bytes, bytes]:
+    """A block as (head, stored). Holds the interpreter's lock for about 0.1 µs a record."""
+    lengths = array("I", map(len, records))
+    if byteorder == "little":
+        lengths.byteswap()
+    raw = lengths.tobytes() + b"".join(records)
+    stored = raw
+    if len(raw) >= SMALL:
+        packed = compressor.compress(raw)
+        if len(packed) < len(raw):
+            stored = packed
+    head = _BLOCK.pack(len(stored), len(raw), len(records), first, 0)[:-4]
+    return head + _LENGTH.pack(zlib.crc32(stored, zlib.crc32(digest + head))), stored
+
+
+class Disk:
+    """The system calls of a segment's writer; tests replace them to make a disk fail."""
+
+    def allocate(self, descriptor: int, offset: int, length: int) -> None:
+        os.posix_fallocate(descriptor, offset, length)
+
+    def write(self, descriptor: int, octets: list[bytes], offset: int) -> int:
+        """Durable when it returns, if the file was opened with O_DSYNC: fdatasync in the same call, so that
+        the commit thread asks for the interpreter's lock once instead of twice."""
+        return os.pwritev(descriptor, octets, offset)
+
+    def truncate(self, descriptor: int, length: int) -> None:
+        os.ftruncate(descriptor, length)
+
+    def sync(self, descriptor: int) -> None:
+        os.fsync(descriptor)
+
+
+class SegmentFile:
+    """A segment that is being written. Every method raises OSError as the disk does."""
+
+    def __init__(self, path: Path, header: bytes, disk: Disk, *, durable: bool) -> None:
+        self._disk = disk
+        self._durable = durable
+        self._reserve = True
+        self.path = path
+        self.end = 0
+        self._reserved = 0
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | (os.O_DSYNC if durable else 0)
+        self._descriptor = os.open(path, flags, 0o600)
+        try:
+            self._write([header])
+            if durable:
+                disk.sync(self._descriptor)
+                sync_folder(path.parent)
+        except OSError:
+            os.close(self._descriptor)
+            path.unlink(missing_ok=True)
+            raise
+
+    def append(self, head: bytes, stored: bytes) -> None:
+        self._write([head, stored])
+
+    def reserve(self, length: int) -> None:
+        """Have room for `length` more octets, so that the next write can't meet a full disk."""
+        if not self._reserve or self.end + length <= self._reserved:
+            return
+        upto = (self.end + length + CHUNK - 1) // CHUNK * CHUNK
+        try:
+            self._disk.allocate(self._descriptor, self._reserved, upto - self._reserved)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            self._reserve = False
+        else:
+            self._reserved = upto
+
+    def _write(self, octets: list[bytes]) -> None:
+        length = sum(map(len, octets))
+        self.reserve(length)
+        written = self._disk.write(self._descriptor, octets, self.end)
+        while written < length:
+            rest = memoryview(b"".join(octets))[written:]
+            more = self._disk.write(self._descriptor, [bytes(rest)], self.end + written)
+            if not more:
+                raise OSError(errno.ENOSPC, "nothing more could be written", str(self.path))
+            written += more
+        self.end += length
+
+    def cut(self) -> None:
+        """Give back what was reserved, and whatever a failed write left."""
+        self._disk.truncate(self._descriptor, self.end)
+        self._reserved = self.end
+        if self._durable:
+            self._disk.sync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One group of records. `offset`, `end`: where in the file; `first`: index of `records[0]`."""
+
+    offset: int
+    end: int
+    first: int
+    records: list[bytes]
+
+
+class Segment:
+    """A segment that is being read; it may still be growing.
+
+    Raises SegmentDamaged when the header can't be that of a segment, FileNotFoundError when there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._decompressor = zstandard.ZstdDecompressor()
+        try:
+            self.header, self.digest, self.start = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_header(self) -> tuple[Header, bytes, int]:
+        head = os.pread(self._descriptor, 4096, 0)
+        if head[:8] != MAGIC or len(head) < 12:
+            raise SegmentDamaged(f"{self.path}: no segment begins so")
+        end = 12 + _LENGTH.unpack_from(head, 8)[0]
+        digest = head[end : end + 32]
+        if sha256(head[:end]).digest() != digest:
+            raise SegmentDamaged(f"{self.path}: header does not have its digest")
+        try:
+            return msgspec.msgpack.decode(head[12:end], type=Header), digest, end + 32
+        except msgspec.DecodeError as error:
+            raise SegmentDamaged(f"{self.path}: header of another version: {error}") from error
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def stored(self, offset: int) -> tuple[int, int, int, int, bytes] | None:
+        """(end, raw length, records, first, stored) of a whole block there; None if there is none."""
+        head = os.pread(self._descriptor, _BLOCK.size, offset)
+        if len(head) < _BLOCK.size:
+            return None
+        length, raw, records, first, checksum = _BLOCK.unpack(head)
+        end = offset + _BLOCK.size + length
+        if not length or not length <= raw <= MAX_RAW or raw < 4 * records or end > self.size:
+            return None
+        stored = os.pread(self._descriptor, length, offset + _BLOCK.size)
+        if zlib.crc32(stored, zlib.crc32(self.digest + head[:-4])) != checksum:
+            return None
+        return end, raw, records, first, stored
+
+    def block(self, offset: int) -> Block | None:
+        """The block at an offset; None where no whole one is (yet)."""
+        found = self.stored(offset)
+        if found is None:
+            return None
+        end, length, count, first, raw = found
+        if len(raw) != length:
+            try:
+                raw = self._decompressor.decompress(raw, max_output_size=length)
+            except zstandard.ZstdError:
+                return None
+        lengths = array("I", raw[: 4 * count])
+        if byteorder == "little":
+            lengths.byteswap()
+        if len(raw) != length or 4 * count + sum(lengths) != length:
+            return None
+        records, at = [], 4 * count
+        for size in lengths:
+            records.append(raw[at : at + size])
+            at += size
+        return Block(offset, end, first, records)
+
+    def blocks(self, offset: int = 0, limit: int | None = None) -> Iterator[Block]:
+        """The whole blocks from `offset` (0: the first) that end at `limit` or before, one at a time."""
+        offset = offset or self.start
+        while limit is None or offset < limit:
+            block = self.block(offset)
+            if block is None or (limit is not None and block.end > limit):
+                return
+            yield block
+            offset = block.end
+
+    def good_end(self, limit: int | None = None) -> tuple[int, int]:
+        """(where the last whole block ends, the records up to there): each follows the one before."""
+        offset, index = self.start, 0
+        while (found := self.stored(offset)) is not None and found[3] == index:
+            if limit is not None and found[0] > limit:
+                break
+            offset, index = found[0], index + found[2]
+        return offset, index
+
+    def count(self, offset: int = 0, limit: int | None = None) -> int:
+        """The records from `offset` (0: the first) up to `limit`, by the blocks' heads alone."""
+        offset, limit, total = offset or self.start, self.size if limit is None else limit, 0
+        while offset < limit and len(head := os.pread(self._descriptor, _BLOCK.size, offset)) == _BLOCK.size:
+            length, _, count, _, _ = _BLOCK.unpack(head)
+            if not length:
+                break
+            offset, total = offset + _BLOCK.size + length, total + count
+        return total
+
+    def clean_after(self, offset: int) -> bool:
+        """Whether nothing but reserved room follows."""
+        while octets := os.pread(self._descriptor, 1 << 20, offset):
+            if octets.strip(b"\0"):
+                return False
+            offset += len(octets)
+        return True
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def recover(path: Path, limit: int | None = None) -> tuple[int, int]:
+    """Cut a segment behind its last good block that ends by `limit`, make it durable: (size, records).
+
+    What is cut off and not empty is kept beside it as `.torn`. A file that was torn while its header was
+    being written becomes empty. Raises SegmentDamaged when the header of a filled segment is wrong.
+    """
+    try:
+        with Segment(path) as segment:
+            end, index = segment.good_end(limit)
+            clean = segment.clean_after(end)
+    except SegmentDamaged:
+        if any(path.read_bytes()[4096:]):
+            raise
+        end, index, clean = 0, 0, True
+    path.with_suffix(".idx").unlink(missing_ok=True)  # made of what is perhaps cut off now
+    with path.open("r+b") as file:
+        if not clean:
+            file.seek(end)
+            path.with_suffix(".torn").write_bytes(file.read())
+        file.truncate(end)
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+    return end, index
