@@ -1,0 +1,134 @@
+"""Order and numbers on the two directions of a session.
+
+`Lane` keeps the octets to one peer in order while some of them wait for the disk. `Numbering` lets us put
+requests of our own among the peer's, so that nobody notices (architecture.md "Frames of our own").
+Neither knows a protocol.
+"""
+
+from collections import deque
+from typing import Protocol
+
+FIRST_OWN = 0xF000_0001  # far from where peers count; any value would do, as collisions are handled
+LAST = 0xFFFF_FFFF
+MOST_OUTSTANDING = 4096  # requests a peer leaves unanswered before the oldest is forgotten
+
+
+class Writer(Protocol):
+    """What a lane writes to: an asyncio transport."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class Place:
+    """A place in a lane that is not filled yet."""
+
+    __slots__ = ("_lane", "octets")
+
+    def __init__(self, lane: "Lane") -> None:
+        self._lane = lane
+        self.octets: bytes | None = None
+
+    def fill(self, octets: bytes) -> None:
+        """Give what belongs here (b"" for nothing); it leaves as soon as all before it has."""
+        self.octets = octets
+        self._lane.flush()
+
+
+class Lane:
+    """Octets to one peer, in order. What waits here is bounded by the reading of the other side."""
+
+    __slots__ = ("_closing", "_places", "_writer")
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._places: deque[Place] = deque()
+        self._closing = False
+
+    def send(self, octets: bytes) -> None:
+        """Behind everything that is in the lane."""
+        if not self._places:
+            if octets:
+                self._writer.write(octets)
+        else:
+            self.hold().octets = octets
+
+    def hold(self) -> Place:
+        """Keep a place for octets that may not leave yet."""
+        place = Place(self)
+        self._places.append(place)
+        return place
+
+    def flush(self) -> None:
+        places = self._places
+        ready = []
+        while places and (octets := places[0].octets) is not None:
+            places.popleft()
+            if octets:
+                ready.append(octets)
+        if ready:
+            self._writer.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        if self._closing and not places:
+            self._writer.close()
+
+    def close(self) -> None:
+        """Close the connection once the lane is empty."""
+        self._closing = True
+        self.flush()
+
+
+class Numbering:
+    """Sequence numbers of the requests that flow in one direction: the peer's and ours."""
+
+    __slots__ = ("_next", "_outstanding", "_own", "_renamed")
+
+    def __init__(self) -> None:
+        self._outstanding: dict[int, None] = {}
+        self._own: dict[int, None] = {}
+        self._renamed: dict[int, int] = {}
+        self._next = FIRST_OWN
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing of ours is under way, so no frame needs a new number."""
+        return not self._own and not self._renamed
+
+    def choose(self) -> int:
+        """A number that is not outstanding in this direction, for a frame of our own."""
+        number = self._free()
+        self._own[number] = None
+        _bound(self._own)
+        return number
+
+    def request(self, number: int) -> int:
+        """The peer's request: the number under which it has to be passed on."""
+        if number in self._own or number in self._renamed:
+            new = self._free()
+            self._renamed[new] = number
+            return new
+        self._outstanding[number] = None
+        _bound(self._outstanding)
+        return number
+
+    def answer(self, number: int) -> int | None:
+        """An answer to a request: the number under which it goes back; None: it was to ours, absorb it."""
+        if number in self._own:
+            del self._own[number]
+            return None
+        original = self._renamed.pop(number, None)
+        if original is not None:
+            return original
+        self._outstanding.pop(number, None)
+        return number
+
+    def _free(self) -> int:
+        while True:
+            number = self._next
+            self._next = number + 1 if number < LAST else FIRST_OWN
+            if number not in self._outstanding and number not in self._own and number not in self._renamed:
+                return number
+
+
+def _bound(numbers: dict[int, None]) -> None:
+    if len(numbers) > MOST_OUTSTANDING:
+        del numbers[next(iter(numbers))]

@@ -1,0 +1,103 @@
+"""From a login frame to a session: who it is, whether he may come in, and which carrier answers.
+
+No secret is known here: the carrier checks the sender's digest, and its answer goes back as it came. What
+the carrier can no longer see, the sender's address, is checked against the account's `allowed_ips`.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from gateway.config import Sms, endpoint
+from gateway.errors import WireError
+from gateway.model import Account
+from gateway.protocols.cmpp import Cmpp
+from gateway.relay.dial import dial, proxy_header
+from gateway.relay.leg import Leg
+
+LOGIN_SECONDS = 5.0
+"""For all upstreams of an account together; each has its share."""
+
+
+class LoginRefused(Exception):
+    """The connection may not come in; `status` goes into the login's answer."""
+
+    def __init__(self, status: int, cause: str) -> None:
+        super().__init__(cause)
+        self.status = status
+        self.cause = cause
+
+
+def may_enter(account: Account | None, address: str, connections: int, wire: type[Cmpp]) -> None:
+    """Raises LoginRefused when the account's filing forbids this connection."""
+    if account is None:
+        return
+    if account.allowed_ips:
+        here = ipaddress.ip_address(address)
+        if not any(here in ipaddress.ip_network(allowed, strict=False) for allowed in account.allowed_ips):
+            raise LoginRefused(wire.BAD_SOURCE, "address_not_allowed")
+    if account.max_connections and connections >= account.max_connections:
+        raise LoginRefused(wire.OTHER, "too_many_connections")
+
+
+async def ask_carrier(
+    wire: Cmpp, frame: bytes, sms: Sms, account: Account | None, peer: tuple[str, int]
+) -> tuple[Leg, bytes]:
+    """Log in at the first upstream that answers: (its connection, its answer as it came).
+
+    Raises LoginRefused when none does. A late answerer is closed.
+    """
+    upstreams: Sequence[str] = (account.upstream if account is not None else ()) or sms.upstream
+    for upstream in upstreams:
+        try:
+            async with asyncio.timeout(LOGIN_SECONDS / len(upstreams)):
+                return await _log_in(wire, frame, sms, endpoint(upstream), peer)
+        except (OSError, TimeoutError, WireError):
+            continue
+    raise LoginRefused(wire.OTHER, "no_upstream")
+
+
+async def _log_in(
+    wire: Cmpp, frame: bytes, sms: Sms, upstream: tuple[str, int], peer: tuple[str, int]
+) -> tuple[Leg, bytes]:
+    transport, leg = await dial(Leg, *upstream, sms.upstream_bind)
+    try:
+        header = b""
+        if sms.proxy_protocol:
+            header = proxy_header(peer, transport.get_extra_info("peername")[:2])
+        transport.write(header + frame)
+        answered = asyncio.get_running_loop().create_future()
+
+        def received(data: bytes) -> None:
+            leg.early += data
+            try:
+                frames, _ = wire.frames(leg.early)
+            except WireError as error:
+                _fail(answered, error)
+            else:
+                if frames and not answered.done():
+                    answered.set_result(frames[0])
+
+        leg.received = received
+        leg.lost = lambda: _fail(answered, ConnectionResetError("closed before it answered"))
+        start, end, _, _ = await answered
+    except BaseException:
+        transport.abort()
+        raise
+    answer, leg.early = leg.early[start:end], leg.early[end:]
+    leg.received = leg.keep
+    leg.lost = leg.forget
+    return leg, answer
+
+
+def _fail(future: "asyncio.Future[tuple[int, int, int, int]]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+async def take_over(connection: socket.socket) -> Leg:
+    """The sender's socket as an asyncio connection."""
+    loop = asyncio.get_running_loop()
+    _, leg = await loop.connect_accepted_socket(Leg, connection)
+    return leg

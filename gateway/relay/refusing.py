@@ -1,0 +1,64 @@
+"""How a refused submit is answered: at once with an error, or accepted and then reported REJECTD.
+
+Domain.md "How a refusal is said to the sender": the manner `report` is used only where the account has it
+and a final report was asked for; the connection itself is the receiving session. The message ids that we
+make up carry the gateway code that the operator configured.
+"""
+
+import time
+from collections.abc import Callable
+from itertools import count
+
+from gateway.model import Account, Reason
+from gateway.protocols.cmpp import Cmpp
+from gateway.relay.lane import Numbering
+from gateway.relay.memory import Submit
+
+SHANGHAI = 8 * 3600  # seconds; status reports carry local time
+IDS = 1 << 16  # the sequence part of a message id
+
+
+def made_up_ids(
+    wire: type[Cmpp], gateway_code: int, worker: int, workers: int
+) -> Callable[[time.struct_time], bytes]:
+    """Message ids that no other worker of this node makes up in the same second."""
+    share = IDS // workers
+    numbers = count()
+
+    def make(now: time.struct_time) -> bytes:
+        number = worker * share + next(numbers) % share
+        return wire.message_id(
+            now.tm_mon, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec, gateway_code, number
+        )
+
+    return make
+
+
+def answer(
+    wire: Cmpp,
+    submit: Submit,
+    account: Account | None,
+    numbering: Numbering,
+    make_id: Callable[[time.struct_time], bytes],
+) -> bytes:
+    """The octets that tell the sender about a refused submit."""
+    submission = submit.submission
+    if submission is None:
+        return submit.answer
+    manner = account.refusal_manner if account is not None else "result"
+    if manner != "report" or not submission.wants_report:
+        return wire.refusal(submit.sequence, first_reason(submit))
+    now = time.gmtime(time.time() + SHANGHAI)
+    stamp = time.strftime("%y%m%d%H%M", now)
+    ids = [make_id(now) for _ in submission.destinations]
+    reports = (
+        wire.rejected_report(submission, index, identity, numbering.choose(), stamp, stamp)
+        for index, identity in enumerate(ids)
+    )
+    return b"".join([wire.acceptance(submit.sequence, ids[0]), *reports])
+
+
+def first_reason(submit: Submit) -> Reason:
+    """The reason of the first recipient who was refused for his own sake."""
+    reasons = [verdict.reason for verdict in submit.verdicts if verdict.reason is not None]
+    return next((reason for reason in reasons if reason is not Reason.MASS_REFUSED), reasons[0])

@@ -1,0 +1,128 @@
+"""What comes back from a carrier: outcomes and reports are noted in passing, replies wait for the disk.
+
+One `Returns` per worker. A reply that refuses is in the journal and in `local.mdb` before `done` is called,
+so that the session passes it on only when it holds (domain.md "A reply (MO) means").
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from time import perf_counter, time_ns
+
+from gateway.evidence.journal import Done
+from gateway.model import SMS, VOICE, AccountKey, Reply
+from gateway.policy.facts import governing
+from gateway.policy.numbers import canonical
+from gateway.policy.replies import classify
+from gateway.protocols.message import Delivery
+from gateway.protocols.text import decode
+from gateway.registry.keys import RegistryKey
+from gateway.registry.local import learn
+from gateway.relay.contacts import Contact, Contacts, key_of
+from gateway.relay.screen import Screen
+from gateway.telemetry import Telemetry
+
+BOTH_CHANNELS = SMS | VOICE
+
+
+class Returns:
+    """Records what carriers send back, for all sessions of a worker."""
+
+    def __init__(
+        self, node: str, screen: Screen, key: RegistryKey, contacts: Contacts, telemetry: Telemetry
+    ) -> None:
+        self._node = node
+        self._screen = screen
+        self._key = key
+        self._contacts = contacts
+        self._telemetry = telemetry
+        self._kinds: Counter[str] = Counter()
+
+    def outcomes(self, answered: Sequence[tuple[bytes, int, bytes, int]]) -> None:
+        """The carrier's answers: (attempt id, result, message id, part)."""
+        self._screen.journal.outcomes(time_ns() // 1_000_000, answered)
+
+    def report(self, account: AccountKey, delivery: Delivery) -> None:
+        """A status report; the attempt is tied by its message id when records are read."""
+        report = delivery.report
+        assert report is not None
+        self._screen.journal.report(
+            time_ns() // 1_000_000,
+            account,
+            report.message_id,
+            report.stat.decode("latin-1"),
+            report.submit_time.decode("latin-1"),
+            report.done_time.decode("latin-1"),
+            canonical(delivery.number),
+            canonical(delivery.subscriber),
+        )
+
+    def reply(self, account: AccountKey, delivery: Delivery, done: Done) -> None:
+        """A subscriber's answer: understood, recorded, and a refusal put into force before `done`."""
+        arrived = perf_counter()
+        now = time_ns() // 1_000_000
+        view = self._screen.view
+        view.renew()
+        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi)
+        number, subscriber = canonical(delivery.number), canonical(delivery.subscriber)
+        contact = self._last(number, subscriber, now)
+        institution = contact.institution if contact is not None else 0
+        kind = classify(text)
+        refuses = kind == "refuse" and bool(subscriber)
+        filings = view.numbers(number) if number else ()
+        filing = governing(filings, SMS, now)
+        if not institution and filing is not None:
+            institution = filing.institution
+        owner = view.institution(institution) if institution else None
+        purposes = 0
+        if refuses:
+            filed = filing.purposes if filing is not None and filing.institution == institution else 0
+            purposes = self._screen.profile.covered(filed)
+        flags = () if contact is not None else ("no_attempt_here",)
+        code = owner.code if owner is not None else ""
+        reply = Reply(account, number, subscriber, text, kind, delivery.message_id, institution, code, flags)
+        refusal = None
+        if refuses:
+            refusal = learn(
+                self._key,
+                subscriber,
+                institution=institution,
+                number="" if institution else number,
+                purposes=purposes,
+                channels=BOTH_CHANNELS,
+                at=now,
+                flags=flags,
+                node=self._node,
+                account=account,
+                message_id=delivery.message_id,
+            )
+        self._kinds[kind] += 1
+
+        def durable(error: Exception | None) -> None:
+            if error is None and refuses:
+                self._telemetry.refusal_effective.observe(perf_counter() - arrived)
+            done(error)
+
+        self._screen.journal.reply(
+            now,
+            reply,
+            delivery.content,
+            delivery.fmt,
+            int(delivery.udhi),
+            purposes=purposes,
+            channels=BOTH_CHANNELS if refuses else 0,
+            registry_version=view.version,
+            attempt=contact.attempt if contact is not None else b"",
+            local=refusal,
+            done=durable,
+        )
+
+    def flush_metrics(self) -> None:
+        for kind, count in self._kinds.items():
+            self._telemetry.replies.labels(kind).inc(count)
+        self._kinds.clear()
+
+    def _last(self, number: str, subscriber: str, now: int) -> Contact | None:
+        if not number or not subscriber:
+            return None
+        hashed = self._key.hash
+        return self._contacts.last(key_of(hashed(number), hashed(subscriber)), now)

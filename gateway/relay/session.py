@@ -1,0 +1,371 @@
+"""One sender connection and the carrier connection that belongs to it (architecture.md "The relay, exactly").
+
+Login, sequence numbers, message ids, window and heartbeat pass end to end; what passes is forwarded byte
+for byte, neighbours in one slice. Refused submits are answered here and now. It knows sockets and order;
+what frames mean it asks the protocol, what may pass it asks `Screen`, what came back goes to `Returns`.
+
+Memory of one session is bounded: one read of each side (256 KiB at most), a frame cut short (CAP), the
+write buffers (64 KiB high water, then the other side is not read), the submits of `Memory`, the numbers of
+`Numbering`: about 3 MiB with every bound reached at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.errors import NotReady, WireError
+from gateway.model import Account, AccountKey
+from gateway.protocols.cmpp import Cmpp
+from gateway.protocols.message import Delivery
+from gateway.protocols.table import Frame, Unframed
+from gateway.relay.lane import Lane, Numbering
+from gateway.relay.leg import Leg
+from gateway.relay.memory import MOST_WAITING, Cuts, Memory, Submit
+from gateway.relay.refusing import answer
+from gateway.relay.returns import Returns
+from gateway.relay.screen import Screen
+from gateway.telemetry import Telemetry
+
+MOST_BACKLOG = 4 << 20  # octets that wait for the disk at which senders are no longer read
+GOODBYE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all sessions of a worker share."""
+
+    screen: Screen
+    returns: Returns
+    telemetry: Telemetry
+    log: logging.Logger
+    make_id: Callable[[time.struct_time], bytes]
+
+
+class Session:
+    """Both connections from the login's answer on."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        wire: Cmpp,
+        key: AccountKey,
+        account: Account | None,
+        connection: int,
+        sender: Leg,
+        carrier: Leg,
+    ) -> None:
+        self.key = key
+        self.memory = Memory()
+        self.closed = asyncio.Event()
+        self.draining = False
+        self._desk = desk
+        self._wire = wire
+        self._account = account
+        self._connection = connection
+        self._legs = (carrier, sender)  # indexed by "is it the sender's?"
+        self._sender, self._carrier = sender.transport, carrier.transport
+        self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
+        self._numbering = Numbering()
+        self._tails = [b"", b""]
+        self._unread: tuple[set[str], set[str]] = (set(), set())
+        self._farewell: int | None = None
+        self._idle = asyncio.Event()
+        self._out = desk.telemetry.relay.labels(key.protocol, "to_carrier")
+        self._back = desk.telemetry.relay.labels(key.protocol, "to_sender")
+
+    def start(self) -> None:
+        """Relay from now on, beginning with what came while the login was under way."""
+        carrier, sender = self._legs
+        for leg, of_sender in ((sender, True), (carrier, False)):
+            leg.lost = self._lost_sender if of_sender else self._lost_carrier
+        sender.blocked = lambda blocked: self._read_on(False, "socket", not blocked)
+        carrier.blocked = lambda blocked: self._read_on(True, "socket", not blocked)
+        sender.received, carrier.received = self.from_sender, self.from_carrier
+        for leg in (carrier, sender):
+            early, leg.early = leg.early, b""
+            if early:
+                leg.received(early)
+            if leg.gone:
+                leg.lost()
+
+    def from_sender(self, data: bytes) -> None:
+        """Judge what has to be judged and pass the rest on, in order."""
+        began = time.perf_counter()
+        data, frames, error = self._frames(data, True)
+        wire, screen = self._wire, self._desk.screen
+        submits: list[Submit] = []
+        fresh: dict[int, int] = {}
+        cuts: Cuts = []
+        answers: list[bytes] = []
+        for frame in frames:
+            start, end, command, sequence = frame
+            doing = wire.SENDER_MAY.get(command)
+            if doing == "judge":
+                fingerprint = hash(data[start:end])
+                seen = self.memory.repeated(sequence, fingerprint)
+                if seen is not None:
+                    answers.append(seen.repeat(start, end, cuts))
+                elif fresh.get(sequence) == fingerprint:
+                    cuts.append((start, end, b""))  # the first one, in this same batch, speaks for both
+                elif self.draining or screen.journal.full:
+                    answers.append(wire.busy(command, sequence) or b"")
+                    cuts.append((start, end, b""))
+                else:
+                    submits.append(self._read(data, frame, fingerprint))
+                    fresh[sequence] = fingerprint
+            elif doing in {"pass", "close"}:
+                if command & wire.ANSWER:
+                    self._renumber(data, frame, cuts)
+            else:
+                cuts.append((start, end, b""))
+                answers.append(self._unexpected(data, frame, doing))
+        if answers:
+            self._to_sender.send(b"".join(answers))
+        if submits:
+            self._judge(data, frames[-1][1], submits, cuts, began)
+        elif frames:
+            self._to_carrier.send(_join(data, frames[-1][1], cuts))
+            self._out.observe(time.perf_counter() - began)
+        if error is not None:
+            self.end(error)
+
+    def from_carrier(self, data: bytes) -> None:
+        """Pass everything on; note outcomes and reports; replies wait for the disk."""
+        began = time.perf_counter()
+        data, frames, error = self._frames(data, False)
+        wire, numbering = self._wire, self._numbering
+        cuts: Cuts = []
+        outcomes: list[tuple[bytes, int, bytes, int]] = []
+        replies: list[Delivery] = []
+        for frame in frames:
+            start, end, command, sequence = frame
+            doing = wire.CARRIER_SENDS.get(command)
+            if doing == "result":
+                self._outcome(data, frame, outcomes)
+            elif doing == "delivery":
+                self._delivery(data, frame, replies)
+            if not command & wire.ANSWER:
+                number = numbering.request(sequence)
+                if number != sequence:
+                    cuts.append((start, end, wire.with_sequence(data[start:end], number)))
+            elif sequence == self._farewell:
+                cuts.append((start, end, b""))
+        if outcomes:
+            self._desk.returns.outcomes(outcomes)
+            if self.memory.waiting < MOST_WAITING:
+                self._read_on(True, "window", True)
+            if self.draining and not self.memory.waiting:
+                self._idle.set()
+        if frames:
+            octets = _join(data, frames[-1][1], cuts)
+            if replies:
+                self._hold_replies(replies, octets)
+            else:
+                self._to_sender.send(octets)
+            self._back.observe(time.perf_counter() - began)
+        if error is not None:
+            self.end(error)
+
+    # How it ends
+
+    def end(self, error: WireError) -> None:
+        """Close both connections because of a peer's mistake; logged and counted."""
+        self._desk.telemetry.closed.labels(self.key.protocol, error.cause).inc()
+        self._note("connection closed", error)
+        self._sender.close()
+        self._to_carrier.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Answer submits with the busy code, let the carrier answer what it has, unbind both sides, close."""
+        self.draining = True
+        if self.memory.waiting:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
+        self._farewell = self._numbering.choose()
+        farewell = self._wire.terminate(self._farewell)
+        for lane in (self._to_sender, self._to_carrier):
+            lane.send(farewell)
+        try:
+            await asyncio.wait_for(self.closed.wait(), GOODBYE_SECONDS)
+        except TimeoutError:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut both connections at once."""
+        self._sender.abort()
+        self._carrier.abort()
+
+    def _lost_sender(self) -> None:
+        self._to_carrier.close()  # what is recorded and on its way still goes
+        self._check_closed()
+
+    def _lost_carrier(self) -> None:
+        self._to_sender.close()
+        self._check_closed()
+
+    def _check_closed(self) -> None:
+        if all(leg.gone for leg in self._legs):
+            self.closed.set()
+
+    # Single steps
+
+    def _frames(self, data: bytes, of_sender: bool) -> tuple[bytes, list[Frame], WireError | None]:
+        tail = self._tails[of_sender]
+        if tail:
+            data = tail + data
+        error = None
+        try:
+            frames, used = self._wire.frames(data)
+        except Unframed as broken:
+            error, frames, used = broken, broken.frames, len(data)
+        self._tails[of_sender] = data[used:] if used < len(data) else b""
+        return data, frames, error
+
+    def _read(self, data: bytes, frame: Frame, fingerprint: int) -> Submit:
+        start, end, command, sequence = frame
+        try:
+            return Submit(frame, fingerprint, self._wire.submission(data, start, end))
+        except WireError as error:
+            self._note("submit not understood", error)
+            return Submit(frame, fingerprint, None, self._wire.malformed(command, sequence, error) or b"")
+
+    def _judge(self, data: bytes, used: int, submits: list[Submit], cuts: Cuts, began: float) -> None:
+        desk = self._desk
+        place = self._to_carrier.hold()
+        refusals: list[bytes] = []
+        octets = b""
+
+        def done(error: Exception | None) -> None:
+            if error is not None:  # the disk filled up: not recorded, so neither sent nor refused
+                for submit in submits:
+                    self.memory.forget(submit.sequence)
+                busy = (self._wire.busy(submit.command, submit.sequence) for submit in submits)
+                self._to_sender.send(b"".join(frame or b"" for frame in busy))
+                place.fill(b"")
+                return
+            for submit in submits:
+                submit.durable = True
+            if refusals:
+                self._to_sender.send(b"".join(refusals))
+            place.fill(octets)
+            self._out.observe(time.perf_counter() - began)
+            self._read_on(True, "journal", True)
+
+        try:
+            desk.screen.judge(self.key, self._account, self._connection, submits, done)
+        except NotReady as error:
+            done(error)
+            return
+        for submit in submits:
+            if submit.refused:
+                self._cut(data, submit, cuts, refusals)
+        self.memory.add(submits)
+        octets = _join(data, used, cuts)
+        if desk.screen.journal.backlog > MOST_BACKLOG:
+            self._read_on(True, "journal", False)
+        if self.memory.waiting >= MOST_WAITING:
+            self._read_on(True, "window", False)
+
+    def _cut(self, data: bytes, submit: Submit, cuts: Cuts, refusals: list[bytes]) -> None:
+        """A submit that does not go on as it came: refused, or reduced to the recipients who may have it."""
+        octets = b""
+        if submit.refused < submit.width:
+            passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
+            octets = submit.octets = self._wire.reduced(data, submit.start, submit.end, passed)
+            submit.ids = [submit.ids[i] for i in passed]
+        else:
+            submit.answered = True
+            submit.answer = answer(self._wire, submit, self._account, self._numbering, self._desk.make_id)
+            refusals.append(submit.answer)
+        cuts.append((submit.start, submit.end, octets))
+
+    def _outcome(self, data: bytes, frame: Frame, outcomes: list[tuple[bytes, int, bytes, int]]) -> None:
+        ids = self.memory.answered(frame[3])
+        if ids:
+            try:
+                result, message_id = self._wire.result(data, frame[0], frame[1])
+            except WireError as error:
+                self._note("answer not understood", error)
+                return
+            for identity in ids:
+                outcomes.append((identity, result, message_id, 0))
+
+    def _delivery(self, data: bytes, frame: Frame, replies: list[Delivery]) -> None:
+        try:
+            delivery = self._wire.delivery(data, frame[0], frame[1])
+        except WireError as error:  # passed all the same: the sender may know more than we do
+            self._note("delivery not understood", error)
+            return
+        if delivery.report is not None:
+            self._desk.returns.report(self.key, delivery)
+        else:
+            replies.append(delivery)
+
+    def _hold_replies(self, replies: Sequence[Delivery], octets: bytes) -> None:
+        place = self._to_sender.hold()
+        left = len(replies)
+
+        def done(error: Exception | None) -> None:
+            nonlocal left
+            left -= 1
+            if error is not None:  # without our answer the carrier delivers it again
+                self.end(WireError("reply_not_recorded", str(error)))
+            elif not left:
+                place.fill(octets)
+
+        for reply in replies:
+            try:
+                self._desk.returns.reply(self.key, reply, done)
+            except NotReady as error:
+                done(error)
+
+    def _renumber(self, data: bytes, frame: Frame, cuts: Cuts) -> None:
+        start, end, _, sequence = frame
+        number = self._numbering.answer(sequence)
+        if number != sequence:
+            octets = b"" if number is None else self._wire.with_sequence(data[start:end], number)
+            cuts.append((start, end, octets))
+
+    def _unexpected(self, data: bytes, frame: Frame, doing: str | None) -> bytes:
+        start, end, command, sequence = frame
+        if doing == "login":
+            self._note("second login refused", None)
+            return self._wire.login_refused(data[start:end], sequence)
+        self._desk.telemetry.unanswerable.labels(self.key.protocol).inc()
+        self._note("request refused", WireError("unknown_command", f"0x{command:08x}"))
+        return self._wire.unknown(data, frame) or b""
+
+    def _read_on(self, of_sender: bool, cause: str, on: bool) -> None:
+        """Stop reading one side for a cause, or go on when the last cause has gone."""
+        causes = self._unread[of_sender]
+        if on and cause not in causes:
+            return
+        transport = self._sender if of_sender else self._carrier
+        before = bool(causes)
+        (causes.discard if on else causes.add)(cause)
+        if transport.is_closing() or before == bool(causes):
+            return
+        (transport.pause_reading if causes else transport.resume_reading)()
+
+    def _note(self, what: str, error: WireError | None) -> None:
+        fields = {"protocol": self.key.protocol, "account": self.key.account, "connection": self._connection}
+        if error is not None:
+            fields |= {"cause": error.cause, "detail": error.detail}
+        self._desk.log.info(what, extra={"fields": fields})
+
+
+def _join(data: bytes, used: int, cuts: Cuts) -> bytes:
+    """`data[:used]` with some frames replaced; without cuts it is not copied."""
+    if not cuts:
+        return data if used == len(data) else data[:used]
+    cuts.sort()
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, octets in cuts:
+        pieces += (data[at:start], octets)
+        at = end
+    pieces.append(data[at:used])
+    return b"".join(pieces)

@@ -1,0 +1,192 @@
+"""A relay worker: owns the connections of its accounts, from the hand-over to the drain.
+
+It reads the replica and writes its own journal; it has no database connection and no listener of its own.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import time
+from collections import Counter
+
+from gateway.config import Sms
+from gateway.errors import NotReady, WireError
+from gateway.model import AccountKey
+from gateway.protocols import WIRES
+from gateway.relay import handoff
+from gateway.relay.contacts import Contacts
+from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over
+from gateway.relay.refusing import made_up_ids
+from gateway.relay.returns import Returns
+from gateway.relay.screen import Screen
+from gateway.relay.session import Desk, Session
+from gateway.telemetry import Telemetry
+
+DRAIN_SECONDS = 10.0
+TICK_SECONDS = 0.25
+
+
+class Worker:
+    """Serves the connections that the acceptor hands over."""
+
+    def __init__(
+        self,
+        listeners: tuple[Sms, ...],
+        carrier: str,
+        index: int,
+        workers: int,
+        screen: Screen,
+        returns: Returns,
+        contacts: Contacts,
+        telemetry: Telemetry,
+        log: logging.Logger,
+    ) -> None:
+        self.listeners = listeners
+        self._carrier = carrier
+        self._screen = screen
+        self._contacts = contacts
+        self._telemetry = telemetry
+        self._log = log
+        self._returns = returns
+        self._desks = [
+            Desk(
+                screen,
+                self._returns,
+                telemetry,
+                log,
+                made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),
+            )
+            for sms in listeners
+        ]
+        self._sessions: dict[int, Session] = {}
+        self._connections: Counter[AccountKey] = Counter()
+        self._connection_ids = itertools.count((time.time_ns() // 1000 << 12 | index) & (1 << 62) - 1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channels: set[socket.socket] = set()
+        self._draining = False
+
+    async def serve(self, door: socket.socket) -> None:
+        """Take connections over until cancelled; `door` is the socket of `handoff.listen`."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(door.fileno(), self._open_channel, door)
+        try:
+            while True:
+                await asyncio.sleep(TICK_SECONDS)
+                self.tick()
+        finally:
+            loop.remove_reader(door.fileno())
+
+    def tick(self) -> None:
+        """What is done a few times a second rather than per batch."""
+        with contextlib.suppress(NotReady):  # said by `ready`; here it only lets old pages go
+            self._screen.view.renew()
+        self._screen.flush_metrics()
+        self._returns.flush_metrics()
+        self._contacts.flush(time.time_ns() // 1_000_000)
+        sessions = Counter(session.key.protocol for session in self._sessions.values())
+        for sms in self.listeners:
+            for side in ("sender", "carrier"):
+                self._telemetry.sessions.labels(sms.protocol, side).set(sessions[sms.protocol])
+        self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
+        self._telemetry.registry_version.set(self._screen.view.version)
+
+    async def drain(self) -> None:
+        """Refuse logins, answer submits with the busy code, let the carrier answer, unbind, close."""
+        self._draining = True
+        await asyncio.gather(*(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())))
+        self.tick()
+
+    def abort(self) -> None:
+        """The journal is poisoned: nothing may be relayed any more."""
+        self._draining = True
+        for session in list(self._sessions.values()):
+            session.abort()
+
+    # Taking connections over
+
+    def _open_channel(self, door: socket.socket) -> None:
+        channel, _ = door.accept()
+        channel.setblocking(False)
+        self._channels.add(channel)
+        asyncio.get_running_loop().add_reader(channel.fileno(), self._arrivals, channel)
+
+    def _arrivals(self, channel: socket.socket) -> None:
+        try:
+            arrival = handoff.receive(channel)
+        except BlockingIOError:
+            return
+        if arrival is None:
+            asyncio.get_running_loop().remove_reader(channel.fileno())
+            self._channels.discard(channel)
+            channel.close()
+            return
+        task = asyncio.create_task(self._carry(arrival))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, arrival: handoff.Arrival) -> None:
+        """One connection from its login to its end."""
+        sms = self.listeners[arrival.listener]
+        wire = WIRES[sms.protocol]()
+        frames, used = wire.frames(arrival.first)
+        start, end, _, sequence = frames[0]
+        login_frame = arrival.first[start:end]
+        login = wire.login(login_frame)
+        key = AccountKey(self._carrier, sms.protocol, login.account)
+        self._connections[key] += 1
+        try:
+            view = self._screen.view
+            view.renew()
+            account = view.account(key)
+            if self._draining:
+                raise LoginRefused(wire.OTHER, "draining")
+            if wire.too_high(login):
+                raise LoginRefused(wire.VERSION_TOO_HIGH, "version_too_high")
+            may_enter(account, arrival.peer[0], self._connections[key] - 1, type(wire))
+            carrier, answer = await ask_carrier(wire, login_frame, sms, account, arrival.peer)
+            sender = await take_over(arrival.connection)
+            sender.transport.write(answer)
+            status, version = wire.read_login_answer(answer)
+            if status:
+                self._note("login refused by the carrier", key, arrival, str(status))
+                sender.transport.close()
+                carrier.transport.close()
+                return
+            wire.version = min(login.version, version)
+            sender.early = arrival.first[used:] + sender.early
+            number = next(self._connection_ids)
+            session = Session(self._desks[arrival.listener], wire, key, account, number, sender, carrier)
+            self._sessions[number] = session
+            try:
+                session.draining = self._draining
+                session.start()
+                await session.closed.wait()
+            finally:
+                del self._sessions[number]
+        except LoginRefused as refused:
+            self._telemetry.closed.labels(sms.protocol, refused.cause).inc()
+            self._note("login refused", key, arrival, refused.cause)
+            await self._turn_away(
+                arrival.connection, wire.login_refused(login_frame, sequence, refused.status)
+            )
+        except (OSError, NotReady, WireError) as error:
+            self._note("login interrupted", key, arrival, str(error))
+            arrival.connection.close()
+        finally:
+            self._connections[key] -= 1
+
+    async def _turn_away(self, connection: socket.socket, answer: bytes) -> None:
+        try:
+            await asyncio.get_running_loop().sock_sendall(connection, answer)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has gone already
+        finally:
+            connection.close()
+
+    def _note(self, what: str, key: AccountKey, arrival: handoff.Arrival, cause: str) -> None:
+        fields = {"protocol": key.protocol, "account": key.account, "peer": arrival.peer[0], "cause": cause}
+        self._log.info(what, extra={"fields": fields | {"pid": os.getpid()}})

@@ -1,0 +1,87 @@
+"""What a session remembers of its submits."""
+
+from gateway.relay.memory import MOST_SEEN, Memory, Submit
+
+
+def seen(sequence: int, fingerprint: int = 1, *, answered: bool = False, durable: bool = True) -> Submit:
+    made = Submit((0, 9, 4, sequence), fingerprint, None)
+    made.ids = [b"id"]
+    made.answered, made.durable = answered, durable
+    return made
+
+
+def test_the_same_sequence_and_bytes_are_the_same_attempt_and_other_bytes_are_not():
+    memory = Memory()
+    first = seen(1, 7)
+    memory.add([first])
+    assert memory.repeated(1, 7) is first
+    assert memory.repeated(1, 8) is None
+    assert memory.repeated(2, 7) is None
+
+
+def test_a_repeat_of_a_refused_submit_gets_the_same_answer_and_does_not_go_on():
+    refused = seen(1)
+    refused.answer = b"no"
+    cuts = []
+    assert refused.repeat(0, 9, cuts) == b"no"
+    assert cuts == [(0, 9, b"")]
+
+
+def test_a_repeat_of_a_passed_submit_goes_on_as_the_first_did():
+    cuts = []
+    assert seen(1).repeat(0, 9, cuts) == b""
+    assert cuts == []
+    reduced = seen(1)
+    reduced.octets = b"less"
+    reduced.repeat(0, 9, cuts)
+    assert cuts == [(0, 9, b"less")]
+
+
+def test_a_repeat_before_the_first_is_durable_is_dropped():
+    refused = seen(1, durable=False)
+    refused.answer = b"no"
+    cuts = []
+    assert refused.repeat(0, 9, cuts) == b""
+    assert cuts == [(0, 9, b"")]
+
+
+def test_answered_submits_are_forgotten_oldest_first():
+    memory = Memory()
+    for sequence in range(MOST_SEEN * 5):
+        memory.add([seen(sequence, answered=True)])
+        assert len(memory._seen) <= 2 * MOST_SEEN
+    assert memory.repeated(0, 1) is None
+    for sequence in range(MOST_SEEN * 4, MOST_SEEN * 5):
+        assert memory.repeated(sequence, 1) is not None
+
+
+def test_what_waits_for_the_carrier_is_never_forgotten():
+    memory = Memory()
+    memory.add([seen(sequence) for sequence in range(MOST_SEEN * 3)])
+    assert memory.waiting == MOST_SEEN * 3
+    memory.add([seen(sequence, answered=True) for sequence in range(MOST_SEEN * 3, MOST_SEEN * 6)])
+    assert memory.answered(0) == [b"id"]
+    assert memory.waiting == MOST_SEEN * 3 - 1
+
+
+def test_waiting_counts_each_submit_once():
+    memory = Memory()
+    memory.add([seen(1, 1)])
+    memory.add([seen(1, 2)])  # the sender used the number again without an answer
+    assert memory.waiting == 1
+    memory.answered(1)
+    memory.answered(1)
+    assert memory.waiting == 0
+    memory.add([seen(2)])
+    memory.forget(2)
+    assert memory.waiting == 0
+    assert memory.answered(2) == ()
+
+
+def test_contents_are_let_go():
+    memory = Memory()
+    submit = seen(1)
+    submit.verdicts = ["verdict"]
+    memory.add([submit])
+    assert submit.submission is None
+    assert submit.verdicts == ()
