@@ -109,4 +109,7 @@ def logger(role: str) -> logging.Logger:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    modules = logging.getLogger("gateway")  # what our modules say under their own names
+    modules.handlers[:] = [handler]
+    modules.propagate = False
     return log

@@ -1,0 +1,328 @@
+"""Builds each process of a node out of its configuration. This file alone knows everything.
+
+`acceptor`, `worker`, `keeper` and `web` are the bodies of those processes; each runs until SIGTERM or
+SIGINT, says once a second how it is (`status`), and takes SIGHUP as "read the configuration again".
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import uvloop
+
+from gateway import config as configuration
+from gateway import regions, status
+from gateway.config import Config
+from gateway.errors import NotReady, UsageError
+from gateway.policy import Profile
+from gateway.policy.profile import parse_profile
+from gateway.supervisor import die_with_parent
+from gateway.telemetry import Telemetry, logger
+
+T = TypeVar("T")
+
+PARENT_VARIABLE = "ZHENGMING_SUPERVISOR"
+"""Process id of the supervisor, in the environment of the parts that it starts."""
+
+FULL = 0.8
+"""Share of the replica's fixed size at which an alarm is raised."""
+
+SWITCH_SECONDS = 0.0005
+"""How long one thread keeps the interpreter: the journal's thread must not wait the default 5 ms."""
+
+
+def run_dir(config: Config) -> Path:
+    return config.data_dir / "run"
+
+
+def registry_key(config: Config) -> Path:
+    """The key of the registry's look-ups, which all nodes of one database share."""
+    return config.data_dir / "keys" / "registry.key"
+
+
+def profile_of(config: Config) -> Profile:
+    """The profile in force with this node's settings. Raises UsageError."""
+    profile = parse_profile(configuration.read_profile, config.policy.profile)
+    return dataclasses.replace(
+        profile,
+        max_age=configuration.milliseconds(config.registry.max_age),
+        unknown_account=config.registry.unknown_account,
+    )
+
+
+@dataclasses.dataclass
+class Process:
+    """What every part has: its configuration, log, metrics, status, and the wish to stop or reload."""
+
+    role: str
+    path: Path | None
+    config: Config
+    log: logging.Logger
+    telemetry: Telemetry
+    status: status.Status
+    stop: asyncio.Event
+    on_reload: Callable[[Config], None] | None = None
+
+    def reload(self) -> None:
+        try:
+            fresh = configuration.load(self.path)
+            profile_of(fresh)
+        except UsageError as error:
+            self.log.error("configuration not reloaded", extra={"fields": {"error": str(error)}})
+            return
+        self.config = fresh
+        if self.on_reload is not None:
+            self.on_reload(fresh)
+        self.log.info("configuration reloaded")
+
+    async def say_until_stopped(self, ready: Callable[[], str]) -> None:
+        """Say once a second whether this part is ready (`ready` gives what is missing, or "")."""
+        while not self.stop.is_set():
+            why = ready()
+            self.status.say(ready=not why, why=why)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), 1.0)
+        self.status.say(ready=False, why="stopping")
+
+
+def run(role: str, path: Path | None, body: Callable[[Process], Awaitable[None]]) -> int:
+    """Run one part until it is told to stop; its exit code."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent:
+        die_with_parent(int(parent))
+    config = configuration.load(path)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return uvloop.run(_run(role, path, config, body))
+
+
+async def _run(
+    role: str, path: Path | None, config: Config, body: Callable[[Process], Awaitable[None]]
+) -> int:
+    log = logger(role)
+    process = Process(
+        role, path, config, log, Telemetry(), status.Status(run_dir(config), role), asyncio.Event()
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, process.stop.set)
+    loop.add_signal_handler(signal.SIGHUP, process.reload)
+    try:
+        await body(process)
+    except (NotReady, UsageError, OSError) as error:
+        process.status.say(ready=False, why=str(error))
+        log.error("part ended", extra={"fields": {"error": str(error)}})
+        return 1
+    except Exception:
+        log.exception("part failed")
+        return 1
+    finally:
+        process.status.leave()
+    return 0
+
+
+async def acceptor(process: Process) -> None:
+    """Listens for senders; its listeners close first in a drain."""
+    from gateway.relay.acceptor import Acceptor  # noqa: PLC0415  # a part imports what it runs only
+
+    config = process.config
+    door = Acceptor(config.sms, run_dir(config), config.workers, process.telemetry, process.log)
+    door.listen()
+    serving = asyncio.create_task(door.serve())
+    await process.say_until_stopped(lambda: "" if not serving.done() else "stopped listening")
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def worker(process: Process, index: int) -> None:
+    """Relays and judges for the accounts that are its own."""
+    from gateway.evidence.journal import Journal  # noqa: PLC0415
+    from gateway.evidence.seal import Keys  # noqa: PLC0415
+    from gateway.registry.keys import load_key  # noqa: PLC0415
+    from gateway.registry.replica import Replica  # noqa: PLC0415
+    from gateway.relay import handoff  # noqa: PLC0415
+    from gateway.relay.contacts import Contacts  # noqa: PLC0415
+    from gateway.relay.refill import refill  # noqa: PLC0415
+    from gateway.relay.returns import Returns  # noqa: PLC0415
+    from gateway.relay.screen import Screen  # noqa: PLC0415
+    from gateway.relay.worker import Worker  # noqa: PLC0415
+
+    config, log, telemetry = process.config, process.log, process.telemetry
+    data_dir, node = config.data_dir, config.node.name
+    profile = profile_of(config)
+    writer = f"w{index}"
+    keys, key = Keys(data_dir / "keys"), load_key(registry_key(config))
+    replica = Replica.open(data_dir / "registry", key)
+    view = await _when_ready(process, replica.snapshot)
+    if view is None:
+        return
+    poisoned: list[str] = []
+
+    def on_poisoned(why: str) -> None:
+        poisoned.append(why)
+        relay.abort()
+
+    def on_commit(_: int, octets: int, seconds: float) -> None:
+        telemetry.journal_bytes.inc(octets)
+        telemetry.journal_sync.observe(seconds)
+
+    journal = Journal(
+        data_dir / "journal",
+        node=node,
+        writer=writer,
+        keys=keys,
+        durability=config.evidence.durability,
+        apply=replica.add_local_refusals,
+        on_full=lambda full: log.warning("journal", extra={"fields": {"full": full}}),
+        on_poisoned=on_poisoned,
+        on_commit=on_commit,
+    )
+    contacts = Contacts(data_dir / "contacts", writer)
+    cities = regions.Regions(data_dir / "regions.bin")
+    if back := refill(contacts, writer, data_dir / "journal", keys, key, view, now()):
+        log.info("contacts read back from the journal", extra={"fields": {"attempts": back}})
+    screen = Screen(node, key, view, profile, journal, contacts, cities, telemetry, log)
+    returns = Returns(node, screen, key, contacts, telemetry)
+    relay = Worker(
+        config.sms,
+        config.node.carrier,
+        index,
+        config.workers,
+        screen,
+        returns,
+        contacts,
+        telemetry,
+        log,
+    )
+
+    def reload(fresh: Config) -> None:
+        screen.use(profile_of(fresh))
+        if [sms.listen for sms in fresh.sms] == [sms.listen for sms in config.sms]:
+            relay.listeners = fresh.sms
+
+    def missing() -> str:
+        replica.check()
+        if poisoned:
+            return f"journal poisoned: {poisoned[0]}; an operator has to look at the disk"
+        if journal.full:
+            return "journal full: no room on the disk"
+        try:
+            view.renew()
+        except NotReady as error:
+            return str(error)
+        return ""
+
+    process.on_reload = reload
+    journal.start()
+    door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
+    serving = asyncio.create_task(relay.serve(door))
+    await process.say_until_stopped(missing)
+    await relay.drain()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    door.close()
+    await journal.close()
+    contacts.close()
+    replica.close()
+
+
+async def _when_ready(process: Process, make: Callable[[], T]) -> T | None:
+    """What `make` gives as soon as it is not NotReady any more; None when told to stop before."""
+    while not process.stop.is_set():
+        try:
+            return make()
+        except NotReady as error:
+            process.status.say(ready=False, why=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.stop.wait(), 0.1)
+    return None
+
+
+async def keeper(process: Process) -> None:
+    """Feeds the replica from PostgreSQL, and PostgreSQL from the journal; records what the registry did."""
+    from gateway.evidence.index import Shipper  # noqa: PLC0415
+    from gateway.evidence.journal import Journal  # noqa: PLC0415
+    from gateway.evidence.seal import REGISTRY, Keys  # noqa: PLC0415
+    from gateway.registry import migrate  # noqa: PLC0415
+    from gateway.registry.feed import Feed  # noqa: PLC0415
+    from gateway.registry.keys import load_key  # noqa: PLC0415
+    from gateway.registry.replica import Replica  # noqa: PLC0415
+    from gateway.registry.store import Change  # noqa: PLC0415
+
+    config, log = process.config, process.log
+    dsn, directory = config.database.dsn, config.data_dir / "journal"
+    keys, key = Keys(config.data_dir / "keys"), load_key(registry_key(config))
+    replica = Replica.open(config.data_dir / "registry", key, writer=True)
+    durability = config.evidence.durability
+    acts = Journal(directory, config.node.name, "keeper", keys, durability=durability, retention=REGISTRY)
+
+    def record(changes: list[Change]) -> None:
+        at = now()
+        try:
+            for change in changes:
+                row = "" if change.key is None else str(change.key)
+                acts.act(at, change.table, row, change.op, change.row_version, change.by, "", lambda _: None)
+        except NotReady as error:
+            log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})
+
+    feed = Feed(dsn, replica, on_changes=record)
+    shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key)
+
+    async def follow() -> None:
+        while True:
+            try:
+                await asyncio.to_thread(migrate.upgrade, dsn)
+                break
+            except Exception as error:  # the database is away: the node goes on by its replica
+                log.warning("schema not checked", extra={"fields": {"error": str(error)}})
+                await asyncio.sleep(1.0)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(feed.run())
+            group.create_task(shipper.run())
+
+    def missing() -> str:
+        replica.check()
+        process.telemetry.registry_lag.set(feed.lag_seconds)
+        process.telemetry.journal_unshipped.set(shipper.unshipped())
+        if following.done() and (error := following.exception()) is not None:
+            raise error
+        if replica.used() > FULL:
+            log.error("replica nearly full", extra={"fields": {"used": round(replica.used(), 3)}})
+        return "" if feed.ready else "no replica of the registry yet"
+
+    acts.start()
+    following = asyncio.create_task(follow())
+    await process.say_until_stopped(missing)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await acts.close()
+    replica.close()
+
+
+async def web(process: Process) -> None:
+    """Health and metrics."""
+    from gateway.web import server  # noqa: PLC0415
+
+    config = process.config
+    roles = status.roles(config.workers, relay=bool(config.sms))
+    runners = [
+        await server.listen(
+            server.console(run_dir(config), roles), *configuration.endpoint(config.web.listen)
+        ),
+        await server.listen(server.metrics(), *configuration.endpoint(config.metrics.listen)),
+    ]
+    await process.say_until_stopped(lambda: "")
+    for runner in runners:
+        await runner.cleanup()
+
+
+def now() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,120 @@
+"""The command line `zhengming` (contract.md "Command line"): arguments in, exit code out.
+
+Exit codes: 0 good, 1 failed, 2 wrong usage or configuration, 3 refused by `judge`. What a command does
+stands in `commands`; here are only its words.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gateway import commands
+from gateway.errors import NotReady, UsageError
+from gateway.registry.kinds import KINDS
+from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    options = parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except UsageError as error:
+        print(f"zhengming: {error}", file=sys.stderr)
+        return 2
+    except NotReady as error:
+        print(f"zhengming: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their arguments."""
+    top = argparse.ArgumentParser(prog="zhengming", description="Zhengming 正名网关")
+    under = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, words: str, *, config: bool = True) -> argparse.ArgumentParser:
+        made = under.add_parser(name, help=words, description=words)
+        made.set_defaults(command=command)
+        if config:
+            made.add_argument("-c", "--config", type=Path, help="configuration file (TOML)")
+        return made
+
+    demo = add("demo", commands.demo, "a whole node with sample data and traffic, on loopback", config=False)
+    demo.add_argument("--dir", type=Path, default=Path("var/demo"), help="where everything is kept")
+    demo.add_argument("--seconds", type=float, default=0.0, help="stop by itself after so long (0: never)")
+    demo.add_argument("--no-traffic", action="store_true", help="no simulated senders")
+    demo.add_argument("--carrier", action="append", default=[], metavar="PROTOCOL=HOST:PORT")
+    demo.add_argument("--profile", default="zhejiang", help="a shipped profile, or a file")
+
+    serve = add("serve", commands.serve, "a node, or one part of it")
+    serve.add_argument("part", nargs="?", default="", choices=["", "relay", "keeper", "web"])
+
+    migrate = add("migrate", commands.migrate, "bring the database to this version's schema")
+    migrate.add_argument("--sql", action="store_true", help="print the SQL instead")
+
+    config = add("config", commands.config, "print the annotated configuration with all defaults")
+    config.add_argument("--check", action="store_true", help="check file, database, ports and keys instead")
+
+    bring = add("import", commands.import_, "take a file into the registry")
+    bring.add_argument("kind", choices=sorted(KINDS))
+    bring.add_argument("file", type=Path)
+    bring.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
+    bring.add_argument(
+        "--approve", action="store_true", help="take rows through all steps; needs --as and --by"
+    )
+    bring.add_argument("--as", dest="checker", default="", metavar="A", help="the person who checked")
+    bring.add_argument("--by", dest="approver", default="", metavar="B", help="the person who approved")
+    bring.add_argument("--break-glass", default="", metavar="CASE", help="case under which this is done")
+
+    give = add("export", commands.export, "write a table of the registry to a file")
+    give.add_argument("kind", choices=sorted(KINDS))
+    give.add_argument("file", type=Path)
+    give.add_argument("--headers", choices=["en", "zh"], default="en")
+
+    judge = add("judge", commands.judge, "the verdict on an attempt and why; records nothing")
+    judge.add_argument("--channel", choices=["sms", "voice"], default="sms")
+    judge.add_argument("--from", dest="source", required=True, metavar="N")
+    judge.add_argument("--to", dest="destination", required=True, metavar="N")
+    judge.add_argument("--account", default="", help="the sender's login; default: the holder's own")
+    judge.add_argument("--protocol", default="cmpp")
+    judge.add_argument("--text", default="")
+    judge.add_argument("--at", default="", metavar="TIME", help="ISO 8601; default: now")
+    judge.add_argument("--json", action="store_true")
+
+    ban = add("blacklist", commands.blacklist, "numbers that may never pass")
+    ban.add_argument("doing", choices=["add", "list"])
+    ban.add_argument("number", nargs="?", default="")
+    ban.add_argument("--prefix", action="store_true", help="the number and everything that begins with it")
+    ban.add_argument("--reason", default="")
+    ban.add_argument("--case", default="", help="case reference")
+    ban.add_argument("--by", default="operator", help="who does this")
+    ban.add_argument("--json", action="store_true")
+
+    records = add("records", commands.records, "what the journal of this node holds")
+    records.add_argument("doing", choices=["find", "show"])
+    records.add_argument("id", nargs="?", default="", help="attempt id, for `show`")
+    records.add_argument("--number", default="", help="sending number")
+    records.add_argument("--subscriber", default="")
+    records.add_argument("--since", default="", metavar="TIME")
+    records.add_argument("--until", default="", metavar="TIME")
+    records.add_argument("--verdict", choices=["", "pass", "refuse"], default="")
+    records.add_argument("--limit", type=int, default=100)
+    records.add_argument("--json", action="store_true")
+
+    simulate = add(
+        "simulate", commands.simulate, "a sender or a carrier for one's own acceptance", config=False
+    )
+    sides = simulate.add_subparsers(required=True, dest="side")
+    add_sender_arguments(sides.add_parser("sender", help="connect and submit"))
+    add_carrier_arguments(sides.add_parser("carrier", help="accept and answer"))
+    return top

@@ -1,0 +1,284 @@
+"""`zhengming demo`: a whole node on loopback with sample data, simulated peers and traffic of every verdict.
+
+It runs the code that a carrier would run: the database comes from the wheel, the registry from files by
+the ordinary import, the node from its supervisor, traffic over real sockets. What it starts, it stops.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+
+from gateway import app, config, node, status
+from gateway.config import Config
+from gateway.errors import NotReady, UsageError
+from gateway.registry import exchange, migrate
+from gateway.registry.keys import load_key
+from gateway.simulator.carrier import CarrierSim, Received
+from gateway.simulator.sender import LoginRefused, SenderSim
+from gateway.telemetry import LOG_VARIABLE
+
+ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
+PERSONS = ("checker", "approver")
+READY_SECONDS = 90.0
+ACCOUNTS = ("900001", "900002", "900003", "900004", "900005", "900006")
+
+
+class Scene(NamedTuple):
+    """One message of the demonstration, and the verdict that it should get."""
+
+    verdict: str
+    account: str
+    source: str
+    subscribers: Sequence[str]
+    text: str
+
+
+_SALE = "新客理财专享，详询网点。拒收请回复R"
+SCENES = (
+    Scene("pass", "900001", "106900010001", ["13800000001"], f"【浙海示例银行】{_SALE}"),
+    Scene("pass", "900001", "106900020001", ["13800000002"], "【浙海示例银行】您尾号0000的账户入账100元"),
+    Scene("pass", "900002", "106900030001", ["13800000003"], "【钱塘示例消金】您的账单已逾期，请尽快处理"),
+    Scene("blacklisted", "900001", "106900090001", ["13800000004"], f"【浙海示例银行】{_SALE}"),
+    Scene("unregistered", "900001", "10699999", ["13800000005"], f"【浙海示例银行】{_SALE}"),
+    Scene("institution_barred", "900004", "106900060001", ["13800000006"], f"【西湖示例小贷】{_SALE}"),
+    Scene("mandate_missing", "900002", "106900040001", ["13800000007"], f"【钱塘示例消金】{_SALE}"),
+    Scene("not_effective", "900003", "106900050001", ["13800000008"], f"【钱塘示例消金】{_SALE}"),
+    Scene("account_mismatch", "900001", "106900070001", ["13800000009"], f"【钱塘示例消金】{_SALE}"),
+    Scene("refused_by_subscriber", "900001", "106900010001", ["13800000404"], f"【浙海示例银行】{_SALE}"),
+    Scene("signature_missing", "900001", "106900010001", ["13800000010"], _SALE),
+    Scene("signature_mismatch", "900001", "106900010001", ["13800000011"], f"【客服通知】{_SALE}"),
+    Scene("optout_hint_missing", "900001", "106900010001", ["13800000012"], "【浙海示例银行】新客理财专享"),
+    Scene(
+        "mass_refused", "900001", "106900010001", ["13800000013", "13800000404"], f"【浙海示例银行】{_SALE}"
+    ),
+    Scene("pass", "900005", "10680001", ["13800000014"], "【示例商城】您的包裹已到驿站"),
+    Scene("pass", "900006", "10680002", ["13800000015"], "【示例人民法院】请查收电子送达文书"),
+)
+
+
+def carriers(options: Sequence[str]) -> dict[str, str]:
+    """`["cmpp=10.0.0.5:7890"]` → {"cmpp": "10.0.0.5:7890"}. Raises UsageError."""
+    found = {}
+    for option in options:
+        protocol, _, address = option.partition("=")
+        try:
+            config.endpoint(address)
+        except ValueError as error:
+            raise UsageError(f"--carrier {option!r}: {error}, such as cmpp=10.0.0.5:7890") from None
+        if protocol not in config.PROTOCOLS:
+            raise UsageError(f"--carrier {option!r}: protocol has to be one of {', '.join(config.PROTOCOLS)}")
+        found[protocol] = address
+    return found
+
+
+def run(directory: Path, *, seconds: float, traffic: bool, carriers: dict[str, str], profile: str) -> int:
+    """Run the demonstration until Ctrl-C, SIGTERM or `seconds` have passed."""
+    demo = Demo(directory.resolve(), seconds, traffic, carriers, profile)
+    return asyncio.run(demo.run())
+
+
+class Demo:
+    """One demonstration in one folder."""
+
+    def __init__(
+        self, directory: Path, seconds: float, traffic: bool, carriers: dict[str, str], profile: str
+    ) -> None:
+        self._directory = directory
+        self._seconds = seconds
+        self._traffic = traffic
+        self._carriers = carriers
+        self._profile = profile
+        self._path = directory / "zhengming.toml"
+        self._ready = directory / "ready.json"
+
+    async def run(self) -> int:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._ready.unlink(missing_ok=True)
+        logs = self._directory / "var" / "log"
+        logs.mkdir(parents=True, exist_ok=True)
+        os.environ[LOG_VARIABLE] = str(logs)
+        async with contextlib.AsyncExitStack() as stack:
+            secret = self._secret()
+            carrier = None
+            if "cmpp" not in self._carriers:
+                carrier = await stack.enter_async_context(
+                    CarrierSim(port=_free(17890), secret=secret, reply=_reply, report_after=0.2)
+                )
+            upstream = self._carriers.get("cmpp") or f"127.0.0.1:{carrier.port if carrier else 0}"
+            settings = self._write_config(upstream)
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            server = await asyncio.to_thread(node.open_database, settings)
+            if server is not None:
+                stack.callback(server.stop)
+            await self._fill_registry(settings, server.dsn if server is not None else settings.database.dsn)
+            running = node.Node(settings, self._path)
+            serving = asyncio.create_task(running.run())
+            try:
+                await self._until_ready(settings, serving)
+                self._write_ready(settings, running, upstream, secret)
+                self._greet(settings)
+                if self._traffic:
+                    talk = asyncio.create_task(self._talk(settings, secret))
+                    stack.callback(talk.cancel)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._seconds or None):
+                        await asyncio.shield(serving)
+            finally:
+                running.stop.set()
+                self._ready.unlink(missing_ok=True)
+                code = await serving
+        return code
+
+    def _secret(self) -> str:
+        """The shared secret of all sample accounts, made once."""
+        path = self._directory / "secret"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(8), "ascii")
+        return path.read_text("ascii")
+
+    def _write_config(self, upstream: str) -> Config:
+        profile = self._profile
+        if Path(profile).exists():
+            profile = str(Path(profile).resolve())
+        self._path.write_text(
+            f"""# Written by `zhengming demo`; `zhengming config` explains each setting.
+[node]
+name = "demo"
+carrier = "mobile"
+data_dir = "var"
+
+[[sms]]
+protocol = "cmpp"
+listen = "127.0.0.1:{_free(7890)}"
+upstream = [{json.dumps(upstream)}]
+
+[web]
+listen = "127.0.0.1:{_free(8080)}"
+
+[metrics]
+listen = "127.0.0.1:{_free(9464)}"
+
+[policy]
+profile = {json.dumps(profile)}
+""",
+            "utf-8",
+        )
+        return config.load(self._path)
+
+    async def _fill_registry(self, settings: Config, dsn: str) -> None:
+        """Import the sample files, as an operator would."""
+        samples = self._directory / "samples"
+        shipped = resources.files("gateway") / "samples"
+        with resources.as_file(shipped) as folder:
+            shutil.copytree(folder, samples, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*"))
+        await asyncio.to_thread(migrate.upgrade, dsn)
+        for kind in ORDER:
+            result = await exchange.import_file(
+                kind, samples / f"{kind}.csv", dsn, load_key(app.registry_key(settings)), approve=PERSONS
+            )
+            if result.rejected:
+                raise NotReady(f"sample rows were rejected: see {result.rejected_path}")
+
+    async def _until_ready(self, settings: Config, serving: "asyncio.Task[int]") -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        async with aiohttp.ClientSession() as client:
+            why = "nothing answers"
+            while time.monotonic() < deadline and not serving.done():
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with client.get(f"http://{settings.web.listen}/readyz") as answer:
+                        why = await answer.text()
+                        if answer.status == 200:
+                            return
+                await asyncio.sleep(0.1)
+        if serving.done():
+            serving.result()
+        raise NotReady(f"the node did not become ready: {why}; its log is in {settings.data_dir / 'log'}")
+
+    def _write_ready(self, settings: Config, running: node.Node, upstream: str, secret: str) -> None:
+        run_dir = app.run_dir(settings)
+        pid = {role: status.read(run_dir, role).pid for role in status.roles(settings.workers, relay=True)}
+        database = running.database
+        ready = {
+            "config": str(self._path),
+            "console": f"http://{settings.web.listen}",
+            "api": f"http://{settings.web.listen}/api/v1",
+            "metrics": f"http://{settings.metrics.listen}/metrics",
+            "database": running.dsn,
+            "journal": str(settings.data_dir / "journal"),
+            "listeners": {sms.protocol: sms.listen for sms in settings.sms},
+            "carriers": {"cmpp": upstream},
+            "accounts": {"cmpp": {"account": ACCOUNTS[0], "secret": secret}},
+            "pids": {
+                "supervisor": os.getpid(),
+                "acceptor": pid["acceptor"],
+                "workers": [pid[f"worker-{n}"] for n in range(settings.workers)],
+                "keeper": pid["keeper"],
+                "web": pid["web"],
+                "database": database.pid if database is not None else 0,
+            },
+        }
+        fresh = self._ready.with_suffix(".new")
+        fresh.write_text(json.dumps(ready, indent=1, ensure_ascii=False), "utf-8")
+        fresh.replace(self._ready)
+
+    def _greet(self, settings: Config) -> None:
+        print(
+            f"""正名网关 Zhengming is running.
+  CMPP senders  {settings.sms[0].listen}   accounts {", ".join(ACCOUNTS)}
+  their secret  {self._directory / "secret"}
+  metrics       http://{settings.metrics.listen}/metrics
+  readiness     http://{settings.web.listen}/readyz
+  any command   .venv/bin/zhengming … -c {self._path}
+Ctrl-C stops all of it.""",
+            flush=True,
+        )
+
+    async def _talk(self, settings: Config, secret: str) -> None:
+        """Send the scenes over and over from each account's own connection."""
+        host, port = config.endpoint(settings.sms[0].listen)
+        while True:
+            try:
+                async with contextlib.AsyncExitStack() as stack:
+                    senders = {
+                        account: await stack.enter_async_context(SenderSim(host, port, account, secret))
+                        for account in ACCOUNTS
+                    }
+                    for scene in itertools.cycle(SCENES):
+                        sender = senders[scene.account]
+                        if sender.cause is not None:
+                            break
+                        await sender.submit(scene.source, scene.subscribers, scene.text, report=True)
+                        await asyncio.sleep(0.1)
+            except (OSError, LoginRefused):
+                await asyncio.sleep(1.0)
+
+
+def _reply(received: Received) -> str | None:
+    """What the sample subscribers answer: most nothing, one in 64 the plain word."""
+    return "R" if received.sequence % 64 == 0 else None
+
+
+def _free(port: int) -> int:
+    """This port, or a free one where it is taken."""
+    for candidate in (port, 0):
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return int(sock.getsockname()[1])
+    raise NotReady("no free port on 127.0.0.1")

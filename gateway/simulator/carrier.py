@@ -1,0 +1,356 @@
+"""A carrier's CMPP gateway for tests, demo and acceptance: it answers, reports, lets subscribers reply, and
+misbehaves on demand. Everything it got is kept and counted, so that tests can say what must have arrived.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from hmac import compare_digest
+from typing import Self
+
+from gateway.errors import WireError
+from gateway.protocols import text as codings
+from gateway.protocols.cmpp import V30, Cmpp
+from gateway.protocols.cmpp_tables import (
+    CANCEL,
+    QUERY,
+    SUBMIT,
+    CancelResp,
+    Deliver,
+    DeliverResp,
+    QueryResp,
+    StatusReport,
+    SubmitResp,
+    authenticator_ismg,
+    authenticator_source,
+    message_id,
+)
+from gateway.protocols.link import Asked, Closed, Event, Link, LoginAsked
+from gateway.protocols.message import Submission
+from gateway.simulator.end import CHINA, End, Watched, milliseconds, stamp
+
+
+@dataclass(slots=True)
+class Received:
+    """A SUBMIT that arrived, and what it was answered with."""
+
+    end: End
+    sequence: int
+    frame: bytes
+    submission: Submission
+    message_id: bytes
+    result: int = 0
+
+    @property
+    def text(self) -> str:
+        submission = self.submission
+        return codings.decode(submission.content, submission.fmt, submission.udhi)[0]
+
+
+@dataclass(slots=True)
+class Faults:
+    """How to misbehave; "every n" means the n-th, 2n-th … SUBMIT, 0 never. Seconds are seconds."""
+
+    login_status: int = 0
+    login_after: float = 0.0
+    login_never: bool = False
+    wrong_digest: bool = False
+    answer_after: float = 0.0
+    silent_every: int = 0
+    twice_every: int = 0
+    refuse_every: int = 0
+    refuse_with: int = 9
+    wrong_length_every: int = 0
+    drop_every: int = 0
+
+
+class CarrierSim(Watched):
+    """`async with CarrierSim(secret="…") as carrier:` listens on `carrier.port`.
+
+    With `account` only that one may log in, with `secret` the digest is checked. `version` is the highest it
+    speaks; `report_after` seconds after a SUBMIT that asks for it comes a report (None: never); `reply` is
+    asked for each SUBMIT what its first recipient answers (None: nothing); `keep` bounds what is remembered
+    of SUBMITs, not what is counted.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        account: str | None = None,
+        secret: str | None = None,
+        version: int = V30,
+        report_after: float | None = 0.0,
+        stat: str = "DELIVRD",
+        reply: Callable[[Received], str | None] | None = None,
+        gateway: int = 1,
+        keep: int = 100_000,
+        window: int = 16,
+        idle: int = 180_000,
+        wait: int = 60_000,
+    ) -> None:
+        super().__init__()
+        self.host, self.port = host, port
+        self.faults = Faults()
+        self.report_after, self.stat, self.reply = report_after, stat, reply
+        self.submits: deque[Received] = deque(maxlen=keep)
+        self.counts: Counter[str] = Counter()
+        self.ends: list[End] = []
+        self.logins: list[tuple[str, int]] = []
+        self._account = account
+        self._secret = secret.encode() if secret is not None else None
+        self._version, self._gateway = version, gateway
+        self._timing = {"window": window, "idle": idle, "wait": wait}
+        self._number = 0
+        self._server: asyncio.Server | None = None
+        self._later: set[asyncio.TimerHandle] = set()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accepted, self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for timer in self._later:
+            timer.cancel()
+        for end in self.ends:
+            end.close()
+        try:
+            await self.until(lambda: not self.ends, 2.0)
+        except TimeoutError:
+            for end in list(self.ends):
+                end.abort()
+        await self._server.wait_closed()
+
+    def connection(self, account: str = "") -> End:
+        """The newest open connection, of that account if one is named; LookupError if there is none."""
+        for end in reversed(self.ends):
+            if end.link.state == "open" and account in ("", end.account):
+                return end
+        raise LookupError(f"no open connection of {account or 'anybody'}")
+
+    async def deliver(
+        self,
+        number: str,
+        subscriber: str,
+        text: str,
+        *,
+        fmt: int | None = None,
+        identity: bytes | None = None,
+        sequence: int | None = None,
+        account: str = "",
+    ) -> int | None:
+        """Send a subscriber's reply; its Result, or None when nothing answered.
+
+        `identity` is the Msg_Id (the same again: a redelivery), `sequence` one to use for the next.
+        """
+        fmt = codings.fitting(text) if fmt is None else fmt
+        body = Deliver(
+            msg_id=int.from_bytes(identity or self._identity(), "big"),
+            dest_id=number.encode(),
+            src_terminal_id=subscriber.encode(),
+            msg_fmt=fmt,
+            msg_content=codings.encode(text, fmt),
+        )
+        return await self._delivered(self.connection(account), body, sequence)
+
+    async def report(self, received: Received, stat: str = "DELIVRD", index: int = 0) -> int | None:
+        """Send a status report for one recipient of a SUBMIT; its Result, or None when nothing answered."""
+        return await self._delivered(received.end, self._report(received, stat, index), None)
+
+    async def _delivered(self, end: End, body: Deliver, sequence: int | None) -> int | None:
+        future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._send(end, body, sequence, future)
+        return await future
+
+    def _send(
+        self,
+        end: End,
+        body: Deliver,
+        sequence: int | None = None,
+        future: asyncio.Future[int | None] | None = None,
+    ) -> None:
+        kind = "reports" if body.registered_delivery else "replies"
+        self.counts[kind] += 1
+
+        def done(answer: bytes | None) -> None:
+            result = None
+            if answer is not None:
+                column = int(end.link.wire.version >= V30)
+                result = DeliverResp.decode(answer, 12, len(answer), column).result
+            self.counts[f"{kind}_answered"] += answer is not None
+            if future is not None and not future.done():
+                future.set_result(result)
+            self.changed()
+
+        end.ask(end.link.wire.encode(body, 0), done, sequence)
+
+    def _accepted(self) -> End:
+        end = End(Link(Cmpp(), **self._timing), self._happened)
+        self.ends.append(end)
+        self.counts["connections"] += 1
+        return end
+
+    def _happened(self, end: End, event: Event) -> None:
+        match event:
+            case LoginAsked():
+                if not self.faults.login_never:
+                    self._after(self.faults.login_after, lambda: self._login(end, event))
+            case Asked(command=command) if command == SUBMIT:
+                self._submit(end, event)
+            case Asked():
+                self._other(end, event)
+            case Closed(cause=cause):
+                self.ends.remove(end)
+                self.counts[f"closed_{cause}"] += 1
+        self.changed()
+
+    def _login(self, end: End, event: LoginAsked) -> None:
+        if end.link.state != "deciding":
+            return
+        wire, login = end.link.wire, event.login
+        status, version = self.faults.login_status, min(login.version, self._version)
+        if not status and wire.too_high(login):
+            status = wire.VERSION_TOO_HIGH
+        if not status and self._account not in (None, login.account):
+            status = wire.BAD_SOURCE
+        if not status and not self._proved(login.account, login.timestamp, login.authenticator):
+            status = wire.BAD_SECRET
+        digest = b""
+        if not status:
+            width = 4 if version >= V30 else 1
+            digest = authenticator_ismg(status, width, login.authenticator, self._secret or b"")
+        if self.faults.wrong_digest:
+            digest = bytes(15) + b"!"
+        answer = wire.login_answer(login, status, event.sequence, self._version, digest)
+        self.counts["logins" if not status else "logins_refused"] += 1
+        if status:
+            end.tell(end.link.refuse(answer))
+        else:
+            end.account = login.account
+            self.logins.append((login.account, login.version))
+            end.tell(end.link.accept(answer, version, milliseconds()))
+        self.changed()
+
+    def _proved(self, account: str, timestamp: int, authenticator: bytes) -> bool:
+        if self._secret is None:
+            return True
+        bare = account.encode()
+        return any(
+            compare_digest(authenticator_source(form, self._secret, timestamp), authenticator)
+            for form in (bare, bare.ljust(6, b"\0"))
+        )
+
+    def _identity(self, count: int = 1) -> bytes:
+        """A new Msg_Id; for a SUBMIT to several it stands for itself and the `count` - 1 after it."""
+        if self._number + count > 0x10000:
+            self._number = 0
+        now, number = datetime.now(CHINA), self._number
+        self._number += count
+        return message_id(now.month, now.day, now.hour, now.minute, now.second, self._gateway, number)
+
+    def _submit(self, end: End, event: Asked) -> None:
+        wire, faults = end.link.wire, self.faults
+        try:
+            submission = wire.submission(event.frame, 0, len(event.frame))
+        except WireError as error:
+            self.counts["malformed"] += 1
+            end.link.send(wire.malformed(event.command, event.sequence, error))
+            return
+        self.counts["submits"] += 1
+        number = self.counts["submits"]
+
+        def now(every: int) -> bool:
+            return bool(every) and number % every == 0
+
+        identity = self._identity(len(submission.destinations))
+        received = Received(end, event.sequence, event.frame, submission, identity)
+        if now(faults.refuse_every):
+            received.result = faults.refuse_with
+            self.counts["refused"] += 1
+        self.submits.append(received)
+        if now(faults.drop_every):
+            end.abort()
+            return
+        if not now(faults.silent_every):
+            body = SubmitResp(msg_id=int.from_bytes(identity, "big"), result=received.result)
+            answer = wire.encode(body, event.sequence)
+            if now(faults.wrong_length_every):
+                answer = b"\0\0\0\x05" + answer[4:]
+            answers = answer * (2 if now(faults.twice_every) else 1)
+            self._after(faults.answer_after, lambda: self._reply_to(end, answers))
+        if not received.result:
+            self._follow_up(received)
+
+    def _follow_up(self, received: Received) -> None:
+        if received.submission.wants_report and self.report_after is not None:
+            for index in range(len(received.submission.destinations)):
+                report = self._report(received, self.stat, index)
+                self._after(self.report_after, partial(self._send, received.end, report))
+        answer = self.reply(received) if self.reply is not None else None
+        if answer is not None:
+            fmt = codings.fitting(answer)
+            body = Deliver(
+                msg_id=int.from_bytes(self._identity(), "big"),
+                dest_id=received.submission.source,
+                src_terminal_id=received.submission.destinations[0],
+                msg_fmt=fmt,
+                msg_content=codings.encode(answer, fmt),
+            )
+            self._after(self.report_after or 0.0, partial(self._send, received.end, body))
+
+    def _report(self, received: Received, stat: str, index: int) -> Deliver:
+        identity = int.from_bytes(received.message_id, "big") + index
+        destination = received.submission.destinations[index]
+        content = StatusReport(
+            msg_id=identity,
+            stat=stat.encode(),
+            submit_time=stamp().encode(),
+            done_time=stamp().encode(),
+            dest_terminal_id=destination[:21],
+            smsc_sequence=identity & 0xFFFF,
+        )
+        return Deliver(
+            msg_id=identity,
+            dest_id=received.submission.source,
+            src_terminal_id=destination,
+            registered_delivery=1,
+            msg_content=content.encode(),
+        )
+
+    def _other(self, end: End, event: Asked) -> None:
+        wire = end.link.wire
+        self.counts["other"] += 1
+        if event.command == QUERY:
+            end.link.send(wire.encode(QueryResp(time=event.frame[12:20]), event.sequence))
+        elif event.command == CANCEL:
+            end.link.send(wire.encode(CancelResp(), event.sequence))
+        else:
+            answer = wire.unknown(event.frame, (0, len(event.frame), event.command, event.sequence))
+            end.link.send(answer or b"")
+        end.soon()
+
+    def _reply_to(self, end: End, answers: bytes) -> None:
+        end.link.send(answers)
+        end.soon()
+        self.counts["answered"] += 1
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Act after that long; at once, in order, when it is no time at all."""
+        if not seconds:
+            act()
+            return
+
+        def run() -> None:
+            self._later.discard(timer)
+            act()
+
+        timer = asyncio.get_running_loop().call_later(seconds, run)
+        self._later.add(timer)

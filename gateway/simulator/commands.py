@@ -1,0 +1,193 @@
+"""`zhengming simulate sender|carrier`: load and peers for acceptance; each prints one JSON line of counts."""
+
+import argparse
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import UsageError
+from gateway.simulator.carrier import CarrierSim, Received
+from gateway.simulator.sender import LoginRefused, SenderSim
+
+_VERSIONS = {"2.0": 0x20, "2.1": 0x21, "3.0": 0x30}
+_TEXT = "【示例银行】您的账单已出，请按时还款。拒收请回复R"
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--protocol", choices=["cmpp"], default="cmpp")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7890)
+    parser.add_argument("--secret-file", type=Path, help="a file that holds the shared secret")
+    parser.add_argument(
+        "--version", choices=_VERSIONS, default="3.0", help="asked for, or the highest spoken"
+    )
+
+
+def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--account", required=True, help="SP_Id, 6 characters")
+    parser.add_argument("--from", dest="source", default="10690001", metavar="NUMBER")
+    parser.add_argument(
+        "--to", nargs="+", default=["13800000000"], metavar="NUMBER", help="all in one submit"
+    )
+    parser.add_argument("--text", default=_TEXT)
+    parser.add_argument("--messages", type=int, default=1, metavar="N")
+    parser.add_argument("--rate", type=float, default=0.0, metavar="PER_SECOND", help="0: as fast as it goes")
+    parser.add_argument("--connections", type=int, default=1, metavar="N")
+    parser.add_argument("--window", type=int, default=16, metavar="N")
+    parser.add_argument("--report", action="store_true", help="ask for status reports, and wait for them")
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="stay for replies")
+
+
+def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--account", help="the only one let in")
+    parser.add_argument("--report-after", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--no-reports", action="store_true")
+    parser.add_argument("--stat", default="DELIVRD")
+    parser.add_argument("--reply-every", type=int, default=0, metavar="N", help="the N-th recipient answers")
+    parser.add_argument("--reply-text", default="R")
+    parser.add_argument("--refuse-every", type=int, default=0, metavar="N")
+    parser.add_argument("--refuse-with", type=int, default=9, metavar="RESULT")
+    parser.add_argument("--answer-after", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--seconds", type=float, default=0.0, help="0: until Ctrl-C")
+
+
+def run_sender(args: argparse.Namespace) -> int:
+    """Send, wait, print the counts; 0 when every submit was answered."""
+    counts = asyncio.run(_send(args))
+    print(json.dumps(counts, ensure_ascii=False))
+    return int("error" in counts or counts["unanswered"] > 0)
+
+
+def run_carrier(args: argparse.Namespace) -> int:
+    """Listen until told to stop, print the counts."""
+    print(json.dumps(asyncio.run(_listen(args)), ensure_ascii=False))
+    return 0
+
+
+def _secret(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise UsageError(f"--secret-file {path}: {error.strerror}; a readable file is wanted") from None
+
+
+async def _send(args: argparse.Namespace) -> dict[str, Any]:
+    secret = _secret(args.secret_file) or ""
+    took: list[float] = []
+    results: Counter[str] = Counter()
+    async with AsyncExitStack() as stack:
+        senders = []
+        for _ in range(args.connections):
+            sender = SenderSim(
+                *(args.host, args.port, args.account, secret, _VERSIONS[args.version]),
+                window=args.window,
+                keep=0,
+            )
+            try:
+                senders.append(await stack.enter_async_context(sender))
+            except (LoginRefused, OSError) as error:
+                return {"role": "sender", "protocol": args.protocol, "error": str(error)}
+        began = time.perf_counter()
+        await asyncio.gather(
+            *(
+                _send_share(args, sender, len(range(index, args.messages, args.connections)), took, results)
+                for index, sender in enumerate(senders)
+            )
+        )
+        seconds = time.perf_counter() - began
+        if args.report:
+            accepted = results["0"] * len(args.to)
+            await _patient(senders, accepted)
+        if args.wait:
+            await asyncio.sleep(args.wait)
+        totals = sum((sender.counts for sender in senders), Counter[str]())
+    took.sort()
+    return {
+        "role": "sender",
+        "protocol": args.protocol,
+        "version": f"{senders[0].version >> 4}.{senders[0].version & 15}",
+        "submits": totals["submits"],
+        "results": dict(results),
+        "unanswered": totals["unanswered"],
+        "reports": totals["reports"],
+        "replies": totals["replies"],
+        "seconds": round(seconds, 3),
+        "per_second": round(totals["submits"] / seconds),
+        "p50_ms": round(took[len(took) // 2] * 1000, 3) if took else None,
+        "p99_ms": round(took[len(took) * 99 // 100] * 1000, 3) if took else None,
+    }
+
+
+async def _send_share(
+    args: argparse.Namespace, sender: SenderSim, messages: int, took: list[float], results: Counter[str]
+) -> None:
+    """One connection's part of the load: never more under way than the window, never faster than asked."""
+    free = asyncio.Semaphore(args.window)
+    began = time.perf_counter()
+    rate = args.rate / args.connections
+
+    async def one(frame: bytes) -> None:
+        sent = time.perf_counter()
+        answer = await sender.request(frame)
+        free.release()
+        if answer.result is not None:
+            took.append(time.perf_counter() - sent)
+            results[str(answer.result)] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(messages):
+            if rate:
+                await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
+            for frame in sender.frames(args.source, args.to, args.text, report=args.report):
+                await free.acquire()
+                group.create_task(one(frame))
+
+
+async def _patient(senders: list[SenderSim], wanted: int) -> None:
+    """Wait until that many reports have come, or none has for five seconds."""
+    came, since = -1, time.monotonic()
+    while came < wanted and time.monotonic() - since < 5.0:
+        reports = sum(sender.counts["reports"] for sender in senders)
+        if reports != came:
+            came, since = reports, time.monotonic()
+        await asyncio.sleep(0.05)
+
+
+async def _listen(args: argparse.Namespace) -> dict[str, Any]:
+    seen = 0
+
+    def reply(_: Received) -> str | None:
+        nonlocal seen
+        seen += 1
+        return args.reply_text if args.reply_every and seen % args.reply_every == 0 else None
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    carrier = CarrierSim(
+        args.host,
+        args.port,
+        account=args.account,
+        secret=_secret(args.secret_file),
+        version=_VERSIONS[args.version],
+        report_after=None if args.no_reports else args.report_after,
+        stat=args.stat,
+        reply=reply,
+        keep=0,
+    )
+    carrier.faults.refuse_every, carrier.faults.refuse_with = args.refuse_every, args.refuse_with
+    carrier.faults.answer_after = args.answer_after
+    async with carrier:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), args.seconds or None)
+        return {"role": "carrier", "protocol": args.protocol, **carrier.counts}

@@ -1,0 +1,253 @@
+"""A platform that sends SMS over CMPP, for tests, demo and acceptance: it logs in, submits, answers what
+comes back, and remembers all of it.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Self
+
+from gateway.errors import WireError
+from gateway.protocols import text as codings
+from gateway.protocols.cmpp import V20, Cmpp
+from gateway.protocols.cmpp_tables import (
+    DELIVER,
+    Connect,
+    ConnectResp,
+    Submit,
+    authenticator_ismg,
+    authenticator_source,
+)
+from gateway.protocols.link import Asked, Closed, Event, Link, LoggedIn
+from gateway.protocols.message import Delivery, Report
+from gateway.simulator.end import CHINA, End, Watched, milliseconds
+
+
+class LoginRefused(Exception):
+    """The gateway did not let the sender in; `status` is that of the answer, None when none came."""
+
+    def __init__(self, status: int | None, cause: str) -> None:
+        super().__init__(f"login refused: status {status}, {cause}")
+        self.status = status
+
+
+class Answer(NamedTuple):
+    """What a SUBMIT was answered with; `result` is None when nothing came."""
+
+    sequence: int
+    result: int | None
+    message_id: bytes
+
+
+class Heard(NamedTuple):
+    """A subscriber's reply as it reached the sender."""
+
+    number: str
+    subscriber: str
+    text: str
+    message_id: bytes
+
+
+class SenderSim(Watched):
+    """`async with SenderSim(host, port, account, secret) as sender:` is logged in, or raises LoginRefused.
+
+    `version` is the one asked for; `sender.version` the one agreed on. `deliver_result` is what each DELIVER
+    is answered with, None not to answer.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        account: str,
+        secret: str,
+        version: int = V20,
+        *,
+        window: int = 16,
+        idle: int = 180_000,
+        wait: int = 60_000,
+        sequence: int = 1,
+        login_seconds: float = 10.0,
+        local: tuple[str, int] | None = None,
+        keep: int = 100_000,
+    ) -> None:
+        super().__init__()
+        self.reports: deque[Report] = deque(maxlen=keep)
+        self.replies: deque[Heard] = deque(maxlen=keep)
+        self.deliveries: deque[tuple[int, Delivery]] = deque(maxlen=keep)
+        self.counts: Counter[str] = Counter()
+        self.deliver_result: int | None = 0
+        self.status: int | None = None
+        self.digest_ok: bool | None = None
+        self.end = End(
+            Link(Cmpp(version), window=window, idle=idle, wait=wait, sequence=sequence), self._happened
+        )
+        self._address, self._local, self._login_seconds = (host, port), local, login_seconds
+        self._account, self._secret, self._asked_version = account.encode(), secret.encode(), version
+        self._authenticator = b""
+        self._ref = 0
+
+    @property
+    def version(self) -> int:
+        return self.end.link.wire.version  # type: ignore[no-any-return]
+
+    @property
+    def cause(self) -> Closed | None:
+        """Why the connection ended; None while it stands."""
+        return self.end.cause
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self.end, *self._address, local_addr=self._local)
+        self.end.link.login(self.connect(), milliseconds())
+        self.end.flush()
+        try:
+            await self.until(lambda: self.status is not None or self.cause is not None, self._login_seconds)
+        except TimeoutError:
+            self.end.abort()
+            raise LoginRefused(None, "no answer") from None
+        if self.status != 0:
+            raise LoginRefused(self.status, self.cause.detail if self.cause is not None else "")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.end.close()
+        try:
+            await self.until(lambda: self.cause is not None, 2.0)
+        except TimeoutError:
+            self.end.abort()
+
+    def connect(self, sequence: int = 0) -> bytes:
+        """The CONNECT that this sender logs in with."""
+        timestamp = int(datetime.now(CHINA).strftime("%m%d%H%M%S"))
+        self._authenticator = authenticator_source(self._account, self._secret, timestamp)
+        body = Connect(
+            source_addr=self._account,
+            authenticator_source=self._authenticator,
+            version=self._asked_version,
+            timestamp=timestamp,
+        )
+        return Cmpp().encode(body, sequence)
+
+    def frames(
+        self,
+        source: str,
+        destinations: Sequence[str],
+        text: str,
+        *,
+        report: bool = False,
+        fmt: int | None = None,
+        at_time: str = "",
+    ) -> list[bytes]:
+        """The SUBMIT, or the SUBMITs of a long text, that say this; sequence numbers are still 0."""
+        fmt = codings.fitting(text) if fmt is None else fmt
+        self._ref = (self._ref + 1) & 0xFF
+        contents = codings.split(text, fmt, self._ref)
+        return [
+            self.end.link.wire.encode(
+                Submit(
+                    pk_total=len(contents),
+                    pk_number=number,
+                    registered_delivery=int(report),
+                    service_id=b"SIM",
+                    tp_udhi=int(len(contents) > 1),
+                    msg_fmt=fmt,
+                    msg_src=self._account,
+                    fee_type=b"01",
+                    at_time=at_time.encode(),
+                    src_id=source.encode(),
+                    dest_terminal_id=[destination.encode() for destination in destinations],
+                    msg_content=content,
+                ),
+                0,
+            )
+            for number, content in enumerate(contents, 1)
+        ]
+
+    async def submit(
+        self,
+        source: str,
+        destinations: Sequence[str],
+        text: str,
+        *,
+        report: bool = False,
+        fmt: int | None = None,
+        at_time: str = "",
+    ) -> Answer:
+        """Send a text to one or more subscribers. For a long one: the first part's answer that refused, else
+        the first's."""
+        frames = self.frames(source, destinations, text, report=report, fmt=fmt, at_time=at_time)
+        answers = await asyncio.gather(*(self.request(frame) for frame in frames))
+        return next((answer for answer in answers if answer.result != 0), answers[0])
+
+    def request(self, frame: bytes, sequence: int | None = None) -> "asyncio.Future[Answer]":
+        """Send a SUBMIT's frame as soon as the window lets it, under the next number or a given one."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.counts["submits"] += 1
+
+        def done(octets: bytes | None) -> None:
+            answer = Answer(0, None, b"")
+            if octets is None:
+                self.counts["unanswered"] += 1
+            else:
+                try:
+                    result, identity = self.end.link.wire.result(octets, 0, len(octets))
+                    answer = Answer(int.from_bytes(octets[8:12], "big"), result, identity)
+                    self.counts[f"result_{result}"] += 1
+                except WireError:
+                    self.counts["not_understood"] += 1
+            if not future.done():
+                future.set_result(answer)
+            self.changed()
+
+        self.end.ask(frame, done, sequence)
+        return future
+
+    async def ask(self, frame: bytes, sequence: int | None = None) -> bytes | None:
+        """Send any request; its answer's frame, or None."""
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+
+        def done(octets: bytes | None) -> None:
+            if not future.done():
+                future.set_result(octets)
+
+        self.end.ask(frame, done, sequence)
+        return await future
+
+    async def report_of(self, identity: bytes, seconds: float = 10.0) -> Report:
+        """Wait for the status report about a message."""
+        await self.until(lambda: any(report.message_id == identity for report in self.reports), seconds)
+        return next(report for report in self.reports if report.message_id == identity)
+
+    def _happened(self, end: End, event: Event) -> None:
+        match event:
+            case LoggedIn(status=status, frame=frame):
+                answer = ConnectResp.decode(frame, 12, len(frame), int(len(frame) > 30))
+                width = 4 if len(frame) > 30 else 1
+                proof = authenticator_ismg(status, width, self._authenticator, self._secret)
+                self.digest_ok = answer.authenticator_ismg == proof
+                self.status = status
+            case Asked(command=command) if command == DELIVER:
+                self._delivered(end, event)
+            case Asked(command=command, sequence=sequence, frame=frame):
+                self.counts["other"] += 1
+                end.link.send(end.link.wire.unknown(frame, (0, len(frame), command, sequence)) or b"")
+            case _:
+                self.counts["stray"] += not isinstance(event, Closed)
+        self.changed()
+
+    def _delivered(self, end: End, event: Asked) -> None:
+        wire = end.link.wire
+        delivery = wire.delivery(event.frame, 0, len(event.frame))
+        self.deliveries.append((event.sequence, delivery))
+        if delivery.report is not None:
+            self.counts["reports"] += 1
+            self.reports.append(delivery.report)
+        else:
+            self.counts["replies"] += 1
+            text, _ = codings.decode(delivery.content, delivery.fmt, delivery.udhi)
+            number, subscriber = delivery.number.decode("latin-1"), delivery.subscriber.decode("latin-1")
+            self.replies.append(Heard(number, subscriber, text, delivery.message_id))
+        if self.deliver_result is not None:
+            end.link.send(wire.delivery_answer(event.sequence, delivery.message_id, self.deliver_result))

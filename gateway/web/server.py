@@ -1,0 +1,50 @@
+"""The web process: /healthz and /readyz on the console's port, /metrics on its own.
+
+`/healthz` says that this process answers; `/readyz` that the whole node takes traffic, else 503 and what
+is missing. It reads what the other processes say of themselves and never talks to the relay.
+"""
+
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from gateway import status, telemetry
+
+
+def console(run_dir: Path, roles: list[str]) -> web.Application:
+    """The application of `[web] listen`."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        said = [status.read(run_dir, role) for role in roles]
+        body = {
+            "ready": all(role.ready for role in said),
+            "roles": {role.role: "ready" if role.ready else role.why for role in said},
+        }
+        return web.json_response(body, status=200 if body["ready"] else 503)
+
+    application = web.Application()
+    application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    return application
+
+
+def metrics() -> web.Application:
+    """The application of `[metrics] listen`: all processes of the node together."""
+
+    async def show(_: web.Request) -> web.Response:
+        return web.Response(body=telemetry.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.add_routes([web.get("/metrics", show)])
+    return application
+
+
+async def listen(application: web.Application, host: str, port: int) -> web.AppRunner:
+    """Serve an application; the caller cleans the runner up. Raises OSError when the port is taken."""
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    return runner
