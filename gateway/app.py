@@ -7,6 +7,7 @@ SIGINT, says once a second how it is (`status`), and takes SIGHUP as "read the c
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,12 @@ from gateway.supervisor import die_with_parent
 from gateway.telemetry import Telemetry, logger
 
 T = TypeVar("T")
+
+SCHEMA_SECONDS = 3.0
+"""How long the keeper waits for the database's schema before it serves the replica that is there."""
+
+GC_THRESHOLD = (50_000, 20, 100)
+"""A message makes no cycles; the default would walk all that is remembered many times a second."""
 
 PARENT_VARIABLE = "ZHENGMING_SUPERVISOR"
 """Process id of the supervisor, in the environment of the parts that it starts."""
@@ -120,11 +127,11 @@ async def _run(
         process.status.say(ready=False, why=str(error))
         log.error("part ended", extra={"fields": {"error": str(error)}})
         return 1
-    except Exception:
+    except Exception as error:
+        process.status.say(ready=False, why=repr(error))
         log.exception("part failed")
         return 1
-    finally:
-        process.status.leave()
+    process.status.leave()
     return 0
 
 
@@ -149,7 +156,6 @@ async def worker(process: Process, index: int) -> None:
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
-    from gateway.relay.refill import refill  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
     from gateway.relay.worker import Worker  # noqa: PLC0415
@@ -186,9 +192,7 @@ async def worker(process: Process, index: int) -> None:
     )
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
-    if back := refill(contacts, writer, data_dir / "journal", keys, key, view, now()):
-        log.info("contacts read back from the journal", extra={"fields": {"attempts": back}})
-    screen = Screen(node, key, view, profile, journal, contacts, cities, telemetry, log)
+    screen = Screen(node, view, profile, journal, contacts, cities, telemetry, log)
     returns = Returns(node, screen, key, contacts, telemetry)
     relay = Worker(
         config.sms,
@@ -221,6 +225,9 @@ async def worker(process: Process, index: int) -> None:
 
     process.on_reload = reload
     journal.start()
+    contacts.expire(now())
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
     serving = asyncio.create_task(relay.serve(door))
     await process.say_until_stopped(missing)
@@ -247,7 +254,7 @@ async def _when_ready(process: Process, make: Callable[[], T]) -> T | None:
 
 async def keeper(process: Process) -> None:
     """Feeds the replica from PostgreSQL, and PostgreSQL from the journal; records what the registry did."""
-    from gateway.evidence.index import Shipper  # noqa: PLC0415
+    from gateway.evidence.index import Shipper, keep_indexed  # noqa: PLC0415
     from gateway.evidence.journal import Journal  # noqa: PLC0415
     from gateway.evidence.seal import REGISTRY, Keys  # noqa: PLC0415
     from gateway.registry import migrate  # noqa: PLC0415
@@ -275,17 +282,21 @@ async def keeper(process: Process) -> None:
     feed = Feed(dsn, replica, on_changes=record)
     shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key)
 
-    async def follow() -> None:
+    async def upgrade() -> None:
         while True:
             try:
                 await asyncio.to_thread(migrate.upgrade, dsn)
-                break
+                return
             except Exception as error:  # the database is away: the node goes on by its replica
                 log.warning("schema not checked", extra={"fields": {"error": str(error)}})
                 await asyncio.sleep(1.0)
+
+    async def follow() -> None:
         async with asyncio.TaskGroup() as group:
+            await asyncio.wait({group.create_task(upgrade())}, timeout=SCHEMA_SECONDS)
             group.create_task(feed.run())
             group.create_task(shipper.run())
+            group.create_task(keep_indexed(directory))
 
     def missing() -> str:
         replica.check()

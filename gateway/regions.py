@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 FIRST, LAST = 1_300_000, 1_999_999  # mobile numbers by their first seven digits
+MOST_KNOWN = 100_000  # heads of numbers whose city is remembered
 MAGIC = b"ZMREGION1\n"
 LONGEST_AREA = 4  # digits of an area code without the trunk 0, at most 3; the data split some by one more
 
@@ -62,19 +63,27 @@ class Regions:
         size = int.from_bytes(self._octets[at - 4 : at], "big")
         self._names, self._areas = json.loads(self._octets[at : at + size])
         self._start = at + size - 2 * FIRST
+        self._known: dict[str, str] = {}
 
     def region(self, number: str) -> str:
         """The city of a canonical number, in Chinese; "" when it is not known."""
-        if number[:4] >= "+861" and number[:4] < "+862" and len(number) == 14:
+        head = number[:10]  # +86 and seven digits tell the city
+        known = self._known.get(head)
+        if known is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            known = self._known[head] = self._look_up(number)
+        return known
+
+    def _look_up(self, number: str) -> str:
+        if number.startswith("+861") and number[4:5] >= "3" and len(number) == 14:
             at = self._start + 2 * int(number[3:10])
-            octets = self._octets
-            found = octets[at] << 8 | octets[at + 1] if number[4] >= "3" else 0
-            return self._names[found]  # type: ignore[no-any-return]
+            return str(self._names[int.from_bytes(self._octets[at : at + 2], "big")])
         if number.startswith("+86"):
             for length in range(LONGEST_AREA, 1, -1):
                 code = self._areas.get(number[3 : 3 + length])
                 if code is not None:
-                    return self._names[code]  # type: ignore[no-any-return]
+                    return str(self._names[code])
         return ""
 
 

@@ -16,7 +16,7 @@ STALE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One process's last word: ready, or why not."""
+    """One process's last word: ready, or why not. `pid` is 0 when it does not run."""
 
     role: str
     pid: int
@@ -53,7 +53,7 @@ def read(run_dir: Path, role: str) -> Said:
     except (OSError, ValueError, KeyError):
         return Said(role, 0, False, "not started")
     if not Path(f"/proc/{pid}").exists():
-        return Said(role, pid, False, "process has ended")
+        return Said(role, 0, False, f"process has ended: {said.get('why') or 'killed'}")
     if time.time() - at > STALE_SECONDS:
         return Said(role, pid, False, f"silent for {time.time() - at:.0f} s")
     return Said(role, pid, bool(said["ready"]), str(said["why"]))

@@ -1,14 +1,20 @@
 """Fixtures that several modules share: a real PostgreSQL, and a fresh migrated database per test."""
 
+import contextlib
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from playbook import House, database_of
 
+from gateway import regions
 from gateway.registry import migrate
 from gateway.registry.embedded import DATABASE, EmbeddedPostgres
 
@@ -51,3 +57,30 @@ def database(embedded: EmbeddedPostgres, template: str) -> Iterator[str]:
 def sibling(dsn: str, name: str) -> str:
     """The DSN of another database of the same server."""
     return dsn.replace(f"/{DATABASE}?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The node's table of cities, which takes seconds to build."""
+    path = tmp_path_factory.mktemp("cities") / "regions.bin"
+    subprocess.run(regions.build_command(path), check=True)
+    return path
+
+
+HouseOf = Callable[..., AbstractAsyncContextManager[House]]
+
+
+@pytest.fixture(scope="session")
+def house_of(
+    embedded: EmbeddedPostgres, template: str, cities: Path, tmp_path_factory: pytest.TempPathFactory
+) -> HouseOf:
+    """`async with house_of(…) as house:` starts a node in a folder and a database of its own."""
+
+    @contextlib.asynccontextmanager
+    async def build(**options: Any) -> AsyncIterator[House]:
+        number = next(_numbers)
+        with database_of(embedded.dsn, template, f"house_{number}") as dsn:
+            async with House(tmp_path_factory.mktemp("house"), dsn, cities, **options) as house:
+                yield house
+
+    return build

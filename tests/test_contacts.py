@@ -1,48 +1,101 @@
 """Who last sent to whom on this node."""
 
-from gateway.relay.contacts import DAY, FLUSH_AT, KEEP_DAYS, Contact, Contacts, key_of
+import os
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.relay import contacts as module
+from gateway.relay.contacts import DAY, FIRST_SLOTS, KEEP_DAYS, Contact, Contacts, key_of
 
 NOW = 20_000 * DAY + 12 * 3_600_000
 KEY = key_of(b"number--", b"subscriber")
 
 
-def test_the_last_attempt_wins_before_and_after_a_flush_and_over_all_workers(tmp_path):
-    one = Contacts(tmp_path, "w0")
-    one.remember(KEY, NOW, 1, b"a" * 16)
-    one.remember(KEY, NOW + 1, 2, b"b" * 16)
-    assert one.last(KEY, NOW) == Contact(NOW + 1, 2, b"b" * 16)
-    one.flush(NOW)
-    assert one.last(KEY, NOW) == Contact(NOW + 1, 2, b"b" * 16)
-    one.close()
-    two = Contacts(tmp_path, "w1")
-    assert two.last(KEY, NOW) == Contact(NOW + 1, 2, b"b" * 16)
-    two.remember(KEY, NOW + 2, 3, b"c" * 16)
-    two.flush(NOW)
-    assert two.last(KEY, NOW) == Contact(NOW + 2, 3, b"c" * 16)
-    two.close()
+def attempt(at: int, unique: int = 0) -> bytes:
+    return at.to_bytes(6, "big") + unique.to_bytes(10, "big")
+
+
+def test_the_last_attempt_wins_over_all_workers_at_once(tmp_path):
+    one, two = Contacts(tmp_path, "w0"), Contacts(tmp_path, "w1")
+    assert two.last(KEY, NOW) is None
+    one.remember(KEY, NOW, 1, attempt(NOW))
+    one.remember(KEY, NOW + 1, 2, attempt(NOW + 1))
+    assert one.last(KEY, NOW) == two.last(KEY, NOW) == Contact(NOW + 1, 2, attempt(NOW + 1))
+    two.remember(KEY, NOW + 2, 3, attempt(NOW + 2))
+    assert one.last(KEY, NOW) == Contact(NOW + 2, 3, attempt(NOW + 2))
 
 
 def test_it_is_kept_thirty_days_and_no_longer(tmp_path):
     contacts = Contacts(tmp_path, "w0")
-    contacts.remember(KEY, NOW, 1, b"a" * 16)
-    contacts.flush(NOW)
+    contacts.remember(KEY, NOW, 1, attempt(NOW))
     late = NOW + KEEP_DAYS * DAY
     contacts.expire(late)
-    assert contacts.last(KEY, late) == Contact(NOW, 1, b"a" * 16)
+    assert contacts.last(KEY, late) == Contact(NOW, 1, attempt(NOW))
     contacts.expire(late + DAY)
     assert contacts.last(KEY, late) is None
     assert not list(tmp_path.iterdir())
-    contacts.close()
 
 
-def test_many_are_flushed_by_themselves_and_survive_the_process(tmp_path):
+def test_the_day_changes_at_midnight_in_shanghai(tmp_path):
     contacts = Contacts(tmp_path, "w0")
-    keys = [key_of(b"number--", n.to_bytes(8, "big")) for n in range(FLUSH_AT)]
+    midnight = 20_001 * DAY - module.SHANGHAI
+    for at in (midnight - 1, midnight):
+        contacts.remember(KEY, at, 1, attempt(at))
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["20000", "20001"]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), min_size=1, max_size=200))
+def test_it_is_a_dictionary_however_keys_collide(tmp_path_factory, steps):
+    contacts = Contacts(tmp_path_factory.mktemp("contacts"), "w0")
+    expected = {}
+    for place, (low, high) in enumerate(steps):
+        key = low + high * FIRST_SLOTS  # the same slot for each `high`
+        contacts.remember(key, NOW + place, place, attempt(NOW + place))
+        expected[key] = Contact(NOW + place, place, attempt(NOW + place))
+    for key in range(1, 60 + 4 * FIRST_SLOTS, FIRST_SLOTS // 4):
+        assert contacts.last(key, NOW) == expected.get(key)
+    for key, contact in expected.items():
+        assert contacts.last(key, NOW) == contact
+
+
+def test_it_grows_and_survives_the_process(tmp_path):
+    contacts = Contacts(tmp_path, "w0")
+    keys = [int.from_bytes(os.urandom(8), "little") | 1 for _ in range(2 * FIRST_SLOTS)]
+    for place, key in enumerate(keys):
+        contacts.remember(key, NOW, place, attempt(NOW))
+    assert len(list(tmp_path.glob("*/*"))) == 2
+    del contacts  # not closed: as after a kill
+    again = Contacts(tmp_path, "w0")
+    again.remember(keys[0], NOW + 1, 7, attempt(NOW + 1))
+    assert again.last(keys[0], NOW) == Contact(NOW + 1, 7, attempt(NOW + 1))
+    assert all(again.last(key, NOW).institution == place for place, key in enumerate(keys) if place)
+
+
+def test_a_full_disk_stops_noting_but_nothing_else(tmp_path, monkeypatch):
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    contacts = Contacts(tmp_path, "w0")
+    contacts.remember(KEY, NOW, 1, attempt(NOW))
+    assert contacts.last(KEY, NOW) is None
+    monkeypatch.undo()
+    contacts.remember(KEY, NOW + module.RETRY, 1, attempt(NOW))
+    assert contacts.last(KEY, NOW) is not None
+
+
+def test_without_room_to_grow_it_is_filled_to_the_brim(tmp_path, monkeypatch):
+    contacts = Contacts(tmp_path, "w0")
+    contacts.remember(KEY, NOW, 1, attempt(NOW))
+
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_allocate", no_room)
+    keys = [int.from_bytes(os.urandom(8), "little") | 1 for _ in range(FIRST_SLOTS)]
     for key in keys:
-        contacts.remember(key, NOW, 1, b"a" * 16)
-    assert not contacts._fresh
-    assert 0 < contacts.flushed_until(NOW) <= NOW
-    contacts.close()
-    again = Contacts(tmp_path, None)
-    assert all(again.last(key, NOW) for key in keys)
-    again.close()
+        contacts.remember(key, NOW, 1, attempt(NOW))
+    found = sum(contacts.last(key, NOW) is not None for key in keys)
+    assert int(FIRST_SLOTS * 0.85) < found < FIRST_SLOTS

@@ -2,27 +2,66 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
+from conftest import sibling
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from gateway.model import AccountKey
-from gateway.registry import store
+from gateway.errors import UsageError
+from gateway.model import AccountKey, Refusal
+from gateway.registry import migrate, store
+from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.feed import Feed
 from gateway.registry.keys import RegistryKey
-from gateway.registry.local import learn
-from gateway.registry.replica import Replica
+from gateway.registry.local import LocalRefusal, learn
+from gateway.registry.replica import Replica, Snapshot
+from gateway.registry.store import Change
 
 KEY = RegistryKey(bytes(32))
 ACCOUNT = AccountKey("mobile", "cmpp", "900001")
+SUBSCRIBER = "+8613800001234"
+SMALL = 1 << 28
+CHECKOUT = Path(__file__).parent.parent
+BAN = "INSERT INTO blacklist (number, is_prefix, reason, case_reference) VALUES ($1, true, 'r', 'c')"
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Iterator[Replica]:
+    opened = Replica.open(tmp_path / "registry", KEY, writer=True, map_size=SMALL)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def c(database: str) -> AsyncIterator[asyncpg.Connection]:
+    async with connected(database) as connection:
+        yield connection
 
 
 @contextlib.asynccontextmanager
-async def following(dsn: str, replica: Replica) -> AsyncIterator[Feed]:
-    feed = Feed(dsn, replica)
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=2)
+
+
+@contextlib.asynccontextmanager
+async def following(dsn: str, replica: Replica, seen: list[Change] | None = None) -> AsyncIterator[Feed]:
+    feed = Feed(dsn, replica, on_changes=seen.extend if seen is not None else None)
     task = asyncio.create_task(feed.run())
     try:
         await until(lambda: feed.connected or task.done())
@@ -33,7 +72,7 @@ async def following(dsn: str, replica: Replica) -> AsyncIterator[Feed]:
             await task
 
 
-async def until(reached: Callable[[], object], seconds: float = 10.0) -> float:
+async def until(reached: Callable[[], object], seconds: float = 20.0) -> float:
     """Wait until something holds; how many seconds it took."""
     began = time.monotonic()
     while not reached():
@@ -42,40 +81,617 @@ async def until(reached: Callable[[], object], seconds: float = 10.0) -> float:
     return time.monotonic() - began
 
 
-async def test_a_ban_reaches_the_replica(database: str, tmp_path: Path) -> None:
-    replica = Replica.open(tmp_path, KEY, writer=True)
-    c = await asyncpg.connect(database)
+def banned(view: Snapshot, number: str) -> bool:
+    view.renew()
+    return view.ban(number) is not None
+
+
+def refused(view: Snapshot, subscriber: str = SUBSCRIBER) -> bool:
+    view.renew()
+    return bool(view.refusals(subscriber))
+
+
+def said_no(subscriber: str = SUBSCRIBER, *, message: bytes = b"m", institution: int = 0) -> LocalRefusal:
+    what: dict[str, Any] = {"purposes": 3, "channels": 3, "at": 1_700_000_000_000}
+    return learn(
+        KEY, subscriber, institution=institution, node="n", account=ACCOUNT, message_id=message, **what
+    )
+
+
+def content(replica: Replica) -> dict[str, object]:
+    """All that a replica holds, but its version and cursor."""
+    generation = replica.current
+    assert generation is not None
+    with generation.env.begin() as txn:
+        held: dict[str, object] = {
+            name: sorted(txn.cursor(db=getattr(generation, name))) for name in ("rows", "index", "refusals")
+        }
+    return held
+
+
+async def copied(dsn: str, folder: Path) -> dict[str, object]:
+    """What a fresh copy holds."""
+    fresh = Replica.open(folder / f"fresh-{time.monotonic_ns()}", KEY, writer=True, map_size=SMALL)
+    async with following(dsn, fresh):
+        held = content(fresh)
+    fresh.close()
+    return held
+
+
+async def test_a_ban_holds_within_a_second_by_whatever_hand(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    async with following(database, replica) as feed, connected(database) as other:
+        view = replica.snapshot()
+        await c.execute(BAN, "+8613800000000")
+        assert await until(lambda: banned(view, "+8613800000000")) < 1
+        await store.add_ban(other, "1069", is_prefix=True, reason="r", case_reference="c", by="x")
+        assert await until(lambda: banned(view, "10690001")) < 1
+        await other.copy_records_to_table(
+            "blacklist", columns=["number", "reason", "case_reference"], records=[("95588", "r", "c")]
+        )
+        assert await until(lambda: banned(view, "95588")) < 1
+        await c.execute("SET session_replication_role = replica")
+        await c.execute("DELETE FROM blacklist WHERE number = '95588'")
+        assert await until(lambda: not banned(view, "95588")) < 1
+        assert feed.version == view.version > 0
+        assert feed.lag_seconds < 5
+
+
+async def test_it_is_ready_with_what_it_had_before_the_database_answers(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    await c.execute(BAN, "1069")
+    async with following(database, replica):
+        pass
+    feed = Feed(database.replace("host=", "host=/nowhere"), replica)
+    assert not feed.ready
+    task = asyncio.create_task(feed.run())
+    await until(lambda: feed.ready)
+    assert banned(replica.snapshot(), "1069")
+    assert not feed.connected
+    task.cancel()
+
+
+async def test_late_commits_are_not_skipped(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path
+) -> None:
+    """Rows numbered first, committed last; some never; restarts in between."""
+    async with connected(database) as late, connected(database) as later, connected(database) as never:
+        transactions = [connection.transaction() for connection in (late, later, never)]
+        for connection, transaction, number in zip(
+            (late, later, never), transactions, ("1061", "1062", "1063"), strict=True
+        ):
+            await transaction.start()
+            await connection.execute(BAN, number)
+        async with following(database, replica):
+            view = replica.snapshot()
+            await c.execute(BAN, "1064")
+            await until(lambda: banned(view, "1064"))
+            await transactions[0].commit()
+            await until(lambda: banned(view, "1061"))
+            await c.execute(BAN, "1065")
+            await until(lambda: banned(view, "1065"))
+        await transactions[1].commit()
+        await transactions[2].rollback()
+        await c.execute(BAN, "1066")
+        async with following(database, replica):
+            assert all(banned(view, number) for number in ("1061", "1062", "1064", "1065", "1066"))
+            assert not banned(view, "1063")
+            assert content(replica) == await copied(database, tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(300)])])
+async def test_bans_hold_while_a_writer_stays_open(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path, seconds: int
+) -> None:
+    async with following(database, replica), connected(database) as slow:
+        view = replica.snapshot()
+        transaction = slow.transaction()
+        await transaction.start()
+        end = time.monotonic() + seconds
+        slowest, tries = 0.0, 0
+        while time.monotonic() < end:
+            await slow.execute(
+                """INSERT INTO blacklist (number, reason, case_reference)
+                   SELECT '1068' || lpad(($1 + i)::text, 7, '0'), 'r', 'c' FROM generate_series(1, 1000) i""",
+                tries * 1000,
+            )
+            tries += 1
+            number = f"1069{tries:07}"
+            await c.execute(BAN, number)
+            slowest = max(slowest, await until(lambda number=number: banned(view, number)))  # type: ignore[misc]
+            await asyncio.sleep(0.05)
+        assert slowest < 1
+        assert not banned(view, "10680000001")
+        await transaction.commit()
+        # What comes at once in thousands does not delay the next ban either.
+        await c.execute(BAN, "95588")
+        assert await until(lambda: banned(view, "95588")) < 1
+        bulk = [f"1068{tries * 1000:07}", "10680000001"]
+        await until(lambda: all(banned(view, number) for number in bulk), 120)
+        assert content(replica) == await copied(database, tmp_path)
+
+
+async def test_moved_deleted_and_truncated_rows(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path
+) -> None:
     async with following(database, replica):
         view = replica.snapshot()
-        assert view.ban("10690001") is None
-        await store.add_ban(c, "1069", is_prefix=True, reason="fraud", case_reference="C-1", by="tester")
+        for number in ("1061", "1062", "1063"):
+            await c.execute(BAN, number)
+        await until(lambda: banned(view, "1063"))
+        await c.execute("UPDATE blacklist SET number = '1067' WHERE number = '1061'")
+        await c.execute("DELETE FROM blacklist WHERE number = '1062'")
+        await until(lambda: not banned(view, "1062"))
+        assert (banned(view, "1061"), banned(view, "1067")) == (False, True)
+        await c.execute("UPDATE blacklist SET id = DEFAULT WHERE number = '1063'")
+        async with c.transaction():
+            await c.execute("TRUNCATE blacklist")
+            await c.execute(BAN, "1068")
+        await until(lambda: banned(view, "1068"))
+        await until(lambda: not banned(view, "1067"))
+        assert content(replica) == await copied(database, tmp_path)
 
-        def banned() -> bool:
+
+async def test_a_reload_of_the_blacklist_never_shows_it_empty(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    await c.execute(BAN, "1069")
+    async with following(database, replica):
+        view = replica.snapshot()
+        async with c.transaction():
+            await c.execute("TRUNCATE blacklist RESTART IDENTITY")
+            await c.executemany(BAN, [(f"1068{i:07}",) for i in range(3000)])
+            await c.execute(BAN, "1069")
+        gaps: list[str] = []
+
+        def done() -> bool:
             view.renew()
-            return view.ban("10690001") is not None
+            gaps.extend(["gap"] if view.ban("1069") is None else [])
+            return view.ban("10680002999") is not None and view.ban("10680000000") is not None
 
-        took = await until(banned)
-        print("took", took)
-        replica.add_local_refusals(
-            [
-                learn(
-                    KEY,
-                    "+8613800001234",
-                    institution=0,
-                    purposes=1,
-                    channels=1,
-                    at=5,
-                    node="n",
-                    account=ACCOUNT,
-                    message_id=b"1",
-                )
-            ]
+        await until(done)
+        assert gaps == []
+
+
+async def test_refusals_come_go_and_are_truncated(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path
+) -> None:
+    key_id = await store.register_key(c, KEY.fingerprint)
+    await store.insert_refusals(c, key_id, [said_no(), said_no(message=b"2"), said_no("+8613800000009")])
+    async with following(database, replica):
+        view = replica.snapshot()
+        assert len(view.refusals(SUBSCRIBER)) == 2
+        await c.execute(
+            "UPDATE refusals SET lifted_at = now(), lifted_by = 'x' WHERE event = $1", said_no().event
         )
+        await until(lambda: len(refusals(view)) == 1)
+        await c.execute(
+            "UPDATE refusals SET subscriber_hash = $1 WHERE event = $2",
+            KEY.hash("+8613800000007"),
+            said_no(message=b"2").event,
+        )
+        await until(lambda: refused(view, "+8613800000007"))
+        assert refusals(view) == ()
+        assert content(replica) == await copied(database, tmp_path)
+        await c.execute("TRUNCATE refusals")
+        await until(lambda: not refused(view, "+8613800000009"))
+        assert content(replica) == await copied(database, tmp_path)
+
+
+def refusals(view: Snapshot) -> object:
+    view.renew()
+    return view.refusals(SUBSCRIBER)
+
+
+async def test_drafts_stay_out_and_move_nothing(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    await c.execute("INSERT INTO institutions (code, name, kind) VALUES ('A', 'A', 'bank')")
+    async with following(database, replica):
+        view = replica.snapshot()
+        version = view.version
+        await c.execute(
+            "INSERT INTO numbers (number, channels, purposes, institution_id) VALUES ('10690001', 1, 1, 1)"
+        )
+        await asyncio.sleep(0.3)
         view.renew()
-        assert view.refusals("+8613800001234")
-        print(await until(lambda: replica.local.pending() == []))
-        view.renew()
-        assert view.refusals("+8613800001234")
-        print(await c.fetch("select * from refusals"), await c.fetch("select * from change_log"))
-    await c.close()
+        assert (list(view.numbers("10690001")), view.version) == ([], version)
+        await c.execute(
+            """UPDATE numbers SET status = 'approved', checked_by = 'a', approved_by = 'b',
+                                  approved_at = now(), signatures = '{示例银行}'"""
+        )
+        await until(lambda: numbers(view, "10690001"))
+        assert view.numbers("10690001")[0].signatures == ("示例银行",)
+        assert view.version > version
+
+
+def numbers(view: Snapshot, source: str) -> object:
+    view.renew()
+    return view.numbers(source)
+
+
+async def test_what_a_node_learns_reaches_the_database_and_other_nodes(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path
+) -> None:
+    other = Replica.open(tmp_path / "other", KEY, writer=True, map_size=SMALL)
+    async with following(database, replica), following(database, other):
+        here, there = replica.snapshot(), other.snapshot()
+        replica.add_local_refusals([said_no()])
+        assert refused(here)
+        assert await until(lambda: refused(there)) < 5
+        await until(lambda: not replica.local.pending())
+        assert refusals(here) == refusals(there) == (Refusal(0, "", 3, 3, 1_700_000_000_000),)
+
+        replica.add_local_refusals([said_no()])  # redelivered
+        other.add_local_refusals([said_no()])  # to another node
+        await until(lambda: not other.local.pending())
+        assert await c.fetchval("SELECT count(*) FROM refusals") == 1
+
+        await c.execute("UPDATE refusals SET lifted_at = now(), lifted_by = 'reply'")
+        await until(lambda: not refused(there) and not refused(here))
+        replica.add_local_refusals([said_no()])  # an old refusal never undoes a later "accept again"
+        assert not refused(here)
+        assert content(replica) == content(other)
+    other.close()
+
+
+async def test_a_refusal_that_the_database_does_not_take_stays_on_the_node(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    async with following(database, replica):
+        view = replica.snapshot()
+        bad = msgspec.structs.replace(said_no("+8613800000008"), number="no number")
+        replica.add_local_refusals([said_no(institution=99), bad, said_no("+8613800000009")])
+        await until(lambda: len(replica.local.pending()) == 2)
+        assert refused(view)
+        assert refused(view, "+8613800000008")
+        assert await c.fetchval("SELECT count(*) FROM refusals") == 1
+
+
+@pytest.mark.parametrize("how", ["deleted", "cut", "folder", "everything"])
+async def test_a_replica_damaged_under_traffic_is_made_anew(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path, how: str
+) -> None:
+    await c.execute(BAN, "1069")
+    async with following(database, replica):
+        view = replica.snapshot()
+        replica.add_local_refusals([said_no()])
+        assert replica.current is not None
+        path = replica.current.file.path
+        if how == "deleted":
+            path.unlink()
+        elif how == "cut":
+            os.truncate(path, 5000)
+        elif how == "folder":
+            shutil.rmtree(path.parent)
+        else:
+            shutil.rmtree(replica.directory)
+        number = replica.current.number
+        await until(lambda: replica.current is not None and replica.current.number > number)
+        assert refused(view)
+        await c.execute(BAN, "1068")
+        await until(lambda: banned(view, "1068"))
+        assert banned(view, "1069")
+        await until(lambda: not replica.local.pending())
+        assert refused(view)
+        assert content(replica) == await copied(database, tmp_path)
+
+
+async def test_a_pruned_log_means_a_fresh_copy(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path
+) -> None:
+    seen: list[Change] = []
+    async with following(database, replica, seen):
+        await c.execute(BAN, "1061")
+        await until(lambda: "insert" in [change.op for change in seen])
+    assert [change.op for change in seen] == ["copy", "insert"]
+    await c.execute(BAN, "1062")
+    await c.execute(BAN, "1063")
+    await c.execute("DELETE FROM change_log WHERE seq < (SELECT max(seq) FROM change_log)")
+    async with following(database, replica, seen):
+        assert [change.op for change in seen] == ["copy", "insert", "copy"]
+        assert banned(replica.snapshot(), "1062")
+        assert content(replica) == await copied(database, tmp_path)
+
+
+async def test_pruning_what_was_seen_disturbs_nobody(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    seen: list[Change] = []
+    async with following(database, replica, seen):
+        view = replica.snapshot()
+        for number in ("1061", "1062", "1063"):
+            await c.execute(BAN, number)
+        await until(lambda: banned(view, "1063"))
+        await asyncio.sleep(1.2)  # a poll behind the last change
+        await c.execute("DELETE FROM change_log WHERE seq < (SELECT max(seq) FROM change_log)")
+        await c.execute(BAN, "1064")
+        await until(lambda: banned(view, "1064"))
+    assert [change.op for change in seen] == ["copy", *["insert"] * 4]
+
+
+async def test_a_database_restored_from_a_dump(
+    embedded: EmbeddedPostgres, database: str, replica: Replica, tmp_path: Path
+) -> None:
+    """Older than the replica, of the same cluster; refusals that came after the dump are told again."""
+    name = database.partition("?")[0].rpartition("/")[2]
+    async with connected(database) as c:
+        await c.execute(BAN, "1061")
+    async with connected(embedded.dsn) as admin:
+        await admin.execute(f"CREATE DATABASE {name}_backup TEMPLATE {name}")
+        async with following(database, replica) as feed:
+            view = replica.snapshot()
+            async with connected(database) as c:
+                await c.execute(BAN, "1062")
+            replica.add_local_refusals([said_no()])
+            await until(lambda: banned(view, "1062") and not replica.local.pending())
+
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await until(lambda: not feed.connected)
+            replica.add_local_refusals([said_no("+8613800000009")])
+            assert refused(view)
+            assert refused(view, "+8613800000009")
+            await admin.execute(f"CREATE DATABASE {name} TEMPLATE {name}_backup")
+
+            await until(lambda: not banned(view, "1062"))
+            assert banned(view, "1061")
+            assert refused(view)
+            await until(lambda: not replica.local.pending())
+            assert refused(view)
+            assert refused(view, "+8613800000009")
+            async with connected(database) as c:
+                assert await c.fetchval("SELECT count(*) FROM refusals") == 2
+            assert content(replica) == await copied(database, tmp_path)
+        await admin.execute(f"DROP DATABASE {name}_backup")
+
+
+async def test_a_server_stopped_and_restored_from_an_older_copy_of_its_files(
+    replica: Replica, tmp_path: Path
+) -> None:
+    """Nothing tells the two apart but the log: same cluster, timeline, ids and sequence numbers."""
+    folder = Path(tempfile.mkdtemp(prefix="zmf-"))
+    server = EmbeddedPostgres(folder)
+    await asyncio.to_thread(server.start)
+    dsn = server.dsn
+    await asyncio.to_thread(migrate.upgrade, dsn)
+    try:
+        async with connected(dsn) as c:
+            await c.execute(BAN, "1061")
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(shutil.copytree, server.data, folder / "backup", copy_function=shutil.copy2)
+        owner = server.data.stat()
+        for path in (folder / "backup", *(folder / "backup").rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        await asyncio.to_thread(server.start)
+        async with following(dsn, replica) as feed:
+            view = replica.snapshot()
+            async with connected(dsn) as c:
+                await c.execute(BAN, "1062")
+            replica.add_local_refusals([said_no()])
+            await until(lambda: banned(view, "1062") and not replica.local.pending())
+            news_at = view.news_at
+
+            await asyncio.to_thread(server.stop)
+            await until(lambda: not feed.connected)
+            replica.add_local_refusals([said_no("+8613800000009")])
+            assert banned(view, "1062")
+            shutil.rmtree(server.data)
+            (folder / "backup").rename(server.data)
+            await asyncio.to_thread(server.start)
+            async with connected(dsn) as c:  # as many changes and transactions as were lost
+                for _ in range(5):
+                    await c.execute(BAN, f"107{_}")
+
+            await until(lambda: not banned(view, "1062"))
+            assert banned(view, "1061")
+            await until(lambda: banned(view, "1074"))
+            await until(lambda: not replica.local.pending())
+            assert refused(view)
+            assert refused(view, "+8613800000009")
+            assert view.news_at > news_at
+            async with connected(dsn) as c:
+                assert await c.fetchval("SELECT count(*) FROM refusals") == 2
+            assert content(replica) == await copied(dsn, tmp_path)
+    finally:
+        await asyncio.to_thread(server.stop)
+        shutil.rmtree(folder)
+
+
+async def test_news_are_dated_although_nothing_changes(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    async with following(database, replica) as feed:
+        view = replica.snapshot()
+        first, version = view.news_at, view.version
+        assert abs(first - time.time() * 1000) < 10_000
+
+        def news() -> bool:
+            view.renew()
+            return view.news_at > first + 1000
+
+        await until(news)
+        assert view.version == feed.version == version
+
+
+async def test_a_killed_keeper_loses_nothing(database: str, c: asyncpg.Connection, tmp_path: Path) -> None:
+    """kill -9 at any instant, also while it copies; what workers learnt meanwhile stays."""
+    program = """
+import asyncio, sys
+from pathlib import Path
+from gateway.registry.feed import Feed
+from gateway.registry.replica import Replica
+from test_feed import KEY, SMALL
+replica = Replica.open(Path(sys.argv[1]), KEY, writer=True, map_size=SMALL)
+asyncio.run(Feed(sys.argv[2], replica).run())
+"""
+    directory = tmp_path / "registry"
+    environment = os.environ | {"PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'tests'}"}
+    worker = Replica.open(directory, KEY, map_size=SMALL)
+    for round_ in range(6):
+        keeper = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(directory), database, cwd=CHECKOUT, env=environment
+        )
+        await until((directory / "keeper").exists)
+        end = time.monotonic() + 0.4 + 0.25 * round_
+        i = 0
+        while time.monotonic() < end:
+            i += 1
+            await c.execute(BAN, f"1069{round_}{i:06}")
+            worker.add_local_refusals([said_no(f"+86138000{round_}{i % 1000:04}", message=b"%d" % i)])
+            if i % 50 == 0:
+                await c.execute("DELETE FROM blacklist WHERE id IN (SELECT id FROM blacklist LIMIT 20)")
+        keeper.send_signal(signal.SIGKILL)
+        await keeper.wait()
+    learnt = {refusal.event for refusal in [*worker.local.pending(), *worker.local.kept()]}
+    worker.close()
+
+    replica = Replica.open(directory, KEY, writer=True, map_size=SMALL)
+    async with following(database, replica):
+        await until(lambda: not replica.local.pending())
+        assert {row[0] for row in await c.fetch("SELECT event FROM refusals")} == learnt
+        assert content(replica) == await copied(database, tmp_path)
+    replica.close()
+
+
+async def test_a_node_with_another_registry_key_does_not_run(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    await store.register_key(c, RegistryKey(b"1" * 32).fingerprint)
+    with pytest.raises(UsageError, match="registry key"):
+        await Feed(database, replica).run()
+
+
+async def test_a_database_without_a_schema_is_waited_for(
+    embedded: EmbeddedPostgres, replica: Replica
+) -> None:
+    dsn = sibling(embedded.dsn, "unmade")
+    feed = Feed(dsn, replica)
+    task = asyncio.create_task(feed.run())
+    await asyncio.sleep(0.2)
+    async with connected(embedded.dsn) as admin:
+        await admin.execute("CREATE DATABASE unmade")
+        await asyncio.sleep(0.2)
+        assert not feed.ready
+        await asyncio.to_thread(migrate.upgrade, dsn)
+        await until(lambda: feed.connected)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await admin.execute("DROP DATABASE unmade WITH (FORCE)")
+
+
+# Random operations, on two connections whose transactions interleave, against a replica that is brought
+# up to date now and then: afterwards it must equal a fresh copy.
+PLACE = st.integers(0, 3)
+OPERATION = st.one_of(
+    st.tuples(st.just("begin"), st.booleans()),
+    st.tuples(st.just("end"), st.booleans(), st.booleans()),
+    st.tuples(st.just("catch up")),
+    st.tuples(st.just("restart")),
+    st.tuples(st.just("learn"), PLACE),
+    *(
+        st.tuples(st.just(what), st.booleans(), PLACE)
+        for what in (
+            *("ban", "unban", "move ban", "truncate bans", "file number", "revoke number", "hold", "lift"),
+            *("account", "drop account", "allow", "mandate", "rename", "accept", "move refusal"),
+        )
+    ),
+    st.tuples(st.just("truncate refusals"), st.booleans(), st.just(0)),
+)
+STATEMENTS = {
+    "ban": """INSERT INTO blacklist (number, reason, case_reference) VALUES ('1069000{i}', 'r', 'c')
+              ON CONFLICT DO NOTHING""",
+    "unban": "DELETE FROM blacklist WHERE number = '1069000{i}'",
+    "move ban": "UPDATE blacklist SET number = number || '0', id = DEFAULT WHERE number = '1069000{i}'",
+    "truncate bans": "TRUNCATE blacklist",
+    "file number": """INSERT INTO numbers (number, channels, purposes, institution_id, status, checked_by,
+                                           approved_by, approved_at)
+                      SELECT '1068000{i}', 1, 1, id, 'approved', 'a', 'b', now()
+                        FROM institutions WHERE code = 'I{i}' ON CONFLICT DO NOTHING""",
+    "revoke number": "UPDATE numbers SET status = 'revoked' WHERE number = '1068000{i}'",
+    "hold": "INSERT INTO holds (cause, institution_id) SELECT 'c', id FROM institutions WHERE code = 'I{i}'",
+    "lift": "DELETE FROM holds WHERE id % 4 = {i}",
+    "account": """INSERT INTO accounts (carrier, protocol, account, holder_id)
+                  SELECT 'mobile', 'cmpp', '{i}', id FROM institutions WHERE code = 'I{i}'
+                  ON CONFLICT DO NOTHING""",
+    "drop account": "DELETE FROM accounts WHERE account = '{i}'",
+    "allow": """INSERT INTO account_numbers (account_id, number)
+                SELECT id, '1068000{i}' FROM accounts ON CONFLICT DO NOTHING""",
+    "mandate": """INSERT INTO mandates (institution_id, agency_id, channels, purposes)
+                  SELECT a.id, b.id, 1, 1 FROM institutions a, institutions b
+                   WHERE a.code = 'I{i}' AND b.code <> a.code ON CONFLICT DO NOTHING""",
+    "rename": "UPDATE institutions SET name = name || 'x' WHERE code = 'I{i}'",
+    "accept": """UPDATE refusals SET lifted_at = now(), lifted_by = 'r'
+                  WHERE account = '{i}' AND lifted_at IS NULL""",
+    "move refusal": "UPDATE refusals SET subscriber_hash = decode(md5('{i}'), 'hex') WHERE account = '{i}'",
+    "truncate refusals": "TRUNCATE refusals",
+}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(operations=st.lists(OPERATION, max_size=40))
+def test_the_replica_equals_a_fresh_copy(
+    database: str, tmp_path: Path, operations: list[tuple[Any, ...]]
+) -> None:
+    asyncio.run(play(database, tmp_path, operations))
+
+
+async def play(dsn: str, folder: Path, operations: list[tuple[Any, ...]]) -> None:
+    """One database and one replica for all examples: each begins with what the last one left."""
+    replica = Replica.open(folder / "followed", KEY, writer=True, map_size=SMALL)
+    async with connected(dsn) as one, connected(dsn) as two, connected(dsn) as follower:
+        await one.execute(
+            """INSERT INTO institutions (code, name, kind) SELECT 'I' || i, 'n', 'bank'
+                 FROM generate_series(0, 3) i ON CONFLICT DO NOTHING"""
+        )
+        for connection in (one, two):
+            await connection.execute("SET lock_timeout = '20ms'")
+        key_id = await store.register_key(one, KEY.fingerprint)
+
+        async def opened() -> Feed:
+            feed = Feed(dsn, replica)
+            feed._key_id = key_id
+            feed.open()
+            return feed
+
+        feed = await opened()
+        open_transactions: dict[bool, Any] = {}
+        for what, *arguments in operations:
+            if what == "catch up":
+                await feed.catch_up(follower)
+            elif what == "restart":
+                feed = await opened()
+            elif what == "learn":
+                [place] = arguments
+                account = ACCOUNT._replace(account=str(place))
+                subscriber = f"+861380000000{place}"
+                told = {"institution": 0, "purposes": 1, "channels": 1, "at": 1}
+                message = os.urandom(8)
+                replica.add_local_refusals(
+                    [learn(KEY, subscriber, node="n", account=account, message_id=message, **told)]  # type: ignore[arg-type]
+                )
+            elif what == "begin":
+                [side] = arguments
+                if side not in open_transactions:
+                    open_transactions[side] = (one if side else two).transaction()
+                    await open_transactions[side].start()
+            elif what == "end":
+                side, good = arguments
+                if side in open_transactions:
+                    transaction = open_transactions.pop(side)
+                    await (transaction.commit() if good else transaction.rollback())
+            else:
+                side, place = arguments
+                connection = one if side else two
+                with contextlib.suppress(asyncpg.PostgresError):  # the other side's lock, or a conflict
+                    async with connection.transaction():
+                        await connection.execute(STATEMENTS[what].format(i=place))
+        for transaction in open_transactions.values():
+            await transaction.commit()
+        await feed.catch_up(follower)
+        await feed.catch_up(follower)
+        assert replica.local.pending() == []
+        assert content(replica) == await copied(dsn, folder)
     replica.close()

@@ -15,7 +15,7 @@ import pytest
 
 from gateway import model
 from gateway.errors import UsageError
-from gateway.evidence import groups, plan, segment
+from gateway.evidence import commit, groups, plan, segment
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segment_path, segments
 from gateway.evidence.journal import Item, Journal, JournalFull, JournalPoisoned, clear
@@ -239,9 +239,13 @@ class Failing(Disk):
         if error is not None:
             raise error
 
-    def allocate(self, descriptor: int, offset: int, length: int) -> None:
-        self._ask("allocate")
-        super().allocate(descriptor, offset, length)
+    def reserve(self, descriptor: int, offset: int, length: int) -> None:
+        self._ask("reserve")
+        super().reserve(descriptor, offset, length)
+
+    def fill(self, descriptor: int, offset: int, length: int) -> int:
+        self._ask("reserve")
+        return super().fill(descriptor, offset, length)
 
     def write(self, descriptor: int, octets: list[bytes], offset: int) -> int:
         try:
@@ -308,6 +312,25 @@ async def test_an_error_of_the_disk_poisons_until_an_operator_acts(tmp_path: Pat
     assert sequences(tmp_path / "journal" / "w0") == [1, 5]
 
 
+async def test_an_error_that_nobody_waited_for_poisons_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment, "CHUNK", 1)
+    disk = Failing()
+    journal = make(tmp_path, disk=disk)
+    journal.start()
+    await add(journal, 1)
+    disk.fail = lambda call: OSError(errno.EIO, "ahead") if call == "reserve" else None
+    monkeypatch.setattr(commit, "AHEAD", 1 << 19)
+    journal._groups._thread._look_ahead(journal._groups._plan)  # type: ignore[arg-type]
+    disk.fail = lambda call: None
+    journal.attempts(NOON, 1, 5, items(2), lambda error: pytest.fail("called"))
+    with pytest.raises(JournalPoisoned):
+        await journal.sync()
+    await journal.close()
+    assert sequences(tmp_path / "journal" / "w0") == [1]
+
+
 async def test_an_error_of_sync_poisons_too(tmp_path: Path) -> None:
     disk = Failing()
     journal = make(tmp_path, disk=disk)
@@ -319,17 +342,19 @@ async def test_an_error_of_sync_poisons_too(tmp_path: Path) -> None:
     await journal.close()
 
 
-@pytest.mark.parametrize("call", ["allocate", "write"])
+@pytest.mark.parametrize("durability", ["disk", "os"])
+@pytest.mark.parametrize("call", ["reserve", "write"])
 @pytest.mark.parametrize("first", [True, False])
 async def test_a_full_disk_refuses_and_recovers_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, first: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, first: bool, durability: str
 ) -> None:
     monkeypatch.setattr(groups, "RETRY", 0.01)
     monkeypatch.setattr(segment, "CHUNK", 1)
+    monkeypatch.setattr(commit, "AHEAD", 1)
     disk = Failing()
     disk.partly = 50
     said: list[bool] = []
-    journal = make(tmp_path, disk=disk, on_full=said.append)
+    journal = make(tmp_path, disk=disk, on_full=said.append, durability=durability)
     journal.start()
     folder = tmp_path / "journal" / "w0"
     if not first:

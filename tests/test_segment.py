@@ -185,11 +185,11 @@ def test_short_writes_are_finished(tmp_path: Path) -> None:
 
 def test_a_file_system_that_reserves_nothing_is_written_all_the_same(tmp_path: Path) -> None:
     class Plain(Disk):
-        def allocate(self, descriptor: int, offset: int, length: int) -> None:
+        def reserve(self, descriptor: int, offset: int, length: int) -> None:
             raise OSError(errno.EOPNOTSUPP, "no")
 
     octets, digest = encode_header(HEADER)
-    file = SegmentFile(tmp_path / "x.seg", octets, Plain(), durable=True)
+    file = SegmentFile(tmp_path / "x.seg", octets, Plain(), durable=False)
     file.append(*pack_block(GROUPS[0], 0, digest, PACK))
     assert (tmp_path / "x.seg").stat().st_size == file.end
     file.close()

@@ -1,8 +1,8 @@
 """The commit thread of a journal: one group at a time becomes one block, durable when it returns.
 
-The event loop hands over a `Group` and goes on; while this thread is at the disk the next group gathers.
-The thread holds the interpreter's lock only to join a group's records and to hand the result back; packing,
-checksum, write and sync run beside the loop.
+The event loop packs a `Group` (to compress in the thread would cost one more hand-over of the
+interpreter's lock) and goes on; while this thread is at the disk the next group gathers. A group is one
+system call here: the write returns when it is durable.
 
 Errors: no room (ENOSPC, EDQUOT, EFBIG) takes the failed block back and refuses the group; any other error
 poisons the journal, because nobody knows what of the file is on the disk (a page whose write-back failed
@@ -31,6 +31,9 @@ from gateway.evidence.segment import (
 LEVEL = -1
 """Of zstd: as small as level 1 on records, most of which is sealed, at three quarters of its time."""
 
+AHEAD = 256 << 10
+"""Octets of room that are kept before a group needs them."""
+
 Done = Callable[[Exception | None], None]
 """Called on the loop: None when durable; JournalFull when it was not recorded."""
 
@@ -46,12 +49,13 @@ class JournalPoisoned(NotReady):
 class Group:
     """What becomes durable together: records of one segment, and who waits for them."""
 
-    __slots__ = ("apply_error", "dones", "first", "local", "notes", "octets", "plan", "records")
+    __slots__ = ("apply_error", "dones", "first", "local", "notes", "octets", "packed", "plan", "records")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.first = plan.next
         self.records: list[bytes] = []
+        self.packed: tuple[bytes, bytes] = (b"", b"")
         self.octets = 0
         self.dones: list[Done] = []
         self.local: list[Any] = []  # of replies, for `apply`
@@ -83,6 +87,7 @@ class CommitThread:
         self._apply = apply
         self._prepare = prepare
         self._plan: Plan | None = None
+        self._failed: OSError | None = None
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
         self._jobs: SimpleQueue[Group | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -93,7 +98,12 @@ class CommitThread:
         self._thread.start()
 
     def put(self, group: Group) -> None:
-        """`group` without records makes sure that its segment exists and has room."""
+        """`group` without records makes sure that its segment exists and has room.
+
+        It is packed here: the thread would give the interpreter's lock away to compress, and wait for it.
+        """
+        if group.records:
+            group.packed = pack_block(group.records, group.first, group.plan.digest, self._compressor)
         self._jobs.put(group)
 
     async def stop(self) -> None:
@@ -123,10 +133,23 @@ class CommitThread:
                 self._loop.call_soon_threadsafe(self._finished, group, error, octets, seconds)
             except RuntimeError:  # the loop was closed over our head: nobody waits any more
                 break
+            if error is None:
+                self._look_ahead(group.plan)
         if not poisoned:
             self._leave()
 
+    def _look_ahead(self, plan: Plan) -> None:
+        """While nobody waits: have room for what comes. An error is that of the group that needs it."""
+        try:
+            if plan.file is not None and self._failed is None:
+                plan.file.reserve(AHEAD)
+        except OSError as error:
+            if error.errno not in NO_ROOM:  # a full disk will say so again
+                self._failed = error
+
     def _commit(self, group: Group) -> int:
+        if self._failed is not None:
+            raise self._failed
         plan = group.plan
         file = plan.file
         if file is None:
@@ -138,8 +161,7 @@ class CommitThread:
             file.reserve(1)
             return 0
         before = file.end
-        head, stored = pack_block(group.records, group.first, plan.digest, self._compressor)
-        file.append(head, stored)
+        file.append(*group.packed)
         self._tail.set(plan.number, file.end, group.first + len(group.records))
         return file.end - before
 

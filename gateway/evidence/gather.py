@@ -8,7 +8,7 @@ opened from the seal to be masked and hashed for look-up. This file knows files 
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +24,10 @@ from gateway.evidence.seal import KeyGone, Keys, keyed_hash
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
 from gateway.policy.numbers import mask
 
-BATCH = 5_000
-"""Records of a batch, a block more or less: about 15 ms of reading."""
+SLICE = 5_000
+"""Records read at a time, a block more or less: about 10 ms."""
+
+MOST_KINDS = 10_000
 
 INTERCEPT = (
     "id", "at", "carrier", "node", "protocol", "account", "channel", "number", "registration", "institution",
@@ -49,18 +51,62 @@ class Cursor(NamedTuple):
     records: int = 0  # shipped in all
 
 
+@dataclass(slots=True, eq=False)
+class _Kind:
+    """Attempts that have their `judged` in common, and what rows need of it."""
+
+    judged: rec.Judged
+    findings: str  # JSON
+
+
 @dataclass(slots=True)
 class Batch:
     """Rows of one writer, and the cursor behind them."""
 
     after: Cursor
-    intercepts: list[tuple[object, ...]]
-    minutes: dict[Minute, list[int]]  # count, parts
+    intercepts: list[tuple[object, ...]] = field(default_factory=list)
+    _sums: dict[tuple[int, _Kind, str], list[int]] = field(default_factory=dict)
+
+    def days(self) -> set[int]:
+        """The days (record.day_number) that its rows are of."""
+        return {rec.day_number(minute) for minute, _, _ in self._sums}
+
+    def count(self, at: int, kind: _Kind, region: str, parts: int) -> None:
+        key = (at - at % 60_000, kind, region)
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = [0, 0]
+        sums[0] += 1
+        sums[1] += parts
+
+    def minutes(self) -> dict[Minute, list[int]]:
+        """Count and parts of each row of traffic_minute."""
+        rows: dict[Minute, list[int]] = {}
+        for (minute, kind, region), sums in self._sums.items():
+            judged = kind.judged
+            row = (
+                minute,
+                judged.carrier,
+                judged.node,
+                judged.protocol,
+                judged.channel,
+                judged.institution,
+                judged.agency,
+                judged.registration or judged.number,
+                judged.purpose,
+                region,
+                judged.verdict,
+                judged.reason,
+            )
+            known = rows.setdefault(row, [0, 0])
+            known[0] += sums[0]
+            known[1] += sums[1]
+        return rows
 
 
 class Gatherer:
     """Reads the journal of one writer. Attempts of days before `oldest_day()` (record.day_number) make no
-    rows. `on_damage` hears of segments that have other octets than were written; they are left behind."""
+    rows. `on_damage` hears once of each segment that holds what can't be read; the rest goes on."""
 
     def __init__(
         self,
@@ -77,16 +123,16 @@ class Gatherer:
         self._hash = keyed_hash(lookup_key)
         self._oldest_day = oldest_day
         self._on_damage = on_damage
-        self._judged: dict[bytes, rec.Judged] = {}
+        self._kinds: dict[bytes, _Kind] = {}
         self._counts: dict[str, int] = {}
         self._damaged: set[str] = set()
 
-    def gather(self, cursor: Cursor) -> Batch | None:
-        """The next rows; None when there is nothing new."""
+    def gather(self, batch: Batch) -> bool:
+        """Read the next slice behind the batch's cursor into it; whether there may be more."""
+        cursor = batch.after
         number, end, _, _ = self._tail()
         if (cursor.segment, cursor.offset) == (number, end) and not self._is_foreign(cursor):
-            return None
-        batch = Batch(cursor, [], {})
+            return False
         oldest = self._oldest_day()
         for path, offset in self._rest(cursor):
             if int(path.stem) > number:
@@ -108,11 +154,11 @@ class Gatherer:
                     behind = block.end
                     records = batch.after.records + len(block.records)
                     batch.after = Cursor(segment.header.number, behind, segment.digest, records)
-                    if records - cursor.records >= BATCH:
-                        return batch
+                    if records - cursor.records >= SLICE:
+                        return True
                 if limit is None and not segment.clean_after(behind):
                     self._tell(path, f"{path}: no whole block at {behind}")
-        return batch if batch.after != cursor else None
+        return False
 
     def unshipped(self, cursor: Cursor) -> int:
         """How many durable records lie behind the cursor."""
@@ -174,41 +220,30 @@ class Gatherer:
             self._on_damage(why)
 
     def _rows(self, segment: Segment, opener: "_Opener", block: Block, oldest: int, batch: Batch) -> None:
-        known, minutes = self._judged, batch.minutes
-        glance = rec.glance
+        kinds, glance, kind_of, count = self._kinds, rec.glance, rec.kind_of, batch.count
         for place, octets in enumerate(block.records, block.first):
-            if rec.kind_of(octets) != rec.ATTEMPT:
+            try:
+                if kind_of(octets) != rec.ATTEMPT:
+                    continue
+                seen = glance(octets)
+                key = bytes(seen.judged)
+                kind = kinds.get(key) or self._kind(key)
+            except rec.RecordError as error:
+                self._tell(segment.path, f"{segment.path}: record {place}: {error}")
                 continue
-            seen = glance(octets)
             if rec.day_number(seen.at) < oldest:
                 continue
-            key = bytes(seen.judged)
-            judged = known.get(key)
-            if judged is None:
-                if len(known) > 10_000:
-                    known.clear()
-                judged = known[key] = _storable(rec.decode_judged(key))
-            minute = (
-                seen.at - seen.at % 60_000,
-                judged.carrier,
-                judged.node,
-                judged.protocol,
-                judged.channel,
-                judged.institution,
-                judged.agency,
-                judged.registration or judged.number,
-                judged.purpose,
-                seen.region,
-                judged.verdict,
-                judged.reason,
-            )
-            sums = minutes.get(minute)
-            if sums is None:
-                sums = minutes[minute] = [0, 0]
-            sums[0] += 1
-            sums[1] += max(seen.pk_total, 1) if seen.pk_number == 0 else 1
-            if judged.verdict == rec.REFUSE:
-                batch.intercepts.append(self._intercept(segment, opener, block, place, seen, judged))
+            parts = max(seen.pk_total, 1) if seen.pk_number == 0 else 1
+            count(seen.at, kind, seen.region, parts)
+            if kind.judged.verdict == rec.REFUSE:
+                batch.intercepts.append(self._intercept(segment, opener, block, place, seen, kind))
+
+    def _kind(self, key: bytes) -> _Kind:
+        if len(self._kinds) >= MOST_KINDS:
+            self._kinds.clear()
+        judged = _storable(rec.decode_judged(key))
+        kind = self._kinds[key] = _Kind(judged, json.dumps(judged.findings, ensure_ascii=False))
+        return kind
 
     def _intercept(
         self,
@@ -217,8 +252,9 @@ class Gatherer:
         block: Block,
         place: int,
         seen: rec.Glance,
-        judged: rec.Judged,
+        kind: _Kind,
     ) -> tuple[object, ...]:
+        judged = kind.judged
         subscriber = opener.subscriber(place, seen.sealed)
         return (
             UUID(bytes=seen.id),
@@ -238,7 +274,7 @@ class Gatherer:
             self._hash(subscriber.encode()) if subscriber else None,
             judged.reason,
             judged.sub,
-            json.dumps(judged.findings, ensure_ascii=False),
+            kind.findings,
             judged.profile,
             seen.registry_version,
             self.writer,

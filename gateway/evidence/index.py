@@ -32,7 +32,10 @@ TABLES = ("intercepts", "traffic_minute")
 KEPT_DAYS = 160
 """Days of partitions that are kept: five months and a week (domain.md "Kept")."""
 AHEAD_DAYS = 2
-POLL_SECONDS = 0.2
+BATCH = 50_000
+"""Records of a writer that go in one transaction, when there are so many."""
+POLL_SECONDS = 1.0
+"""Between two rounds: what comes in a second is one row for each kind of traffic, not one for each group."""
 UPKEEP_SECONDS = 3600.0
 INDEX_SECONDS = 5.0
 TIMEOUT_SECONDS = 20.0
@@ -87,9 +90,10 @@ class Shipper:
                     self._cursors.clear()
                     self.connected = True
                     while True:
-                        if not await self.step(connection):
-                            await asyncio.sleep(POLL_SECONDS)
+                        shipped = await self.step(connection)
                         backoff = 0.1
+                        if shipped < BATCH:
+                            await asyncio.sleep(POLL_SECONDS)
                 finally:
                     self.connected = False
                     connection.terminate()
@@ -108,16 +112,19 @@ class Shipper:
             cursor = self._cursors.get(folder.name)
             if cursor is None:
                 cursor = self._cursors[folder.name] = await _cursor(connection, self._node, folder.name)
-            batch = gatherer.gather(cursor)
-            if batch is None:
+            batch = Batch(cursor)
+            more = True
+            while more and batch.after.records - cursor.records < BATCH:
+                more = gatherer.gather(batch)
+                await asyncio.sleep(0)  # what else the keeper does goes on
+            if batch.after == cursor:
                 continue
-            await self._make_days(connection, {rec.day_number(minute[0]) for minute in batch.minutes})
+            await self._make_days(connection, batch.days())
             if await _ship(connection, self._node, folder.name, cursor, batch):
                 self._cursors[folder.name] = batch.after
                 shipped += batch.after.records - cursor.records
             else:  # the cursor stands elsewhere by now: another keeper, or a restored database
                 del self._cursors[folder.name]
-            await asyncio.sleep(0)
         return shipped
 
     def unshipped(self) -> int:
@@ -209,10 +216,7 @@ async def _ship(connection: "Connection", node: str, writer: str, before: Cursor
             return False
         if batch.intercepts:
             await connection.copy_records_to_table("intercepts", records=batch.intercepts, columns=INTERCEPT)
-        if batch.minutes:
-            minutes = sorted(
-                batch.minutes.items()
-            )  # two keepers that wait for each other's rows in one order
+        if minutes := sorted(batch.minutes().items()):  # sorted: two keepers meet rows in one order
             columns = list(zip(*(key for key, _ in minutes), strict=True))
             await connection.execute(
                 """

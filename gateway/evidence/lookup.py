@@ -17,7 +17,6 @@ import os
 import struct
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.evidence import record as rec
@@ -40,35 +39,36 @@ def is_closed(segment: Path) -> bool:
 
 
 def build_index(path: Path) -> Path:
-    """Make the index of a closed segment; replaces an older one. Raises SegmentDamaged, OSError."""
+    """Make the index of a closed segment anew. Raises SegmentDamaged, RecordError, OSError."""
     blocks: list[bytes] = []
-    subscribers: set[bytes] = set()
-    attempts: set[bytes] = set()
-    numbers: set[bytes] = set()
-    judged: dict[bytes, tuple[str, str]] = {}
+    subscribers: list[bytes] = []
+    attempts: list[bytes] = []
+    numbers: list[bytes] = []
+    shown: dict[bytes, tuple[str, str]] = {}
     with Segment(path) as segment:
         for place, block in enumerate(segment.blocks()):
             where = place.to_bytes(4, "big")
-            first, last = 2**63, 0
-            shown: set[str] = set()
-            for octets in block.records:
-                at, subscriber, attempt, names = _glance(octets, judged)
-                first, last = min(first, at), max(last, at)
-                shown.update(names)
-                if subscriber:
-                    subscribers.add(subscriber[:8] + where)
-                if attempt:
-                    attempts.add(attempt[8:] + where)
-            numbers.update(_number(name) + where for name in shown if name)
-            blocks.append(_BLOCK.pack(block.offset, first, last))
+            seen = _Seen()
+            seen.look(block.records)
+            for judged in seen.judged:
+                if judged not in shown:
+                    whole = rec.decode_judged(judged)
+                    shown[judged] = whole.number, whole.registration
+                seen.numbers.update(shown[judged])
+            subscribers += [key[:8] + where for key in seen.subscribers if key]
+            attempts += [key[8:] + where for key in seen.attempts if key]
+            numbers += [_number(name) + where for name in seen.numbers if name]
+            blocks.append(_BLOCK.pack(block.offset, min(seen.times), max(seen.times)))
         digest = segment.digest
+    for rows in (subscribers, attempts, numbers):
+        rows.sort()
     octets = b"".join(
         [
             _HEAD.pack(MAGIC, digest, len(blocks), len(subscribers), len(attempts), len(numbers)),
             *blocks,
-            *sorted(subscribers),
-            *sorted(attempts),
-            *sorted(numbers),
+            *subscribers,
+            *attempts,
+            *numbers,
         ]
     )
     target = index_path(path)
@@ -83,26 +83,38 @@ def build_index(path: Path) -> Path:
     return target
 
 
-def _glance(octets: bytes, judged: dict[bytes, tuple[str, str]]) -> tuple[int, bytes, bytes, Iterable[str]]:
-    """(time, subscriber's hash, attempt that it speaks of, numbers) of a record."""
-    if rec.kind_of(octets) == rec.ATTEMPT:
-        seen = rec.glance(octets)
-        key = bytes(seen.judged)
-        names = judged.get(key)
-        if names is None:
-            whole = rec.decode_judged(key)
-            names = judged[key] = (whole.number, whole.registration)
-        return seen.at, seen.subscriber, b"", names
-    record = rec.decode(octets)
-    match record:
-        case rec.Outcome():
-            return record.at, b"", record.attempt, ()
-        case rec.Report():
-            return record.at, record.subscriber, record.attempt, (record.number,)
-        case rec.Reply():
-            return record.at, record.subscriber, b"", (record.number,)
-        case _:
-            return record.at, b"", b"", ()
+class _Seen:
+    """What the records of one block speak of."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.subscribers: set[bytes] = set()
+        self.attempts: set[bytes] = set()  # that outcomes and reports name
+        self.judged: set[bytes] = set()
+        self.numbers: set[str] = set()
+
+    def look(self, records: list[bytes]) -> None:
+        kind_of, glance, following = rec.kind_of, rec.glance, rec.following
+        times, subscribers, judged = self.times.append, self.subscribers.add, self.judged.add
+        for octets in records:
+            kind = kind_of(octets)
+            if kind == rec.ATTEMPT:
+                attempt = glance(octets)
+                times(attempt.at)
+                subscribers(attempt.subscriber)
+                judged(bytes(attempt.judged))
+            elif kind == rec.OUTCOME:
+                outcome = following(octets)
+                times(outcome.at)
+                self.attempts.add(outcome.attempt)
+            else:
+                record = rec.decode(octets)
+                times(record.at)
+                if isinstance(record, rec.Report | rec.Reply):
+                    subscribers(record.subscriber)
+                    self.numbers.add(record.number)
+                    if isinstance(record, rec.Report):
+                        self.attempts.add(record.attempt)
 
 
 def _number(text: str) -> bytes:

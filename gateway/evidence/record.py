@@ -122,25 +122,26 @@ class Attempt(_Table, frozen=True, kw_only=True):
 
 
 class Glance(Struct, frozen=True, array_like=True):
-    """An `Attempt` as one reads it who reads many: only what indexes need, `judged` left as it is."""
+    """An `Attempt` as one reads it who reads many: `judged` stays as it is. Plain integers cost less to make
+    than to leave, at 0.4 µs in all."""
 
-    version: Raw
-    kind: Raw
+    version: int
+    kind: int
     id: bytes
     at: int
-    deliver_at: Raw
-    connection: Raw
+    deliver_at: int
+    connection: int
     sequence: Raw
-    recipient: Raw
+    recipient: int
     pk_total: int
     pk_number: int
-    reference: Raw
+    reference: int
     registry_version: int
     region: str
     subscriber: bytes
-    digest: Raw
-    fmt: Raw
-    udhi: Raw
+    digest: bytes
+    fmt: int
+    udhi: int
     sealed: bytes
     judged: Raw
 
@@ -229,16 +230,34 @@ class Content(_Table, frozen=True, kw_only=True):
     octets: Octets = b""
 
 
+class Following(Struct, frozen=True, array_like=True):
+    """The beginning that `Outcome` and `Report` share."""
+
+    version: int
+    kind: int
+    attempt: bytes
+    at: int
+
+
+def _head(members: int, kind: int) -> bytes:
+    """The octets that a record of a kind begins with: length of the array, version, kind."""
+    array = bytes([0x90 | members]) if members < 16 else b"\xdc" + members.to_bytes(2, "big")
+    return array + bytes([VERSION, kind])
+
+
 Record: TypeAlias = Attempt | Outcome | Report | Reply | Act
 
 _encoder = Encoder()
-_decoders: dict[int, Decoder[Record]] = {
-    ATTEMPT: Decoder(Attempt),
-    OUTCOME: Decoder(Outcome),
-    REPORT: Decoder(Report),
-    REPLY: Decoder(Reply),
-    ACT: Decoder(Act),
+_tables: dict[int, type[Record]] = {
+    ATTEMPT: Attempt,
+    OUTCOME: Outcome,
+    REPORT: Report,
+    REPLY: Reply,
+    ACT: Act,
 }
+_decoders: dict[int, Decoder[Record]] = {kind: Decoder(table) for kind, table in _tables.items()}
+_heads = {_head(len(table.__struct_fields__), kind): kind for kind, table in _tables.items()}
+_following = Decoder(Following)
 _content = Decoder(Content)
 _glance = Decoder(Glance)
 _judged = Decoder(Judged)
@@ -251,14 +270,19 @@ def encode(record: Record) -> bytes:
 
 def kind_of(octets: bytes) -> int:
     """The kind, from the first octets alone. Raises RecordError, NewerRecord."""
+    known = _heads.get(octets[:5]) or _heads.get(octets[:3])
+    if known is not None:
+        return known
     start = 3 if octets[:1] == b"\xdc" else 1
     head = octets[start : start + 2]
     if len(head) < 2 or (start == 1 and not 0x92 <= octets[0] <= 0x9F):
         raise RecordError(f"not a record: begins with {octets[:5].hex()}")
     version, kind = head
-    if version != VERSION or kind not in _decoders:
+    if version != VERSION or kind not in _tables:
         raise NewerRecord(f"record of version {version}, kind {kind}: this program reads version {VERSION}")
-    return kind
+    raise RecordError(
+        f"kind {kind} has {len(_tables[kind].__struct_fields__)} members, not those of this one"
+    )
 
 
 def decode(octets: bytes) -> Record:
@@ -277,6 +301,14 @@ def glance(octets: bytes) -> Glance:
     """The half-read attempt of octets whose kind is ATTEMPT. Raises RecordError."""
     try:
         return _glance.decode(octets)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(str(error)) from error
+
+
+def following(octets: bytes) -> Following:
+    """The half-read record of octets whose kind is OUTCOME or REPORT. Raises RecordError."""
+    try:
+        return _following.decode(octets)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(str(error)) from error
 

@@ -30,8 +30,10 @@ import msgspec
 import zstandard
 
 MAGIC = b"ZMJSEG1\n"
-CHUNK = 4 << 20
-"""Octets of a segment reserved on disk at a time: a write into reserved room costs half a sync."""
+CHUNK = 1 << 20
+"""Octets of a segment reserved on disk at a time, filled with 0. Over blocks that are written already a write
+with O_DSYNC changes no metadata: it needs no commit of the file system's journal, waits for no other file's,
+and takes 0.6 of the time and CPU of one that grows the file or turns fallocated extents into written ones."""
 MAX_RAW = 256 << 20
 """A block that claims more than this is not a block."""
 SMALL = 512
@@ -91,8 +93,13 @@ def pack_block(
 class Disk:
     """The system calls of a segment's writer; tests replace them to make a disk fail."""
 
-    def allocate(self, descriptor: int, offset: int, length: int) -> None:
+    def reserve(self, descriptor: int, offset: int, length: int) -> None:
+        """Have room there, which reads as octets 0."""
         os.posix_fallocate(descriptor, offset, length)
+
+    def fill(self, descriptor: int, offset: int, length: int) -> int:
+        """Write octets 0 there; how many."""
+        return os.pwrite(descriptor, bytes(length), offset)
 
     def write(self, descriptor: int, octets: list[bytes], offset: int) -> int:
         """Durable when it returns, if the file was opened with O_DSYNC: fdatasync in the same call, so that
@@ -112,7 +119,7 @@ class SegmentFile:
     def __init__(self, path: Path, header: bytes, disk: Disk, *, durable: bool) -> None:
         self._disk = disk
         self._durable = durable
-        self._reserve = True
+        self._can_reserve = True
         self.path = path
         self.end = 0
         self._reserved = 0
@@ -133,17 +140,26 @@ class SegmentFile:
 
     def reserve(self, length: int) -> None:
         """Have room for `length` more octets, so that the next write can't meet a full disk."""
-        if not self._reserve or self.end + length <= self._reserved:
+        missing = self.end + length - self._reserved
+        if missing <= 0:
             return
-        upto = (self.end + length + CHUNK - 1) // CHUNK * CHUNK
-        try:
-            self._disk.allocate(self._descriptor, self._reserved, upto - self._reserved)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-            self._reserve = False
-        else:
-            self._reserved = upto
+        more = (missing + CHUNK - 1) // CHUNK * CHUNK
+        if self._durable:
+            upto = self._reserved + more
+            while self._reserved < upto:
+                filled = self._disk.fill(self._descriptor, self._reserved, upto - self._reserved)
+                if not filled:
+                    raise OSError(errno.ENOSPC, "nothing more could be written", str(self.path))
+                self._reserved += filled
+        elif self._can_reserve:
+            try:
+                self._disk.reserve(self._descriptor, self._reserved, more)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+                self._can_reserve = False
+            else:
+                self._reserved += more
 
     def _write(self, octets: list[bytes]) -> None:
         length = sum(map(len, octets))

@@ -245,10 +245,14 @@ class Cmpp:
 
     def submission(self, data: bytes, start: int, end: int) -> Submission:
         """What is judged of the SUBMIT in data[start:end]. WireError: answer it with `malformed`."""
+        values: tuple[Any, ...] | None
         try:
             values = self._submission(data, start + 12, end)
         except WireError as error:
-            values = self._padded(data, start + 12, end, error)
+            left = int(error.detail) if error.cause == "trailing_bytes" else 0
+            values = self._padded(data, start + 12, end, left) if left else None
+            if values is None:
+                raise
         source, destinations, fmt, udhi, content, report, at, valid, total, part, msg_src, pseudo = values
         if not 0 < len(destinations) < 100:
             raise WireError("bad_count", "DestUsr_tl")
@@ -257,23 +261,20 @@ class Cmpp:
         judged = source, destinations, fmt, udhi, content, report, at, valid, total, part, msg_src, pseudo
         return _new(Submission, judged)
 
-    def _padded(self, data: bytes, at: int, end: int, error: WireError) -> tuple[Any, ...]:
-        """A SUBMIT with octets left over: padding of some gateways, PRIVATE's attachment, or a wrong length.
+    def _padded(self, data: bytes, at: int, end: int, left: int) -> tuple[Any, ...] | None:
+        """A SUBMIT with `left` octets over: read if they are padding or PRIVATE's attachment, else None.
 
         Padding is zeros, behind a last field that is empty or full: a Msg_Length that is too small moves
         the text's last octets into that field, and its fill into what is left over.
         """
-        if error.cause != "trailing_bytes":
-            raise error
-        stop = end - int(error.detail)
-        rest = data[stop:end]
-        if self._version == PRIVATE and int.from_bytes(rest[:4], "big") == len(rest) - 4:
-            return self._submission(data, at, stop)
-        last = data[stop - (20 if self._column else 8) : stop]
+        stop = end - left
+        rest, last = data[stop:end], data[stop - (20 if self._column else 8) : stop]
         values = self._submission(data, at, stop)
+        if self._version == PRIVATE and int.from_bytes(rest[:4], "big") == left - 4:
+            return values
         _, _, fmt, udhi, content, *_ = values
         if any(rest) or (any(last) and not last[-1]) or (fmt == 8 and not udhi and len(content) % 2):
-            raise error
+            return None
         return values
 
     def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:

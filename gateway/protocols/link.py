@@ -252,12 +252,13 @@ class Link:
                 return self._end("terminated", event="close answered")
             case "login":
                 self._out.append(self.wire.login_answer(self.wire.login(frame), self.wire.OTHER, sequence))
-            case None if command & self.wire.ANSWER:
-                return [Answered(command, sequence, frame, self._answered(sequence))]
-            case None:
+            case None if not command & self.wire.ANSWER:
                 return [Asked(command, sequence, frame)]
             case _:
-                self._answered(sequence)
+                asked = self._outstanding.get(sequence)
+                request = self._answered(sequence)
+                if kind is None or (asked is not None and asked.message):
+                    return [Answered(command, sequence, frame, request)]
         return []
 
     def _logged_in(self, sequence: int, frame: bytes) -> list[Event]:

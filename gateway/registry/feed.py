@@ -1,9 +1,10 @@
 """The keeper's half of the registry: follows PostgreSQL's change log into the replica of this node.
 
 Rules: what is visible is applied at once, by key, as the row is now: twice does no harm, and a long
-transaction delays nobody else's change. The cursor is the snapshot up to which everything was applied (its
-xmin is the horizon), so nothing that commits late is skipped. The newest change and what forbids come first.
-Refusals that this node learnt are carried to PostgreSQL and wait in `local` until they came back.
+transaction delays nobody else's change. Between any two commits the log is looked at again, and what is
+newest goes first. The cursor is the snapshot up to which everything was applied (its xmin is the horizon),
+so nothing that commits late is skipped (changelog.py). Refusals that this node learnt are carried to
+PostgreSQL and wait in `local` until they came back.
 
 A database that is not the one we knew, or a log that does not reach back to us, means a fresh copy.
 """
@@ -12,9 +13,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -24,11 +26,13 @@ from asyncpg.connect_utils import SessionAttribute
 from gateway.errors import NotReady
 from gateway.model import Refusal
 from gateway.registry import store
+from gateway.registry.changelog import Cursor, Range, StaleCursor, between, compare, number_of
+from gateway.registry.copying import copy_afresh
 from gateway.registry.local import LocalRefusal
 from gateway.registry.replica import Replica
-from gateway.registry.store import Change, LogState, StoredRefusal
+from gateway.registry.store import Change
 from gateway.registry.tables import TABLES, Row
-from gateway.registry.writer import BUILD_COMMIT, COMMIT, Cursor, ReplicaWriter
+from gateway.registry.writer import COMMIT, ReplicaWriter
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
@@ -42,6 +46,9 @@ LOCAL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 2.0
 """How often the replica is told that the registry was heard of, and how far we are."""
 
+STEP = 1000
+"""Rows between two looks at the log: how long the newest change may have to wait."""
+
 PRUNE_SECONDS = 3600.0
 TIMEOUT_SECONDS = 20.0
 LONGEST_BACKOFF_SECONDS = 5.0
@@ -49,8 +56,6 @@ LOG_KEPT = timedelta(days=30)
 RETURNED_KEPT = timedelta(days=35)
 
 REFUSALS = "refusals"
-ORDER = ("blacklist", "holds", "institutions", "mandates", "accounts", "account_numbers", REFUSALS, "numbers")
-"""Whose changes go first: each gets half of the room that a commit has left."""
 
 LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, NotReady)
 """What ends a connection, to be tried again. TimeoutError is an OSError."""
@@ -58,15 +63,11 @@ LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, NotReady)
 log = logging.getLogger(__name__)
 
 
-class StaleCursor(Exception):
-    """The log can't be followed from where we are; the text says why. A fresh copy is due."""
-
-
 class Feed:
     """Keeps `replica` (opened with `writer`) equal to the database at `dsn`.
 
-    `on_changes` gets the rows of the change log as they are read, each at least once, and one with op
-    `copy` when everything was copied afresh.
+    `on_changes` gets the rows of the change log as they are read, each at least once, newest first; and one
+    with op `copy` when everything was copied afresh.
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class Feed:
         self._on_changes = on_changes or (lambda changes: None)
         self._wake = asyncio.Event()
         self._cursor: Cursor | None = None
-        self._waiting: dict[str, dict[int, None]] = {table: {} for table in ORDER}
+        self._unread: list[Range] = []  # of the log up to the cursor, the newest last
+        self._waiting: deque[tuple[str, int]] = deque()  # keys to be applied, found elsewhere than in the log
         self._newest = 0
         self._key_id = 0
         self._local_changes = -1
@@ -104,13 +106,19 @@ class Feed:
         """Since when the replica may be behind the database."""
         return time.monotonic() - self._up_to_date_at
 
+    def open(self) -> None:
+        """Go on with the replica that is on the disk, if it can be."""
+        self._cursor = self._writer.open()
+        self._unread.clear()
+        self._waiting.clear()
+        self._opened = True
+
     async def run(self) -> None:
         """Follow until cancelled; tries again whenever the database goes away.
 
         Raises UsageError when the database belongs to another registry key.
         """
-        self._cursor = self._writer.open()
-        self._opened = True
+        self.open()
         backoff = 0.1
         try:
             while True:
@@ -137,7 +145,7 @@ class Feed:
             timeout=TIMEOUT_SECONDS,
             command_timeout=TIMEOUT_SECONDS,
             target_session_attrs=SessionAttribute.primary,
-            server_settings={"application_name": "zhengming feed", "jit": "off"},
+            server_settings={"application_name": "zhengming feed"} | store.BY_INDEX,
         )
         try:
             await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())
@@ -150,7 +158,7 @@ class Feed:
     async def _follow(self, c: "Connection") -> None:
         while True:
             self._wake.clear()
-            await self._catch_up(c)
+            await self.catch_up(c)
             self.connected = True
             await self._prune(c)
             end = time.monotonic() + POLL_SECONDS
@@ -158,102 +166,97 @@ class Feed:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), LOCAL_SECONDS)
 
-    async def _catch_up(self, c: "Connection") -> None:
-        """Bring the replica to what the database says now, newest first, and look again between commits."""
+    async def catch_up(self, c: "Connection") -> None:
+        """Bring the replica to what the database says, one commit after the other."""
         while True:
             self._replica.check()
             if self._cursor is None or not self._writer.intact():
                 await self._copy(c)
             try:
-                await self._read_log(c)
+                await self._look(c)
+                await self._carry(c)
+                busy = await self._step(c)
             except StaleCursor as reason:
                 log.warning("registry: %s: copying afresh", reason)
                 self._cursor = None
                 continue
-            await self._carry(c)
-            if not await self._apply(c):
-                break
+            if not self._unread and not self._waiting:
+                self._tell()
+            if not busy:
+                return
+
+    def _tell(self) -> None:
+        """All that was visible when we last looked is applied."""
         now = time.monotonic()
         self._up_to_date_at = now
         if now - self._told_at >= HEARTBEAT_SECONDS:
             self._told_at = now
             self._writer.heard(_now(), self._cursor)
 
-    async def _read_log(self, c: "Connection") -> None:
-        """What became visible since the cursor waits to be applied; the cursor (in memory) moves."""
+    async def _look(self, c: "Connection") -> None:
+        """What became visible since the cursor is now to be read; the cursor (in memory) moves."""
         cursor = self._cursor
         if cursor is None:
-            raise StaleCursor("no cursor")
-        async with c.transaction(isolation="repeatable_read", readonly=True):
-            state = await store.log_state(c, _number(cursor.anchor))
-            _compare(cursor, state)
-            anchor = cursor.anchor
-            truncated = set()
-            if state.snapshot != cursor.snapshot:
-                async for batch in store.changes(c, cursor.snapshot):
-                    self._on_changes([change for change, _ in batch])
-                    for change, name in batch:
-                        if (_number(name) or 0) > (_number(anchor) or 0):
-                            anchor = name
-                        if change.key is None:
-                            truncated.add(change.table)
-                        elif change.table in self._waiting:
-                            keys = self._waiting[change.table]
-                            keys.pop(change.key, None)
-                            keys[change.key] = None
-            for table in truncated & self._waiting.keys():
-                await self._look_through(c, table)
-        self._newest = max(self._newest, _number(anchor) or 0)
-        self._cursor = Cursor(state.database, state.snapshot, anchor, state.pruned)
+            raise StaleCursor("there is no cursor")
+        state = await store.log_state(c, cursor.anchor_number)
+        compare(cursor, self._unread, state)
+        self._unread += between(cursor.snapshot, state.snapshot)
+        self._newest = max(self._newest, number_of(state.newest) or 0)
+        self._cursor = Cursor.at(state)
+
+    async def _step(self, c: "Connection") -> bool:
+        """Apply one commit's worth of what is to be done, the newest first; whether anything was."""
+        taken = list(islice(self._waiting, STEP // 2))
+        keys = dict.fromkeys(taken)
+        unread = list(self._unread)
+        found = False
+        while unread and len(keys) < STEP:
+            changes, left = await store.changes(c, unread[-1], STEP - len(keys))
+            unread[-1:] = [left] if left else []
+            if changes:
+                found = True
+                self._on_changes(changes)
+            for change in changes:
+                if change.key is None:
+                    await self._look_through(c, change.table)
+                elif change.table in TABLES or change.table == REFUSALS:
+                    keys[(change.table, change.key)] = None
+        if keys:
+            await self._apply(c, keys)
+        self._unread = unread
+        for _ in taken:
+            self._waiting.popleft()
+        return found or bool(taken)
 
     async def _look_through(self, c: "Connection", table: str) -> None:
-        """A table was truncated: what is left goes first (taken from the end), what is gone after it."""
+        """A table was truncated: what is there is looked at first, and then what we have."""
         if table == REFUSALS:
             raise StaleCursor("refusals were truncated")
-        keys = self._waiting[table]
-        keys |= dict.fromkeys(self._writer.ids(table))
-        async for ids in store.all_ids(c, table):
-            for identity in ids:
-                keys.pop(identity, None)
-                keys[identity] = None
+        if table in TABLES:
+            async with c.transaction():
+                async for ids in store.all_ids(c, table):
+                    self._waiting += [(table, identity) for identity in ids]
+            self._waiting += [(table, identity) for identity in self._writer.ids(table)]
 
-    async def _apply(self, c: "Connection") -> bool:
-        """Apply one commit's worth of what waits, the newest first; whether more waits."""
-        taken: dict[str, list[int]] = {}
-        room = COMMIT
-        for table, waiting in self._waiting.items():
-            share = min(len(waiting), (room + 1) // 2)
-            room -= share
-            taken[table] = [waiting.popitem()[0] for _ in range(share)]
-        try:
-            await self._apply_keys(c, taken)
-        except BaseException:
-            for table, keys in taken.items():
-                self._waiting[table] |= dict.fromkeys(reversed(keys))
-            raise
-        return any(self._waiting.values())
-
-    async def _apply_keys(self, c: "Connection", taken: dict[str, list[int]]) -> None:
+    async def _apply(self, c: "Connection", keys: dict[tuple[str, int], None]) -> None:
+        by_table: dict[str, list[int]] = {}
+        for table, key in keys:
+            by_table.setdefault(table, []).append(key)
         rows: dict[tuple[str, int], Row | None] = {}
-        refusals: dict[int, Sequence[Refusal]] = {}
-        returned: list[StoredRefusal] = []
-        for table, keys in taken.items():
-            if keys and table == REFUSALS:
-                returned = await store.refusals_of(c, keys)
-                refusals = {**dict.fromkeys(keys, ()), **_by_key(returned)}
-            elif keys:
-                rows |= dict.fromkeys((table, key) for key in keys)
-                rows |= {(table, row[0]): row for row in await store.rows_of(c, table, keys)}
-        if rows or refusals:
-            self._writer.apply(rows, refusals, newest=self._newest, now=_now())
-            self._return([refusal.event for refusal in returned])
-
-    def _return(self, events: Sequence[bytes]) -> None:
-        """The replica has these refusals: `local` need not show them any longer."""
-        ours = [event for event in events if event in self._learnt]
-        if ours:
-            keys = {self._learnt.pop(event) for event in ours}
-            self._replica.local.returned(set(ours), keys, _now())
+        for table in by_table.keys() - {REFUSALS}:
+            rows |= dict.fromkeys((table, key) for key in by_table[table])
+            rows |= {(table, row[0]): row for row in await store.rows_of(c, table, by_table[table])}
+        subscribers = by_table.get(REFUSALS, [])
+        found = await store.refusals_of(c, subscribers) if subscribers else []
+        refusals: dict[int, list[Refusal]] = {key: [] for key in subscribers}
+        for stored in found:
+            if stored.in_force:
+                refusals[stored.key].append(stored.refusal)
+        self._writer.apply(rows, refusals, newest=self._newest, now=_now())
+        returned = {refusal.event for refusal in found} & self._learnt.keys()
+        if returned:
+            owners = {self._learnt.pop(event) for event in returned}
+            self._replica.local.returned(returned, owners, _now())
 
     def _is_learnt(self) -> bool:
         """Whether a worker learnt a refusal since we last looked."""
@@ -280,81 +283,28 @@ class Feed:
             log.error("registry: a refusal of this node does not fit the database: %s", error)
         for refusal in refusals:
             self._learnt[refusal.event] = refusal.key
-            self._waiting[REFUSALS][int.from_bytes(refusal.key, "big", signed=True)] = None
+            self._waiting.append((REFUSALS, int.from_bytes(refusal.key, "big", signed=True)))
 
     async def _copy(self, c: "Connection") -> None:
-        """Build a new generation out of everything, and switch to it."""
         began = time.monotonic()
-        self._writer.begin()
-        for keys in self._waiting.values():
-            keys.clear()
-        async with c.transaction(isolation="repeatable_read", readonly=True):
-            state = await store.log_state(c, None)
-            for table in TABLES:
-                async for rows in store.all_rows(c, table):
-                    self._writer.build_rows(table, rows)
-            held: list[StoredRefusal] = []
-            async for batch in store.all_refusals(c):
-                held += batch
-                if len(held) >= BUILD_COMMIT:
-                    last = held[-1].key
-                    self._writer.build_refusals(_by_key(r for r in held if r.key != last).items())
-                    held = [r for r in held if r.key == last]
-            self._writer.build_refusals(_by_key(held).items())
-            await self._revive(c)
-        self._newest = max(self._newest, _number(state.anchor) or 0)
-        self._cursor = Cursor(state.database, state.snapshot, state.anchor, state.pruned)
-        self._writer.finish(self._cursor, self._newest, _now())
+        self._unread.clear()
+        self._waiting.clear()
+        self._cursor = await copy_afresh(c, self._writer, self._replica.local, _now())
         self._learnt.clear()
         self._local_changes = -1
         log.info("registry: copied afresh in %.1f s", time.monotonic() - began)
-        self._on_changes([Change(self._newest, "", None, "copy", self.version, "", datetime.now(UTC))])
-
-    async def _revive(self, c: "Connection") -> None:
-        """What came back from the database once and is not there now (an older backup) is pending again."""
-        local = self._replica.local
-        kept = local.kept()
-        while some := list(islice(kept, COMMIT)):
-            missing = await store.missing_events(c, [refusal.event for refusal in some])
-            if missing:
-                local.revive([refusal for refusal in some if refusal.event in missing])
+        self._on_changes([Change(self.version, "", None, "copy", self.version, "", datetime.now(UTC))])
 
     async def _prune(self, c: "Connection") -> None:
         """Once an hour: drop what is old, and offer again what the database would not take."""
         if time.monotonic() - self._pruned_at < PRUNE_SECONDS:
             return
+        if await store.prune_changes(c, datetime.now(UTC) - LOG_KEPT) == store.PRUNE_BATCH:
+            return  # more next time: the log is looked at in between
         self._pruned_at = time.monotonic()
-        await store.prune_changes(c, datetime.now(UTC) - LOG_KEPT)
         self._replica.local.forget(_now() - RETURNED_KEPT // timedelta(milliseconds=1))
         self._learnt.clear()
         self._local_changes = -1
-
-
-def _compare(cursor: Cursor, state: LogState) -> None:
-    """Raises StaleCursor when this log is not the one that the cursor stands in, or has lost what follows."""
-    if state.database != cursor.database:
-        raise StaleCursor(f"the database is another one ({cursor.database} → {state.database})")
-    if state.anchor != cursor.anchor:
-        raise StaleCursor("the newest change that we know is not in the log: an older backup, or pruned")
-    horizon, end, *_ = cursor.snapshot.split(":")
-    if int(end) > int(state.snapshot.split(":")[1]):
-        raise StaleCursor("the database has seen fewer transactions than we: an older backup")
-    if state.pruned != cursor.pruned and state.pruned_up_to >= int(horizon):
-        raise StaleCursor("the log was pruned beyond us")
-
-
-def _number(anchor: str) -> int | None:
-    """The row number in an anchor; None of the anchor of an empty log."""
-    return int(anchor.split(" ", 1)[0]) if anchor else None
-
-
-def _by_key(refusals: Iterable[StoredRefusal]) -> dict[int, list[Refusal]]:
-    """Those in force by subscriber, out of refusals in the order of their keys."""
-    in_force = (refusal for refusal in refusals if refusal.in_force)
-    return {
-        key: [Refusal(r.institution, r.number, r.purposes, r.channels, r.at) for r in group]
-        for key, group in groupby(in_force, key=lambda refusal: refusal.key)
-    }
 
 
 def _now() -> int:

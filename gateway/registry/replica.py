@@ -183,6 +183,7 @@ class Snapshot:
 
     __slots__ = (
         "_generation",
+        "_hashed",
         "_hasher",
         "_local",
         "_local_meta",
@@ -203,6 +204,7 @@ class Snapshot:
         self._hasher = blake2b(digest_size=16, key=replica.key.hash_key)
         self._local: lmdb.Transaction[bytes]
         self._txn: lmdb.Transaction[bytes]
+        self._hashed: dict[str, bytes] = {}
         self._generation: Generation
         self._size = 0
         self._sender_changes = -1
@@ -216,6 +218,7 @@ class Snapshot:
     def renew(self) -> None:
         """Move to the newest state. Raises NotReady when there is none that can be read."""
         replica = self._replica
+        self._hashed.clear()
         if self._local_refusals is replica.local:
             self._local.abort()
             self._local = self._local_refusals.env.begin()
@@ -281,11 +284,18 @@ class Snapshot:
             for row in self._rows("account_numbers", pack_id(account[0]))
         ]
 
+    def hash(self, number: str) -> bytes:
+        """`RegistryKey.hash`, remembered until the next `renew`."""
+        known = self._hashed.get(number)
+        if known is None:
+            hasher = self._hasher.copy()
+            hasher.update(number.encode())
+            known = self._hashed[number] = hasher.digest()
+        return known
+
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         """What this subscriber refused, as PostgreSQL knows it and as this node learnt it."""
-        hasher = self._hasher.copy()
-        hasher.update(subscriber.encode())
-        key = hasher.digest()[:8]
+        key = self.hash(subscriber)[:8]
         try:
             found = self._txn.get(key, db=self._generation.refusals)
             known = () if found is None else _refusals(found)

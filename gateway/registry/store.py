@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import UsageError
+from gateway.model import Refusal
+from gateway.registry.changelog import LogState, Range
 from gateway.registry.local import LocalRefusal
 from gateway.registry.tables import TABLES, Row
 
@@ -20,23 +22,15 @@ if TYPE_CHECKING:
 CHANNEL = "registry_changes"
 """LISTEN to this; it says no more than that something changed."""
 
-PREFETCH = 5000
+PREFETCH = 10_000
 """Rows that a cursor brings at once."""
 
 
-class LogState(NamedTuple):
-    """Where the change log stands.
+PRUNE_BATCH = 10_000
 
-    `database` differs when this is not the same database any more (another cluster, timeline or restore);
-    `snapshot` is pg_snapshot as text; `anchor` names one row of the log ("" if it is not there); `pruned`
-    and `pruned_up_to` tell how often rows were deleted, and up to which transaction.
-    """
-
-    database: str
-    snapshot: str
-    anchor: str
-    pruned: int
-    pruned_up_to: int
+BY_INDEX = dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"), "off")
+"""Settings of a connection that follows the log: after a great import the planner knows nothing of the log
+yet and would sort all of it for each of a thousand small steps."""
 
 
 class Change(NamedTuple):
@@ -63,14 +57,24 @@ class StoredRefusal(NamedTuple):
     event: bytes
     in_force: bool
 
+    @property
+    def refusal(self) -> Refusal:
+        return Refusal(self.institution, self.number, self.purposes, self.channels, self.at)
+
 
 _ANCHOR = "concat_ws(' ', seq, xid, extract(epoch FROM at))"
-_REFUSAL = """SELECT subscriber_key, coalesce(institution_id, 0), coalesce(number, ''), purposes, channels,
-                     millis(refused_at), event, lifted_at IS NULL FROM refusals"""
+_REFUSED = """subscriber_key, coalesce(institution_id, 0), coalesce(number, ''), purposes, channels,
+              millis(refused_at)"""
+
+
+async def plan_freely(c: "Connection") -> None:
+    """Undo `BY_INDEX` for the rest of the transaction."""
+    for setting in BY_INDEX.keys() - {"jit"}:
+        await c.execute(f"SET LOCAL {setting} = on")
 
 
 async def log_state(c: "Connection", anchor: int | None) -> LogState:
-    """Where the log stands now; `anchor` is a row's number, None: the newest row's."""
+    """Where the log stands now, and what its row with the number `anchor` is."""
     row = await c.fetchrow(
         f"""
         SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
@@ -78,35 +82,34 @@ async def log_state(c: "Connection", anchor: int | None) -> LogState:
                          (SELECT oid FROM pg_database WHERE datname = current_database()),
                          'change_log'::regclass::oid),
                pg_current_snapshot()::text,
-               coalesce((SELECT {_ANCHOR} FROM change_log
-                          WHERE seq = coalesce($1, (SELECT max(seq) FROM change_log))), ''),
+               coalesce((SELECT {_ANCHOR} FROM change_log ORDER BY seq DESC LIMIT 1), ''),
+               coalesce((SELECT {_ANCHOR} FROM change_log WHERE seq = $1), ''),
                times, up_to::text
           FROM change_log_pruned""",
         anchor,
     )
     if row is None:
         raise UsageError("the table change_log_pruned lost its row: insert it again (DEFAULT VALUES)")
-    return LogState(row[0], row[1], row[2], row[3], int(row[4]))
+    return LogState(row[0], row[1], row[2], row[3], row[4], int(row[5]))
 
 
-async def changes(c: "Connection", since: str) -> AsyncIterator[list[tuple[Change, str]]]:
-    """Changes that are visible now and were not in the snapshot `since`, each with its anchor; in batches.
-
-    Needs an open transaction. By transaction, not by number: a row that was numbered early and committed
-    late is found when it appears.
-    """
-    cursor = await c.cursor(
-        f"""
-        SELECT seq, table_name, key, op, row_version, by_user, at, {_ANCHOR}
-          FROM change_log WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot)
-        UNION ALL
-        SELECT seq, table_name, key, op, row_version, by_user, at, {_ANCHOR}
-          FROM change_log WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
-        ORDER BY 1""",
-        since,
+async def changes(c: "Connection", some: Range, most: int) -> tuple[list[Change], Range | None]:
+    """The newest rows of a range, at most so many, and the range that is left (None: nothing)."""
+    rows = await c.fetch(
+        """
+        SELECT seq, table_name, key, op, row_version, by_user, at, xid::text
+          FROM change_log
+         WHERE (xid, seq) < ($1::text::xid8, $2::bigint) AND xid >= $3::text::xid8
+           AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot)
+         ORDER BY change_log.xid DESC, seq DESC LIMIT $5""",
+        str(some.xid),
+        some.seq,
+        str(some.first),
+        some.snapshot,
+        most,
     )
-    while rows := await cursor.fetch(PREFETCH):
-        yield [(Change(*row[:7]), row[7]) for row in rows]
+    left = some._replace(xid=int(rows[-1][7]), seq=rows[-1][0]) if len(rows) == most else None
+    return [Change(*row[:7]) for row in rows], left
 
 
 async def rows_of(c: "Connection", table: str, ids: Sequence[int]) -> list[Row]:
@@ -130,16 +133,24 @@ async def all_ids(c: "Connection", table: str) -> AsyncIterator[list[int]]:
 
 async def refusals_of(c: "Connection", keys: Sequence[int]) -> list[StoredRefusal]:
     """All refusals under these subscriber keys, lifted ones too."""
-    rows = await c.fetch(f"{_REFUSAL} WHERE subscriber_key = ANY ($1) ORDER BY subscriber_key, id", keys)
+    rows = await c.fetch(
+        f"""SELECT {_REFUSED}, event, lifted_at IS NULL FROM refusals
+             WHERE subscriber_key = ANY ($1) ORDER BY subscriber_key, id""",
+        keys,
+    )
     return [StoredRefusal(*row) for row in rows]
 
 
-async def all_refusals(c: "Connection") -> AsyncIterator[list[StoredRefusal]]:
-    """All refusals in force, in the order of the key's octets, in batches. Needs an open transaction."""
+async def all_refusals(c: "Connection") -> "AsyncIterator[list[asyncpg.Record]]":
+    """All refusals in force, in batches: subscriber_key, then the fields of `model.Refusal`; in the order of
+    the key's octets. Needs an open transaction."""
     for half in ("subscriber_key >= 0", "subscriber_key < 0"):
-        cursor = await c.cursor(f"{_REFUSAL} WHERE {half} AND lifted_at IS NULL ORDER BY subscriber_key, id")
+        cursor = await c.cursor(
+            f"""SELECT {_REFUSED} FROM refusals WHERE {half} AND lifted_at IS NULL
+                 ORDER BY subscriber_key, id"""
+        )
         while rows := await cursor.fetch(PREFETCH):
-            yield [StoredRefusal(*row) for row in rows]
+            yield rows
 
 
 async def missing_events(c: "Connection", events: Sequence[bytes]) -> set[bytes]:
@@ -208,7 +219,7 @@ async def register_key(c: "Connection", fingerprint: bytes) -> int:
     return int(known)
 
 
-async def prune_changes(c: "Connection", before: datetime, most: int = 10_000) -> int:
+async def prune_changes(c: "Connection", before: datetime, most: int = PRUNE_BATCH) -> int:
     """Delete log rows older than `before` that every transaction can see, but the newest; how many."""
     done = await c.execute(
         """DELETE FROM change_log WHERE seq = ANY (ARRAY(

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.errors import NotReady
 from gateway.model import Refusal
+from gateway.registry.changelog import Cursor
 from gateway.registry.replica import REPLICA_STATE, Generation, Replica
 from gateway.registry.tables import TABLES, Row, pack_id, unpack_id
 
@@ -28,16 +29,6 @@ pack_key = struct.Struct(">q").pack
 
 _encode = msgspec.msgpack.Encoder().encode
 _row = msgspec.msgpack.Decoder(list[object]).decode
-
-
-class Cursor(msgspec.Struct, frozen=True):
-    """Up to where the change log has been applied: the database's identity, the snapshot of all its
-    transactions (pg_snapshot as text), the newest row seen, and how often the log had been pruned."""
-
-    database: str
-    snapshot: str
-    anchor: str
-    pruned: int
 
 
 class ReplicaWriter:
@@ -136,8 +127,8 @@ class ReplicaWriter:
                 txn.put(code + identity, _encode(row), db=building.rows)
                 txn.put(code + lookup(row), identity, db=building.index)
 
-    def build_refusals(self, refusals: Iterable[tuple[int, Sequence[Refusal]]]) -> None:
-        """In the order of the packed key, each key once."""
+    def build_refusals(self, refusals: Iterable[tuple[int, Sequence[Sequence[object]]]]) -> None:
+        """Fields of `model.Refusal` by key, in the order of the packed key, each key once."""
         building = self._being_built()
         with building.file.writing() as txn, txn.cursor(db=building.refusals) as cursor:
             cursor.putmulti(((pack_key(key), _encode(found)) for key, found in refusals), append=True)

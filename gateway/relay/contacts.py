@@ -1,27 +1,33 @@
 """Who last sent to whom: for each (number, subscriber) the last attempt that passed on this node, 30 days.
 
-A reply is the refusal of the institution of that attempt (domain.md "A reply (MO) means"). One LMDB
-environment per day and worker, so that workers never wait for each other and forgetting is the removal
-of a folder. Writes are collected and flushed in groups; they are not made durable, because the journal
-already is: `refill` puts back from it what a crash lost. Keys are keyed hashes, no number stands here.
+A reply is the refusal of the institution of that attempt (domain.md "A reply (MO) means"). This is written
+for every message and read for every reply, so it is a hash table in a mapped file: one writer each, no
+commit, seen by all processes at once, and whole after a kill, because the pages belong to the kernel. A
+day's tables are a folder; forgetting is its removal. Keys are keyed hashes, no number stands here.
+
+    DAY/WRITER.N    slots of 32 octets: key u64 (0: free), institution u32, 0 u32, attempt id (its first
+                    six octets are the time in ms); open addressing; the newest N holds the newest
+
+Room is allocated before it is mapped: a full disk must not become a SIGBUS.
 """
 
+import mmap
+import os
 import shutil
 import struct
 from pathlib import Path
 from typing import NamedTuple
 
-import lmdb
-
 KEEP_DAYS = 30
-MAP_SIZE = 16 << 30  # sparse: address space, not disk
-FLUSH_AT = 2048  # entries: a flush takes 3 to 5 ms, and a quarter less each than in smaller groups
 DAY = 86_400_000
 SHANGHAI = 8 * 3_600_000  # the day changes at midnight in Asia/Shanghai, which has no summer time
-LOOK_BACK = 5_000  # ms before the last flush that are read again: the clock may have been set back
 
-_VALUE = struct.Struct(">QI16s")
-_FLUSHED = b"flushed"
+SLOT = struct.Struct("<QIxxxx16s")
+KEY = struct.Struct("<Q")
+FIRST_SLOTS, MOST_SLOTS = 1 << 14, 1 << 22  # 512 KiB to 128 MiB
+FULL = 0.6  # share of used slots at which a further table begins
+RETRY = 1000  # ms until room is looked for again
+BRIM = 0.9  # share at which nothing more goes in, when there was no room for a further one
 
 
 class Contact(NamedTuple):
@@ -32,102 +38,125 @@ class Contact(NamedTuple):
     attempt: bytes
 
 
-def key_of(number_hash: bytes, subscriber_hash: bytes) -> bytes:
-    """8 octets for the pair; both hashes are keyed, at least 8 octets long."""
-    mixed = int.from_bytes(number_hash[:8], "big") ^ int.from_bytes(subscriber_hash[:8], "big")
-    return mixed.to_bytes(8, "big")
+def key_of(number_hash: bytes, subscriber_hash: bytes) -> int:
+    """The key of a pair; both hashes are keyed, of at least 8 octets."""
+    number, subscriber = KEY.unpack_from(number_hash)[0], KEY.unpack_from(subscriber_hash)[0]
+    return number ^ subscriber or 1
 
 
 class Contacts:
-    """`writer` names this worker's own environments; None opens for reading only."""
+    """`writer` names this worker's own tables; None opens for reading only."""
 
     def __init__(self, directory: Path, writer: str | None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._writer = writer
-        self._open: dict[tuple[int, str], lmdb.Environment] = {}
-        self._fresh: dict[bytes, bytes] = {}
-        self._day = 0
-        directory.mkdir(parents=True, exist_ok=True)
+        self._read: dict[Path, mmap.mmap] = {}
+        self._map: mmap.mmap | None = None
+        self._until = 0  # ms: when the day of the table that is being filled ends
+        self._mask = self._used = self._limit = 0
 
-    def remember(self, key: bytes, at: int, institution: int, attempt: bytes) -> None:
-        """Note a passed attempt; the newest of a pair wins."""
-        self._fresh[key] = _VALUE.pack(at, institution, attempt)
-        if len(self._fresh) >= FLUSH_AT:
-            self.flush(at)
-
-    def flush(self, now: int) -> None:
-        """Hand what was noted to LMDB, so that every process of the node sees it."""
-        if not self._fresh:
+    def remember(self, key: int, at: int, institution: int, attempt: bytes) -> None:
+        """Note a passed attempt; the newest of a pair wins. At the brim of a full disk it is not noted."""
+        if at >= self._until or self._used >= self._limit:
+            self._begin(at)
+        table = self._map
+        if table is None:
             return
-        with self._environment(_day(now), self._writer or "", write=True).begin(write=True) as txn:
-            txn.cursor().putmulti(self._fresh.items())
-            txn.put(_FLUSHED, now.to_bytes(8, "big"))
-        self._fresh.clear()
+        mask = self._mask
+        slot = key & mask
+        read = KEY.unpack_from
+        while True:
+            (found,) = read(table, slot << 5)
+            if found == key:
+                break
+            if not found:
+                self._used += 1
+                break
+            slot = slot + 1 & mask
+        SLOT.pack_into(table, slot << 5, key, institution, attempt)
 
-    def last(self, key: bytes, now: int) -> Contact | None:
+    def last(self, key: int, now: int) -> Contact | None:
         """The newest attempt of this pair within 30 days, over all workers of the node."""
-        if key in self._fresh:
-            return Contact(*_VALUE.unpack(self._fresh[key]))
         for day in range(_day(now), _day(now) - KEEP_DAYS - 1, -1):
             found = [
-                value
-                for path in sorted((self._directory / str(day)).glob("*"))
-                if (value := self._get(day, path.name, key)) is not None
+                contact
+                for path in (self._directory / str(day)).glob("*")
+                if (contact := self._find(path, key)) is not None
             ]
             if found:
-                return Contact(*_VALUE.unpack(max(found)))  # the time leads the value
+                return max(found)
         return None
-
-    def flushed_until(self, now: int) -> int:
-        """Instant from which the journal has to be read again after a crash (ms; 0: nothing was kept)."""
-        for day in range(_day(now), _day(now) - KEEP_DAYS - 1, -1):
-            value = self._get(day, self._writer or "", _FLUSHED)
-            if value is not None:
-                return max(0, int.from_bytes(value, "big") - LOOK_BACK)
-        return 0
 
     def expire(self, now: int) -> None:
         """Remove the days that are older than 30."""
         oldest = _day(now) - KEEP_DAYS
-        for (day, writer), environment in list(self._open.items()):
-            if day < oldest:
-                environment.close()
-                del self._open[day, writer]
-        for path in self._directory.iterdir():
-            if path.name.isdigit() and int(path.name) < oldest:
-                shutil.rmtree(path, ignore_errors=True)
+        for path in list(self._read):
+            if int(path.parent.name) < oldest:
+                self._read.pop(path).close()
+        for folder in self._directory.iterdir():
+            if folder.name.isdigit() and int(folder.name) < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        for environment in self._open.values():
-            environment.close()
-        self._open.clear()
+        for table in [*self._read.values(), self._map]:
+            if table is not None:
+                table.close()
+        self._read.clear()
+        self._map = None
 
-    def _get(self, day: int, writer: str, key: bytes) -> bytes | None:
-        if not (self._directory / str(day) / writer / "data.mdb").exists():
-            return None
-        with self._environment(day, writer, write=writer == self._writer).begin() as txn:
-            value: bytes | None = txn.get(key)
-            return value
+    def _begin(self, at: int) -> None:
+        """Start a further table: four times as large within a day."""
+        same_day = at < self._until
+        slots = min(4 * (self._mask + 1), MOST_SLOTS) if same_day else FIRST_SLOTS
+        folder = self._directory / str(_day(at))
+        folder.mkdir(exist_ok=True)
+        numbers = [int(path.suffix[1:]) for path in folder.glob(f"{self._writer}.*")]
+        path = folder / f"{self._writer}.{max(numbers, default=0) + 1}"
+        try:
+            table = _allocate(path, slots * SLOT.size)
+        except OSError:  # no room: what there is is filled to the brim, then nothing is noted for a while
+            path.unlink(missing_ok=True)
+            self._limit = int((self._mask + 1) * BRIM)
+            if self._map is not None and (not same_day or self._used >= self._limit):
+                self._map.close()
+                self._map = None
+            if self._map is None:
+                self._used, self._limit = 0, 1
+                self._until = at + RETRY
+            return
+        if self._map is not None:
+            self._map.close()
+        self._map, self._mask, self._used = table, slots - 1, 0
+        self._limit = int(slots * FULL)
+        self._until = (_day(at) + 1) * DAY - SHANGHAI
 
-    def _environment(self, day: int, writer: str, *, write: bool) -> lmdb.Environment:
-        environment = self._open.get((day, writer))
-        if environment is None:
-            path = self._directory / str(day) / writer
-            if write:
-                path.mkdir(parents=True, exist_ok=True)
-            environment = lmdb.open(
-                str(path),
-                map_size=MAP_SIZE,
-                readonly=not write,
-                sync=False,
-                metasync=False,
-                readahead=False,
-                writemap=write,
-                map_async=write,
-            )
-            environment.reader_check()  # slots of workers that died
-            self._open[day, writer] = environment
-        return environment
+    def _find(self, path: Path, key: int) -> Contact | None:
+        table = self._read.get(path)
+        if table is None:
+            try:
+                with path.open("rb") as file:
+                    table = self._read[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):  # removed meanwhile, or not allocated yet
+                return None
+        mask = len(table) // SLOT.size - 1
+        slot = key & mask
+        while True:
+            found, institution, attempt = SLOT.unpack_from(table, slot << 5)
+            if found == key:
+                return Contact(int.from_bytes(attempt[:6], "big"), institution, attempt)
+            if not found:
+                return None
+            slot = slot + 1 & mask
+
+
+def _allocate(path: Path, size: int) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)
 
 
 def _day(at: int) -> int:

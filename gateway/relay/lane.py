@@ -38,17 +38,18 @@ class Place:
 class Lane:
     """Octets to one peer, in order. What waits here is bounded by the reading of the other side."""
 
-    __slots__ = ("_closing", "_places", "_writer")
+    __slots__ = ("_closing", "_gone", "_places", "_writer")
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._places: deque[Place] = deque()
         self._closing = False
+        self._gone = False
 
     def send(self, octets: bytes) -> None:
         """Behind everything that is in the lane."""
         if not self._places:
-            if octets:
+            if octets and not self._gone:
                 self._writer.write(octets)
         else:
             self.hold().octets = octets
@@ -66,7 +67,7 @@ class Lane:
             places.popleft()
             if octets:
                 ready.append(octets)
-        if ready:
+        if ready and not self._gone:
             self._writer.write(ready[0] if len(ready) == 1 else b"".join(ready))
         if self._closing and not places:
             self._writer.close()
@@ -75,6 +76,10 @@ class Lane:
         """Close the connection once the lane is empty."""
         self._closing = True
         self.flush()
+
+    def lost(self) -> None:
+        """The peer has gone: what comes for it is dropped."""
+        self._gone = True
 
 
 class Numbering:
@@ -105,6 +110,7 @@ class Numbering:
         if number in self._own or number in self._renamed:
             new = self._free()
             self._renamed[new] = number
+            _bound(self._renamed)
             return new
         self._outstanding[number] = None
         _bound(self._outstanding)
@@ -129,6 +135,6 @@ class Numbering:
                 return number
 
 
-def _bound(numbers: dict[int, None]) -> None:
+def _bound(numbers: dict[int, None] | dict[int, int]) -> None:
     if len(numbers) > MOST_OUTSTANDING:
         del numbers[next(iter(numbers))]

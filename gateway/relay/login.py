@@ -82,10 +82,11 @@ async def _log_in(
         leg.received = received
         leg.lost = lambda: _fail(answered, ConnectionResetError("closed before it answered"))
         start, end, _, _ = await answered
+        answer, leg.early = leg.early[start:end], leg.early[end:]
+        wire.read_login_answer(answer)  # what is no answer to a login never reaches the sender
     except BaseException:
         transport.abort()
         raise
-    answer, leg.early = leg.early[start:end], leg.early[end:]
     leg.received = leg.keep
     leg.lost = leg.forget
     return leg, answer

@@ -40,14 +40,14 @@ def answer(
     account: Account | None,
     numbering: Numbering,
     make_id: Callable[[time.struct_time], bytes],
-) -> bytes:
-    """The octets that tell the sender about a refused submit."""
+) -> list[bytes]:
+    """What tells the sender about a refused submit: its answer, and the reports that follow if any do."""
     submission = submit.submission
     if submission is None:
-        return submit.answer
+        return [submit.answer]
     manner = account.refusal_manner if account is not None else "result"
     if manner != "report" or not submission.wants_report:
-        return wire.refusal(submit.sequence, first_reason(submit))
+        return [wire.refusal(submit.sequence, first_reason(submit))]
     now = time.gmtime(time.time() + SHANGHAI)
     stamp = time.strftime("%y%m%d%H%M", now)
     ids = [make_id(now) for _ in submission.destinations]
@@ -55,7 +55,7 @@ def answer(
         wire.rejected_report(submission, index, identity, numbering.choose(), stamp, stamp)
         for index, identity in enumerate(ids)
     )
-    return b"".join([wire.acceptance(submit.sequence, ids[0]), *reports])
+    return [wire.acceptance(submit.sequence, ids[0]), *reports]
 
 
 def first_reason(submit: Submit) -> Reason:

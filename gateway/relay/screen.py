@@ -21,7 +21,6 @@ from gateway.policy.numbers import canonical
 from gateway.protocols.message import Submission
 from gateway.protocols.text import decode
 from gateway.regions import Regions
-from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Snapshot
 from gateway.relay.contacts import Contacts, key_of
 from gateway.relay.memory import Submit
@@ -42,7 +41,6 @@ class Screen:
     def __init__(
         self,
         node: str,
-        key: RegistryKey,
         view: Snapshot,
         profile: Profile,
         journal: Journal,
@@ -55,7 +53,6 @@ class Screen:
         self.view = view
         self.journal = journal
         self._node = node
-        self._key = key
         self._contacts = contacts
         self._regions = regions
         self._telemetry = telemetry
@@ -254,7 +251,7 @@ class Screen:
         self, attempts: Sequence[Attempt], verdicts: Sequence[Verdict], ids: Sequence[bytes], now: int
     ) -> None:
         """Note who sent to whom, so that a reply finds its institution."""
-        remember, subscriber_key = self._contacts.remember, self._key.hash
+        remember, hashed = self._contacts.remember, self.view.hash
         numbers = self._number_keys
         for attempt, verdict, identity in zip(attempts, verdicts, ids, strict=True):
             if verdict.reason is None and attempt.destination:
@@ -262,9 +259,8 @@ class Screen:
                 if number_key is None:
                     if len(numbers) >= MOST_CACHED:
                         numbers.clear()
-                    number_key = numbers[attempt.source] = subscriber_key(attempt.source)
-                key = key_of(number_key, subscriber_key(attempt.destination))
-                remember(key, now, verdict.institution, identity)
+                    number_key = numbers[attempt.source] = hashed(attempt.source)
+                remember(key_of(number_key, hashed(attempt.destination)), now, verdict.institution, identity)
 
 
 def _with_mass_refused(verdict: Verdict) -> Verdict:

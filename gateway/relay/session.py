@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.errors import NotReady, WireError
 from gateway.model import Account, AccountKey
@@ -139,7 +140,7 @@ class Session:
         wire, numbering = self._wire, self._numbering
         cuts: Cuts = []
         outcomes: list[tuple[bytes, int, bytes, int]] = []
-        replies: list[Delivery] = []
+        replies: list[tuple[Frame, Delivery]] = []
         for frame in frames:
             start, end, command, sequence = frame
             doing = wire.CARRIER_SENDS.get(command)
@@ -151,7 +152,7 @@ class Session:
                 number = numbering.request(sequence)
                 if number != sequence:
                     cuts.append((start, end, wire.with_sequence(data[start:end], number)))
-            elif sequence == self._farewell:
+            elif sequence == self._farewell and wire.LINK.get(command) == "close_answer":
                 cuts.append((start, end, b""))
         if outcomes:
             self._desk.returns.outcomes(outcomes)
@@ -160,11 +161,10 @@ class Session:
             if self.draining and not self.memory.waiting:
                 self._idle.set()
         if frames:
-            octets = _join(data, frames[-1][1], cuts)
             if replies:
-                self._hold_replies(replies, octets)
+                self._hold_replies(data, frames[-1][1], replies, cuts)
             else:
-                self._to_sender.send(octets)
+                self._to_sender.send(_join(data, frames[-1][1], cuts))
             self._back.observe(time.perf_counter() - began)
         if error is not None:
             self.end(error)
@@ -199,10 +199,12 @@ class Session:
         self._carrier.abort()
 
     def _lost_sender(self) -> None:
+        self._to_sender.lost()
         self._to_carrier.close()  # what is recorded and on its way still goes
         self._check_closed()
 
     def _lost_carrier(self) -> None:
+        self._to_carrier.lost()
         self._to_sender.close()
         self._check_closed()
 
@@ -236,23 +238,27 @@ class Session:
         desk = self._desk
         place = self._to_carrier.hold()
         refusals: list[bytes] = []
+        others = list(cuts)
         octets = b""
 
         def done(error: Exception | None) -> None:
             if error is not None:  # the disk filled up: not recorded, so neither sent nor refused
-                for submit in submits:
-                    self.memory.forget(submit.sequence)
                 busy = (self._wire.busy(submit.command, submit.sequence) for submit in submits)
                 self._to_sender.send(b"".join(frame or b"" for frame in busy))
-                place.fill(b"")
-                return
-            for submit in submits:
-                submit.durable = True
-            if refusals:
-                self._to_sender.send(b"".join(refusals))
-            place.fill(octets)
-            self._out.observe(time.perf_counter() - began)
+                for submit in submits:
+                    self.memory.forget(submit.sequence)
+                    others.append((submit.start, submit.end, b""))
+                place.fill(_join(data, used, others))
+            else:
+                for submit in submits:
+                    submit.durable = True
+                if refusals:
+                    self._to_sender.send(b"".join(refusals))
+                place.fill(octets)
+                self._out.observe(time.perf_counter() - began)
             self._read_on(True, "journal", True)
+            if self.memory.waiting < MOST_WAITING:
+                self._read_on(True, "window", True)
 
         try:
             desk.screen.judge(self.key, self._account, self._connection, submits, done)
@@ -278,8 +284,9 @@ class Session:
             submit.ids = [submit.ids[i] for i in passed]
         else:
             submit.answered = True
-            submit.answer = answer(self._wire, submit, self._account, self._numbering, self._desk.make_id)
-            refusals.append(submit.answer)
+            said = answer(self._wire, submit, self._account, self._numbering, self._desk.make_id)
+            submit.answer = said[0]
+            refusals += said
         cuts.append((submit.start, submit.end, octets))
 
     def _outcome(self, data: bytes, frame: Frame, outcomes: list[tuple[bytes, int, bytes, int]]) -> None:
@@ -293,7 +300,7 @@ class Session:
             for identity in ids:
                 outcomes.append((identity, result, message_id, 0))
 
-    def _delivery(self, data: bytes, frame: Frame, replies: list[Delivery]) -> None:
+    def _delivery(self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]]) -> None:
         try:
             delivery = self._wire.delivery(data, frame[0], frame[1])
         except WireError as error:  # passed all the same: the sender may know more than we do
@@ -302,25 +309,31 @@ class Session:
         if delivery.report is not None:
             self._desk.returns.report(self.key, delivery)
         else:
-            replies.append(delivery)
+            replies.append((frame, delivery))
 
-    def _hold_replies(self, replies: Sequence[Delivery], octets: bytes) -> None:
+    def _hold_replies(
+        self, data: bytes, used: int, replies: Sequence[tuple[Frame, Delivery]], cuts: Cuts
+    ) -> None:
         place = self._to_sender.hold()
         left = len(replies)
 
-        def done(error: Exception | None) -> None:
+        def done(frame: Frame, error: Exception | None) -> None:
             nonlocal left
             left -= 1
-            if error is not None:  # without our answer the carrier delivers it again
-                self.end(WireError("reply_not_recorded", str(error)))
-            elif not left:
-                place.fill(octets)
+            if error is not None:  # not recorded: told to come again, the carrier delivers it once more
+                start, end, command, sequence = frame
+                self._note("reply not recorded", WireError("busy", str(error)))
+                self._to_carrier.send(self._wire.busy(command, sequence) or b"")
+                cuts[:] = [cut for cut in cuts if cut[0] != start]
+                cuts.append((start, end, b""))
+            if not left:
+                place.fill(_join(data, used, cuts))
 
-        for reply in replies:
+        for frame, reply in replies:
             try:
-                self._desk.returns.reply(self.key, reply, done)
+                self._desk.returns.reply(self.key, reply, partial(done, frame))
             except NotReady as error:
-                done(error)
+                done(frame, error)
 
     def _renumber(self, data: bytes, frame: Frame, cuts: Cuts) -> None:
         start, end, _, sequence = frame

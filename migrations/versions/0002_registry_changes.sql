@@ -13,7 +13,7 @@ CREATE TABLE change_log (
     at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     CHECK ((key IS NULL) = (op = 'truncate'))
 );
-CREATE INDEX change_log_xid ON change_log (xid);
+CREATE INDEX change_log_xid ON change_log (xid, seq);
 ALTER SEQUENCE registry_seq OWNED BY change_log.seq;
 
 -- Up to which transaction rows of change_log have been deleted: a node that has not come so far copies afresh.

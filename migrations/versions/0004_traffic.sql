@@ -80,7 +80,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('traffic partitions'));
-    IF to_regclass('public.' || name) IS NOT NULL THEN
+    -- by a query, for to_regclass may remember what it saw before the lock
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = name) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING ALL)', name, parent);

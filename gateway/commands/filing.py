@@ -1,0 +1,65 @@
+"""The registry by hand: import, export, blacklist."""
+
+import argparse
+import asyncio
+
+from gateway import app
+from gateway.commands import common
+from gateway.errors import UsageError
+from gateway.registry import bans, exchange
+from gateway.registry import migrate as migration
+from gateway.registry.keys import load_key
+
+
+def import_(options: argparse.Namespace) -> int:
+    if options.approve and not (options.checker and options.approver):
+        raise UsageError("--approve needs two persons: --as A (who checked) and --by B (who approved)")
+    loaded = common.load(options)
+    with common.database(loaded) as dsn:
+        migration.upgrade(dsn)
+        result = asyncio.run(
+            exchange.import_file(
+                options.kind,
+                options.file,
+                dsn,
+                load_key(app.registry_key(loaded)),
+                dry_run=options.dry_run,
+                approve=(options.checker, options.approver) if options.approve else None,
+                break_glass=options.break_glass,
+            )
+        )
+    would = "would be " if options.dry_run else ""
+    print(
+        f"{options.kind}: {result.rows} rows, {result.accepted} {would}taken in,"
+        f" {result.unchanged} unchanged, {result.rejected} rejected"
+    )
+    if result.rejected_path is not None:
+        print(f"rejected rows and their causes: {result.rejected_path}")
+    return 1 if result.rejected else 0
+
+
+def export(options: argparse.Namespace) -> int:
+    loaded = common.load(options)
+    with common.database(loaded) as dsn:
+        key = load_key(app.registry_key(loaded))
+        rows = asyncio.run(
+            exchange.export_file(options.kind, options.file, dsn, key, headers=options.headers)
+        )
+    print(f"{options.kind}: {rows} rows written to {options.file}")
+    return 0
+
+
+def blacklist(options: argparse.Namespace) -> int:
+    loaded = common.load(options)
+    with common.database(loaded) as dsn:
+        if options.doing == "list":
+            entries = asyncio.run(bans.list_bans(dsn, options.number))
+            common.print_all([entry._asdict() for entry in entries], as_json=options.json)
+            return 0
+        if not (options.number and options.reason and options.case):
+            raise UsageError("blacklist add needs a number, --reason and --case")
+        number, new = asyncio.run(
+            bans.add_ban(dsn, options.number, options.prefix, options.reason, options.case, options.by)
+        )
+    print(f"{number} is blacklisted{'' if new else ', as it was before'}")
+    return 0

@@ -1,0 +1,21 @@
+"""The configuration: config."""
+
+import argparse
+import sys
+
+from gateway import config as configuration
+from gateway.commands import common
+
+
+def config(options: argparse.Namespace) -> int:
+    if not options.check:
+        print(configuration.annotated(), end="")
+        return 0
+    from gateway import check  # noqa: PLC0415  # brings PostgreSQL's client
+
+    problems = check.problems(common.load(options), options.config)
+    for problem in problems:
+        print(f"zhengming: {problem}", file=sys.stderr)
+    if not problems:
+        print("configuration, profile, keys, ports and database are good")
+    return 2 if problems else 0

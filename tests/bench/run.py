@@ -1,0 +1,205 @@
+"""`make bench`: the gateway beside a bare relay, in turns, with the same load; prints and keeps the figures.
+
+What is measured is performance.md's table of goals: the whole gateway (all rules enforced, records durable
+before sending, acceptor, keeper and PostgreSQL counted in the CPU) against relay.py at level 2. One submit in
+ten is refused, one recipient in five repeated, half of the texts are those of vectors/messages.csv. A run
+counts only if `equal` is true: every submit answered, and sent = arrived at the carrier + refused by us.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import re
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import rig
+
+from gateway.policy.content import offers_refusal, signature
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def passes(text: str) -> bool:
+    return signature(text) in rig.SIGNATURES and offers_refusal(text)
+
+
+@dataclass
+class Side:
+    """The runs of one of the two that are compared."""
+
+    rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+
+    def add(self, report: dict[str, Any], cpu: float) -> None:
+        if not report["equal"]:
+            raise RuntimeError(f"a run that does not count: {report}")
+        self.rates.append(report["msgs_s"])
+        self.cpu.append(cpu * 1e5 / report["sent"])
+        self.p50.append(report["e2e_p50_ms"])
+        self.p99.append(report["e2e_p99_ms"])
+
+
+def spread(values: list[float], form: str = "{:,.0f}") -> str:
+    shown = [form.format(value) for value in (statistics.median(values), min(values), max(values))]
+    return f"{shown[0]} ({shown[1]}–{shown[2]})"
+
+
+def in_turns(
+    one: rig.Bench, gateway: rig.Gateway, processes: int, runs: int, *load: str
+) -> tuple[Side, Side]:
+    """Gateway, relay, gateway, relay … with the same load; the first pair warms up and is not counted."""
+    ours, bare = Side(), Side()
+    with rig.relay(one, processes) as (port, pids):
+        for run in range(runs + 1):
+            before = rig.cpu_seconds(gateway.pids())
+            report = one.load(gateway.port, *load)
+            gateway.await_shipped()
+            used = rig.cpu_seconds(gateway.pids()) - before
+            if run:
+                ours.add(report, used)
+            before = rig.cpu_seconds(pids)
+            report = one.load(port, *load)
+            used = rig.cpu_seconds(pids) - before
+            if run:
+                bare.add(report, used)
+    return ours, bare
+
+
+class Report:
+    """Rows of the table, printed as they come and appended to RESULTS.md in the end."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        self._lines.append(line)
+
+    def head(self) -> None:
+        cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        now = datetime.datetime.now(datetime.UTC)
+        self.say(f"## {now:%Y-%m-%d %H:%M} UTC")
+        self.say("")
+        self.say(
+            f"{os.cpu_count()} × {cpu[1] if cpu else platform.processor()}, {memory:.0f} GiB, "
+            f"Linux {platform.release()}, Python {platform.python_version()}, "
+            f"load average before the first run {os.getloadavg()[0]:.1f}; "
+            f"`python tests/bench/run.py {shlex.join(sys.argv[1:])}`"
+        )
+        self.say("")
+        self.say("| what | goal (spine) | gateway | relay, same run | ratio | met |")
+        self.say("|---|---|---|---|---|---|")
+
+    def row(self, what: str, goal: str, ours: str, bare: str, ratio: str, *, met: bool) -> None:
+        self.say(f"| {what} | {goal} | {ours} | {bare} | {ratio} | {'yes' if met else '**no**'} |")
+
+    def rate(self, what: str, least: float, share: float, pair: tuple[Side, Side]) -> None:
+        ours, bare = pair
+        ratios = [a / b for a, b in zip(ours.rates, bare.rates, strict=True)]
+        goal = f"≥ {least:,.0f} msgs/s" + (f" and ≥ {share} × relay" if share else "")
+        met = statistics.median(ours.rates) >= least and statistics.median(ratios) >= share
+        self.row(what, goal, spread(ours.rates), spread(bare.rates), spread(ratios, "{:.2f}"), met=met)
+        cpu = statistics.median(ours.cpu) <= 5
+        used = spread(ours.cpu, "{:.2f}"), spread(bare.cpu, "{:.2f}")
+        self.row(f"{what}: CPU s per 100k, everything", "≤ 5", *used, "", met=cpu)
+
+    def paced(self, pair: tuple[Side, Side]) -> None:
+        for name, most in (("p50", 1.5), ("p99", 8.0)):
+            ours, bare = (getattr(side, name) for side in pair)
+            above = [a - b for a, b in zip(ours, bare, strict=True)]
+            what = f"paced 5,000/s, client → carrier, {name} ms"
+            shown = spread(ours, "{:.2f}"), spread(bare, "{:.2f}"), f"+{spread(above, '{:.2f}')}"
+            self.row(what, f"≤ {most} above the relay's", *shown, met=statistics.median(above) <= most)
+
+    def keep(self) -> None:
+        old = RESULTS.read_text("utf-8") if RESULTS.exists() else "# Results of `make bench`\n"
+        RESULTS.write_text(old + "\n" + "\n".join(self._lines) + "\n", "utf-8")
+
+
+def start_seconds(one: rig.Bench, gateway: rig.Gateway) -> float:
+    """From exec until a submit is answered through the carrier."""
+    began = time.monotonic()
+    gateway.start()
+    while time.monotonic() - began < 120:
+        try:
+            if one.load(gateway.port, "--conns", "1", "--messages", "1", "--max-seconds", "5")["sent"] == 1:
+                return time.monotonic() - began
+        except RuntimeError:
+            time.sleep(0.02)
+    raise TimeoutError("the node takes no traffic")
+
+
+def measure(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Report) -> None:
+    gateway = rig.Gateway(one, 1, folder)
+    turns: Callable[..., tuple[Side, Side]] = in_turns
+    messages = str(options.messages)
+    try:
+        gateway.start()
+        gateway.await_ready()
+        took = gateway.fill(options.numbers, options.refusals)
+        gateway.await_registry()
+        print("import:", ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in took.items()), flush=True)
+        report.head()
+        load = ["--conns", "4", "--messages", messages]
+        report.rate(
+            "c4 w16, one worker", 20_000, 0.35, turns(one, gateway, 1, options.runs, *load, "--window", "16")
+        )
+        report.rate(
+            "c4 w100, one worker", 40_000, 0.4, turns(one, gateway, 1, options.runs, *load, "--window", "100")
+        )
+        pace = ["--conns", "4", "--window", "100", "--rate", "5000", "--messages", "50000"]
+        report.paced(turns(one, gateway, 1, options.runs, *pace))
+        anonymous = [rig.anonymous_mib(pid) for pid in gateway.workers()]
+        what = f"RssAnon per worker, {options.numbers:,} numbers, {options.refusals:,} refusals, MiB"
+        report.row(what, "≤ 150", f"{max(anonymous):.0f}", "", "", met=max(anonymous) <= 150)
+
+        gateway.stop()
+        starts = []
+        for _ in range(options.runs):
+            starts.append(start_seconds(one, gateway))
+            gateway.await_ready()
+            gateway.stop()
+        what = f"node start until it takes traffic, {options.refusals:,} refusals, s"
+        report.row(what, "≤ 3", spread(starts, "{:.1f}"), "", "", met=statistics.median(starts) <= 3)
+
+        gateway.configure(one, 2)
+        gateway.start()
+        gateway.await_ready()
+        load = ["--conns", "8", "--window", "100", "--messages", messages]
+        report.rate("two workers, 8 accounts, w100", 50_000, 0, turns(one, gateway, 2, options.runs, *load))
+    finally:
+        gateway.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3, help="counted runs of each, after one that warms up")
+    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--numbers", type=int, default=100_000)
+    parser.add_argument("--refusals", type=int, default=1_000_000)
+    parser.add_argument(
+        "--keep", action=argparse.BooleanOptionalAction, default=True, help="write RESULTS.md"
+    )
+    options = parser.parse_args()
+    report = Report()
+    with rig.bench(passes) as one, tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
+        measure(options, one, Path(folder), report)
+    if options.keep:
+        report.keep()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+// A CMPP sender made of github.com/bigwhite/gocmpp: connects, submits (every third one from a number that is
+// to be refused), waits for answers, reports and replies, tests the link, terminates, and prints one JSON line.
+// The arguments and the line are those of every peer in tests/interop: see test_cmpp_peers.py.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	cmpp "github.com/bigwhite/gocmpp"
+	cmpputils "github.com/bigwhite/gocmpp/utils"
+)
+
+type counts struct {
+	Connected   bool           `json:"connected"`
+	Submitted   int            `json:"submitted"`
+	Results     map[uint32]int `json:"results"`
+	Reports     map[string]int `json:"reports"`
+	Replies     []string       `json:"replies"`
+	ActiveTests int            `json:"active_tests"`
+	Terminated  bool           `json:"terminated"`
+}
+
+func (c *counts) answered() int {
+	total := 0
+	for _, n := range c.Results {
+		total += n
+	}
+	return total
+}
+
+func (c *counts) reported() int {
+	total := 0
+	for _, n := range c.Reports {
+		total += n
+	}
+	return total
+}
+
+func fail(doing string, err error) {
+	fmt.Fprintf(os.Stderr, "%s: %v\n", doing, err)
+	os.Exit(1)
+}
+
+func submit(version, account, source, destination, text string) cmpp.Packer {
+	content, err := cmpputils.Utf8ToUcs2(text)
+	if err != nil {
+		fail("encoding the text", err)
+	}
+	if version == "30" {
+		return &cmpp.Cmpp3SubmitReqPkt{
+			PkTotal: 1, PkNumber: 1, RegisteredDelivery: 1, MsgLevel: 1, ServiceId: "SVC", FeeUserType: 2,
+			MsgFmt: 8, MsgSrc: account, FeeType: "01", FeeCode: "0", SrcId: source, DestUsrTl: 1,
+			DestTerminalId: []string{destination}, MsgLength: uint8(len(content)), MsgContent: content,
+		}
+	}
+	return &cmpp.Cmpp2SubmitReqPkt{
+		PkTotal: 1, PkNumber: 1, RegisteredDelivery: 1, MsgLevel: 1, ServiceId: "SVC", FeeUserType: 2,
+		MsgFmt: 8, MsgSrc: account, FeeType: "01", FeeCode: "0", SrcId: source, DestUsrTl: 1,
+		DestTerminalId: []string{destination}, MsgLength: uint8(len(content)), MsgContent: content,
+	}
+}
+
+// deliver counts a report or a reply, and acknowledges it.
+func (c *counts) deliver(client *cmpp.Client, registered uint8, content string, format uint8) {
+	if registered == 1 {
+		report := &cmpp.CmppReceiptPkt{}
+		if err := report.Unpack([]byte(content)); err != nil {
+			fail("reading a report", err)
+		}
+		c.Reports[report.Stat]++
+		return
+	}
+	text := content
+	if format == 8 {
+		text, _ = cmpputils.Ucs2ToUtf8(content)
+	}
+	c.Replies = append(c.Replies, text)
+}
+
+func main() {
+	host := flag.String("host", "127.0.0.1", "")
+	port := flag.Int("port", 7890, "")
+	account := flag.String("account", "", "")
+	secret := flag.String("secret", "", "")
+	version := flag.String("version", "20", "20, 21 or 30")
+	source := flag.String("from", "", "number that may send")
+	refused := flag.String("refused-from", "", "number that may not")
+	text := flag.String("text", "", "")
+	messages := flag.Int("messages", 30, "")
+	replies := flag.Int("replies", 0, "how many to wait for")
+	seconds := flag.Int("seconds", 30, "")
+	flag.String("verify", "", "not for this library")
+	flag.Parse()
+
+	client := cmpp.NewClient(map[string]cmpp.Type{"20": cmpp.V20, "21": cmpp.V21, "30": cmpp.V30}[*version])
+	if err := client.Connect(fmt.Sprintf("%s:%d", *host, *port), *account, *secret, 5*time.Second); err != nil {
+		fail("connecting", err)
+	}
+	seen := &counts{Connected: true, Results: map[uint32]int{}, Reports: map[string]int{}, Replies: []string{}}
+	deadline := time.Now().Add(time.Duration(*seconds) * time.Second)
+	outstanding, tested, leaving := 0, false, false
+	for !seen.Terminated && time.Now().Before(deadline) {
+		for seen.Submitted < *messages && outstanding < 16 {
+			from := *source
+			if seen.Submitted%3 == 2 {
+				from = *refused
+			}
+			to := fmt.Sprintf("1380000%04d", seen.Submitted)
+			if _, err := client.SendReqPkt(submit(*version, *account, from, to, *text)); err != nil {
+				fail("submitting", err)
+			}
+			seen.Submitted++
+			outstanding++
+		}
+		if !tested && seen.answered() == *messages && seen.reported() == seen.Results[0] && len(seen.Replies) >= *replies {
+			if _, err := client.SendReqPkt(&cmpp.CmppActiveTestReqPkt{}); err != nil {
+				fail("testing the link", err)
+			}
+			tested = true
+		}
+		if seen.ActiveTests > 0 && !leaving {
+			if _, err := client.SendReqPkt(&cmpp.CmppTerminateReqPkt{}); err != nil {
+				fail("terminating", err)
+			}
+			leaving = true
+		}
+		packet, err := client.RecvAndUnpackPkt(time.Until(deadline))
+		if err != nil {
+			fail(fmt.Sprintf("receiving after %+v", *seen), err)
+		}
+		switch p := packet.(type) {
+		case *cmpp.Cmpp2SubmitRspPkt:
+			seen.Results[uint32(p.Result)]++
+			outstanding--
+		case *cmpp.Cmpp3SubmitRspPkt:
+			seen.Results[p.Result]++
+			outstanding--
+		case *cmpp.Cmpp2DeliverReqPkt:
+			seen.deliver(client, p.RegisterDelivery, p.MsgContent, p.MsgFmt)
+			err = client.SendRspPkt(&cmpp.Cmpp2DeliverRspPkt{MsgId: p.MsgId}, p.SeqId)
+		case *cmpp.Cmpp3DeliverReqPkt:
+			seen.deliver(client, p.RegisterDelivery, p.MsgContent, p.MsgFmt)
+			err = client.SendRspPkt(&cmpp.Cmpp3DeliverRspPkt{MsgId: p.MsgId}, p.SeqId)
+		case *cmpp.CmppActiveTestReqPkt:
+			err = client.SendRspPkt(&cmpp.CmppActiveTestRspPkt{}, p.SeqId)
+		case *cmpp.CmppActiveTestRspPkt:
+			seen.ActiveTests++
+		case *cmpp.CmppTerminateReqPkt:
+			err = client.SendRspPkt(&cmpp.CmppTerminateRspPkt{}, p.SeqId)
+		case *cmpp.CmppTerminateRspPkt:
+			seen.Terminated = true
+		}
+		if err != nil {
+			fail("answering", err)
+		}
+	}
+	client.Disconnect()
+	if err := json.NewEncoder(os.Stdout).Encode(seen); err != nil {
+		fail("printing", err)
+	}
+}

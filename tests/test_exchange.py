@@ -1,0 +1,594 @@
+"""Import and export: good lines go in, bad ones come back with their cause, and a file is its own inverse."""
+
+import asyncio
+import csv
+import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import openpyxl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import UsageError
+from gateway.registry import exchange, intake
+from gateway.registry.bans import add_ban, list_bans
+from gateway.registry.exchange import ImportResult, export_file, import_file
+from gateway.registry.keys import RegistryKey
+from gateway.registry.kinds import KINDS
+from gateway.registry.reading import CHUNK, REPORT
+from gateway.registry.sheets import create_table
+
+KEY = RegistryKey(bytes(32))
+PERSONS = ("checker", "approver")
+DIGEST = "ab" * 32
+
+TABLES: dict[str, list[str]] = {
+    "institutions": [
+        "code,name,kind,licence_number,licence_scope,licence_until,verified_until,region",
+        "B001,浙海示例银行,bank,L-1,marketing;collection;service,,2027-01-01,浙江杭州",
+        "B002,示例消费金融,消费金融公司,,催收,2030-01-01,,",
+        "A001,示例合作机构,agency,,none,,,",
+    ],
+    "mandates": [
+        "institution,agency,channels,purposes,valid_from,valid_until,document_sha256",
+        f"B001,A001,sms;voice,collection,2026-01-01,2027-01-01,{DIGEST}",
+        "B002,A001,语音,催收;营销,,,",
+    ],
+    "accounts": [
+        "carrier,protocol,account,holder,scope,refusal_manner,mass_manner,signature,line_kind,upstream,listener,"
+        "callback,allowed_ips,max_connections",
+        "mobile,cmpp,900001,B001,financial,report,reduce,by_carrier,robot,10.0.0.5:7890;10.0.0.6:7890,,"
+        "10.0.0.7:8801,127.0.0.1;10.0.0.0/8;fd00::/8,4",
+        "unicom,sip,sip:trunk@192.0.2.1,A001,,,,,,,,,,",
+    ],
+    "account_numbers": [
+        "carrier,protocol,account,number,is_prefix,from,until",
+        "mobile,cmpp,900001,1069 0001,,2026-01-01,2027-01-01T12:30:00+08:00",
+        "mobile,cmpp,900001,1069,true,,",
+        "unicom,sip,sip:trunk@192.0.2.1,0571,是,,",
+    ],
+    "numbers": [
+        "number,extension_digits,channels,purposes,institution,agency,signatures,carrier,effective_from,"
+        "effective_until,document_sha256",
+        f"10690001,4,sms,marketing,B001,,【浙海示例银行】;示例银行,mobile,2026-01-01,2027-01-01,{DIGEST}",
+        "0571-88886666,,voice,collection,B002,A001,,,,,",
+        "4008123456,0,短信；语音,服务,B001,,,,,,",
+    ],
+    "blacklist": [
+        "number,is_prefix,reason,case_reference",
+        "13800000001,,冒充银行,案件-1",
+        "1069999,true,=诈骗,C-2",
+    ],
+    "refusals": [
+        "subscriber,institution,purposes,channels,source,at",
+        "13800000001,B001,marketing,sms,reply,2026-01-01T10:00:00+08:00",
+        "+8613800000002,,,,,",
+    ],
+    "consents": [
+        "subscriber,institution,source,at,until,document_sha256",
+        f"13800000001,B001,web,2026-01-01,2027-01-01,{DIGEST}",
+        "13800000002,B002,,,,",
+    ],
+}
+Bring = Callable[..., Awaitable[ImportResult]]
+
+
+@pytest.fixture
+def bring(database: str, tmp_path: Path) -> Bring:
+    """Write lines to a file and import it."""
+
+    async def bring(
+        kind: str, lines: Sequence[str], name: str = "", encoding: str = "utf-8", **options: Any
+    ) -> ImportResult:
+        path = tmp_path / (name or f"{kind}.csv")
+        path.write_bytes("\n".join(lines).encode(encoding))
+        return await import_file(kind, path, database, KEY, **options)
+
+    return bring
+
+
+@pytest.fixture
+async def filled(bring: Bring) -> Bring:
+    """A registry with rows of each kind."""
+    for kind, lines in TABLES.items():
+        result = await bring(kind, lines)
+        assert (result.accepted, result.rejected) == (len(lines) - 1, 0), rejected(result)
+    return bring
+
+
+def rejected(result: ImportResult) -> list[dict[str, str]]:
+    if result.rejected_path is None:
+        return []
+    with result.rejected_path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+async def content(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
+    """All registry rows as a person would compare them, and the length of the change log."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        everything = {
+            kind: [tuple(row) for row in await connection.fetch(f"SELECT * FROM {kind} ORDER BY id")]
+            for kind in KINDS
+        }
+        everything["change_log"] = [tuple(row) for row in await connection.fetch("SELECT * FROM change_log")]
+        return everything
+    finally:
+        await connection.close()
+
+
+async def ask(dsn: str, query: str, *arguments: object) -> Any:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval(query, *arguments)
+    finally:
+        await connection.close()
+
+
+async def test_every_kind_twice_changes_nothing_the_second_time(filled: Bring, database: str) -> None:
+    before = await content(database)
+    for kind, lines in TABLES.items():
+        result = await filled(kind, lines)
+        assert (result.accepted, result.unchanged, result.rejected) == (0, len(lines) - 1, 0), kind
+    assert await content(database) == before
+
+
+@pytest.mark.parametrize("headers", ["en", "zh"])
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+async def test_what_goes_out_comes_in_as_the_same(
+    headers: str, suffix: str, filled: Bring, database: str, tmp_path: Path
+) -> None:
+    before = await content(database)
+    for kind, lines in TABLES.items():
+        path = tmp_path / f"out.{suffix}"
+        assert await export_file(kind, path, database, KEY, headers=headers) == len(lines) - 1
+        result = await import_file(kind, path, database, KEY)
+        assert (result.unchanged, result.rejected) == (len(lines) - 1, 0), (kind, rejected(result))
+    assert await content(database) == before
+
+
+async def test_exports_into_an_empty_registry_make_the_same_registry(
+    filled: Bring, database: str, tmp_path: Path
+) -> None:
+    first = {kind: tmp_path / f"first-{kind}.csv" for kind in KINDS}
+    for kind, path in first.items():
+        await export_file(kind, path, database, KEY)
+    connection = await asyncpg.connect(database)
+    await connection.execute(f"TRUNCATE {', '.join(KINDS)}, holds")
+    await connection.close()
+    for kind, path in first.items():
+        result = await import_file(kind, path, database, KEY, approve=PERSONS)
+        assert result.rejected == 0, rejected(result)
+        await export_file(kind, tmp_path / "second.csv", database, KEY)
+        assert (tmp_path / "second.csv").read_bytes() == path.read_bytes(), kind
+
+
+async def test_exports_disarm_formulas(filled: Bring, database: str, tmp_path: Path) -> None:
+    for kind in KINDS:
+        await export_file(kind, tmp_path / "out.csv", database, KEY)
+        with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == [], kind
+
+
+async def test_values_are_what_the_file_says(filled: Bring, database: str) -> None:
+    connection = await asyncpg.connect(database)
+    number = await connection.fetchrow("SELECT * FROM numbers WHERE number = '10690001'")
+    assert number is not None
+    assert number["channels"] == number["purposes"] == 1
+    assert number["signatures"] == ["浙海示例银行", "示例银行"]
+    assert number["effective_from"] == datetime.datetime(2025, 12, 31, 16, tzinfo=datetime.UTC)
+    assert number["document_sha256"] == bytes.fromhex(DIGEST)
+    assert number["status"] == "submitted"
+    assert await connection.fetchval("SELECT number FROM numbers WHERE channels = 2") == "+8657188886666"
+    assert await connection.fetchval("SELECT number FROM account_numbers WHERE account_id = 2") == "+86571"
+    refusal = await connection.fetchrow("SELECT * FROM refusals ORDER BY id LIMIT 1")
+    assert refusal is not None
+    assert refusal["subscriber_hash"] == KEY.hash("+8613800000001")
+    assert KEY.open(refusal["subscriber_sealed"]) == "+8613800000001"
+    await connection.close()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+async def test_chinese_headers_in_every_encoding(encoding: str, bring: Bring, database: str) -> None:
+    lines = ["机构代码,机构名称,机构类型,许可范围", "B001,浙海示例银行,银行,营销；催收"]
+    assert (await bring("institutions", lines, encoding=encoding)).accepted == 1
+    assert await ask(database, "SELECT name || licence_scope FROM institutions") == "浙海示例银行3"
+
+
+async def test_xlsx_of_another_program(bring: Bring, database: str, tmp_path: Path) -> None:
+    await bring("institutions", TABLES["institutions"])
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.append(["号码", "用途", "机构代码", "生效时间", "渠道"])
+    book.active.append([13800000000, "营销", "B001", datetime.date(2026, 1, 1), "语音"])
+    book.active.append([10690001234567890123, "营销", "B001", None, "短信"])
+    book.save(tmp_path / "numbers.xlsx")
+    result = await import_file("numbers", tmp_path / "numbers.xlsx", database, KEY)
+    assert (result.accepted, result.rejected) == (1, 1)
+    assert await ask(database, "SELECT number FROM numbers") == "+8613800000000"
+    assert "scientific" in rejected(result)[0]["cause"]
+
+
+async def test_bad_lines_come_back_with_line_column_value_and_cause(bring: Bring, tmp_path: Path) -> None:
+    await bring("institutions", TABLES["institutions"])
+    lines = [
+        "号码,渠道,用途,机构代码",
+        "10690001,短信,营销,B001",
+        "88886666,短信,营销,B001",
+        "10690002,传真,,B001",
+        "10690003,短信,营销,B404",
+        "10690001,短信,营销,B001",
+        '10690004,"短信,营销,B001',
+        "10690005,短信,营销,B001",
+    ]
+    result = await bring("numbers", lines)
+    assert result == ImportResult(7, 2, 5, 0, tmp_path / "numbers.csv.rejected.csv")
+    rows = rejected(result)
+    assert list(rows[0]) == [*REPORT, "号码", "渠道", "用途", "机构代码"]
+    assert [(r["line"], r["column"], r["value"]) for r in rows[:4]] == [
+        ("3", "number", "88886666"),
+        ("4", "channels; purposes", "传真; "),
+        ("5", "institution", "B404"),
+        ("6", "number", "10690001"),
+    ]
+    assert rows[0]["cause"] == "cannot be read as a telephone number"
+    assert rows[0]["原因"] == "无法识别为电话号码"
+    assert "106…" in rows[0]["expected"]
+    assert "106…" in rows[0]["正确写法"]
+    assert "line 2" in rows[3]["cause"]
+    assert rows[4]["line"] == "7"
+    assert "quotation" in rows[4]["cause"]
+    assert rows[2]["号码"] == "10690003"
+
+
+async def test_corrected_rejects_come_in_as_they_are(bring: Bring, tmp_path: Path) -> None:
+    first = await bring("institutions", ["code,name,kind", "B001,甲,bnak", "B002,乙,bank"])
+    assert first.rejected_path is not None
+    corrected = tmp_path / "corrected.csv"
+    corrected.write_text(first.rejected_path.read_text(encoding="utf-8-sig").replace("bnak", "bank"), "utf-8")
+    second = await bring("institutions", corrected.read_text("utf-8").splitlines(), "corrected.csv")
+    assert (second.accepted, second.rejected, second.rejected_path) == (1, 0, None)
+
+
+async def test_a_good_run_removes_the_report_of_a_bad_one(bring: Bring) -> None:
+    bad = await bring("institutions", ["code,name,kind", "B001,甲,x"])
+    assert bad.rejected_path is not None
+    assert bad.rejected_path.stat().st_mode & 0o077 == 0
+    await bring("institutions", ["code,name,kind", "B001,甲,bank"])
+    assert not bad.rejected_path.exists()
+
+
+async def test_dry_run_says_the_same_and_writes_nothing(bring: Bring, database: str) -> None:
+    await bring("institutions", TABLES["institutions"])
+    before = await content(database)
+    lines = [*TABLES["numbers"], "10690009,,sms,marketing,B404,,,,,,"]
+    dry = await bring("numbers", lines, dry_run=True)
+    assert await content(database) == before
+    wet = await bring("numbers", lines)
+    assert dry == wet
+    assert (wet.accepted, wet.rejected) == (3, 1)
+
+
+async def test_approval_takes_two_persons(filled: Bring, database: str) -> None:
+    for persons in [("", "B"), ("A", " "), ("A", "a"), ("Ａ", "A")]:
+        with pytest.raises(UsageError, match="two"):
+            await filled("numbers", TABLES["numbers"], approve=persons)
+    result = await filled("numbers", TABLES["numbers"], approve=PERSONS)
+    assert result.accepted == 3
+    assert await ask(database, "SELECT count(*) FROM numbers WHERE status = 'approved'") == 3
+    assert await ask(database, "SELECT checked_by || approved_by FROM numbers LIMIT 1") == "checkerapprover"
+    again = await filled("numbers", TABLES["numbers"], approve=("C", "D"))
+    assert (again.accepted, again.unchanged) == (0, 3)
+
+
+async def test_break_glass_is_written_down(filled: Bring, database: str) -> None:
+    await filled("numbers", TABLES["numbers"], approve=PERSONS, break_glass="案件-9")
+    assert await ask(database, "SELECT approved_by FROM numbers LIMIT 1") == "approver [break-glass 案件-9]"
+
+
+async def test_an_approved_number_is_not_changed_by_nobody(filled: Bring, database: str) -> None:
+    await filled("numbers", TABLES["numbers"], approve=PERSONS)
+    assert (await filled("numbers", TABLES["numbers"])).unchanged == 3
+    changed = [line.replace("marketing", "service") for line in TABLES["numbers"]]
+    result = await filled("numbers", changed)
+    assert (result.unchanged, result.rejected) == (2, 1)
+    assert "two persons" in rejected(result)[0]["cause"]
+    assert (await filled("numbers", changed, approve=PERSONS)).accepted == 1
+    assert await ask(database, "SELECT purposes FROM numbers WHERE number = '10690001'") == 4
+
+
+async def test_what_another_holder_filed_is_a_bad_line(filled: Bring) -> None:
+    lines = [
+        "number,extension_digits,channels,purposes,institution,effective_from,effective_until",
+        "106900011,0,sms,marketing,B002,,",
+        "10690001,0,voice,marketing,B002,,",
+        "10690001,0,sms,marketing,B002,2027-01-01,",
+        "106900012,0,sms,marketing,B001,,",
+        "10695000,4,sms,marketing,B002,,",
+        "10695000123,0,sms,marketing,B001,,",
+    ]
+    result = await filled("numbers", lines)
+    assert [(row["line"], row["cause"]) for row in rejected(result)] == [
+        ("2", "already filed"),
+        ("7", "already filed"),
+    ]
+    assert result.accepted == 4
+
+
+async def test_one_bad_row_does_not_lose_its_batch(bring: Bring, database: str) -> None:
+    connection = await asyncpg.connect(database)
+    await connection.execute("ALTER TABLE institutions ADD CHECK (name <> 'trap' OR code = '')")
+    await connection.execute(
+        "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.name = 'raise' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER trap BEFORE INSERT ON institutions FOR EACH ROW EXECUTE FUNCTION trap()"
+    )
+    await connection.close()
+    names = {700: "trap", 701: "raise", 1999: "trap"}
+    lines = ["code,name,kind", *(f"B{n},{names.get(n, 'good')},bank" for n in range(2 * CHUNK + 10))]
+    result = await bring("institutions", lines)
+    assert (result.accepted, result.rejected) == (2 * CHUNK + 7, 3)
+    assert [row["line"] for row in rejected(result)] == ["702", "703", "2001"]
+    assert "not this one" in rejected(result)[1]["cause"]
+
+
+async def test_a_batch_is_tried_again_after_a_deadlock(bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failures = intake.Intake._put, iter([asyncpg.DeadlockDetectedError("deadlock")])
+
+    async def put(self: Any, *arguments: Any) -> None:
+        if problem := next(failures, None):
+            raise problem
+        await real(self, *arguments)
+
+    monkeypatch.setattr(intake.Intake, "_put", put)
+    assert (await bring("institutions", TABLES["institutions"])).accepted == 3
+
+
+async def test_a_lost_database_is_an_error_and_ends_the_import(
+    bring: Bring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def put(self: Any, *_: Any) -> None:
+        await self._connection.close()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(intake.Intake, "_put", put)
+    lines = ["code,name,kind", *(f"B{n},x,bank" for n in range(3 * CHUNK))]
+    with pytest.raises((ConnectionError, asyncpg.InterfaceError)):
+        await bring("institutions", lines)
+    await asyncio.sleep(0)
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "words"),
+    [
+        ("persons", ["code"], "kind 'persons'; right would be one of institutions"),
+        ("institutions", ["code,name,kind,colour"], "colour"),
+        ("institutions", ["code,name"], r"institutions\.csv: header: missing kind \(机构类型\)"),
+        ("institutions", ["code;name;kind", "a;b;c"], "unknown 'code;name;kind'"),
+    ],
+)
+async def test_wrong_use_is_said_before_anything_happens(
+    kind: str, lines: list[str], words: str, bring: Bring
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        await bring(kind, lines, name="institutions.csv")
+
+
+async def test_another_key_than_the_databases_is_refused(
+    filled: Bring, database: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "refusals.csv"
+    with pytest.raises(UsageError, match="registry key"):
+        await import_file("refusals", path, database, RegistryKey(b"x" * 32))
+
+
+async def test_references_must_exist(bring: Bring) -> None:
+    await bring("institutions", TABLES["institutions"])
+    for kind, line, column in [
+        ("mandates", "B001,A404,sms,marketing,,,", "agency"),
+        ("mandates", "B001,B001,sms,marketing,,,", "agency"),
+        ("accounts", "mars,cmpp,1,B001,,,,,,,,,,", "carrier"),
+        ("accounts", "mobile,cmpp,1,B404,,,,,,,,,,", "holder"),
+        ("account_numbers", "mobile,cmpp,none,10690001,,,", "account"),
+        ("numbers", "10690001,0,sms,marketing,B001,A404,,,,,", "agency"),
+        ("numbers", "10690001,0,sms,marketing,B001,,,mars,,,", "carrier"),
+        ("refusals", "13800000000,B404,,,,", "institution"),
+        ("consents", "13800000000,B404,,,,", "institution"),
+    ]:
+        result = await bring(kind, [TABLES[kind][0], line])
+        assert [(row["line"], row["column"]) for row in rejected(result)] == [("2", column)], (kind, line)
+
+
+async def test_a_revoked_mandate_does_not_come_back(filled: Bring, database: str) -> None:
+    await ask(database, "UPDATE mandates SET status = 'revoked' RETURNING 1")
+    result = await filled("mandates", TABLES["mandates"])
+    assert (result.accepted, result.rejected) == (0, 2)
+    assert "revoked" in rejected(result)[0]["cause"]
+
+
+async def test_an_old_refusal_does_not_undo_a_lift(filled: Bring, database: str) -> None:
+    await ask(database, "UPDATE refusals SET lifted_at = now(), lifted_by = 'subscriber' RETURNING 1")
+    result = await filled("refusals", TABLES["refusals"])
+    assert (result.accepted, result.unchanged) == (1, 1)  # the one without a time is a new refusal
+
+
+async def test_refusals_to_an_unfiled_number_survive(bring: Bring, database: str, tmp_path: Path) -> None:
+    await bring("refusals", ["subscriber,number", "13800000000,10691234"])
+    await export_file("refusals", tmp_path / "out.csv", database, KEY)
+    assert (await import_file("refusals", tmp_path / "out.csv", database, KEY)).unchanged == 1
+    assert await ask(database, "SELECT number FROM refusals WHERE institution_id IS NULL") == "10691234"
+
+
+async def test_fifty_thousand_rows_in_short_transactions(bring: Bring, database: str, tmp_path: Path) -> None:
+    await bring("institutions", TABLES["institutions"])
+    path = tmp_path / "numbers.csv"
+    sink = create_table(path, [])
+    sink.write(["number", "channels", "purposes", "institution"])
+    for index in range(50_000):
+        sink.write([f"10690{index:06}", "sms", "marketing", ("B001", "B002")[index % 2]])
+    sink.close()
+    result = await import_file("numbers", path, database, KEY, approve=PERSONS, progress=True)
+    assert (result.rows, result.accepted, result.rejected) == (50_000, 50_000, 0)
+    most = "SELECT max(n) FROM (SELECT count(*) AS n FROM change_log GROUP BY xid) t"
+    assert await ask(database, most) <= CHUNK
+
+
+async def test_the_bar_is_shown_when_asked_for(bring: Bring, capsys: pytest.CaptureFixture[str]) -> None:
+    await bring("institutions", TABLES["institutions"], progress=True)
+    assert "institutions" in capsys.readouterr().err
+    await bring("institutions", TABLES["institutions"])
+    assert capsys.readouterr().err == ""
+
+
+async def test_a_failed_export_leaves_what_was_there(
+    filled: Bring, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("before")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(exchange, "_write_all", fail)
+    with pytest.raises(OSError, match="disk full"):
+        await export_file("institutions", path, database, KEY)
+    assert path.read_text() == "before"
+    assert not (tmp_path / "out.csv.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "is_prefix"),
+    [
+        ("110", False),
+        ("12321", False),
+        ("1008", True),
+        ("100", True),
+        ("123", True),
+        ("11", True),
+        ("10086", True),
+    ],
+)
+async def test_protected_numbers_cannot_be_banned_by_any_hand(
+    number: str, is_prefix: bool, bring: Bring, database: str
+) -> None:
+    with pytest.raises(UsageError, match="right would be"):
+        await add_ban(database, number, is_prefix, "r", "c", "tester")
+    result = await bring("blacklist", [TABLES["blacklist"][0], f"{number},{is_prefix},r,c"])
+    assert result.rejected == 1
+    columns = "number, is_prefix, reason, case_reference"
+    insert = f"INSERT INTO blacklist ({columns}) VALUES ($1, $2, 'r', 'c') RETURNING 1"
+    with pytest.raises(asyncpg.CheckViolationError, match="protected"):
+        await ask(database, insert, number, is_prefix)
+
+
+async def test_a_ban_cannot_be_moved_onto_a_protected_number(database: str) -> None:
+    await add_ban(database, "10690001", False, "r", "c", "tester")
+    with pytest.raises(asyncpg.CheckViolationError, match="protected"):
+        await ask(database, "UPDATE blacklist SET number = '110' RETURNING 1")
+
+
+async def test_bans_by_hand(database: str) -> None:
+    assert await add_ban(database, "0571-88886666", False, "诈骗", "C-1", "tester") == (
+        "+8657188886666",
+        True,
+    )
+    assert await add_ban(database, "+8657188886666", False, "other", "C-2", "tester") == (
+        "+8657188886666",
+        False,
+    )
+    assert await add_ban(database, "1069", True, "骚扰", "C-3", "tester") == ("1069", True)
+    entries = await list_bans(database)
+    assert [(e.number, e.is_prefix, e.reason, e.added_by) for e in entries] == [
+        ("+8657188886666", False, "诈骗", "tester"),
+        ("1069", True, "骚扰", "tester"),
+    ]
+    assert [e.number for e in await list_bans(database, "C-3")] == ["1069"]
+    for number, reason, case, by in [
+        ("x", "r", "c", "t"),
+        ("1069", "", "c", "t"),
+        ("1069", "r", "", "t"),
+        ("1069", "r", "c", " "),
+    ]:
+        with pytest.raises(UsageError, match="right would be"):
+            await add_ban(database, number, False, reason, case, by)
+
+
+INSTANTS = st.one_of(
+    st.none(),
+    st.datetimes(
+        datetime.datetime.fromisoformat("1993-01-01"),
+        datetime.datetime.fromisoformat("2100-01-01"),
+        timezones=st.just(datetime.UTC),
+    ),
+)
+WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            {
+                "number": st.one_of(
+                    st.from_regex(r"106[0-9]{3,9}", fullmatch=True),
+                    st.from_regex(r"\+86138[0-9]{8}", fullmatch=True),
+                    st.from_regex(r"\+865718[0-9]{7}", fullmatch=True),
+                    st.from_regex(r"400[0-9]{7}", fullmatch=True),
+                ),
+                "extension_digits": st.integers(0, 3),
+                "channels": st.integers(1, 3),
+                "purposes": st.integers(1, 7),
+                "signatures": st.lists(
+                    WORDS.filter(lambda w: not set("【】;；") & set(w)), max_size=3, unique=True
+                ),
+                "carrier": st.sampled_from([None, "mobile", "unicom"]),
+                "effective_from": INSTANTS,
+                "document_sha256": st.none() | st.binary(min_size=32, max_size=32),
+                "reason": WORDS,
+                "suffix": st.sampled_from(["csv", "xlsx"]),
+                "headers": st.sampled_from(["en", "zh"]),
+            }
+        ),
+        max_size=8,
+        unique_by=lambda row: row["number"],
+    )
+)
+async def test_generated_registries_survive_the_journey(
+    rows: list[dict[str, Any]], database: str, tmp_path: Path
+) -> None:
+    connection = await asyncpg.connect(database)
+    await connection.execute("TRUNCATE institutions, numbers, blacklist CASCADE")
+    holder = await connection.fetchval(
+        "INSERT INTO institutions (code, name, kind) VALUES ('B001', $1, 'bank') RETURNING id",
+        rows[0]["reason"] if rows else "=1+1",
+    )
+    columns = [
+        *("number", "extension_digits", "channels", "purposes"),
+        *("signatures", "carrier", "effective_from", "document_sha256"),
+    ]
+    for row in rows:
+        await connection.execute(
+            f"INSERT INTO numbers (institution_id, status, {', '.join(columns)})"
+            " VALUES ($1, 'submitted', $2, $3, $4, $5, $6, $7, $8, $9)",
+            holder, *(row[column] for column in columns),
+        )  # fmt: skip
+        await connection.execute(
+            "INSERT INTO blacklist (number, reason, case_reference) VALUES ($1, $2, $2)",
+            row["number"],
+            row["reason"],
+        )
+    for kind in ("institutions", "numbers", "blacklist"):
+        before = [tuple(r) for r in await connection.fetch(f"SELECT * FROM {kind} ORDER BY id")]
+        form = rows[0] if rows else {"suffix": "csv", "headers": "zh"}
+        path = tmp_path / f"out.{form['suffix']}"
+        await export_file(kind, path, database, KEY, headers=form["headers"])
+        result = await import_file(kind, path, database, KEY)
+        assert result.rejected == 0, rejected(result)
+        assert [tuple(r) for r in await connection.fetch(f"SELECT * FROM {kind} ORDER BY id")] == before
+    await connection.close()

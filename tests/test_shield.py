@@ -1,0 +1,259 @@
+"""A subscriber's "R" from outside: it shields at once, on all numbers of that institution and of it alone.
+
+"At once" here is: when the carrier has its acknowledgement, the next submit on any worker is refused.
+"""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from conftest import HouseOf
+from playbook import COLLECTING, COLLECTION, MARKETING, SERVICE, TEXT, House, eventually, refresh
+from raw_ends import Raw, RawCarrier, answer_to, deliver, sequence_of, submit
+
+from gateway.evidence import record as rec
+from gateway.protocols import text as codings
+from gateway.protocols.cmpp import V20, V30, Cmpp
+from gateway.relay.handoff import owner
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NUMBER = MARKETING + "0001"
+OTHER_NUMBER = "106900100001"
+BANKS = ("900001", "900003", "900007", "900012", "900016", "900017", "900018")
+GB18030, UCS2, ASCII = 15, 8, 0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node(house_of: HouseOf) -> AsyncIterator[House]:
+    async with house_of(workers=2, extra=("900016", "900017", "900018")) as house:
+        yield house
+
+
+@pytest.fixture
+def house(node: House) -> House:
+    refresh(node.carrier)
+    return node
+
+
+def elsewhere(account: str) -> str:
+    """An account of BANK that the other worker carries."""
+    return next(other for other in BANKS if owner(other, 2) != owner(account, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "fmt"),
+    [
+        ("R", ASCII), ("r", GB18030), ("Ｒ", UCS2), ("Ｒ", GB18030), (" R。", UCS2), ("退订", UCS2),
+        ("退订", GB18030), ("退 订！", UCS2), ("ＴＤ", GB18030), ("T", ASCII), ("td", ASCII), ("N", ASCII),
+        ("0000", ASCII), ("００００", UCS2), ("拒收", UCS2), ("回复R", UCS2),
+    ],
+)  # fmt: skip
+async def test_a_plain_no_shields_at_once(house: House, text: str, fmt: int) -> None:
+    subscriber = house.subscriber()
+    async with house.sender() as sender, house.sender(elsewhere("900001")) as other:
+        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
+        assert (await other.submit(NUMBER, [subscriber], TEXT)).result == 0
+        assert await house.carrier.deliver(NUMBER, subscriber, text, fmt=fmt, account="900001") == 0
+        for one in (other, sender):
+            assert (await one.submit(NUMBER, [subscriber], TEXT)).result == 110
+            assert (await one.submit(OTHER_NUMBER, [subscriber], TEXT)).result == 110
+            assert (await one.submit(SERVICE, [subscriber], "您的验证码是000000")).result == 0
+            assert (await one.submit(NUMBER, [house.subscriber()], TEXT)).result == 0
+        assert [(reply.number, reply.subscriber, reply.text) for reply in sender.replies] == [
+            (NUMBER, subscriber, text)
+        ]
+        assert not other.replies
+    async with house.sender("900002") as agency:
+        assert (await agency.submit(COLLECTION, [subscriber], COLLECTING)).result == 0
+
+
+async def test_it_is_recorded_counted_and_carried_to_the_database(house: House) -> None:
+    subscriber = house.subscriber()
+    identity = b"\1\2\3\4\5\6\7\x08"
+    before = house.sql("SELECT count(*) FROM refusals WHERE source = 'reply'")[0][0]
+    async with (
+        house.counted("replies_total", kind="refuse"),
+        house.counted("refusal_effective_seconds_count"),
+        house.sender() as sender,
+    ):
+        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
+        assert await house.carrier.deliver(NUMBER, subscriber, "退订", identity=identity) == 0
+    (attempt,) = house.records(subscriber=subscriber)
+    (found,) = house.records(rec.Reply, subscriber=subscriber)
+    reply = found.record
+    assert (reply.meaning, reply.institution, reply.attempt) == ("refuse", "BANK", attempt.record.id)
+    assert (reply.number, reply.message_id, reply.flags) == (NUMBER, identity, ())
+    assert found.content is not None
+    assert codings.decode(found.content.octets, reply.fmt, False)[0] == "退订"
+    await eventually(
+        lambda: house.sql("SELECT count(*) FROM refusals WHERE source = 'reply'")[0][0] == before + 1
+    )
+
+
+async def test_a_redelivered_reply_changes_nothing(house: House) -> None:
+    subscriber = house.subscriber()
+    identity = b"\x0b\2\3\4\5\6\7\x08"
+    count = "SELECT count(*), max(id) FROM refusals"
+    async with house.sender() as sender:
+        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
+        before = house.sql(count)[0][0]
+        assert await house.carrier.deliver(NUMBER, subscriber, "R", identity=identity) == 0
+        await eventually(lambda: house.sql(count)[0][0] == before + 1)
+        stands = house.sql(count)
+        for _ in range(3):
+            assert await house.carrier.deliver(NUMBER, subscriber, "R", identity=identity) == 0
+        # another one, later: when it has arrived, those before it have too
+        last = house.subscriber()
+        assert await house.carrier.deliver(NUMBER, last, "R") == 0
+        await eventually(lambda: house.sql(count)[0][0] > stands[0][0])
+        assert house.sql(count)[0][0] == before + 2
+        assert len(sender.replies) == 5  # each reached the sender all the same
+
+
+async def test_what_is_no_refusal_shields_from_nothing(house: House) -> None:
+    subscriber = house.subscriber()
+    async with house.counted("replies_total", 3, kind="other"), house.sender() as sender:
+        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
+        for text in ("好的，谢谢", "请问怎么办理", "Really?"):
+            assert await house.carrier.deliver(NUMBER, subscriber, text) == 0
+        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
+    assert {found.record.meaning for found in house.records(rec.Reply, subscriber=subscriber)} == {"other"}
+
+
+async def test_a_no_to_collection_covers_collection_and_marketing(house: House) -> None:
+    subscriber = house.subscriber()
+    async with house.sender("900002") as agency, house.sender("900013") as lender:
+        assert (await agency.submit(COLLECTION, [subscriber], COLLECTING)).result == 0
+        assert await house.carrier.deliver(COLLECTION, subscriber, "T", account="900002") == 0
+        assert (await agency.submit(COLLECTION, [subscriber], COLLECTING)).result == 110
+        marketing = "【示例消金】新客专享，详询网点。拒收请回复R"
+        assert (await lender.submit("106900070001", [subscriber], marketing)).result == 110
+    async with house.sender() as bank:
+        assert (await bank.submit(NUMBER, [subscriber], TEXT)).result == 0
+
+
+async def test_without_an_attempt_it_is_the_present_owners(house: House) -> None:
+    subscriber = house.subscriber()
+    async with house.sender("900005") as carried, house.sender() as sender:
+        assert await house.carrier.deliver(NUMBER, subscriber, "R", account="900005") == 0
+        assert (await sender.submit(OTHER_NUMBER, [subscriber], TEXT)).result == 110
+        assert len(carried.replies) == 1
+    (found,) = house.records(rec.Reply, subscriber=subscriber)
+    assert (found.record.institution, found.record.flags) == ("BANK", ("no_attempt_here",))
+
+
+async def test_it_is_the_institutions_of_the_attempt_although_the_number_has_moved(house: House) -> None:
+    subscriber = house.subscriber()
+    await house.bring(
+        "numbers",
+        "number,channels,purposes,institution,signatures,effective_from\n"
+        "1069006601,sms,marketing,BANK,示例银行,2024-01-01",
+    )
+    async with house.sender() as sender:
+
+        async def known() -> bool:
+            return (await sender.submit("1069006601", [subscriber], TEXT)).result == 0
+
+        await eventually(known)
+        house.sql(
+            "UPDATE numbers SET institution_id = (SELECT id FROM institutions WHERE code = 'FIN')"
+            " WHERE number = '1069006601'"
+        )
+
+        async def moved() -> bool:
+            return (await sender.submit("1069006601", [subscriber], TEXT)).result != 0
+
+        await eventually(moved)
+        assert await house.carrier.deliver("1069006601", subscriber, "R") == 0
+        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 110
+    (found,) = house.records(rec.Reply, subscriber=subscriber)
+    assert found.record.institution == "BANK"
+
+
+async def test_to_a_number_that_nobody_filed_it_waits_for_who_files_it(house: House) -> None:
+    subscriber = house.subscriber()
+    number = "1069007701"
+    async with house.sender("900005") as provider:
+        assert (await provider.submit(number, [subscriber], "【示例商城】您的包裹已到")).result == 0
+        assert await house.carrier.deliver(number, subscriber, "R") == 0
+    await house.bring(
+        "numbers",
+        "number,channels,purposes,institution,signatures,effective_from\n"
+        f"{number},sms,marketing,BANK,示例银行,2024-01-01",
+    )
+    async with house.sender() as sender:
+
+        async def known() -> bool:
+            return (await sender.submit(number, [house.subscriber()], TEXT)).result == 0
+
+        await eventually(known)
+        assert (await sender.submit(number, [subscriber], TEXT)).result == 110
+
+
+async def test_other_workers_hear_of_it_within_a_second(house: House) -> None:
+    """Measured, over many replies at once."""
+    subscribers = [house.subscriber() for _ in range(40)]
+    async with house.sender() as sender, house.sender(elsewhere("900001")) as other:
+        for subscriber in subscribers:
+            assert await house.carrier.deliver(NUMBER, subscriber, "R", account="900001") == 0
+            began = time.monotonic()
+            while (await other.submit(NUMBER, [subscriber], TEXT)).result != 110:
+                assert time.monotonic() - began < 1.0
+        assert len(sender.replies) == 40
+
+
+@pytest.mark.parametrize("version", [V20, V30])
+async def test_replies_pass_octet_for_octet_and_in_order(house: House, version: int) -> None:
+    """A reply waits for the disk, and what the carrier sends behind it waits for the reply."""
+    frames = []
+    for number in range(1, 31):
+        kind = number % 3
+        if kind == 0:
+            frames.append(Cmpp.heartbeat(number))
+        else:
+            content = b"R" if kind == 1 else b"thanks"
+            frames.append(deliver(NUMBER, house.subscriber(), content, number, version, service_id=b"X"))
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014", version) as raw:
+        there = await carrier.session()
+        there.send(*frames)
+        assert await raw.frames(len(frames)) == frames
+        answers = [answer_to(f, 9, 0, version) for f in frames if sequence_of(f) % 3]
+        raw.send(*answers)
+        assert await there.frames(len(answers)) == answers
+
+
+async def test_answers_to_submits_keep_their_place_behind_a_reply(house: House) -> None:
+    frame = submit(NUMBER, [house.subscriber()], TEXT, 1)
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(frame)
+        assert await there.frame() == frame
+        said = [deliver(NUMBER, house.subscriber(), b"R", 5), answer_to(frame, 3), Cmpp.terminate(6)]
+        there.send(*said)
+        assert await raw.frames(3) == said
+
+
+async def test_a_reply_that_can_not_be_read_passes_and_is_recorded(house: House) -> None:
+    frames = [
+        deliver(NUMBER, house.subscriber(), b"\xff\xfe\x01", 1, msg_fmt=8),
+        deliver(NUMBER, "hello", b"R", 2),
+        deliver("", house.subscriber(), b"R", 3),
+        deliver(NUMBER, house.subscriber(), b"", 4),
+    ]
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        async with house.counted("replies_total", len(frames)):
+            there.send(*frames)
+            assert await raw.frames(len(frames)) == frames
+
+
+async def test_what_was_counted_is_what_was_recorded(house: House) -> None:
+    await house.counts_are_true()
+
+
+async def test_the_node_never_said_anything_worse_than_info(house: House) -> None:
+    output = (house.directory / "output").read_text("utf-8", "replace")
+    assert "Traceback" not in output, output
+    assert [line for line in house.log_lines() if line["level"] != "info"] == []

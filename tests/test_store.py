@@ -1,0 +1,166 @@
+"""The registry's SQL: what nodes and operators do to it, and what the log says afterwards."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from gateway.errors import UsageError
+from gateway.model import AccountKey
+from gateway.registry import store
+from gateway.registry.changelog import Range, between, number_of
+from gateway.registry.keys import RegistryKey
+from gateway.registry.local import LocalRefusal, learn
+
+Connection = asyncpg.Connection
+KEY = RegistryKey(bytes(32))
+SUBSCRIBER = "+8613800001234"
+ACCOUNT = AccountKey("mobile", "cmpp", "900001")
+
+
+@pytest.fixture
+async def c(database: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(database)
+    await connection.execute(
+        "INSERT INTO institutions (code, name, kind) VALUES ('A', 'A', 'bank'), ('B', 'B', 'agency')"
+    )
+    yield connection
+    await connection.close()
+
+
+def refusal(message: bytes = b"m", **other: Any) -> LocalRefusal:
+    what: dict[str, Any] = {"institution": 1, "purposes": 3, "channels": 1, "at": 1_700_000_000_123}
+    return learn(KEY, SUBSCRIBER, node="node-1", account=ACCOUNT, message_id=message, **(what | other))
+
+
+def key_of(subscriber: str) -> int:
+    return int.from_bytes(KEY.hash(subscriber)[:8], "big", signed=True)
+
+
+async def test_a_node_s_refusal_goes_in_once(c: Connection) -> None:
+    key_id = await store.register_key(c, KEY.fingerprint)
+    flagged = refusal(b"2", institution=0, number="10690001", flags=("owner_guessed", "no_attempt"))
+    await store.insert_refusals(c, key_id, [refusal(), refusal(), flagged])
+    await store.insert_refusals(c, key_id, [flagged, refusal()])
+    [first, second] = await store.refusals_of(c, [key_of(SUBSCRIBER)])
+    assert first == (key_of(SUBSCRIBER), 1, "", 3, 1, 1_700_000_000_123, refusal().event, True)
+    assert (second.institution, second.number) == (0, "10690001")
+    row = await c.fetchrow("SELECT * FROM refusals WHERE id = 1")
+    assert row is not None
+    assert KEY.open(row["subscriber_sealed"]) == SUBSCRIBER
+    assert (row["carrier"], row["protocol"], row["account"], row["message_id"]) == (*ACCOUNT, b"m")
+    assert await c.fetchval("SELECT flags FROM refusals WHERE number = '10690001'") == list(flagged.flags)
+    missing = await store.missing_events(c, [refusal().event, bytes(16), flagged.event])
+    assert missing == {bytes(16)}
+
+
+async def test_a_refusal_of_an_unknown_institution_does_not_become_one_of_all(c: Connection) -> None:
+    key_id = await store.register_key(c, KEY.fingerprint)
+    await store.insert_refusals(c, key_id, [refusal(institution=77)])
+    assert await store.refusals_of(c, [key_of(SUBSCRIBER)]) == []
+
+
+async def test_one_database_has_one_registry_key(c: Connection) -> None:
+    assert await store.register_key(c, KEY.fingerprint) == 1
+    assert await store.register_key(c, KEY.fingerprint) == 1
+    with pytest.raises(UsageError, match=r"keys/registry\.key"):
+        await store.register_key(c, RegistryKey(b"1" * 32).fingerprint)
+
+
+async def test_a_ban_stands_until_two_persons_agree(c: Connection) -> None:
+    ban = await store.add_ban(c, "1069", is_prefix=True, reason="fraud", case_reference="C-1", by="anna")
+    assert ban is not None
+    again = await store.add_ban(c, "1069", is_prefix=True, reason="x", case_reference="C-2", by="bert")
+    assert again is None
+    assert [(row["number"], row["added_by"]) for row in await store.bans(c)] == [("1069", "anna")]
+    assert await store.bans(c, after=ban) == []
+
+    assert not await store.confirm_removal(c, ban, by="bert")
+    assert await store.propose_removal(c, ban, by="anna", reason="mistake")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await store.confirm_removal(c, ban, by="anna")
+    assert await store.confirm_removal(c, ban, by="bert")
+    assert await store.bans(c) == []
+    assert not await store.propose_removal(c, ban, by="anna", reason="again")
+    assert await store.add_ban(c, "1069", is_prefix=True, reason="x", case_reference="C-3", by="anna")
+
+
+async def test_holds_stack(c: Connection) -> None:
+    first = await store.place_hold(c, cause="penalty", by="anna", institution=1)
+    await store.place_hold(c, cause="complaints", by="bert", institution=1)
+    assert await store.lift_hold(c, first, by="carl")
+    assert not await store.lift_hold(c, first, by="carl")
+    standing = await c.fetch("SELECT cause FROM holds WHERE valid_until IS NULL")
+    assert [row["cause"] for row in standing] == ["complaints"]
+    with pytest.raises(asyncpg.CheckViolationError):
+        await store.place_hold(c, cause="penalty", by="anna")
+
+
+async def changes_between(c: Connection, old: str, new: str, most: int = 100) -> list[str]:
+    """In the order in which they are read: newest first."""
+    ranges: list[Range] = between(old, new)
+    found: list[str] = []
+    while ranges:
+        changes, left = await store.changes(c, ranges.pop(), most)
+        ranges += [left] if left else []
+        found += [f"{change.table} {change.key} {change.op}" for change in changes]
+    return found
+
+
+async def test_changes_are_found_by_transaction_not_by_number(database: str, c: Connection) -> None:
+    before = (await store.log_state(c, None)).snapshot
+    late = await asyncpg.connect(database)
+    transaction = late.transaction()
+    await transaction.start()
+    await store.add_ban(late, "1068", is_prefix=True, reason="r", case_reference="c", by="x")
+    await store.add_ban(c, "1069", is_prefix=True, reason="r", case_reference="c", by="x")
+    middle = (await store.log_state(c, None)).snapshot
+    assert await changes_between(c, before, middle) == ["blacklist 2 insert"]
+    await store.add_ban(late, "1067", is_prefix=True, reason="r", case_reference="c", by="x")
+    await transaction.commit()
+    await late.close()
+    await store.add_ban(c, "1066", is_prefix=True, reason="r", case_reference="c", by="x")
+    after = await store.log_state(c, None)
+    found = ["blacklist 4 insert", "blacklist 3 insert", "blacklist 1 insert"]
+    for most in (1, 2, 3, 100):
+        assert await changes_between(c, middle, after.snapshot, most) == found
+    assert await changes_between(c, after.snapshot, after.snapshot) == []
+    newest = await c.fetchval("SELECT max(seq) FROM change_log")
+    assert after.newest.startswith(f"{newest} ")
+
+
+async def test_pruning_spares_what_somebody_may_not_have_seen(database: str, c: Connection) -> None:
+    late = await asyncpg.connect(database)
+    transaction = late.transaction()
+    await transaction.start()
+    await late.execute("UPDATE institutions SET name = 'late'")
+    for number in ("1068", "1069"):
+        await store.add_ban(c, number, is_prefix=True, reason="r", case_reference="c", by="x")
+    future = datetime.now(UTC) + timedelta(days=1)
+    assert await store.prune_changes(c, datetime.now(UTC) - timedelta(days=1)) == 0
+    assert (await store.log_state(c, None)).pruned == 0
+    assert await store.prune_changes(c, future) == 2  # what came before the late transaction began
+    await transaction.commit()
+    await late.close()
+    assert await store.prune_changes(c, future, most=1) == 1
+    state = await store.log_state(c, None)
+    assert state.pruned == 2
+    assert state.pruned_up_to > 0
+    while await store.prune_changes(c, future):
+        pass
+    left = await c.fetch("SELECT seq FROM change_log")
+    assert len(left) == 1
+    assert state.newest.startswith(f"{left[0][0]} ")
+
+
+async def test_the_log_knows_its_database(database: str, c: Connection) -> None:
+    ours = await store.log_state(c, None)
+    assert ours.anchor == (await store.log_state(c, 999_999)).anchor == ""
+    assert (await store.log_state(c, number_of(ours.newest))).anchor == ours.newest
+    await c.execute("ALTER TABLE change_log RENAME TO old_log")
+    await c.execute("CREATE TABLE change_log (LIKE old_log)")
+    other = await asyncpg.connect(database)
+    assert (await store.log_state(other, None)).database != ours.database
+    await other.close()
