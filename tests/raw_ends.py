@@ -6,6 +6,8 @@ all else to the test.
 
 import asyncio
 import contextlib
+import socket
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
 
@@ -80,13 +82,21 @@ class Raw:
         self.reader, self.writer = reader, writer
         self.wire = Cmpp()
         self._rest = b""
-        self._frames: list[bytes] = []
+        self._frames: deque[bytes] = deque()
         self.login_frame = b""
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, port: int, **options: Any) -> AsyncIterator["Raw"]:
-        reader, writer = await asyncio.open_connection(HOST, port, **options)
+    async def open(cls, port: int, *, narrow: bool = False, **options: Any) -> AsyncIterator["Raw"]:
+        """Connected; `narrow`: with as small a receive buffer as there is."""
+        if narrow:
+            options["sock"] = sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sock, (HOST, port))
+        else:
+            options |= {"host": HOST, "port": port}
+        reader, writer = await asyncio.open_connection(**options)
         raw = cls(reader, writer)
         try:
             yield raw
@@ -119,7 +129,7 @@ class Raw:
                 frames, used = self.wire.frames(self._rest)
                 self._frames += [self._rest[start:end] for start, end, _, _ in frames]
                 self._rest = self._rest[used:]
-        return self._frames.pop(0)
+        return self._frames.popleft()
 
     async def frames(self, count: int, seconds: float = DEADLINE) -> list[bytes]:
         return [await self.frame(seconds) for _ in range(count)]

@@ -112,10 +112,11 @@ def content(replica: Replica) -> dict[str, object]:
 async def copied(dsn: str, folder: Path) -> dict[str, object]:
     """What a fresh copy holds."""
     fresh = Replica.open(folder / f"fresh-{time.monotonic_ns()}", KEY, writer=True, map_size=SMALL)
-    async with following(dsn, fresh):
-        held = content(fresh)
-    fresh.close()
-    return held
+    try:
+        async with following(dsn, fresh):
+            return content(fresh)
+    finally:
+        fresh.close()
 
 
 async def test_a_ban_holds_within_a_second_by_whatever_hand(
@@ -635,12 +636,15 @@ STATEMENTS = {
 def test_the_replica_equals_a_fresh_copy(
     database: str, tmp_path: Path, operations: list[tuple[Any, ...]]
 ) -> None:
-    asyncio.run(play(database, tmp_path, operations))
+    replica = Replica.open(tmp_path / "followed", KEY, writer=True, map_size=SMALL)
+    try:
+        asyncio.run(play(database, tmp_path, replica, operations))
+    finally:
+        replica.close()
 
 
-async def play(dsn: str, folder: Path, operations: list[tuple[Any, ...]]) -> None:
+async def play(dsn: str, folder: Path, replica: Replica, operations: list[tuple[Any, ...]]) -> None:
     """One database and one replica for all examples: each begins with what the last one left."""
-    replica = Replica.open(folder / "followed", KEY, writer=True, map_size=SMALL)
     async with connected(dsn) as one, connected(dsn) as two, connected(dsn) as follower:
         await one.execute(
             """INSERT INTO institutions (code, name, kind) SELECT 'I' || i, 'n', 'bank'
@@ -694,4 +698,3 @@ async def play(dsn: str, folder: Path, operations: list[tuple[Any, ...]]) -> Non
         await feed.catch_up(follower)
         assert replica.local.pending() == []
         assert content(replica) == await copied(dsn, folder)
-    replica.close()

@@ -29,7 +29,7 @@ from gateway.simulator.sender import LoginRefused
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long, pytest.mark.timeout(900)]
 
-KILLS = 12
+KILLS = 100
 NUMBER = MARKETING + "0001"
 REPLY_EVERY = 25
 ACCOUNTS = ("900001", "900016", "900017", "900018")
@@ -45,7 +45,7 @@ async def house(house_of: HouseOf) -> AsyncIterator[House]:
 
 
 class Load:
-    """Submits on one account without a pause, each with a text of its own, over connection after connection."""
+    """Submits on one account without a pause, each with a text of its own, connection after connection."""
 
     def __init__(self, house: House, account: str) -> None:
         self.house, self.account = house, account
@@ -58,10 +58,8 @@ class Load:
     async def run(self) -> None:
         while True:
             with contextlib.suppress(OSError, LoginRefused):
-                async with self.house.sender(self.account, login_seconds=5.0, wait=60_000) as sender:
-                    async with asyncio.TaskGroup() as group:
-                        for _ in range(8):
-                            group.create_task(self._submit(sender))
+                async with self.house.sender(self.account, login_seconds=5.0) as sender:
+                    await asyncio.gather(*(self._submit(sender) for _ in range(8)))
             await asyncio.sleep(0.02)
 
     async def _submit(self, sender: Any) -> None:
@@ -133,7 +131,7 @@ def texts_of(house: House) -> dict[str, list[rec.Attempt]]:
 async def test_a_hundred_kills(house: House) -> None:
     rng = random.Random(20261121)
     replies = Replies(house)
-    house.carrier.reply = lambda received: replies(received)
+    house.carrier.reply = replies
     killed: Counter[str] = Counter()
     async with loads(house) as running:
         for turn in range(KILLS):

@@ -4,9 +4,11 @@ One test per sentence of architecture.md "The relay, exactly" that concerns CMPP
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import re
+import resource
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -667,7 +669,7 @@ async def test_a_sender_that_does_not_read_stops_the_carrier(house: House) -> No
     frame = (8000).to_bytes(4, "big") + (tables.QUERY | ANSWER).to_bytes(4, "big") + bytes(8000 - 8)
     async with (
         RawCarrier(house.upstreams.raw) as carrier,
-        Raw.login(house, "900014", limit=1024) as raw,
+        Raw.login(house, "900014", narrow=True, limit=1024) as raw,
         house.sender() as other,
     ):
         there = await carrier.session()
@@ -680,6 +682,31 @@ async def test_a_sender_that_does_not_read_stops_the_carrier(house: House) -> No
             assert await raw.frame() == frame
         raw.abort()
         there.abort()
+
+
+async def test_a_sender_that_reads_none_of_our_answers_is_no_longer_read(house: House) -> None:
+    empty = (12).to_bytes(4, "big") + tables.FWD.to_bytes(4, "big") + bytes(4)
+    async with Raw.login(house, narrow=True, limit=1024) as raw, house.sender() as other:
+        before = sum(anonymous(house.pid(f"worker-{n}")) for n in range(2))
+        taken = await flood(raw, empty * 2000, MOST)
+        assert taken < MOST
+        assert sum(anonymous(house.pid(f"worker-{n}")) for n in range(2)) - before < 16 << 20
+        assert (await other.submit(PASSING, [house.subscriber()], TEXT)).result == 0
+        for _ in range(100_000):
+            assert command_of(await raw.frame()) == tables.FWD | ANSWER
+        raw.abort()
+    assert len(house.log_lines("request refused")) < 300
+
+
+async def test_a_refused_login_is_answered_although_more_was_sent(house: House) -> None:
+    """A reset must not overtake the answer, neither ours nor the carrier's."""
+    wrong = house.sender()
+    wrong._secret = b"other"
+    for connect, status in ((house.sender("900008").connect(), BAD_SOURCE), (wrong.connect(), BAD_SECRET)):
+        async with Raw.open(house.port) as raw:
+            raw.send(connect, submit(PASSING, [house.subscriber()], TEXT, 1) * 500)
+            await asyncio.sleep(0.2)
+            assert (await raw.frame())[12] == status
 
 
 async def test_a_carrier_that_does_not_read_stops_the_sender(house: House) -> None:
@@ -804,6 +831,50 @@ async def test_peers_that_vanish_with_submits_at_the_disk_leave_no_connection_be
         return await house.metric("sessions", protocol="cmpp") == 0
 
     await eventually(nobody)
+
+
+SESSIONS = 2000
+MOST_PER_SESSION = 48 << 10
+"""Octets of anonymous memory of an idle session, both legs."""
+
+
+@pytest.mark.long
+async def test_two_thousand_idle_sessions_are_nothing_special(house: House) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 3 * SESSIONS), hard))
+    workers = [house.pid(f"worker-{n}") for n in range(2)]
+    before = sum(map(anonymous, workers))
+    accounts = ("900001", "900003", "900007", "900012")
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            sessions = []
+            for first in range(0, SESSIONS, 50):
+                logins = (
+                    stack.enter_async_context(Raw.login(house, accounts[n % len(accounts)]))
+                    for n in range(first, first + 50)
+                )
+                sessions += await asyncio.gather(*logins)
+            assert len(house.carrier.ends) == SESSIONS
+
+            async def shown() -> bool:
+                return await house.metric("sessions", protocol="cmpp", side="carrier") == SESSIONS
+
+            await eventually(shown)
+            assert (sum(map(anonymous, workers)) - before) / SESSIONS < MOST_PER_SESSION
+            for raw in sessions[::100]:
+                began = time.monotonic()
+                raw.send(submit(PASSING, [house.subscriber()], TEXT, 1))
+                assert (await raw.frame())[20] == 0
+                assert time.monotonic() - began < 1.0
+            for raw in sessions:
+                raw.abort()
+
+            async def nobody() -> bool:
+                return await house.metric("sessions", protocol="cmpp") == 0
+
+            await eventually(nobody)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_what_was_counted_is_what_was_recorded(house: House) -> None:

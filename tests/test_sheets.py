@@ -2,7 +2,7 @@
 
 import datetime
 import zipfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import openpyxl
@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import UsageError
-from gateway.registry.rows import LINE_LIMIT, Row, disarm, rearm
+from gateway.registry.rows import LINE_LIMIT, TOO_LONG, Row, disarm, rearm
 from gateway.registry.sheets import create_table, encoding_of, open_table
+from gateway.registry.xlsx import UNPACKED_FREE
 
 ARMED = ["=1+1", "+8613800000000", "-1", "@x", "\t=x", "＝1", " =1", "'=1", "''+x", "'", "plain", "'quoted'"]
 CELLS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12)
@@ -113,6 +114,7 @@ def test_a_line_without_end_is_one_bad_line(tmp_path: Path) -> None:
         ("t.csv", b"a,b\r1,2\r", "CR alone"),
         ("t.xlsx", b"a,b\n", "not an XLSX file"),
         ("t.xlsx", b"PK\x05\x06" + b"\0" * 18, "not an XLSX file"),
+        ("t.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504, r"encrypted.*without a password"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(name: str, octets: bytes, words: str, tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_xlsx_of_a_spreadsheet_reads_as_a_person_sees_it(tmp_path: Path) -> None
     assert read(tmp_path / "t.xlsx")[1:] == [
         ["B1", "2026-01-31T00:00:00", "true", "13800000000", "示例"],
         ["B2", "2026-01-31T09:30:00", "false", "10690001"],
-        ["", "", "", "1.069000123456789e+20", "=x"],
+        ["", "", "", "1.06900012345679e+20", "=x"],
         ["", "2023-03-15T00:00:00"],
     ]
     assert [row.line for row in rows_of(tmp_path / "t.xlsx")] == [2, 3, 5, 6]
@@ -151,26 +153,114 @@ def test_shared_strings_with_runs_and_phonetic_hints(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.save(tmp_path / "base.xlsx")
     names = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-    runs = "<x:r><x:t>浙</x:t></x:r><x:r><x:t>海</x:t></x:r><x:rPh><x:t>z</x:t></x:rPh>"
+    runs = '<x:r><x:t>浙</x:t></x:r><x:r><x:t>海</x:t></x:r><x:rPh sb="0" eb="2"><x:t>z</x:t></x:rPh>'
     strings = f'<x:sst xmlns:x="{names}"><x:si>{runs}</x:si></x:sst>'
     rows = '<x:row><x:c t="s"><x:v>0</x:v></x:c></x:row>'
     sheet = f'<x:worksheet xmlns:x="{names}"><x:sheetData>{rows}</x:sheetData></x:worksheet>'
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    listed = f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}"/></Types>'
     with zipfile.ZipFile(tmp_path / "base.xlsx") as old, zipfile.ZipFile(tmp_path / "t.xlsx", "w") as new:
         for name in old.namelist():
-            if name not in ("xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"):
-                new.writestr(name, old.read(name))
+            if name != "xl/worksheets/sheet1.xml":
+                new.writestr(name, old.read(name).decode().replace("</Types>", listed))
         new.writestr("xl/sharedStrings.xml", strings)
         new.writestr("xl/worksheets/sheet1.xml", sheet)
     assert read(tmp_path / "t.xlsx") == [["浙海"]]
 
 
-def test_an_xlsx_that_declares_entities_is_refused(tmp_path: Path) -> None:
-    openpyxl.Workbook().save(tmp_path / "base.xlsx")
-    with zipfile.ZipFile(tmp_path / "base.xlsx") as old, zipfile.ZipFile(tmp_path / "t.xlsx", "w") as new:
+def with_sheet(path: Path, sheet: str) -> Path:
+    """An XLSX file whose first sheet is the XML text `sheet`."""
+    base = path.with_name("base.xlsx")
+    openpyxl.Workbook().save(base)
+    with zipfile.ZipFile(base) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
-            text = old.read(name)
-            if name == "xl/worksheets/sheet1.xml":
-                text = b'<!DOCTYPE x [<!ENTITY a "aaaa">]>' + text
-            new.writestr(name, text)
-    with pytest.raises(UsageError, match="document type"):
-        open_table(tmp_path / "t.xlsx")
+            new.writestr(name, sheet if name == "xl/worksheets/sheet1.xml" else old.read(name))
+    return path
+
+
+def sheet_of(rows: str, prolog: str = "", tail: str = "") -> str:
+    names = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    return f'{prolog}<worksheet xmlns="{names}"><sheetData>{rows}</sheetData>{tail}</worksheet>'
+
+
+HEAD = '<row r="1"><c r="A1" t="inlineStr"><is><t>a</t></is></c></row>'
+
+
+def test_entities_that_grow_without_end_are_refused(tmp_path: Path) -> None:
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 20}">' for n in range(1, 9))
+    prolog = f'<!DOCTYPE x [<!ENTITY e0 "aaaaaaaaaa">{entities}]>'
+    cell = '<row><c t="inlineStr"><is><t>&e8;</t></is></c></row>'
+    with pytest.raises(UsageError, match=r"damaged.*amplification"):
+        open_table(with_sheet(tmp_path / "t.xlsx", sheet_of(cell, prolog)))
+
+
+def test_a_part_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path) -> None:
+    path = with_sheet(tmp_path / "t.xlsx", " " * (UNPACKED_FREE + 1))
+    with pytest.raises(UsageError, match=r"sheet1\.xml would unpack to"):
+        open_table(path)
+
+
+def test_a_row_number_beyond_the_sheet_is_damage(tmp_path: Path) -> None:
+    path = with_sheet(tmp_path / "t.xlsx", sheet_of(HEAD + '<row r="9999999999"/>'))
+    with pytest.raises(UsageError, match="damaged"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("<c><f>1+1</f><v>13800000000</v></c>", "13800000000"),
+        ('<c t="str"><f>"b"</f><v>b</v></c>', "b"),
+        ('<c t="e"><f>1/0</f><v>#DIV/0!</v></c>', "#DIV/0!"),
+        ("<c><v>1.38E10</v></c>", "13800000000"),
+        ("<c><v>10690001234567800000</v></c>", "1.06900012345678e+19"),
+        ("<c><v>-0.10000000000000001</v></c>", "-0.1"),
+        ('<c t="d"><v>2026-01-31T09:30:00</v></c>', "2026-01-31T09:30:00"),
+        ('<c t="inlineStr"><is><t>a_x000D_b</t></is></c>', "a\rb"),
+        (f'<c t="inlineStr"><is><t>{"a" * (LINE_LIMIT + 1)}</t></is></c>', None),
+    ],
+)
+def test_cells_come_out_as_a_person_sees_them(cell: str, text: str | None, tmp_path: Path) -> None:
+    extension = '<extLst><ext uri="{CCE6A557-97BC-4B89-ADB6-D9C93CAAB3DF}"/></extLst>'  # openpyxl warns of it
+    dimension = '<dimension ref="A1"/>'  # wrong, as some programs write it
+    sheet = sheet_of(f"{HEAD}<row>{cell}</row>", tail=extension).replace(
+        "<sheetData>", dimension + "<sheetData>"
+    )
+    rows = rows_of(with_sheet(tmp_path / "t.xlsx", sheet))
+    assert rows == [Row(2, [], TOO_LONG) if text is None else Row(2, [text])]
+
+
+def test_dates_in_the_formats_of_chinese_spreadsheets(tmp_path: Path) -> None:
+    path = with_sheet(tmp_path / "base2.xlsx", sheet_of(HEAD + '<row><c s="0"><v>45000</v></c></row>'))
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "t.xlsx", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'<xf numFmtId="0"', b'<xf numFmtId="31"'))
+    assert read(tmp_path / "t.xlsx") == [["a"], ["2023-03-15T00:00:00"]]
+
+
+def test_damaged_files_are_refused_and_nothing_else_comes_out(tmp_path: Path) -> None:
+    whole = written(tmp_path / "whole.xlsx", ["a", "b"], ["1", "示例"]).read_bytes()
+    path = tmp_path / "t.xlsx"
+    for at in range(0, len(whole), 97):
+        for octets in (whole[:at], whole[:at] + bytes(8) + whole[at + 8 :]):
+            path.write_bytes(octets)
+            with suppress(UsageError):
+                read(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+def test_a_file_that_is_given_up_leaves_the_old_one(suffix: str, tmp_path: Path) -> None:
+    path = written(tmp_path / f"t{suffix}", ["a"], ["1"])
+    before = path.read_bytes()
+    sink = create_table(path, [])
+    sink.write(["b"])
+    sink.discard()
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+def test_a_text_too_long_for_a_cell_is_not_cut(tmp_path: Path) -> None:
+    sink = create_table(tmp_path / "t.xlsx", [])
+    with pytest.raises(UsageError, match=r"32767 characters; right would be a \.csv"):
+        sink.write(["x" * 32_768])
+    sink.discard()

@@ -93,7 +93,7 @@ class Keys:
         if not master.exists():
             if any(self._data.iterdir()) or any(self._secrets.iterdir()):
                 raise UsageError(f"{master}: missing, but keys that it wraps exist: restore its backup")
-            _create(master, secrets.token_bytes(32))
+            create_once(master, secrets.token_bytes(32))
         key = master.read_bytes()
         if len(key) != 32:
             raise UsageError(f"{master}: {len(key)} octets, expected 32")
@@ -160,7 +160,7 @@ class Keys:
                 file.truncate(16)
                 os.fsync(file.fileno())
         except FileNotFoundError:
-            _create(path, _FORGOTTEN + struct.pack(">q", at))
+            create_once(path, _FORGOTTEN + struct.pack(">q", at))
         return True
 
     def _obtain(self, path: Path) -> bytes:
@@ -169,7 +169,7 @@ class Keys:
         except FileNotFoundError:
             nonce = secrets.token_bytes(12)
             wrapped = self._master.encrypt(nonce, secrets.token_bytes(32), self._bound(path))
-            _create(path, _WRAPPED + self._master_id + nonce + wrapped)
+            create_once(path, _WRAPPED + self._master_id + nonce + wrapped)
             return self._unwrap(path)
 
     def _unwrap(self, path: Path) -> bytes:
@@ -189,7 +189,7 @@ class Keys:
         return self._master_id + f"{path.parent.name}/{path.stem}".encode()
 
 
-def _create(path: Path, octets: bytes) -> None:
+def create_once(path: Path, octets: bytes) -> None:
     """Make a file of these octets durable under `path`, unless somebody else was first; never half of one."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

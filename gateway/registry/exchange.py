@@ -140,7 +140,7 @@ async def export_file(
     except BaseException:
         sink.discard()
         raise
-    sink.close()
+    await asyncio.to_thread(sink.close)  # packs a whole sheet
     return count
 
 

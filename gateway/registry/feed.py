@@ -57,8 +57,9 @@ RETURNED_KEPT = timedelta(days=35)
 
 REFUSALS = "refusals"
 
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, NotReady)
-"""What ends a connection, to be tried again. TimeoutError is an OSError."""
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NotReady)
+"""What ends a connection, to be tried again. TimeoutError is an OSError; an InternalClientError is how asyncpg
+says that the server ended the session between two messages of one query."""
 
 log = logging.getLogger(__name__)
 
@@ -152,8 +153,8 @@ class Feed:
             self._key_id = await store.register_key(connection, self._replica.key.fingerprint)
             yield connection
         finally:
-            with contextlib.suppress(*LOST):
-                await connection.close(timeout=1)
+            with contextlib.suppress(asyncpg.InternalClientError):  # in the middle of a query
+                connection.terminate()
 
     async def _follow(self, c: "Connection") -> None:
         while True:

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.errors import UsageError
+from gateway.evidence.seal import create_once
 
 KEY_OCTETS = 32
 NONCE_OCTETS = 12
@@ -61,32 +62,11 @@ def load_key(path: Path) -> RegistryKey:
     """
     try:
         if not path.exists():
-            _make(path)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_once(path, os.urandom(KEY_OCTETS))
         return RegistryKey(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"registry key {path}: {error}") from None
-
-
-def _make(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, os.urandom(KEY_OCTETS))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _child(secret: bytes, purpose: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Table files, opened by their extension; and CSV, in UTF-8 (with or without BOM) or GB18030.
 
-Rules: memory does not grow with the file; a line that cannot be read is given back as such and never takes
+Rules: memory does not grow with a CSV file; a line that cannot be read is given back as such and never takes
 its neighbours with it. A record is one physical line: a cell cannot hold a line break, so a stray quotation
 mark costs one line and not the rest of the file. Written files carry a BOM, as spreadsheets need it to
 recognise UTF-8. It knows nothing of kinds, of what columns mean, or of the database.
@@ -14,8 +14,7 @@ from pathlib import Path
 
 from gateway.errors import UsageError
 from gateway.registry.rows import LINE_LIMIT, TOO_LONG, Flaw, Row, Sink, Source, disarm, rearm
-from gateway.registry.xlsx import XlsxSource
-from gateway.registry.xlsx_sink import XlsxSink
+from gateway.registry.xlsx import XlsxSink, XlsxSource
 
 UNCLOSED = Flaw(
     "quotation marks do not pair up on this line",

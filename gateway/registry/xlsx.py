@@ -1,320 +1,193 @@
-"""XLSX (ECMA-376), read as a stream of rows of text.
+"""XLSX files by openpyxl: rows of text of the first sheet, and the writing of them.
 
-Rules: memory does not grow with the file: the sheet is parsed as it is unpacked, shared strings lie in a
-temporary file. Only the first sheet is read. Cells come out as the text that a person sees or typed: whole
-numbers digit by digit, dates as ISO 8601, formulas as their last result. openpyxl would take 170 µs a row
-and hold all strings in memory; this takes a tenth of it. It knows nothing of kinds or the database.
+Rules: rows come and go as a stream. Of a file that is read, openpyxl keeps the shared strings and some 100
+octets a row in memory; one that is written it keeps in temporary files until it is packed. Cells come out as
+a person sees or typed them: whole numbers digit by digit, dates as ISO 8601, formulas as their last result.
+Written cells are typed text in the format "@", so that a spreadsheet neither computes nor rewrites them;
+texts other than telephone numbers are disarmed as in CSV, because a user may save the sheet as CSV. It knows
+nothing of kinds or the database.
 """
 
-import mmap
+import datetime
+import os
 import re
-import tempfile
-import zipfile
-from array import array
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from xml.parsers import expat
+from typing import IO, Any
+from zipfile import ZipFile
 
-from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format
-from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900, from_excel
+from openpyxl import Workbook, load_workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.utils.datetime import from_excel
 
 from gateway.errors import UsageError
-from gateway.registry.rows import LINE_LIMIT, TOO_LONG, Row, rearm
+from gateway.registry.rows import LINE_LIMIT, TOO_LONG, Row, disarm, rearm
 
-BLOCK = 1 << 16
-ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")  # ST_Xstring, ECMA-376 Part 1, 22.9.2.19
-CHINESE_DATES = (*range(27, 37), *range(50, 59))  # built-in formats of zh-cn, 18.8.30
+BLOCK = 256
+ROWS_MAX = 1_048_576
+"""Rows that one sheet can hold (ECMA-376 Part 1, 18.3.1.73)."""
+TEXT_MAX = 32_767
+"""Characters that one cell can hold; openpyxl would cut the rest off."""
 DIGITS_KEPT = 15
 """Digits of a number that a spreadsheet keeps."""
+UNPACKED_FREE, UNPACKED_RATIO = 1 << 26, 100
+"""Octets that a part may always unpack to, and times its packed size beyond; sheets of numbers stay at 30."""
+
+CHINESE_DATES = (*range(27, 37), *range(50, 59))  # formats of zh-cn, 18.8.30; openpyxl takes them for numbers
+# ST_Xstring (22.9.2.19), which openpyxl leaves to us. Only what programs do escape is undone: it has turned
+# a shared string's _x005F_x0041_ into _x0041_ already, and that is what the user typed.
+ESCAPED = re.compile(r"_x(00[01][0-9A-Fa-f]|005[Ff])_")
+TO_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
+ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+TELEPHONE = re.compile(r"\+\d+")
 
 
 class XlsxSource:
     """Rows of the first sheet."""
 
     def __init__(self, path: Path) -> None:
-        self._strings: _Strings | None = None
+        self.size = path.stat().st_size
+        self._path = path
+        self._file = path.open("rb")
         try:
-            self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile:
-            raise UsageError(
-                f"{path}: not an XLSX file; right would be one saved as .xlsx, or a .csv"
-            ) from None
-        try:
-            book = _book(self._zip)
-            self._dates = _date_styles(self._zip)
-            self._epoch = CALENDAR_MAC_1904 if book.from_1904 else CALENDAR_WINDOWS_1900
-            if "xl/sharedStrings.xml" in self._zip.namelist():
-                self._strings = _Strings(self._zip)
-            self.size = self._zip.getinfo(book.sheet).file_size
-            self._stream = self._zip.open(book.sheet)
-            self._rows = self._parse()
-            first = next(self._rows, None)
-        except (KeyError, ValueError, zipfile.BadZipFile, expat.ExpatError) as problem:
-            self.close()
-            raise UsageError(f"{path}: damaged, or not an XLSX file: {problem}") from None
-        if first is None or first.line != 1 or first.flaw is not None:
-            self.close()
-            raise UsageError(f"{path}: the first line is empty; right would be a line that names the columns")
+            with self._guarded():
+                _refuse_bombs(self._file)
+                book = load_workbook(self._file, read_only=True, data_only=True, keep_links=False)
+                self._epoch = book.epoch
+                sheet: Any = book.worksheets[0]
+                sheet.reset_dimensions()  # some programs write wrong ones, and rows beyond would be lost
+                self._rows = self._parse(sheet.iter_rows())
+                first = next(self._rows, None)
+            if first is None or first.line != 1 or first.flaw is not None:
+                raise UsageError(
+                    f"{path}: the first line is empty; right would be one that names the columns"
+                )
+        except BaseException:
+            self._file.close()
+            raise
         self.header = first.cells
 
     def rows(self) -> Iterator[Row]:
-        try:
-            yield from self._rows
-        except (ValueError, zipfile.BadZipFile, expat.ExpatError) as problem:
-            raise UsageError(f"the XLSX file is damaged: {problem}") from None
+        while True:
+            with self._guarded():
+                block = list(islice(self._rows, BLOCK))
+            if not block:
+                return
+            yield from block
 
     def position(self) -> int:
-        return self._stream.tell()
+        return self._file.tell()
 
     def close(self) -> None:
-        if self._strings is not None:
-            self._strings.close()
-        self._zip.close()
-
-    def _parse(self) -> Iterator[Row]:
-        sheet = _Sheet(self._text)
-        parser = _parser(sheet.start, sheet.end, sheet.characters)
-        while block := self._stream.read(BLOCK):
-            parser.Parse(block, False)
-            if sheet.done:
-                ready, sheet.done = sheet.done, []
-                yield from ready
-        parser.Parse(b"", True)
-        yield from sheet.done
-
-    def _text(self, kind: str, style: str, raw: str) -> str:
-        """What a cell shows. `kind` is ST_CellType (18.18.11)."""
-        if kind == "s":
-            if self._strings is None:
-                raise ValueError("a shared string, but no table of them")
-            return self._strings[int(raw)]
-        if kind in ("str", "inlineStr"):
-            return _unescaped(raw)
-        if kind == "b":
-            return "true" if raw == "1" else "false"
-        if kind != "n" or not raw:
-            return raw
-        if style in self._dates:
-            return _date(float(raw), self._epoch)
-        return _number(raw)
-
-
-class _Sheet:
-    """Turns the elements of a worksheet into rows (18.3.1.73 row, 18.3.1.4 c)."""
-
-    def __init__(self, text: Callable[[str, str, str], str]) -> None:
-        self.done: list[Row] = []
-        self._text = text
-        self._columns: dict[str, int] = {}
-        self._line = 0
-        self._cells: list[str] = []
-        self._kind = self._style = ""
-        self._parts: list[str] = []
-        self._length = 0
-        self._taking = False
-        self._phonetic = False
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        if name == "c":
-            self._kind = attributes.get("t", "n")
-            self._style = attributes.get("s", "")
-            self._parts = []
-            self._length = 0
-            if reference := attributes.get("r"):
-                column = self._column(reference)
-                while len(self._cells) < column:
-                    self._cells.append("")
-        elif name in ("v", "t"):
-            self._taking = not self._phonetic
-        elif name == "row":
-            self._line = int(attributes.get("r") or self._line + 1)
-            self._cells = []
-        elif name == "rPh":
-            self._phonetic = True
-
-    def end(self, name: str) -> None:
-        if name == "c":
-            raw = "".join(self._parts)
-            self._cells.append(rearm(self._text(self._kind, self._style, raw)) if raw else "")
-        elif name in ("v", "t"):
-            self._taking = False
-        elif name == "row":
-            if self._length > LINE_LIMIT:
-                self.done.append(Row(self._line, [], TOO_LONG))
-            elif any(self._cells):
-                self.done.append(Row(self._line, self._cells))
-        elif name == "rPh":
-            self._phonetic = False
-
-    def characters(self, data: str) -> None:
-        if self._taking:
-            self._length += len(data)
-            if self._length <= LINE_LIMIT:
-                self._parts.append(data)
-
-    def _column(self, reference: str) -> int:
-        letters = reference.rstrip("0123456789")
-        column = self._columns.get(letters)
-        if column is None:
-            column = 0
-            for letter in letters:
-                column = column * 26 + ord(letter) - 64
-            column -= 1
-            if not 0 <= column < 16_384:
-                raise ValueError(f"cell {reference!r}")
-            self._columns[letters] = column
-        return column
-
-
-class _Strings:
-    """The shared strings (18.4.9), in a temporary file that has no name."""
-
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self._ends = array("Q", [0])
-        self._parts: list[str] = []
-        self._taking = self._phonetic = False
-        parser = _parser(self._start, self._end, self._characters)
-        with archive.open("xl/sharedStrings.xml") as stream:
-            while block := stream.read(BLOCK):
-                parser.Parse(block, False)
-            parser.Parse(b"", True)
-        self._file.flush()
-        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if self._ends[-1] else None
-
-    def __getitem__(self, index: int) -> str:
-        if not 0 <= index < len(self._ends) - 1:
-            raise ValueError(f"shared string {index}")
-        if self._map is None:
-            return ""
-        return self._map[self._ends[index] : self._ends[index + 1]].decode("utf-8", "surrogatepass")
-
-    def close(self) -> None:
-        if self._map is not None:
-            self._map.close()
+        self._rows.close()
         self._file.close()
 
-    def _start(self, name: str, _: dict[str, str]) -> None:
-        if name == "si":
-            self._parts = []
-        elif name == "t":
-            self._taking = not self._phonetic
-        elif name == "rPh":
-            self._phonetic = True
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """openpyxl warns of styles, extensions and names that it drops (none is read here), and lets out
+        whatever its layers raise at a bad file: KeyError, TypeError, SyntaxError, BadZipFile, OSError …"""
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", category=UserWarning, module=r"openpyxl\.")
+                yield
+        except Exception as problem:
+            cause = problem.__cause__ or problem
+            raise UsageError(
+                f"{self._path}: not an XLSX file, damaged, or encrypted: {cause}; right would be one saved as"
+                " .xlsx without a password, or a .csv"
+            ) from None
 
-    def _end(self, name: str) -> None:
-        if name == "si":
-            octets = _unescaped("".join(self._parts)).encode("utf-8", "surrogatepass")
-            self._file.write(octets)
-            self._ends.append(self._ends[-1] + len(octets))
-        elif name == "t":
-            self._taking = False
-        elif name == "rPh":
-            self._phonetic = False
+    def _parse(self, lines: Iterator[tuple[Any, ...]]) -> Any:
+        for line, found in enumerate(lines, 1):
+            if line > ROWS_MAX:  # a row may claim any number, and openpyxl fills up to it
+                raise ValueError(f"line {line}")
+            cells = [self._text(cell) for cell in found]
+            if sum(map(len, cells)) > LINE_LIMIT:
+                yield Row(line, [], TOO_LONG)
+            elif any(cells):
+                yield Row(line, cells)
 
-    def _characters(self, data: str) -> None:
-        if self._taking:
-            self._parts.append(data)
-
-
-class _Book:
-    """What the workbook part says: its first sheet, and where its dates begin."""
-
-    def __init__(self) -> None:
-        self.relation = ""
-        self.from_1904 = False
-        self.targets: dict[str, str] = {}
-        self.sheet = ""
-
-
-def _book(archive: zipfile.ZipFile) -> _Book:
-    book = _Book()
-
-    def of_workbook(name: str, attributes: dict[str, str]) -> None:
-        if name == "sheet" and not book.relation:
-            book.relation = next((value for key, value in attributes.items() if key.endswith(":id")), "")
-        elif name == "workbookPr":
-            book.from_1904 = attributes.get("date1904") in ("1", "true")
-
-    def of_relations(name: str, attributes: dict[str, str]) -> None:
-        if name == "Relationship":
-            book.targets[attributes["Id"]] = attributes["Target"]
-
-    _parse_part(archive, "xl/workbook.xml", of_workbook)
-    _parse_part(archive, "xl/_rels/workbook.xml.rels", of_relations)
-    target = book.targets[book.relation]
-    book.sheet = target.lstrip("/") if target.startswith("/") else "xl/" + target
-    return book
+    def _text(self, cell: Any) -> str:
+        """What a cell shows."""
+        match cell.value:
+            case None:
+                return ""
+            case str(text):
+                return rearm(ESCAPED.sub(lambda found: chr(int(found[1], 16)), text))
+            case bool(flag):
+                return "true" if flag else "false"
+            case int(number) | float(number):
+                if cell.style_array.numFmtId in CHINESE_DATES:
+                    with suppress(ValueError, OverflowError):
+                        return str(from_excel(number, self._epoch).isoformat())
+                return _digits(number)
+            case datetime.timedelta() as span:
+                return str(span)
+            case instant:
+                return str(instant.isoformat())
 
 
-def _date_styles(archive: zipfile.ZipFile) -> frozenset[str]:
-    """The cell styles (indices into cellXfs, 18.8.10) that show a number as a date or time."""
-    formats = dict(BUILTIN_FORMATS) | dict.fromkeys(CHINESE_DATES, "yyyy-mm-dd")
-    styles: set[str] = set()
-    inside = [False, 0]
+class XlsxSink:
+    """Writes an XLSX file beside `path` and puts it in place when it is whole."""
 
-    def start(name: str, attributes: dict[str, str]) -> None:
-        if name == "numFmt":
-            formats[int(attributes["numFmtId"])] = attributes["formatCode"]
-        elif name in ("cellXfs", "cellStyleXfs"):
-            inside[0] = name == "cellXfs"
-        elif name == "xf" and inside[0]:
-            if is_date_format(formats.get(int(attributes.get("numFmtId", "0")), "General")):
-                styles.add(str(inside[1]))
-            inside[1] += 1
+    def __init__(self, path: Path, legend: list[list[str]]) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + ".part")
+        descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._file = open(descriptor, "w+b")  # noqa: PTH123, SIM115
+        self._book = Workbook(write_only=True)
+        self._sheets = [self._book.create_sheet("data"), self._book.create_sheet("columns")]
+        self._cell = WriteOnlyCell(self._sheets[0])
+        self._cell.number_format = "@"
+        self._count = 0
+        for row in legend:
+            self._append(self._sheets[1], row)
 
-    if "xl/styles.xml" in archive.namelist():
-        _parse_part(archive, "xl/styles.xml", start)
-    return frozenset(styles)
+    def write(self, cells: list[str]) -> None:
+        self._count += 1
+        if self._count > ROWS_MAX or max(map(len, cells), default=0) > TEXT_MAX:
+            raise UsageError(
+                f"{self._path}: an XLSX sheet holds {ROWS_MAX} rows, of cells of {TEXT_MAX} characters; right"
+                " would be a .csv file"
+            )
+        self._append(self._sheets[0], cells)
 
+    def close(self) -> None:
+        self._book.save(self._file)
+        self._file.close()
+        self._part.replace(self._path)
 
-def _parse_part(archive: zipfile.ZipFile, name: str, start: Callable[[str, dict[str, str]], None]) -> None:
-    parser = _parser(start, lambda _: None, lambda _: None)
-    parser.Parse(archive.read(name), True)
+    def discard(self) -> None:
+        for sheet in self._sheets:
+            with suppress(OSError):  # a full disk may be why; openpyxl removes its temporary files at exit
+                sheet.close()
+        self._file.close()
+        self._part.unlink(missing_ok=True)
 
+    def _append(self, sheet: Any, cells: list[str]) -> None:
+        # a row is written cell by cell, so one styled cell serves all; a new one each would cost far more
+        sheet.append(self._typed(text) for text in cells)
 
-def _parser(
-    start: Callable[[str, dict[str, str]], None],
-    end: Callable[[str], None],
-    characters: Callable[[str], None],
-) -> expat.XMLParserType:
-    """A parser that hands on local names, and takes no document type (entities could grow without end)."""
-
-    def refuse(*_: object) -> None:
-        raise ValueError("a document type declaration")
-
-    def plain_start(name: str, attributes: dict[str, str]) -> None:
-        start(name.rpartition(":")[2] if ":" in name else name, attributes)
-
-    def plain_end(name: str) -> None:
-        end(name.rpartition(":")[2] if ":" in name else name)
-
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = refuse
-    parser.StartElementHandler = plain_start
-    parser.EndElementHandler = plain_end
-    parser.CharacterDataHandler = characters
-    return parser
+    def _typed(self, text: str) -> Any:
+        if not TELEPHONE.fullmatch(text):
+            text = disarm(ILLEGAL.sub(" ", text))
+        self._cell.value = TO_ESCAPE.sub("_x005F_", text)
+        self._cell.data_type = "s" if text else "n"  # left alone, "#N/A" would become an error
+        return self._cell
 
 
-def _unescaped(text: str) -> str:
-    return ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
+def _refuse_bombs(file: IO[bytes]) -> None:
+    with ZipFile(file) as archive:
+        for part in archive.infolist():
+            if part.file_size > max(UNPACKED_FREE, UNPACKED_RATIO * part.compress_size):
+                raise ValueError(f"{part.filename} would unpack to {part.file_size} octets")
 
 
-def _number(raw: str) -> str:
+def _digits(number: int | float) -> str:
     """A number as digits; in scientific form where the spreadsheet no longer knows all of its digits."""
-    digits = raw.lstrip("-")
-    if digits.isdigit():
-        if len(digits) > DIGITS_KEPT and not digits[DIGITS_KEPT:].strip("0"):
-            return f"{float(raw):.14E}"
-        return raw
-    value = float(raw)
-    return str(int(value)) if value.is_integer() and abs(value) < 10**DIGITS_KEPT else raw
-
-
-def _date(serial: float, epoch: object) -> str:
-    try:
-        return str(from_excel(serial, epoch).isoformat())
-    except (ValueError, OverflowError, AttributeError):
-        return str(serial)
+    digits = str(number).lstrip("-")
+    lost = len(digits) > DIGITS_KEPT and not digits[DIGITS_KEPT:].strip("0")
+    return f"{number:.{DIGITS_KEPT}g}" if lost or isinstance(number, float) else str(number)

@@ -18,6 +18,20 @@ Cuts = list[tuple[int, int, bytes]]
 """(start, end, octets): what goes on instead of data[start:end]."""
 
 
+def join(data: bytes, used: int, cuts: Cuts) -> bytes:
+    """`data[:used]` with some frames replaced; without cuts it is not copied."""
+    if not cuts:
+        return data if used == len(data) else data[:used]
+    cuts.sort()
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, octets in cuts:
+        pieces += (data[at:start], octets)
+        at = end
+    pieces.append(data[at:used])
+    return b"".join(pieces)
+
+
 class Submit:
     """One SUBMIT frame: what it asks, and what became of it.
 

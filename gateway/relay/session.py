@@ -5,8 +5,8 @@ for byte, neighbours in one slice. Refused submits are answered here and now. It
 what frames mean it asks the protocol, what may pass it asks `Screen`, what came back goes to `Returns`.
 
 Memory of one session is bounded: one read of each side (256 KiB at most), a frame cut short (CAP), the
-write buffers (64 KiB high water, then the other side is not read), the submits of `Memory`, the numbers of
-`Numbering`: about 3 MiB with every bound reached at once.
+write buffers (64 KiB high water, then the other side is not read; 1 MiB of our own answers), the submits of
+`Memory`, the numbers of `Numbering`: about 4 MiB with every bound reached at once.
 """
 
 import asyncio
@@ -24,14 +24,17 @@ from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame, Unframed
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
-from gateway.relay.memory import MOST_WAITING, Cuts, Memory, Submit
+from gateway.relay.memory import MOST_WAITING, Cuts, Memory, Submit, join
 from gateway.relay.refusing import answer
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
 MOST_BACKLOG = 4 << 20  # octets that wait for the disk at which senders are no longer read
+MOST_UNREAD = 1 << 20  # octets of our own answers that a sender leaves unread before it is no longer read
+MOST_NOTES = 100  # log lines about the mistakes of one connection's peers; all are counted
 GOODBYE_SECONDS = 2.0
+CLOSED = "connection closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Session:
         self._numbering = Numbering()
         self._tails = [b"", b""]
         self._unread: tuple[set[str], set[str]] = (set(), set())
+        self._notes = 0
         self._farewell: int | None = None
         self._idle = asyncio.Event()
         self._out = desk.telemetry.relay.labels(key.protocol, "to_carrier")
@@ -82,7 +86,7 @@ class Session:
         carrier, sender = self._legs
         for leg, of_sender in ((sender, True), (carrier, False)):
             leg.lost = self._lost_sender if of_sender else self._lost_carrier
-        sender.blocked = lambda blocked: self._read_on(False, "socket", not blocked)
+        sender.blocked = self._sender_reads
         carrier.blocked = lambda blocked: self._read_on(True, "socket", not blocked)
         sender.received, carrier.received = self.from_sender, self.from_carrier
         for leg in (carrier, sender):
@@ -124,11 +128,11 @@ class Session:
                 cuts.append((start, end, b""))
                 answers.append(self._unexpected(data, frame, doing))
         if answers:
-            self._to_sender.send(b"".join(answers))
+            self._answer(answers)
         if submits:
             self._judge(data, frames[-1][1], submits, cuts, began)
         elif frames:
-            self._to_carrier.send(_join(data, frames[-1][1], cuts))
+            self._to_carrier.send(join(data, frames[-1][1], cuts))
             self._out.observe(time.perf_counter() - began)
         if error is not None:
             self.end(error)
@@ -164,7 +168,7 @@ class Session:
             if replies:
                 self._hold_replies(data, frames[-1][1], replies, cuts)
             else:
-                self._to_sender.send(_join(data, frames[-1][1], cuts))
+                self._to_sender.send(join(data, frames[-1][1], cuts))
             self._back.observe(time.perf_counter() - began)
         if error is not None:
             self.end(error)
@@ -174,7 +178,7 @@ class Session:
     def end(self, error: WireError) -> None:
         """Close both connections because of a peer's mistake; logged and counted."""
         self._desk.telemetry.closed.labels(self.key.protocol, error.cause).inc()
-        self._note("connection closed", error)
+        self._note(CLOSED, error)
         self._sender.close()
         self._to_carrier.close()
 
@@ -244,16 +248,16 @@ class Session:
         def done(error: Exception | None) -> None:
             if error is not None:  # the disk filled up: not recorded, so neither sent nor refused
                 busy = (self._wire.busy(submit.command, submit.sequence) for submit in submits)
-                self._to_sender.send(b"".join(frame or b"" for frame in busy))
+                self._answer([frame or b"" for frame in busy])
                 for submit in submits:
                     self.memory.forget(submit.sequence)
                     others.append((submit.start, submit.end, b""))
-                place.fill(_join(data, used, others))
+                place.fill(join(data, used, others))
             else:
                 for submit in submits:
                     submit.durable = True
                 if refusals:
-                    self._to_sender.send(b"".join(refusals))
+                    self._answer(refusals)
                 place.fill(octets)
                 self._out.observe(time.perf_counter() - began)
             self._read_on(True, "journal", True)
@@ -269,7 +273,7 @@ class Session:
             if submit.refused:
                 self._cut(data, submit, cuts, refusals)
         self.memory.add(submits)
-        octets = _join(data, used, cuts)
+        octets = join(data, used, cuts)
         if desk.screen.journal.backlog > MOST_BACKLOG:
             self._read_on(True, "journal", False)
         if self.memory.waiting >= MOST_WAITING:
@@ -316,6 +320,7 @@ class Session:
     ) -> None:
         place = self._to_sender.hold()
         left = len(replies)
+        self._read_on(False, "journal", False)
 
         def done(frame: Frame, error: Exception | None) -> None:
             nonlocal left
@@ -327,7 +332,8 @@ class Session:
                 cuts[:] = [cut for cut in cuts if cut[0] != start]
                 cuts.append((start, end, b""))
             if not left:
-                place.fill(_join(data, used, cuts))
+                place.fill(join(data, used, cuts))
+                self._read_on(False, "journal", True)
 
         for frame, reply in replies:
             try:
@@ -351,6 +357,17 @@ class Session:
         self._note("request refused", WireError("unknown_command", f"0x{command:08x}"))
         return self._wire.unknown(data, frame) or b""
 
+    def _answer(self, frames: Sequence[bytes]) -> None:
+        """Frames of our own to the sender, who is not read any more when he reads none of them."""
+        self._to_sender.send(b"".join(frames))
+        if self._sender.get_write_buffer_size() > MOST_UNREAD:
+            self._read_on(True, "unread", False)
+
+    def _sender_reads(self, blocked: bool) -> None:
+        self._read_on(False, "socket", not blocked)
+        if not blocked:
+            self._read_on(True, "unread", True)
+
     def _read_on(self, of_sender: bool, cause: str, on: bool) -> None:
         """Stop reading one side for a cause, or go on when the last cause has gone."""
         causes = self._unread[of_sender]
@@ -364,21 +381,10 @@ class Session:
         (transport.pause_reading if causes else transport.resume_reading)()
 
     def _note(self, what: str, error: WireError | None) -> None:
+        self._notes += 1
+        if self._notes > MOST_NOTES and what != CLOSED:
+            return
         fields = {"protocol": self.key.protocol, "account": self.key.account, "connection": self._connection}
         if error is not None:
             fields |= {"cause": error.cause, "detail": error.detail}
         self._desk.log.info(what, extra={"fields": fields})
-
-
-def _join(data: bytes, used: int, cuts: Cuts) -> bytes:
-    """`data[:used]` with some frames replaced; without cuts it is not copied."""
-    if not cuts:
-        return data if used == len(data) else data[:used]
-    cuts.sort()
-    pieces: list[bytes] = []
-    at = 0
-    for start, end, octets in cuts:
-        pieces += (data[at:start], octets)
-        at = end
-    pieces.append(data[at:used])
-    return b"".join(pieces)

@@ -22,7 +22,7 @@ from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over
 from gateway.relay.refusing import made_up_ids
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.session import Desk, Session
+from gateway.relay.session import GOODBYE_SECONDS, Desk, Session
 from gateway.telemetry import Telemetry
 
 DRAIN_SECONDS = 8.0  # with the goodbye behind it a drain takes 10
@@ -149,14 +149,14 @@ class Worker:
             if self._draining.is_set():
                 carrier.transport.close()
                 raise LoginRefused(wire.OTHER, "draining")
-            sender = await take_over(arrival.connection)
-            sender.transport.write(answer)
             status, version = wire.read_login_answer(answer)
             if status:
                 self._note("login refused by the carrier", key, arrival, str(status))
-                sender.transport.close()
                 carrier.transport.close()
+                await self._turn_away(arrival.connection, answer)
                 return
+            sender = await take_over(arrival.connection)
+            sender.transport.write(answer)
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
             number = next(self._connection_ids)
@@ -183,11 +183,16 @@ class Worker:
                 del self._connections[key]
 
     async def _turn_away(self, connection: socket.socket, answer: bytes) -> None:
+        """Say no and hang up; what the sender had sent already is read, or a reset would overtake the no."""
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().sock_sendall(connection, answer)
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # it has gone already
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await loop.sock_sendall(connection, answer)
+                connection.shutdown(socket.SHUT_WR)
+                while await loop.sock_recv(connection, 65536):
+                    pass
+        except (OSError, TimeoutError):
+            pass  # it has gone, or will not go
         finally:
             connection.close()
 
