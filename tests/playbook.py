@@ -42,6 +42,9 @@ HOST = "127.0.0.1"
 SECRET = "s3cret"
 PERSONS = ("checker", "approver")
 DEADLINE = 20.0
+GATEWAY_CODE = 4242
+BIND = "127.0.0.9"
+"""Where the second listener's connections to its carrier come from; they carry the PROXY protocol."""
 
 MARKETING, SERVICE, COLLECTION = "10690001", "10690002", "10690003"
 """Numbers that pass: of BANK, of BANK, of FIN used by AGENT."""
@@ -177,7 +180,7 @@ class House:
         self.profile_path = directory / "profile.toml"
         self.logs = directory / "log"
         self.carrier = carrier or CarrierSim(secret=SECRET, report_after=None)
-        self.port, self._web, self._metrics, *others = free_ports(6)
+        self.port, self.proxied_port, self._web, self._metrics, *others = free_ports(7)
         self.upstreams = Upstreams(*others)
         self.extra = tuple(extra)
         self._regions = regions
@@ -465,6 +468,13 @@ dsn = {json.dumps(self.dsn)}
 protocol = "cmpp"
 listen = "{HOST}:{self.port}"
 upstream = ["{HOST}:{self.carrier.port}"]
+gateway_code = {GATEWAY_CODE}
+[[sms]]
+protocol = "cmpp"
+listen = "{HOST}:{self.proxied_port}"
+upstream = ["{HOST}:{self.upstreams.raw}"]
+upstream_bind = "{BIND}"
+proxy_protocol = true
 [web]
 listen = "{HOST}:{self._web}"
 [metrics]

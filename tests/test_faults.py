@@ -26,9 +26,10 @@ from playbook import (
     eventually,
     refresh,
 )
-from raw_ends import Raw, RawCarrier
+from raw_ends import Raw, RawCarrier, submit
 
 from gateway.evidence import record as rec
+from gateway.protocols.cmpp import Cmpp
 from gateway.registry import migrate
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.relay.handoff import owner
@@ -42,7 +43,8 @@ BUSY = 8
 ACCOUNTS = ("900001", "900016", "900017", "900018", "900019")
 MINE = "900001"
 OTHER = next(account for account in ACCOUNTS if owner(account, 2) != owner(MINE, 2))
-"""Accounts of BANK that different workers carry."""
+THIRD = next(account for account in ACCOUNTS if account not in (MINE, OTHER))
+"""Accounts of BANK; different workers carry the first two."""
 
 
 @pytest.fixture(scope="module")
@@ -475,6 +477,10 @@ async def test_a_full_disk_is_said_as_busy_until_there_is_room(house: House) -> 
             assert await result(sender, house, BANNED, to=subscriber) == BUSY
             assert len(house.records(subscriber=subscriber)) == counted
             assert house.carrier.counts["submits"] == got
+            async with Raw.login(house, THIRD) as raw:  # what is no submit goes on
+                raw.send(submit(NUMBER, [subscriber], TEXT, 1), Cmpp.heartbeat(2))
+                frames = await raw.frames(2)
+                assert sorted((frame[3], frame[11]) for frame in frames) == [(13, 2), (21, 1)]
             # a reply that can't be kept is not acknowledged, and the session stands
             assert await house.carrier.deliver(NUMBER, late, "R", account=OTHER) == BUSY
             assert not sender.replies

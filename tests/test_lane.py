@@ -51,6 +51,20 @@ def test_nothing_overtakes_a_held_place():
     assert wire.octets == b"123"
 
 
+def test_what_comes_for_a_peer_that_has_gone_is_dropped_and_the_lane_still_closes():
+    wire = Wire()
+    lane = Lane(wire)
+    place = lane.hold()
+    lane.lost()
+    lane.send(b"2")
+    lane.close()
+    assert not wire.closed
+    place.fill(b"1")
+    lane.send(b"3")
+    assert wire.closed
+    assert wire.octets == b""
+
+
 def test_a_peer_that_uses_exactly_our_number_does_not_notice():
     numbering = Numbering()
     ours = numbering.choose()

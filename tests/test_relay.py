@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import random
 import re
 import resource
 import socket
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
-from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually, refresh
+from playbook import BANNED, BIND, GATEWAY_CODE, HOST, MARKETING, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, frame_of, sequence_of, submit
 
 from gateway.protocols import cmpp_tables as tables
@@ -185,6 +186,34 @@ async def test_only_filed_addresses_may_enter(house: House, address: str, enters
                 pass
     assert caught.value.status == BAD_SOURCE
     assert not house.carrier.counts["connections"]
+
+
+async def test_a_listener_binds_and_names_the_senders_address(house: House) -> None:
+    """PROXY protocol v2, section 2.2: the carrier, who can't see the sender any more, is told."""
+    seen: asyncio.Queue[tuple[str, bytes, bytes]] = asyncio.Queue()
+
+    async def carrier(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        header = await reader.readexactly(28)
+        frame = await reader.readexactly(39)
+        seen.put_nowait((writer.get_extra_info("peername")[0], header, frame))
+        writer.write(Cmpp.login_answer(Cmpp().login(frame), 0, sequence_of(frame), V20))
+        await reader.read()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(carrier, HOST, house.upstreams.raw),
+        Raw.open(house.proxied_port, local_addr=("127.0.0.7", 0)) as raw,
+    ):
+        connect = house.sender().connect(3)
+        raw.send(connect)
+        assert (await raw.frame())[12] == 0
+        peer, header, frame = await seen.get()
+        port = raw.writer.get_extra_info("sockname")[1]
+    assert (peer, frame) == (BIND, connect)
+    signature = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"
+    assert header[:20] == signature + bytes([127, 0, 0, 7])
+    assert header[24:26] == port.to_bytes(2, "big")
+    assert header[26:] == house.upstreams.raw.to_bytes(2, "big")
 
 
 async def test_only_so_many_connections_may_stand(house: House) -> None:
@@ -476,6 +505,56 @@ async def test_a_submit_that_can_not_be_read_is_refused_and_recorded(house: Hous
     assert not house.carrier.submits
 
 
+def mutated(frame: bytes, rng: random.Random) -> bytes:
+    """Some octets changed, or the body cut or lengthened; the length always true, so that all is read."""
+    body = bytearray(frame[4:])
+    match rng.randrange(4):
+        case 0:
+            del body[rng.randrange(8, len(body)) :]
+        case 1:
+            body += rng.randbytes(rng.randrange(1, 40))
+        case _:
+            for _ in range(rng.randrange(1, 6)):
+                body[rng.randrange(8, len(body))] = rng.randrange(256)
+    return (len(body) + 4).to_bytes(4, "big") + bytes(body)
+
+
+@pytest.mark.parametrize("version", [V20, V30])
+async def test_mutated_frames_of_both_sides_break_nothing(house: House, version: int) -> None:
+    rng = random.Random(version)
+    to = [house.subscriber(), house.subscriber()]
+    from_sender = [
+        submit(PASSING, to[:1], TEXT, 1, version),
+        submit(REFUSED, to, TEXT, 2, version, registered_delivery=1),
+        frame_of(tables.Query(time=b"20261121"), 3, version),
+        frame_of(tables.Cancel(msg_id=1), 4, version),
+        frame_of(tables.Fwd(dest_usr_tl=1, dest_id=[b"13800000001"], msg_content=b"hello"), 5, version),
+        frame_of(tables.DeliverResp(msg_id=7), 6, version),
+        house.sender("900015", version).connect(7),
+    ]
+    from_carrier = [
+        deliver(PASSING, to[0], b"R", 1, version),
+        deliver(PASSING, to[0], bytes(8) + b"DELIVRD" + bytes(45), 2, version, registered_delivery=1),
+        deliver(PASSING, to[0], "退订".encode("utf-16-be"), 3, version, msg_fmt=8, tp_udhi=1),
+        frame_of(tables.SubmitResp(msg_id=1), 1, version),
+        frame_of(tables.QueryResp(time=b"20261121"), 3, version),
+    ]
+    async with (
+        RawCarrier(house.upstreams.raw) as carrier,
+        Raw.login(house, "900015", version) as raw,
+    ):
+        there = await carrier.session()
+        last = Cmpp.heartbeat(0xABCDEF)
+        for _ in range(20):
+            for here, peer, frames in ((raw, there, from_sender), (there, raw, from_carrier)):
+                here.send(*(mutated(rng.choice(frames), rng) for _ in range(100)), last)
+                while await peer.frame() != last:
+                    pass
+                here.send(last)
+                while await peer.frame() != last:
+                    pass
+
+
 # Repeats
 
 
@@ -587,6 +666,7 @@ async def test_refused_by_report(house: House) -> None:
         assert answer.result == 0
         report = await sender.report_of(answer.message_id)
         assert report.stat == b"REJECTD"
+        assert tables.message_id_parts(answer.message_id).gateway == GATEWAY_CODE
         assert re.fullmatch(rb"\d{10}", report.submit_time)
         two = await sender.submit(REFUSED, [house.subscriber(), house.subscriber()], TEXT, report=True)
         await sender.until(lambda: len(sender.reports) == 3)
@@ -834,7 +914,7 @@ async def test_peers_that_vanish_with_submits_at_the_disk_leave_no_connection_be
 
 
 SESSIONS = 2000
-MOST_PER_SESSION = 48 << 10
+MOST_PER_SESSION = 32 << 10
 """Octets of anonymous memory of an idle session, both legs."""
 
 
@@ -875,6 +955,15 @@ async def test_two_thousand_idle_sessions_are_nothing_special(house: House) -> N
             await eventually(nobody)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_no_connection_is_left_behind(house: House) -> None:
+    def left() -> list[dict[str, int]]:
+        roles = ("acceptor", "worker-0", "worker-1")
+        ports = (house.port, house.carrier.port, house.upstreams.raw, house.upstreams.second)
+        return [one for role in roles for port in ports for one in options_of(house.pid(role), port)]
+
+    await eventually(lambda: not left())
 
 
 async def test_what_was_counted_is_what_was_recorded(house: House) -> None:

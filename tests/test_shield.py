@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -72,7 +73,6 @@ async def test_a_plain_no_shields_at_once(house: House, text: str, fmt: int) -> 
 async def test_it_is_recorded_counted_and_carried_to_the_database(house: House) -> None:
     subscriber = house.subscriber()
     identity = b"\1\2\3\4\5\6\7\x08"
-    before = house.sql("SELECT count(*) FROM refusals WHERE source = 'reply'")[0][0]
     async with (
         house.counted("replies_total", kind="refuse"),
         house.counted("refusal_effective_seconds_count"),
@@ -87,28 +87,32 @@ async def test_it_is_recorded_counted_and_carried_to_the_database(house: House) 
     assert (reply.number, reply.message_id, reply.flags) == (NUMBER, identity, ())
     assert found.content is not None
     assert codings.decode(found.content.octets, reply.fmt, False)[0] == "退订"
-    await eventually(
-        lambda: house.sql("SELECT count(*) FROM refusals WHERE source = 'reply'")[0][0] == before + 1
-    )
+    query = f"SELECT {', '.join(COLUMNS)} FROM refusals WHERE message_id = %s"
+    assert await eventually(lambda: house.sql(query, identity)) == [
+        ("reply", "house", "mobile", "cmpp", "900001", 1, 3)
+    ]
+
+
+COLUMNS = ("source", "node", "carrier", "protocol", "account", "purposes", "channels")
 
 
 async def test_a_redelivered_reply_changes_nothing(house: House) -> None:
-    subscriber = house.subscriber()
-    identity = b"\x0b\2\3\4\5\6\7\x08"
-    count = "SELECT count(*), max(id) FROM refusals"
+    subscriber, last = house.subscriber(), house.subscriber()
+    identity, later = b"\x0b\2\3\4\5\6\7\x08", b"\x0c\2\3\4\5\6\7\x08"
+
+    def rows(message_id: bytes) -> list[Any]:
+        return house.sql("SELECT id, refused_at, row_version FROM refusals WHERE message_id = %s", message_id)
+
     async with house.sender() as sender:
         assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
-        before = house.sql(count)[0][0]
         assert await house.carrier.deliver(NUMBER, subscriber, "R", identity=identity) == 0
-        await eventually(lambda: house.sql(count)[0][0] == before + 1)
-        stands = house.sql(count)
+        (stands,) = await eventually(lambda: rows(identity))
         for _ in range(3):
             assert await house.carrier.deliver(NUMBER, subscriber, "R", identity=identity) == 0
         # another one, later: when it has arrived, those before it have too
-        last = house.subscriber()
-        assert await house.carrier.deliver(NUMBER, last, "R") == 0
-        await eventually(lambda: house.sql(count)[0][0] > stands[0][0])
-        assert house.sql(count)[0][0] == before + 2
+        assert await house.carrier.deliver(NUMBER, last, "R", identity=later) == 0
+        await eventually(lambda: rows(later))
+        assert rows(identity) == [stands]
         assert len(sender.replies) == 5  # each reached the sender all the same
 
 

@@ -41,7 +41,7 @@ INDEX_SECONDS = 5.0
 TIMEOUT_SECONDS = 20.0
 LONGEST_BACKOFF_SECONDS = 5.0
 
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What ends a connection, to be tried again. TimeoutError is an OSError."""
 
 log = logging.getLogger(__name__)

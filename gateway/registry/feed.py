@@ -58,7 +58,7 @@ RETURNED_KEPT = timedelta(days=35)
 REFUSALS = "refusals"
 
 LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NotReady)
-"""What ends a connection, to be tried again. TimeoutError is an OSError; an InternalClientError is how asyncpg
+"""What ends a connection, to be tried again. TimeoutError is an OSError; by an InternalClientError asyncpg
 says that the server ended the session between two messages of one query."""
 
 log = logging.getLogger(__name__)
