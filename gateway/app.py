@@ -176,7 +176,7 @@ async def worker(process: Process, index: int) -> None:
         relay.abort()
 
     def on_commit(_: int, octets: int, seconds: float) -> None:
-        telemetry.journal_bytes.inc(octets)
+        telemetry.written += octets
         telemetry.journal_sync.observe(seconds)
 
     journal = Journal(

@@ -400,51 +400,6 @@ async def test_peers_that_ignore_the_goodbye_are_cut(house: House) -> None:
 # Files and disk
 
 
-def replica_files(house: House) -> list[Path]:
-    found = sorted((house.data_dir / "registry").glob("replica-*/data.mdb"))
-    assert found
-    return found
-
-
-@pytest.mark.parametrize("damage", ["cut", "emptied", "deleted", "folder deleted", "all deleted"])
-async def test_a_damaged_replica_lets_nothing_unjudged_pass(house: House, damage: str) -> None:
-    subscriber = house.subscriber()
-    async with Traffic(house, MINE) as traffic, Traffic(house, OTHER) as others:
-        await traffic.more()
-        async with house.sender() as sender:
-            assert await result(sender, house, NUMBER, to=subscriber) == 0
-            assert await house.carrier.deliver(NUMBER, subscriber, "R", account=MINE) == 0
-        match damage:
-            case "cut":
-                for path in replica_files(house):
-                    os.truncate(path, path.stat().st_size // 2)
-            case "emptied":
-                for path in replica_files(house):
-                    os.truncate(path, 0)
-            case "deleted":
-                for path in replica_files(house):
-                    path.unlink()
-            case "folder deleted":
-                for path in replica_files(house):
-                    shutil.rmtree(path.parent)
-            case "all deleted":
-                shutil.rmtree(house.data_dir / "registry")
-        await traffic.more()
-        await others.more()
-        await house.ready()
-        async with house.sender() as sender:
-
-            async def shielded() -> bool:
-                return await result(sender, house, NUMBER, to=subscriber) == 110
-
-            if damage == "all deleted":  # with `local` gone too it is known again when the database says so
-                await eventually(shielded)
-            else:
-                assert await shielded()
-    for one in (traffic, others):
-        one.assert_nothing_unjudged_passed()
-
-
 @contextlib.contextmanager
 def no_room(house: House) -> Iterator[None]:
     """The workers' files can't grow any more: EFBIG, which is what ENOSPC is to the journal."""
@@ -456,7 +411,8 @@ def no_room(house: House) -> Iterator[None]:
         yield
     finally:
         for pid, limits in zip(pids, before, strict=True):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
 
 async def test_a_full_disk_is_said_as_busy_until_there_is_room(house: House) -> None:
@@ -500,6 +456,51 @@ async def test_a_full_disk_is_said_as_busy_until_there_is_room(house: House) -> 
         await eventually(shielded)
     traffic.assert_nothing_unjudged_passed()
     await house.ready()
+
+
+def replica_files(house: House) -> list[Path]:
+    found = sorted((house.data_dir / "registry").glob("replica-*/data.mdb"))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "deleted", "folder deleted", "all deleted"])
+async def test_a_damaged_replica_lets_nothing_unjudged_pass(house: House, damage: str) -> None:
+    subscriber = house.subscriber()
+    async with Traffic(house, MINE) as traffic, Traffic(house, OTHER) as others:
+        await traffic.more()
+        async with house.sender() as sender:
+            assert await result(sender, house, NUMBER, to=subscriber) == 0
+            assert await house.carrier.deliver(NUMBER, subscriber, "R", account=MINE) == 0
+        match damage:
+            case "cut":
+                for path in replica_files(house):
+                    os.truncate(path, path.stat().st_size // 2)
+            case "emptied":
+                for path in replica_files(house):
+                    os.truncate(path, 0)
+            case "deleted":
+                for path in replica_files(house):
+                    path.unlink()
+            case "folder deleted":
+                for path in replica_files(house):
+                    shutil.rmtree(path.parent)
+            case "all deleted":
+                shutil.rmtree(house.data_dir / "registry")
+        await traffic.more()
+        await others.more()
+        await house.ready()
+        async with house.sender() as sender:
+
+            async def shielded() -> bool:
+                return await result(sender, house, NUMBER, to=subscriber) == 110
+
+            if damage == "all deleted":  # with `local` gone too it is known again when the database says so
+                await eventually(shielded)
+            else:
+                assert await shielded()
+    for one in (traffic, others):
+        one.assert_nothing_unjudged_passed()
 
 
 async def test_what_was_counted_by_the_database_is_what_the_journals_hold(house: House) -> None:

@@ -78,8 +78,8 @@ class Session:
         self._notes = 0
         self._farewell: int | None = None
         self._idle = asyncio.Event()
-        self._out = desk.telemetry.relay.labels(key.protocol, "to_carrier")
-        self._back = desk.telemetry.relay.labels(key.protocol, "to_sender")
+        self._out = desk.telemetry.relay(key.protocol, "to_carrier")
+        self._back = desk.telemetry.relay(key.protocol, "to_sender")
 
     def start(self) -> None:
         """Relay from now on, beginning with what came while the login was under way."""

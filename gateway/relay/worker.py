@@ -85,6 +85,7 @@ class Worker:
             self._screen.view.renew()
         self._screen.flush_metrics()
         self._returns.flush_metrics()
+        self._telemetry.flush()
         sessions = Counter(session.key.protocol for session in self._sessions.values())
         for sms in self.listeners:
             for side in ("sender", "carrier"):

@@ -1,0 +1,49 @@
+"""What a process counts, as Prometheus sees it."""
+
+import json
+import logging
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from gateway import telemetry
+from gateway.telemetry import Durations
+
+
+def shown(observe) -> bytes:
+    registry = CollectorRegistry()
+    histogram = Histogram("seconds", "words", buckets=(0.1, 0.5), registry=registry)
+    observe(histogram)
+    lines = generate_latest(registry).splitlines()
+    return b"\n".join(line for line in lines if b"_created" not in line)
+
+
+def test_durations_added_up_are_what_prometheus_would_have_counted():
+    values = [0.05, 0.1, 0.1000001, 0.3, 0.5, 7.0]
+
+    def one_by_one(histogram: Histogram) -> None:
+        for value in values:
+            histogram.observe(value)
+
+    def added_up(histogram: Histogram) -> None:
+        durations = Durations(histogram)
+        for place, value in enumerate(values):
+            durations.observe(value)
+            if place % 2:
+                durations.flush()
+        durations.flush()
+
+    assert shown(added_up) == shown(one_by_one)
+    assert b'le="+Inf"} 6.0' in shown(added_up)
+
+
+def test_a_log_line_is_one_json_object(tmp_path, monkeypatch):
+    monkeypatch.setenv(telemetry.LOG_VARIABLE, str(tmp_path))
+    log = telemetry.logger("part")
+    log.info("closed", extra={"fields": {"cause": "length_too_large"}})
+    logging.getLogger("gateway.somewhere").warning("too\nlong")
+    for handler in log.handlers:
+        handler.close()
+    first, second = (tmp_path / "part.log").read_text("utf-8").splitlines()
+    assert json.loads(first)["cause"] == "length_too_large"
+    assert json.loads(second)["what"] == "too\nlong"
+    logging.getLogger("gateway").handlers.clear()
