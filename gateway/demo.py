@@ -45,26 +45,27 @@ class Scene(NamedTuple):
     text: str
 
 
+NEXT = ""
+"""Stands for a subscriber who was not addressed lately: those who answer "R" would soon be all."""
+
 _SALE = "新客理财专享，详询网点。拒收请回复R"
 SCENES = (
-    Scene("pass", "900001", "106900010001", ["13800000001"], f"【浙海示例银行】{_SALE}"),
-    Scene("pass", "900001", "106900020001", ["13800000002"], "【浙海示例银行】您尾号0000的账户入账100元"),
-    Scene("pass", "900002", "106900030001", ["13800000003"], "【钱塘示例消金】您的账单已逾期，请尽快处理"),
-    Scene("blacklisted", "900001", "106900090001", ["13800000004"], f"【浙海示例银行】{_SALE}"),
-    Scene("unregistered", "900001", "10699999", ["13800000005"], f"【浙海示例银行】{_SALE}"),
-    Scene("institution_barred", "900004", "106900060001", ["13800000006"], f"【西湖示例小贷】{_SALE}"),
-    Scene("mandate_missing", "900002", "106900040001", ["13800000007"], f"【钱塘示例消金】{_SALE}"),
-    Scene("not_effective", "900003", "106900050001", ["13800000008"], f"【钱塘示例消金】{_SALE}"),
-    Scene("account_mismatch", "900001", "106900070001", ["13800000009"], f"【钱塘示例消金】{_SALE}"),
+    Scene("pass", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}"),
+    Scene("pass", "900001", "106900020001", [NEXT], "【浙海示例银行】您尾号0000的账户入账100元"),
+    Scene("pass", "900002", "106900030001", [NEXT], "【钱塘示例消金】您的账单已逾期，请尽快处理"),
+    Scene("blacklisted", "900001", "106900090001", [NEXT], f"【浙海示例银行】{_SALE}"),
+    Scene("unregistered", "900001", "10699999", [NEXT], f"【浙海示例银行】{_SALE}"),
+    Scene("institution_barred", "900004", "106900060001", [NEXT], f"【西湖示例小贷】{_SALE}"),
+    Scene("mandate_missing", "900002", "106900040001", [NEXT], f"【钱塘示例消金】{_SALE}"),
+    Scene("not_effective", "900003", "106900050001", [NEXT], f"【钱塘示例消金】{_SALE}"),
+    Scene("account_mismatch", "900001", "106900070001", [NEXT], f"【钱塘示例消金】{_SALE}"),
     Scene("refused_by_subscriber", "900001", "106900010001", ["13800000404"], f"【浙海示例银行】{_SALE}"),
-    Scene("signature_missing", "900001", "106900010001", ["13800000010"], _SALE),
-    Scene("signature_mismatch", "900001", "106900010001", ["13800000011"], f"【客服通知】{_SALE}"),
-    Scene("optout_hint_missing", "900001", "106900010001", ["13800000012"], "【浙海示例银行】新客理财专享"),
-    Scene(
-        "mass_refused", "900001", "106900010001", ["13800000013", "13800000404"], f"【浙海示例银行】{_SALE}"
-    ),
-    Scene("pass", "900005", "10680001", ["13800000014"], "【示例商城】您的包裹已到驿站"),
-    Scene("pass", "900006", "10680002", ["13800000015"], "【示例人民法院】请查收电子送达文书"),
+    Scene("signature_missing", "900001", "106900010001", [NEXT], _SALE),
+    Scene("signature_mismatch", "900001", "106900010001", [NEXT], f"【客服通知】{_SALE}"),
+    Scene("optout_hint_missing", "900001", "106900010001", [NEXT], "【浙海示例银行】新客理财专享"),
+    Scene("mass_refused", "900001", "106900010001", [NEXT, "13800000404"], f"【浙海示例银行】{_SALE}"),
+    Scene("pass", "900005", "10680001", [NEXT], "【示例商城】您的包裹已到驿站"),
+    Scene("pass", "900006", "10680002", [NEXT], "【示例人民法院】请查收电子送达文书"),
 )
 
 
@@ -249,6 +250,7 @@ Ctrl-C stops all of it.""",
     async def _talk(self, settings: Config, secret: str) -> None:
         """Send the scenes over and over from each account's own connection."""
         host, port = config.endpoint(settings.sms[0].listen)
+        subscribers = itertools.cycle(f"1380000{last}" for last in range(1000, 10_000))
         while True:
             try:
                 async with contextlib.AsyncExitStack() as stack:
@@ -260,7 +262,8 @@ Ctrl-C stops all of it.""",
                         sender = senders[scene.account]
                         if sender.cause is not None:
                             break
-                        await sender.submit(scene.source, scene.subscribers, scene.text, report=True)
+                        destinations = [known or next(subscribers) for known in scene.subscribers]
+                        await sender.submit(scene.source, destinations, scene.text, report=True)
                         await asyncio.sleep(0.1)
             except (OSError, LoginRefused):
                 await asyncio.sleep(1.0)
