@@ -113,10 +113,14 @@ def run(role: str, path: Path | None, body: Callable[[Process], Awaitable[None]]
 async def _run(
     role: str, path: Path | None, config: Config, body: Callable[[Process], Awaitable[None]]
 ) -> int:
-    log = logger(role)
-    process = Process(
-        role, path, config, log, Telemetry(), status.Status(run_dir(config), role), asyncio.Event()
-    )
+    log, said = logger(role), status.Status(run_dir(config), role)
+    try:
+        telemetry = Telemetry()
+    except OSError as error:
+        said.say(ready=False, why=f"no room for metrics: {error}")
+        log.error("part ended", extra={"fields": {"error": str(error)}})
+        return 1
+    process = Process(role, path, config, log, telemetry, said, asyncio.Event())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stop.set)

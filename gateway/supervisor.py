@@ -24,6 +24,7 @@ from gateway.errors import UsageError
 NEEDED_DESCRIPTORS = 8192  # 2,000 sessions are 4,000 sockets; the rest is room
 WANTED_DESCRIPTORS = 1 << 20
 STOP_SECONDS = 15.0  # a drain takes at most 10
+RETRY_SECONDS = 1.0
 QUICK_DEATH = 2.0  # a part that lived shorter is started again only after a pause
 PR_SET_PDEATHSIG = 1
 
@@ -76,18 +77,28 @@ class Supervisor:
     async def _keep(self, part: Part) -> None:
         while not self._stop.is_set():
             born = time.monotonic()
-            part.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway.part", part.name, *self._arguments, env=self._environment
-            )
+            try:
+                part.process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "gateway.part", part.name, *self._arguments, env=self._environment
+                )
+            except OSError as error:  # no process, no memory: both come back
+                self._log.error(
+                    "part not started", extra={"fields": {"part": part.name, "error": str(error)}}
+                )
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             pid = part.process.pid
             code = await part.process.wait()
-            telemetry.forget_process(pid)
             if self._stop.is_set():
                 return
             part.deaths += 1
             fields = {"part": part.name, "pid": pid, "code": code}
             self._log.error("part died, starting it again", extra={"fields": fields})
-            self._clear()
+            try:
+                telemetry.forget_process(pid)
+                self._clear()
+            except Exception:  # its slots stay taken until the next time; the part is needed all the same
+                self._log.exception("clearing up after a part failed")
             if time.monotonic() - born < QUICK_DEATH:
                 await asyncio.sleep(min(5.0, 0.2 * part.deaths))
 

@@ -19,6 +19,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client reads the folder of the mapped files from this variable when it is imported."""
 
+FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemax")
+"""The mapped files of a process: prometheus-client's name of each kind of metric."""
+
+HEAD = 8  # octets; the first four say how many are used
+
+ROOM = 256 << 10
+"""Octets that each of them begins with, for some 1,700 series."""
+
 LOG_VARIABLE = "ZHENGMING_LOG_DIR"
 """Folder for the log files of all processes; without it they write to standard error."""
 
@@ -58,6 +66,7 @@ class Telemetry:
     """All metrics of contract.md "Metrics" that exist so far. One instance per process."""
 
     def __init__(self) -> None:
+        _reserve()
         registry = CollectorRegistry()
         self._durations: list[Durations] = []
         self._relays: dict[tuple[str, str], Durations] = {}
@@ -125,8 +134,25 @@ def exposition() -> bytes:
 
 
 def forget_process(pid: int) -> None:
-    """Drop the gauges of a process that has ended; its counters stay in the sums."""
+    """Drop the gauges of a process that has ended; its counters stay in the sums, without spare room."""
     multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    for path in Path(os.environ[FOLDER_VARIABLE]).glob(f"*_{pid}.db"):
+        with path.open("r+b") as file:
+            file.truncate(max(HEAD, int.from_bytes(file.read(4), sys.byteorder)))
+
+
+def _reserve() -> None:
+    """Give this process's mapped files their room now: writing to a page that has none kills the process.
+
+    Raises OSError.
+    """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    for kind in FILES if folder else ():
+        path = Path(f"{folder}/{kind}_{os.getpid()}.db")
+        draft = path.with_suffix(".new")  # nobody may read it empty
+        with draft.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM)
+        draft.replace(path)
 
 
 class _Lines(logging.Formatter):

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,7 @@ from playbook import (
     SERVICE,
     TEXT,
     House,
+    database_of,
     eventually,
     refresh,
 )
@@ -456,6 +458,68 @@ async def test_a_full_disk_is_said_as_busy_until_there_is_room(house: House) -> 
         await eventually(shielded)
     traffic.assert_nothing_unjudged_passed()
     await house.ready()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of its own, of 64 MiB."""
+    path = Path(tempfile.mkdtemp(prefix="zhengming-disk-"))
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "none", path], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        path.rmdir()
+        pytest.skip(f"a file system can't be mounted here: {mounted.stderr.decode().strip()}")
+    yield path
+    subprocess.run(["umount", "--lazy", path], check=True)
+    path.rmdir()
+
+
+async def test_a_node_whose_whole_disk_is_full_stands_and_goes_on_when_there_is_room(
+    small_disk: Path, embedded: EmbeddedPostgres, template: str, cities: Path
+) -> None:
+    """Not the journal alone: status files, metrics, replica and contacts have no room either."""
+    folder = small_disk / "house"
+    folder.mkdir()
+    with database_of(embedded.dsn, template, "full_disk") as dsn:
+        async with House(folder, dsn, cities, workers=2, extra=ACCOUNTS[1:]) as house:
+            pids = house.pids()
+            async with Traffic(house, MINE) as traffic, Traffic(house, OTHER) as others:
+                await traffic.more()
+                await others.more()
+                fill_up(small_disk / "ballast")
+                crowd = [house.subscriber() for _ in range(99)]
+                for account in (MINE, OTHER):  # until the room that the journal had reserved is used up
+                    async with house.sender(account) as sender:
+                        while (await sender.submit(NUMBER, crowd, TEXT)).result != BUSY:
+                            pass
+                await traffic.more(answer=BUSY)
+                await others.more(answer=BUSY)
+
+                async def unready() -> bool:
+                    code, why = await house.readyz()
+                    return code == 503 and why.count("no room") == 2
+
+                await eventually(unready)
+                (small_disk / "ballast").unlink()
+                await traffic.more()
+                await others.more()
+                await house.ready()
+            assert house.pids() == pids
+            for one in (traffic, others):
+                assert None not in one.results[NUMBER]
+                one.assert_nothing_unjudged_passed()
+
+
+def fill_up(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        for octets in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(descriptor, bytes(octets))
+    finally:
+        os.close(descriptor)
 
 
 def replica_files(house: House) -> list[Path]:

@@ -69,6 +69,7 @@ _SAID = "msg_id src_terminal_id dest_id msg_fmt tp_udhi msg_content registered_d
 _SUBMISSION = [reader(wire.Submit, _JUDGED, column) for column in (0, 1)]
 _DELIVERY = [reader(wire.Deliver, _SAID, column) for column in (0, 1)]
 _RESULT = [reader(wire.SubmitResp, "msg_id result", column) for column in (0, 1)]
+_REFUSED = [{r: wire.SubmitResp(result=n).encode(column) for r, n in REFUSALS.items()} for column in (0, 1)]
 
 
 class Cmpp:
@@ -311,7 +312,8 @@ class Cmpp:
         return self.answer(command, sequence, FLOW)
 
     def refusal(self, sequence: int, reason: Reason) -> bytes:
-        return self.encode(wire.SubmitResp(result=REFUSALS[reason]), sequence)
+        body = _REFUSED[self._column][reason]
+        return _HEADER.pack(12 + len(body), SUBMIT | ANSWER, sequence) + body
 
     def acceptance(self, sequence: int, message_id: bytes) -> bytes:
         return self.encode(wire.SubmitResp(msg_id=int.from_bytes(message_id, "big")), sequence)
