@@ -104,5 +104,8 @@ def records(options: argparse.Namespace) -> int:
 
 def journal(options: argparse.Namespace) -> int:
     size = clear(common.load(options).data_dir / "journal", options.writer)
+    if not size:
+        print(f"{options.writer}: not poisoned, nothing to clear")
+        return 0
     print(f"{options.writer}: its last segment ends after {size} octets; the next start begins a new one")
     return 0
