@@ -1,21 +1,23 @@
-"""The station between two sockets: a batch of submits becomes attempts, verdicts and durable records.
+"""The station between two sockets: submits become attempts, verdicts and durable records.
 
-One `Screen` per worker. It does per batch what can be done per batch (one snapshot, one instant, one call
-of each kind) and per message only what differs. It sends nothing: it tells the session, in each `Submit`,
-what to do once the batch is durable.
+One `Screen` per worker. What one turn of the event loop brings on all connections is judged together (one
+snapshot, one instant, one call of each kind), per message only what differs. It sends nothing: it tells
+each session, in its `Submit`s, what to do once they are durable.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
 
 from gateway.errors import NotReady
-from gateway.evidence.journal import Done, Item, Journal
+from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
-from gateway.model import SMS, Account, AccountKey, Attempt, Finding, Reason, Verdict
+from gateway.model import SMS, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
 from gateway.policy.numbers import canonical
 from gateway.protocols.message import Submission
@@ -23,7 +25,7 @@ from gateway.protocols.text import decode
 from gateway.regions import Regions
 from gateway.registry.replica import Snapshot
 from gateway.relay.contacts import Contacts, key_of
-from gateway.relay.memory import Submit
+from gateway.relay.memory import Batch
 from gateway.telemetry import Telemetry
 
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
@@ -58,11 +60,11 @@ class Screen:
         self._telemetry = telemetry
         self._sources: dict[bytes, str] = {}
         self._judged: dict[tuple[int, str, AccountKey], tuple[Verdict, Any]] = {}
-        self._passed: Counter[str] = Counter()
         self._number_keys: dict[str, bytes] = {}
         self._tally: Counter[tuple[str, str, bool]] = Counter()
         self._refused: Counter[tuple[str, Reason]] = Counter()
         self._observed: Counter[Reason] = Counter()
+        self._waiting: list[Batch] = []
         self.profile = profile
 
     def use(self, profile: Profile) -> None:
@@ -70,26 +72,48 @@ class Screen:
         self.profile = profile
         self._judged.clear()
 
-    def judge(
-        self, key: AccountKey, account: Account | None, connection: int, submits: Sequence[Submit], done: Done
-    ) -> None:
-        """Judge a batch and put it into the journal; `done` is called when it is durable.
+    def put(self, batch: Batch) -> None:
+        """Judge and record it, with whatever else this turn of the loop brings; its owner hears of it.
 
-        Raises NotReady (journal full or poisoned, replica not readable); then nothing was recorded and the
-        sender has to be told to come again.
+        When nothing was recorded (journal full or poisoned, replica not readable) `settled` gets the error.
         """
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._waiting.append(batch)
+
+    def _turn(self) -> None:
+        batches, self._waiting = self._waiting, []
+        try:
+            self._judge(batches)
+        except NotReady as error:
+            self._settle(batches, error)
+
+    def _judge(self, batches: Sequence[Batch]) -> None:
         began = perf_counter()
         now = time_ns() // 1_000_000
         self.view.renew()
-        attempts = self._attempts(key, submits)
+        attempts = self._attempts(batches)
         verdicts = self._decide(attempts, now)
-        if len(attempts) != len(submits):
-            self._settle_masses(account, submits, verdicts)
+        if len(attempts) != sum(len(batch.submits) for batch in batches):
+            _settle_masses(batches, verdicts)
         self._telemetry.decision.observe(perf_counter() - began)
-        items = self._items(key, submits, attempts, verdicts)
-        ids = self.journal.attempts(now, connection, self.view.version, items, done)
-        self._tell(submits, verdicts, ids)
-        self._remember(attempts, verdicts, ids, now)
+        items = self._items(batches, attempts, verdicts)
+        ids = self.journal.attempts(now, self.view.version, items, partial(self._settle, batches))
+        self._tell(batches, attempts, verdicts, ids, now)
+        for batch in batches:
+            try:
+                batch.owner.judged(batch)
+            except Exception:
+                self._log.exception("a judged batch could not be made ready")
+                batch.owner.abort()  # what is not ready must not leave; nobody else notices
+
+    def _settle(self, batches: Sequence[Batch], error: Exception | None) -> None:
+        for batch in batches:
+            try:
+                batch.owner.settled(batch, error)
+            except Exception:
+                self._log.exception("a recorded batch could not leave")
+                batch.owner.abort()
 
     def flush_metrics(self) -> None:
         """Add what was counted since the last call to the metrics; called a few times a second."""
@@ -103,28 +127,35 @@ class Screen:
         for counter in (self._tally, self._refused, self._observed):
             counter.clear()
 
-    def _attempts(self, key: AccountKey, submits: Sequence[Submit]) -> list[Attempt]:
-        attempts = []
-        sources = self._sources
-        for submit in submits:
-            submission = submit.submission
-            if submission is None:
-                attempts.append(Attempt(key, SMS, "", "", "", "frame"))
-                continue
-            source = sources.get(submission.source)
-            if source is None:
-                source = self._source(submission.source)
-            text, note = decode(submission.content, submission.fmt, submission.udhi)
-            flaw = "" if source else "source"
-            if note in UNREADABLE:
-                flaw = flaw or "text"
-            for raw in submission.destinations:
-                destination = canonical(raw)
-                attempts.append(
-                    Attempt(
-                        key, SMS, source, destination, text, flaw or ("" if destination else "destination")
+    def _attempts(self, batches: Sequence[Batch]) -> list[Attempt]:
+        attempts: list[Attempt] = []
+        add, sources = attempts.append, self._sources
+        for batch in batches:
+            key = batch.key
+            for submit in batch.submits:
+                submission = submit.submission
+                if submission is None:
+                    add(Attempt(key, SMS, "", "", "", "frame"))
+                    continue
+                source = sources.get(submission.source)
+                if source is None:
+                    source = self._source(submission.source)
+                text, note = decode(submission.content, submission.fmt, submission.udhi)
+                flaw = "" if source else "source"
+                if note in UNREADABLE:
+                    flaw = flaw or "text"
+                for raw in submission.destinations:
+                    destination = canonical(raw)
+                    add(
+                        Attempt(
+                            key,
+                            SMS,
+                            source,
+                            destination,
+                            text,
+                            flaw or ("" if destination else "destination"),
+                        )
                     )
-                )
         return attempts
 
     def _source(self, raw: bytes) -> str:
@@ -133,88 +164,88 @@ class Screen:
         source = self._sources[raw] = canonical(raw)
         return source
 
-    def _settle_masses(
-        self, account: Account | None, submits: Sequence[Submit], verdicts: list[Verdict]
-    ) -> None:
-        """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
-        reduces = account is not None and account.mass_manner == "reduce"
-        index = 0
-        for submit in submits:
-            count = submit.width
-            if count > 1:
-                mine = verdicts[index : index + count]
-                refused = sum(verdict.reason is not None for verdict in mine)
-                wants_report = submit.submission is not None and submit.submission.wants_report
-                if 0 < refused < count and not (reduces and not wants_report):
-                    verdicts[index : index + count] = [
-                        verdict if verdict.reason is not None else _with_mass_refused(verdict)
-                        for verdict in mine
-                    ]
-            index += count
-
     def _decide(self, attempts: Sequence[Attempt], now: int) -> list[Verdict]:
         try:
             return decide(attempts, self.view, self.profile, now)
         except NotReady:
             raise
         except Exception:  # a rule that breaks must stop neither the process nor the law: nothing passes
+            if len(attempts) > 1:  # but the others don't pay for it
+                return [self._decide([attempt], now)[0] for attempt in attempts]
             self._log.exception("judging failed")
-            return [FAULT] * len(attempts)
+            return [FAULT]
 
     def _items(
-        self,
-        key: AccountKey,
-        submits: Sequence[Submit],
-        attempts: Sequence[Attempt],
-        verdicts: Sequence[Verdict],
+        self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
     ) -> list[Item]:
-        """What the journal wants to know of each attempt; counts them on the way."""
+        """What the journal wants to know of each attempt."""
         items: list[Item] = []
         add, region, judged_of = items.append, self._regions.region, self._judged.get
-        passed = self._passed
         index = 0
-        for submit in submits:
-            _, _, fmt, udhi, content, _, _, _, total, number, _, _ = submit.submission or UNREAD
-            for recipient in range(submit.width):
-                attempt, verdict = attempts[index], verdicts[index]
-                index += 1
-                source, destination = attempt.source, attempt.destination
-                found = judged_of((id(verdict), source, key))
-                raw = found[1] if found is not None else self._encode(key, source, verdict)
-                add(
-                    (
-                        raw,
-                        attempt.deliver_at,
-                        submit.sequence,
-                        recipient,
-                        total,
-                        number,
-                        0,
-                        region(destination),
-                        destination,
-                        fmt,
-                        1 if udhi else 0,
-                        content,
+        for batch in batches:
+            key, connection = batch.key, batch.connection
+            for submit in batch.submits:
+                _, _, fmt, udhi, content, _, _, _, total, number, _, _ = submit.submission or UNREAD
+                for recipient in range(submit.width):
+                    attempt, verdict = attempts[index], verdicts[index]
+                    index += 1
+                    source, destination = attempt.source, attempt.destination
+                    found = judged_of((id(verdict), source, key))
+                    add(
+                        (
+                            found[1] if found is not None else self._encode(key, source, verdict),
+                            attempt.deliver_at,
+                            connection,
+                            submit.sequence,
+                            recipient,
+                            total,
+                            number,
+                            0,
+                            region(destination),
+                            destination,
+                            fmt,
+                            1 if udhi else 0,
+                            content,
+                        )
                     )
-                )
-                if verdict.findings:
-                    self._count_findings(key.protocol, verdict)
-                else:
-                    passed[verdict.purpose] += 1
-        self._tally.update({(key.protocol, purpose, True): count for purpose, count in passed.items()})
-        passed.clear()
         return items
 
-    def _tell(self, submits: Sequence[Submit], verdicts: Sequence[Verdict], ids: Sequence[bytes]) -> None:
+    def _tell(
+        self,
+        batches: Sequence[Batch],
+        attempts: Sequence[Attempt],
+        verdicts: Sequence[Verdict],
+        ids: Sequence[bytes],
+        now: int,
+    ) -> None:
+        """Tell each submit what became of it, count, and note who sent to whom, so that a reply finds its
+        institution."""
+        remember, hashed, numbers = self._contacts.remember, self.view.hash, self._number_keys
         index = 0
-        for submit in submits:
-            end = index + submit.width
-            submit.ids = ids[index:end]
-            submit.verdicts = mine = verdicts[index:end]
-            for verdict in mine:
-                if verdict.reason is not None:
-                    submit.refused += 1
-            index = end
+        for batch in batches:
+            protocol = batch.key.protocol
+            passed: dict[str, int] = {}
+            for submit in batch.submits:
+                end = index + submit.width
+                submit.ids = ids[index:end]
+                submit.verdicts = verdicts[index:end]
+                while index < end:
+                    verdict = verdicts[index]
+                    if verdict.findings:
+                        self._count_findings(protocol, verdict)
+                    else:
+                        passed[verdict.purpose] = passed.get(verdict.purpose, 0) + 1
+                    attempt = attempts[index]
+                    if verdict.reason is not None:
+                        submit.refused += 1
+                    elif attempt.destination:
+                        number = numbers.get(attempt.source) or self._number_key(attempt.source)
+                        remember(
+                            key_of(number, hashed(attempt.destination)), now, verdict.institution, ids[index]
+                        )
+                    index += 1
+            for purpose, count in passed.items():
+                self._tally[protocol, purpose, True] += count
 
     def _count_findings(self, protocol: str, verdict: Verdict) -> None:
         self._tally[protocol, verdict.purpose, verdict.reason is None] += 1
@@ -247,20 +278,31 @@ class Screen:
         )  # the reference keeps the id from being reused
         return raw
 
-    def _remember(
-        self, attempts: Sequence[Attempt], verdicts: Sequence[Verdict], ids: Sequence[bytes], now: int
-    ) -> None:
-        """Note who sent to whom, so that a reply finds its institution."""
-        remember, hashed = self._contacts.remember, self.view.hash
-        numbers = self._number_keys
-        for attempt, verdict, identity in zip(attempts, verdicts, ids, strict=True):
-            if verdict.reason is None and attempt.destination:
-                number_key = numbers.get(attempt.source)
-                if number_key is None:
-                    if len(numbers) >= MOST_CACHED:
-                        numbers.clear()
-                    number_key = numbers[attempt.source] = hashed(attempt.source)
-                remember(key_of(number_key, hashed(attempt.destination)), now, verdict.institution, identity)
+    def _number_key(self, number: str) -> bytes:
+        if len(self._number_keys) >= MOST_CACHED:
+            self._number_keys.clear()
+        key = self._number_keys[number] = self.view.hash(number)
+        return key
+
+
+def _settle_masses(batches: Sequence[Batch], verdicts: list[Verdict]) -> None:
+    """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
+    index = 0
+    for batch in batches:
+        account = batch.account
+        reduces = account is not None and account.mass_manner == "reduce"
+        for submit in batch.submits:
+            count = submit.width
+            if count > 1:
+                mine = verdicts[index : index + count]
+                refused = sum(verdict.reason is not None for verdict in mine)
+                wants_report = submit.submission is not None and submit.submission.wants_report
+                if 0 < refused < count and not (reduces and not wants_report):
+                    verdicts[index : index + count] = [
+                        verdict if verdict.reason is not None else _with_mass_refused(verdict)
+                        for verdict in mine
+                    ]
+            index += count
 
 
 def _with_mass_refused(verdict: Verdict) -> Verdict:

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.errors import NotReady, WireError
+from gateway.evidence.journal import OutcomeItem
 from gateway.model import Account, AccountKey
 from gateway.protocols.cmpp import Cmpp
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame, Unframed
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
-from gateway.relay.memory import MOST_WAITING, Cuts, Memory, Submit, join
+from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
 from gateway.relay.refusing import answer
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
@@ -97,12 +98,11 @@ class Session:
                 leg.lost()
 
     def from_sender(self, data: bytes) -> None:
-        """Judge what has to be judged and pass the rest on, in order."""
+        """Have judged what has to be judged and pass the rest on, in order."""
         began = time.perf_counter()
         data, frames, error = self._frames(data, True)
-        wire, screen = self._wire, self._desk.screen
+        wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
         submits: list[Submit] = []
-        fresh: dict[int, int] = {}
         cuts: Cuts = []
         answers: list[bytes] = []
         for frame in frames:
@@ -110,17 +110,16 @@ class Session:
             doing = wire.SENDER_MAY.get(command)
             if doing == "judge":
                 fingerprint = hash(data[start:end])
-                seen = self.memory.repeated(sequence, fingerprint)
+                seen = memory.repeated(sequence, fingerprint)
                 if seen is not None:
                     answers.append(seen.repeat(start, end, cuts))
-                elif fresh.get(sequence) == fingerprint:
-                    cuts.append((start, end, b""))  # the first one, in this same batch, speaks for both
-                elif self.draining or screen.journal.full:
+                elif self.draining or full:
                     answers.append(wire.busy(command, sequence) or b"")
                     cuts.append((start, end, b""))
                 else:
-                    submits.append(self._read(data, frame, fingerprint))
-                    fresh[sequence] = fingerprint
+                    submit = self._read(data, frame, fingerprint)
+                    memory.add(submit)
+                    submits.append(submit)
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
                     self._renumber(data, frame, cuts)
@@ -130,12 +129,56 @@ class Session:
         if answers:
             self._answer(answers)
         if submits:
-            self._judge(data, frames[-1][1], submits, cuts, began)
+            if memory.waiting >= MOST_WAITING:
+                self._read_on(True, "window", False)
+            self._desk.screen.put(
+                Batch(
+                    self,
+                    self.key,
+                    self._account,
+                    self._connection,
+                    submits,
+                    data,
+                    frames[-1][1],
+                    cuts,
+                    self._to_carrier.hold(),
+                    began,
+                )
+            )
         elif frames:
             self._to_carrier.send(join(data, frames[-1][1], cuts))
             self._out.observe(time.perf_counter() - began)
         if error is not None:
             self.end(error)
+
+    def judged(self, batch: Batch) -> None:
+        """Make ready what leaves when the batch is durable."""
+        for submit in batch.submits:
+            if submit.refused:
+                self._cut(submit, batch)
+        batch.octets = join(batch.data, batch.used, batch.cuts)
+        if self._desk.screen.journal.backlog > MOST_BACKLOG:
+            self._read_on(True, "journal", False)
+
+    def settled(self, batch: Batch, error: Exception | None) -> None:
+        """Let it leave; or, when it was not recorded, neither send nor refuse it: the sender comes again."""
+        if error is None:
+            self.memory.settle(batch.submits)
+            if batch.refusals:
+                self._answer(batch.refusals)
+            batch.place.fill(batch.octets)
+            self._out.observe(time.perf_counter() - batch.began)
+        else:
+            known = {submit.start for submit in batch.submits}
+            cuts = [cut for cut in batch.cuts if cut[0] not in known]
+            busy = (self._wire.busy(submit.command, submit.sequence) for submit in batch.submits)
+            self._answer([frame or b"" for frame in busy])
+            for submit in batch.submits:
+                self.memory.forget(submit)
+                cuts.append((submit.start, submit.end, b""))
+            batch.place.fill(join(batch.data, batch.used, cuts))
+        self._read_on(True, "journal", True)
+        self._rested()
 
     def from_carrier(self, data: bytes) -> None:
         """Pass everything on; note outcomes and reports; replies wait for the disk."""
@@ -143,7 +186,7 @@ class Session:
         data, frames, error = self._frames(data, False)
         wire, numbering = self._wire, self._numbering
         cuts: Cuts = []
-        outcomes: list[tuple[bytes, int, bytes, int]] = []
+        outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
         for frame in frames:
             start, end, command, sequence = frame
@@ -160,10 +203,7 @@ class Session:
                 cuts.append((start, end, b""))
         if outcomes:
             self._desk.returns.outcomes(outcomes)
-            if self.memory.waiting < MOST_WAITING:
-                self._read_on(True, "window", True)
-            if self.draining and not self.memory.waiting:
-                self._idle.set()
+            self._rested()
         if frames:
             if replies:
                 self._hold_replies(data, frames[-1][1], replies, cuts)
@@ -238,62 +278,28 @@ class Session:
             self._note("submit not understood", error)
             return Submit(frame, fingerprint, None, self._wire.malformed(command, sequence, error) or b"")
 
-    def _judge(self, data: bytes, used: int, submits: list[Submit], cuts: Cuts, began: float) -> None:
-        desk = self._desk
-        place = self._to_carrier.hold()
-        refusals: list[bytes] = []
-        others = list(cuts)
-        octets = b""
-
-        def done(error: Exception | None) -> None:
-            if error is not None:  # the disk filled up: not recorded, so neither sent nor refused
-                busy = (self._wire.busy(submit.command, submit.sequence) for submit in submits)
-                self._answer([frame or b"" for frame in busy])
-                for submit in submits:
-                    self.memory.forget(submit.sequence)
-                    others.append((submit.start, submit.end, b""))
-                place.fill(join(data, used, others))
-            else:
-                for submit in submits:
-                    submit.durable = True
-                if refusals:
-                    self._answer(refusals)
-                place.fill(octets)
-                self._out.observe(time.perf_counter() - began)
-            self._read_on(True, "journal", True)
-            if self.memory.waiting < MOST_WAITING:
-                self._read_on(True, "window", True)
-
-        try:
-            desk.screen.judge(self.key, self._account, self._connection, submits, done)
-        except NotReady as error:
-            done(error)
-            return
-        for submit in submits:
-            if submit.refused:
-                self._cut(data, submit, cuts, refusals)
-        self.memory.add(submits)
-        octets = join(data, used, cuts)
-        if desk.screen.journal.backlog > MOST_BACKLOG:
-            self._read_on(True, "journal", False)
-        if self.memory.waiting >= MOST_WAITING:
-            self._read_on(True, "window", False)
-
-    def _cut(self, data: bytes, submit: Submit, cuts: Cuts, refusals: list[bytes]) -> None:
+    def _cut(self, submit: Submit, batch: Batch) -> None:
         """A submit that does not go on as it came: refused, or reduced to the recipients who may have it."""
-        octets = b""
+        submit.octets = b""
         if submit.refused < submit.width:
             passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
-            octets = submit.octets = self._wire.reduced(data, submit.start, submit.end, passed)
+            submit.octets = self._wire.reduced(batch.data, submit.start, submit.end, passed)
             submit.ids = [submit.ids[i] for i in passed]
         else:
-            submit.answered = True
             said = answer(self._wire, submit, self._account, self._numbering, self._desk.make_id)
             submit.answer = said[0]
-            refusals += said
-        cuts.append((submit.start, submit.end, octets))
+            batch.refusals += said
+        batch.cuts.append((submit.start, submit.end, submit.octets))
 
-    def _outcome(self, data: bytes, frame: Frame, outcomes: list[tuple[bytes, int, bytes, int]]) -> None:
+    def _rested(self) -> None:
+        """Some submits wait no more."""
+        waiting = self.memory.waiting
+        if waiting < MOST_WAITING:
+            self._read_on(True, "window", True)
+        if self.draining and not waiting:
+            self._idle.set()
+
+    def _outcome(self, data: bytes, frame: Frame, outcomes: list[OutcomeItem]) -> None:
         ids = self.memory.answered(frame[3])
         if ids:
             try:
