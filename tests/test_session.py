@@ -1,0 +1,79 @@
+"""A session at its edges: logins that can't be served, repeats, halves, goodbyes; from outside, on a running node.
+
+`test_relay.py` has the sentences of the design; here stands what was found wrong beside them once.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from conftest import HouseOf
+from playbook import HOST, MARKETING, TEXT, House, eventually, refresh
+from raw_ends import Raw
+
+from gateway.protocols.cmpp import V30, Cmpp
+from gateway.simulator.carrier import CarrierSim
+from gateway.simulator.sender import LoginRefused
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OTHER = 5
+PASSING = MARKETING + "0001"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node(house_of: HouseOf) -> AsyncIterator[House]:
+    async with house_of(extra=("900016",)) as house:
+        yield house
+
+
+@pytest.fixture
+def house(node: House) -> House:
+    refresh(node.carrier)
+    return node
+
+
+async def change(house: House, query: str, *values: Any) -> None:
+    """A statement on the registry, and the wait until workers judge by it."""
+    before = await house.metric("registry_version")
+    house.sql(query, *values)
+
+    async def seen() -> bool:
+        return await house.metric("registry_version") > before
+
+    await eventually(seen)
+
+
+# Login
+
+
+async def test_an_upstream_that_is_no_address_is_passed_over_and_named_in_the_log(house: House) -> None:
+    """What stands in the registry by somebody's SQL must not hang a login, nor hide the next upstream."""
+    second = f"{HOST}:{house.upstreams.second}"
+    file = "UPDATE accounts SET upstream = %s WHERE account = '900016'"
+    async with CarrierSim(HOST, house.upstreams.second) as carrier:
+        await change(house, file, ["10.0.0.5", f"{'x' * 70}:80", "[::1:22]", second])
+        async with house.sender("900016", V30) as sender:
+            assert (await sender.submit(PASSING, [house.subscriber()], TEXT)).result == 0
+        assert carrier.counts["submits"] == 1
+    await change(house, file, ["10.0.0.5", second])
+    async with house.counted("connections_closed_total", cause="no_upstream"):
+        with pytest.raises(LoginRefused) as caught:
+            async with house.sender("900016", V30):
+                pass
+    assert caught.value.status == OTHER
+    (line,) = house.log_lines("login refused", account="900016")
+    assert line["detail"].startswith("10.0.0.5: expected host:port")
+    assert second in line["detail"]
+
+
+async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(house: House) -> None:
+    cut = house.sender().connect()[:38]
+    async with Raw.open(house.port) as raw:
+        raw.send(b"\0\0\0\x26" + cut[4:], Cmpp.heartbeat(2) * 10_000)
+        answer = await raw.frame()
+        assert (len(answer), answer[12]) == (30, 1)
+        assert await raw.rest() == []
+    (line,) = await eventually(lambda: house.log_lines("before login", cause="truncated_body"))
+    assert line["detail"] == "Timestamp"
