@@ -1,4 +1,4 @@
-"""A session at its edges: logins that can't be served, repeats, halves, goodbyes; from outside, on a running node.
+"""A session at its edges, from outside: logins that can't be served, repeats, halves, goodbyes.
 
 `test_relay.py` has the sentences of the design; here stands what was found wrong beside them once.
 """
@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 from conftest import HouseOf
 from playbook import HOST, MARKETING, TEXT, House, eventually, refresh
-from raw_ends import Raw
+from raw_ends import Raw, RawCarrier, answer_to, deliver, submit
 
-from gateway.protocols.cmpp import V30, Cmpp
+from gateway.protocols.cmpp import V20, V30, Cmpp
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import LoginRefused
 
@@ -77,3 +77,45 @@ async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(h
         assert await raw.rest() == []
     (line,) = await eventually(lambda: house.log_lines("before login", cause="truncated_body"))
     assert line["detail"] == "Timestamp"
+
+
+# Repeats
+
+
+@pytest.mark.parametrize("version", [V20, V30])
+async def test_a_repeat_after_the_answer_gets_it_again_and_reaches_nobody(house: House, version: int) -> None:
+    """Otherwise who has sent once could go on sending to a subscriber who has refused since, unjudged."""
+    subscriber = house.subscriber()
+    frame, other = (submit(PASSING, [subscriber], TEXT, number, version) for number in (1, 2))
+    async with (
+        RawCarrier(house.upstreams.raw) as carrier,
+        Raw.login(house, "900014", version) as raw,
+    ):
+        there = await carrier.session()
+        raw.send(frame)
+        assert await there.frame() == frame
+        accepted = answer_to(frame, 77, 0, version)
+        there.send(accepted)
+        assert await raw.frame() == accepted
+        there.send(reply := deliver(PASSING, subscriber, b"R", 9, version))
+        assert await raw.frame() == reply
+        raw.send(frame, frame, Cmpp.heartbeat(3))
+        assert await raw.frames(2) == [accepted, accepted]
+        assert await there.frame() == Cmpp.heartbeat(3)
+        raw.send(other)
+        assert int.from_bytes((await raw.frame())[20:], "big") == 110
+    assert house.reasons(subscriber=subscriber) == ["", "refused_by_subscriber"]
+
+
+async def test_what_the_carrier_did_not_accept_is_judged_anew_when_it_comes_again(house: House) -> None:
+    """Result 8 asks for a new number; senders that keep the old one are served too."""
+    subscriber = house.subscriber()
+    frame = submit(PASSING, [subscriber], TEXT, 1)
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        for result in (8, 0):
+            raw.send(frame)
+            assert await there.frame() == frame
+            there.send(answer := answer_to(frame, 77, result))
+            assert await raw.frame() == answer
+    assert house.reasons(subscriber=subscriber) == ["", ""]

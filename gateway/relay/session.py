@@ -300,14 +300,17 @@ class Session:
             self._idle.set()
 
     def _outcome(self, data: bytes, frame: Frame, outcomes: list[OutcomeItem]) -> None:
-        ids = self.memory.answered(frame[3])
-        if ids:
+        start, end, _, sequence = frame
+        submit = self.memory.answered(sequence)
+        if submit is not None:
             try:
-                result, message_id = self._wire.result(data, frame[0], frame[1])
+                result, message_id = self._wire.result(data, start, end)
             except WireError as error:
                 self._note("answer not understood", error)
+                submit.close(b"")
                 return
-            for identity in ids:
+            submit.close(b"" if result else data[start:end])
+            for identity in submit.ids:
                 outcomes.append((identity, result, message_id, 0))
 
     def _delivery(self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]]) -> None:
