@@ -3,6 +3,8 @@
 `test_relay.py` has the sentences of the design; here stands what was found wrong beside them once.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -119,3 +121,38 @@ async def test_what_the_carrier_did_not_accept_is_judged_anew_when_it_comes_agai
             there.send(answer := answer_to(frame, 77, result))
             assert await raw.frame() == answer
     assert house.reasons(subscriber=subscriber) == ["", ""]
+
+
+# Halves
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_a_frame_that_does_not_go_on_ends_its_connection_within_a_minute(house: House) -> None:
+    """One of each side; a frame that comes slowly, and a reader that is slow, are left in peace."""
+    frame = submit(PASSING, [house.subscriber()], TEXT, 1)
+    slow = deliver(PASSING, house.subscriber(), bytes(100), 9)
+    async with (
+        house.counted("connections_closed_total", 2, protocol="cmpp", cause="half_frame"),
+        RawCarrier(house.upstreams.raw) as carrier,
+        Raw.login(house, "900014") as half,
+        Raw.login(house, "900014") as other,
+        Raw.login(house, "900014") as dripping,
+    ):
+        halves, others, drips = [await carrier.session() for _ in range(3)]
+        half.send(frame[:100])
+        others.send(slow[:11])
+        began = time.monotonic()
+        ends = asyncio.gather(half.rest(90), halves.rest(90), other.rest(90), others.rest(90))
+        place = 0
+        while not ends.done():
+            dripping.send(frame[place : place + 1])
+            drips.send(slow[place : place + 1])
+            place += 1
+            await asyncio.wait({ends}, timeout=2.0)
+        assert await ends == [[], [], [], []]
+        assert 29 < time.monotonic() - began < 65
+        dripping.send(frame[place:])
+        assert await drips.frame() == frame
+        drips.send(slow[place:])
+        assert await dripping.frame() == slow

@@ -74,8 +74,6 @@ class Session:
         self._sender, self._carrier = sender.transport, carrier.transport
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
         self._numbering = Numbering()
-        self._tails = [b"", b""]
-        self._unread: tuple[set[str], set[str]] = (set(), set())
         self._notes = 0
         self._farewell: int | None = None
         self._idle = asyncio.Event()
@@ -88,7 +86,7 @@ class Session:
         for leg, of_sender in ((sender, True), (carrier, False)):
             leg.lost = self._lost_sender if of_sender else self._lost_carrier
         sender.blocked = self._sender_reads
-        carrier.blocked = lambda blocked: self._read_on(True, "socket", not blocked)
+        carrier.blocked = lambda blocked: sender.read_on("socket", not blocked)
         sender.received, carrier.received = self.from_sender, self.from_carrier
         for leg in (carrier, sender):
             early, leg.early = leg.early, b""
@@ -130,7 +128,7 @@ class Session:
             self._answer(answers)
         if submits:
             if memory.waiting >= MOST_WAITING:
-                self._read_on(True, "window", False)
+                self._legs[True].read_on("window", False)
             self._desk.screen.put(
                 Batch(
                     self,
@@ -158,7 +156,7 @@ class Session:
                 self._cut(submit, batch)
         batch.octets = join(batch.data, batch.used, batch.cuts)
         if self._desk.screen.journal.backlog > MOST_BACKLOG:
-            self._read_on(True, "journal", False)
+            self._legs[True].read_on("journal", False)
 
     def settled(self, batch: Batch, error: Exception | None) -> None:
         """Let it leave; or, when it was not recorded, neither send nor refuse it: the sender comes again."""
@@ -177,7 +175,7 @@ class Session:
                 self.memory.forget(submit)
                 cuts.append((submit.start, submit.end, b""))
             batch.place.fill(join(batch.data, batch.used, cuts))
-        self._read_on(True, "journal", True)
+        self._legs[True].read_on("journal", True)
         self._rested()
 
     def from_carrier(self, data: bytes) -> None:
@@ -222,6 +220,13 @@ class Session:
         self._sender.close()
         self._to_carrier.close()
 
+    def sweep(self) -> None:
+        """Give up a peer that has begun a frame and not gone on since this was called last."""
+        for leg in self._legs:
+            if leg.stalls():
+                self.end(WireError("half_frame", f"{len(leg.tail)} octets"))
+                return
+
     async def drain(self, seconds: float) -> None:
         """Answer submits with the busy code, let the carrier answer what it has, unbind both sides, close."""
         self.draining = True
@@ -259,15 +264,15 @@ class Session:
     # Single steps
 
     def _frames(self, data: bytes, of_sender: bool) -> tuple[bytes, list[Frame], WireError | None]:
-        tail = self._tails[of_sender]
-        if tail:
-            data = tail + data
+        leg = self._legs[of_sender]
+        if leg.tail:
+            data = leg.tail + data
         error = None
         try:
             frames, used = self._wire.frames(data)
         except Unframed as broken:
             error, frames, used = broken, broken.frames, len(data)
-        self._tails[of_sender] = data[used:] if used < len(data) else b""
+        leg.tail = data[used:] if used < len(data) else b""
         return data, frames, error
 
     def _read(self, data: bytes, frame: Frame, fingerprint: int) -> Submit:
@@ -295,7 +300,7 @@ class Session:
         """Some submits wait no more."""
         waiting = self.memory.waiting
         if waiting < MOST_WAITING:
-            self._read_on(True, "window", True)
+            self._legs[True].read_on("window", True)
         if self.draining and not waiting:
             self._idle.set()
 
@@ -329,7 +334,7 @@ class Session:
     ) -> None:
         place = self._to_sender.hold()
         left = len(replies)
-        self._read_on(False, "journal", False)
+        self._legs[False].read_on("journal", False)
 
         def done(frame: Frame, error: Exception | None) -> None:
             nonlocal left
@@ -342,7 +347,7 @@ class Session:
                 cuts.append((start, end, b""))
             if not left:
                 place.fill(join(data, used, cuts))
-                self._read_on(False, "journal", True)
+                self._legs[False].read_on("journal", True)
 
         for frame, reply in replies:
             try:
@@ -370,24 +375,13 @@ class Session:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""
         self._to_sender.send(b"".join(frames))
         if self._sender.get_write_buffer_size() > MOST_UNREAD:
-            self._read_on(True, "unread", False)
+            self._legs[True].read_on("unread", False)
 
     def _sender_reads(self, blocked: bool) -> None:
-        self._read_on(False, "socket", not blocked)
+        carrier, sender = self._legs
+        carrier.read_on("socket", not blocked)
         if not blocked:
-            self._read_on(True, "unread", True)
-
-    def _read_on(self, of_sender: bool, cause: str, on: bool) -> None:
-        """Stop reading one side for a cause, or go on when the last cause has gone."""
-        causes = self._unread[of_sender]
-        if on and cause not in causes:
-            return
-        transport = self._sender if of_sender else self._carrier
-        before = bool(causes)
-        (causes.discard if on else causes.add)(cause)
-        if transport.is_closing() or before == bool(causes):
-            return
-        (transport.pause_reading if causes else transport.resume_reading)()
+            sender.read_on("unread", True)
 
     def _note(self, what: str, error: WireError | None) -> None:
         self._notes += 1

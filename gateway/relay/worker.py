@@ -29,6 +29,7 @@ from gateway.telemetry import Telemetry
 
 DRAIN_SECONDS = 8.0  # with the goodbye behind it a drain takes 10
 TICK_SECONDS = 0.25
+HALF_SECONDS = 30.0  # a frame that has not gone on for that long, twice at most, ends its connection
 
 
 class Worker:
@@ -69,6 +70,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: set[socket.socket] = set()
         self._draining = asyncio.Event()
+        self._sweep_at = time.monotonic() + HALF_SECONDS
 
     async def serve(self, door: socket.socket) -> None:
         """Take connections over until cancelled; `door` is the socket of `handoff.listen`."""
@@ -94,6 +96,10 @@ class Worker:
                 self._telemetry.sessions.labels(sms.protocol, side).set(sessions[sms.protocol])
         self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
         self._telemetry.registry_version.set(self._screen.view.version)
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at += HALF_SECONDS
+            for session in list(self._sessions.values()):
+                session.sweep()
 
     async def drain(self) -> None:
         """Refuse logins, answer submits with the busy code, let the carrier answer, unbind, close."""
