@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 from conftest import HouseOf
 from playbook import HOST, MARKETING, TEXT, House, eventually, refresh
-from raw_ends import Raw, RawCarrier, answer_to, deliver, submit
+from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
 
 from gateway.protocols.cmpp import V20, V30, Cmpp
+from gateway.protocols.cmpp_tables import TERMINATE
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import LoginRefused
 
@@ -156,3 +157,25 @@ async def test_a_frame_that_does_not_go_on_ends_its_connection_within_a_minute(h
         assert await drips.frame() == frame
         drips.send(slow[place:])
         assert await dripping.frame() == slow
+
+
+# Goodbyes
+
+
+async def test_our_goodbye_takes_no_number_of_the_senders(house: House) -> None:
+    """And a sender who says goodbye too, under the number that we chose, gets his own answer."""
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        stopping = asyncio.create_task(house.stop())
+        ours, to_sender = await there.frame(), await raw.frame()
+        assert command_of(ours) == command_of(to_sender) == TERMINATE
+        raw.send(ours)
+        theirs = await there.frame()
+        assert command_of(theirs) == TERMINATE
+        assert theirs != ours
+        there.send(*(Cmpp.terminate_answer(sequence_of(frame)) for frame in (ours, theirs)))
+        assert await raw.frame() == Cmpp.terminate_answer(sequence_of(ours))
+        raw.send(Cmpp.terminate_answer(sequence_of(to_sender)))
+        assert await asyncio.gather(raw.rest(), there.rest()) == [[], []]
+        assert await stopping == 0
+    await house.start()

@@ -164,6 +164,11 @@ class Memory:
         self._seen: dict[int, Submit] = {}
         self.waiting = 0  # how many wait for the disk or for the carrier's answer
 
+    @property
+    def outstanding(self) -> list[int]:
+        """The numbers of the submits that wait for the carrier."""
+        return [sequence for sequence, submit in self._seen.items() if not submit.answered]
+
     def repeated(self, sequence: int, fingerprint: int) -> Submit | None:
         """The same submit, if it was seen before."""
         seen = self._seen.get(sequence)

@@ -75,7 +75,7 @@ class Session:
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
         self._numbering = Numbering()
         self._notes = 0
-        self._farewell: int | None = None
+        self._goodbye: Numbering | None = None  # to the carrier, once we have a frame of our own there
         self._idle = asyncio.Event()
         self._out = desk.telemetry.relay(key.protocol, "to_carrier")
         self._back = desk.telemetry.relay(key.protocol, "to_sender")
@@ -120,7 +120,9 @@ class Session:
                     submits.append(submit)
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
-                    self._renumber(data, frame, cuts)
+                    self._renumber(data, frame, self._numbering.answer(sequence), cuts)
+                elif self._goodbye is not None:
+                    self._renumber(data, frame, self._goodbye.request(sequence), cuts)
             else:
                 cuts.append((start, end, b""))
                 answers.append(self._unexpected(data, frame, doing))
@@ -187,18 +189,16 @@ class Session:
         outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
         for frame in frames:
-            start, end, command, sequence = frame
+            _, _, command, sequence = frame
             doing = wire.CARRIER_SENDS.get(command)
             if doing == "result":
                 self._outcome(data, frame, outcomes)
             elif doing == "delivery":
                 self._delivery(data, frame, replies)
             if not command & wire.ANSWER:
-                number = numbering.request(sequence)
-                if number != sequence:
-                    cuts.append((start, end, wire.with_sequence(data[start:end], number)))
-            elif sequence == self._farewell and wire.LINK.get(command) == "close_answer":
-                cuts.append((start, end, b""))
+                self._renumber(data, frame, numbering.request(sequence), cuts)
+            elif self._goodbye is not None:
+                self._renumber(data, frame, self._goodbye.answer(sequence), cuts)
         if outcomes:
             self._desk.returns.outcomes(outcomes)
             self._rested()
@@ -233,10 +233,9 @@ class Session:
         if self.memory.waiting:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
-        self._farewell = self._numbering.choose()
-        farewell = self._wire.terminate(self._farewell)
-        for lane in (self._to_sender, self._to_carrier):
-            lane.send(farewell)
+        self._goodbye = Numbering(self.memory.outstanding)
+        for lane, numbering in ((self._to_sender, self._numbering), (self._to_carrier, self._goodbye)):
+            lane.send(self._wire.terminate(numbering.choose()))
         try:
             await asyncio.wait_for(self.closed.wait(), GOODBYE_SECONDS)
         except TimeoutError:
@@ -355,9 +354,9 @@ class Session:
             except NotReady as error:
                 done(frame, error)
 
-    def _renumber(self, data: bytes, frame: Frame, cuts: Cuts) -> None:
+    def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
+        """The frame goes on under this number; None: it does not."""
         start, end, _, sequence = frame
-        number = self._numbering.answer(sequence)
         if number != sequence:
             octets = b"" if number is None else self._wire.with_sequence(data[start:end], number)
             cuts.append((start, end, octets))
