@@ -247,6 +247,10 @@ class Journal:
         self._groups.add(group, [rec.encode(act)], done)
         return identifier
 
+    def when_free(self, come: Callable[[], None]) -> None:
+        """Call `come` when the disk can take what it then adds."""
+        self._groups.when_free(come)
+
     def after(self, done: Done) -> None:
         """Call `done` when all that waits now has been answered; at once when nothing waits.
 

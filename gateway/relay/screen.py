@@ -1,8 +1,8 @@
 """The station between two sockets: submits become attempts, verdicts and durable records.
 
-One `Screen` per worker. What one turn of the event loop brings on all connections is judged together (one
-snapshot, one instant, one call of each kind), per message only what differs. It sends nothing: it tells
-each session, in its `Submit`s, what to do once they are durable.
+One `Screen` per worker. What comes on all connections while the disk is busy, or in one turn of the event
+loop, is judged together (one snapshot, one instant, one call of each kind), per message only what differs.
+It sends nothing: it tells each session, in its `Submit`s, what to do once they are durable.
 """
 
 import asyncio
@@ -27,6 +27,9 @@ from gateway.registry.replica import Snapshot
 from gateway.relay.contacts import Contacts, key_of
 from gateway.relay.memory import Batch
 from gateway.telemetry import Telemetry
+
+ENOUGH = 32
+"""Submits that are judged at the end of the loop's turn; fewer wait for others until the disk is free."""
 
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
 UNREADABLE = {"binary", "undecodable"}  # notes of text.decode after which there is no text to judge
@@ -65,6 +68,7 @@ class Screen:
         self._refused: Counter[tuple[str, Reason]] = Counter()
         self._observed: Counter[Reason] = Counter()
         self._waiting: list[Batch] = []
+        self._submits = 0  # in `_waiting`
         self.profile = profile
 
     def use(self, profile: Profile) -> None:
@@ -73,16 +77,21 @@ class Screen:
         self._judged.clear()
 
     def put(self, batch: Batch) -> None:
-        """Judge and record it, with whatever else this turn of the loop brings; its owner hears of it.
+        """Judge and record it, with whatever else comes until then; its owner hears of it.
 
         When nothing was recorded (journal full or poisoned, replica not readable) `settled` gets the error.
         """
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._turn)
         self._waiting.append(batch)
+        if len(self._waiting) == 1:
+            self.journal.when_free(self._turn)
+        before, self._submits = self._submits, self._submits + len(batch.submits)
+        if before < ENOUGH <= self._submits:
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        batches, self._waiting = self._waiting, []
+        if not self._waiting:
+            return
+        batches, self._waiting, self._submits = self._waiting, [], 0
         try:
             self._judge(batches)
         except NotReady as error:
