@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
-from playbook import HOST, MARKETING, TEXT, House, eventually, refresh
+from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
 
 from gateway.protocols.cmpp import V20, V30, Cmpp
@@ -65,6 +65,7 @@ async def test_an_upstream_that_is_no_address_is_passed_over_and_named_in_the_lo
         with pytest.raises(LoginRefused) as caught:
             async with house.sender("900016", V30):
                 pass
+    await change(house, file, [])
     assert caught.value.status == OTHER
     (line,) = house.log_lines("login refused", account="900016")
     assert line["detail"].startswith("10.0.0.5: expected host:port")
@@ -122,6 +123,24 @@ async def test_what_the_carrier_did_not_accept_is_judged_anew_when_it_comes_agai
             there.send(answer := answer_to(frame, 77, result))
             assert await raw.frame() == answer
     assert house.reasons(subscriber=subscriber) == ["", ""]
+
+
+# Filing
+
+
+async def test_a_changed_filing_of_the_account_holds_on_connections_that_stand(house: House) -> None:
+    """They stand for weeks; how a refusal is said, and what becomes of several recipients, is not theirs."""
+    refused = "13800009999"
+    async with house.sender("900016") as sender:
+        assert (await sender.submit(BANNED, [house.subscriber()], TEXT, report=True)).result == 103
+        assert (await sender.submit(PASSING, [house.subscriber(), refused], TEXT)).result == 110
+        manners = "UPDATE accounts SET refusal_manner = %s, mass_manner = %s WHERE account = '900016'"
+        await change(house, manners, "report", "reduce")
+        accepted = await sender.submit(BANNED, [house.subscriber()], TEXT, report=True)
+        assert accepted.result == 0
+        assert (await sender.report_of(accepted.message_id)).stat == b"REJECTD"
+        assert (await sender.submit(PASSING, [house.subscriber(), refused], TEXT)).result == 0
+    assert len(house.carrier.submits) == 1
 
 
 # Halves

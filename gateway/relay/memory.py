@@ -11,7 +11,7 @@ wait for the carrier stay, and the session stops reading at `MOST_WAITING` of th
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.model import Account, AccountKey, Verdict
+from gateway.model import AccountKey, Verdict
 from gateway.protocols.message import Submission
 from gateway.protocols.table import Frame
 from gateway.relay.lane import Place
@@ -114,7 +114,6 @@ class Batch:
     """What one read of a sender's connection brought, while its submits are judged and recorded."""
 
     __slots__ = (
-        "account",
         "began",
         "connection",
         "cuts",
@@ -132,7 +131,6 @@ class Batch:
         self,
         owner: Owner,
         key: AccountKey,
-        account: Account | None,
         connection: int,
         submits: Sequence[Submit],
         data: bytes,
@@ -143,7 +141,6 @@ class Batch:
     ) -> None:
         self.owner = owner
         self.key = key
-        self.account = account
         self.connection = connection
         self.submits = submits
         self.data = data

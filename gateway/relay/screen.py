@@ -8,7 +8,7 @@ It sends nothing: it tells each session, in its `Submit`s, what to do once they 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter, time_ns
@@ -17,7 +17,7 @@ from typing import Any
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
-from gateway.model import SMS, AccountKey, Attempt, Finding, Reason, Verdict
+from gateway.model import SMS, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
 from gateway.policy.numbers import canonical
 from gateway.protocols.message import Submission
@@ -25,7 +25,7 @@ from gateway.protocols.text import decode
 from gateway.regions import Regions
 from gateway.registry.replica import Snapshot
 from gateway.relay.contacts import Contacts, key_of
-from gateway.relay.memory import Batch
+from gateway.relay.memory import Batch, Submit
 from gateway.telemetry import Telemetry
 
 ENOUGH = 32
@@ -69,12 +69,23 @@ class Screen:
         self._observed: Counter[Reason] = Counter()
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
+        self._accounts: dict[AccountKey, Account | None] = {}
+        self._accounts_of = 0  # the registry version that they were read from
         self.profile = profile
 
     def use(self, profile: Profile) -> None:
         """Judge by another profile from the next batch on."""
         self.profile = profile
         self._judged.clear()
+
+    def account(self, key: AccountKey) -> Account | None:
+        """How an account is filed at the instant of the snapshot: a connection outlives many changes."""
+        if self._accounts_of != self.view.version:
+            self._accounts.clear()
+            self._accounts_of = self.view.version
+        if key not in self._accounts:
+            self._accounts[key] = self.view.account(key)
+        return self._accounts[key]
 
     def put(self, batch: Batch) -> None:
         """Judge and record it, with whatever else comes until then; its owner hears of it.
@@ -104,7 +115,7 @@ class Screen:
         attempts = self._attempts(batches)
         verdicts = self._decide(attempts, now)
         if len(attempts) != sum(len(batch.submits) for batch in batches):
-            _settle_masses(batches, verdicts)
+            _settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
         items = self._items(batches, attempts, verdicts)
         ids = self.journal.attempts(now, self.view.version, items, partial(self._settle, batches))
@@ -294,24 +305,28 @@ class Screen:
         return key
 
 
-def _settle_masses(batches: Sequence[Batch], verdicts: list[Verdict]) -> None:
+def _settle_masses(
+    batches: Sequence[Batch], verdicts: list[Verdict], filed: Callable[[AccountKey], Account | None]
+) -> None:
     """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
     index = 0
     for batch in batches:
-        account = batch.account
-        reduces = account is not None and account.mass_manner == "reduce"
         for submit in batch.submits:
             count = submit.width
             if count > 1:
                 mine = verdicts[index : index + count]
                 refused = sum(verdict.reason is not None for verdict in mine)
-                wants_report = submit.submission is not None and submit.submission.wants_report
-                if 0 < refused < count and not (reduces and not wants_report):
+                if 0 < refused < count and not _reduces(submit, filed(batch.key)):
                     verdicts[index : index + count] = [
                         verdict if verdict.reason is not None else _with_mass_refused(verdict)
                         for verdict in mine
                     ]
             index += count
+
+
+def _reduces(submit: Submit, account: Account | None) -> bool:
+    wants_report = submit.submission is not None and submit.submission.wants_report
+    return account is not None and account.mass_manner == "reduce" and not wants_report
 
 
 def _with_mass_refused(verdict: Verdict) -> Verdict:

@@ -19,7 +19,7 @@ from functools import partial
 
 from gateway.errors import NotReady, WireError
 from gateway.evidence.journal import OutcomeItem
-from gateway.model import Account, AccountKey
+from gateway.model import AccountKey
 from gateway.protocols.cmpp import Cmpp
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame, Unframed
@@ -57,7 +57,6 @@ class Session:
         desk: Desk,
         wire: Cmpp,
         key: AccountKey,
-        account: Account | None,
         connection: int,
         sender: Leg,
         carrier: Leg,
@@ -68,7 +67,6 @@ class Session:
         self.draining = False
         self._desk = desk
         self._wire = wire
-        self._account = account
         self._connection = connection
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._sender, self._carrier = sender.transport, carrier.transport
@@ -135,7 +133,6 @@ class Session:
                 Batch(
                     self,
                     self.key,
-                    self._account,
                     self._connection,
                     submits,
                     data,
@@ -290,7 +287,8 @@ class Session:
             submit.octets = self._wire.reduced(batch.data, submit.start, submit.end, passed)
             submit.ids = [submit.ids[i] for i in passed]
         else:
-            said = answer(self._wire, submit, self._account, self._numbering, self._desk.make_id)
+            account = self._desk.screen.account(self.key)
+            said = answer(self._wire, submit, account, self._numbering, self._desk.make_id)
             submit.answer = said[0]
             batch.refusals += said
         batch.cuts.append((submit.start, submit.end, submit.octets))

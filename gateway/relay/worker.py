@@ -170,7 +170,7 @@ class Worker:
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
             number = next(self._connection_ids)
-            session = Session(self._desks[arrival.listener], wire, key, account, number, sender, carrier)
+            session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier)
             self._sessions[number] = session
             try:
                 session.draining = self._draining.is_set()
