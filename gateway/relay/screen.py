@@ -19,7 +19,7 @@ from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
 from gateway.model import SMS, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
 from gateway.protocols.text import decode
 from gateway.regions import Regions
@@ -107,6 +107,10 @@ class Screen:
             self._judge(batches)
         except NotReady as error:
             self._settle(batches, error)
+        except Exception:
+            self._log.exception("a batch could not be judged")
+            for batch in batches:  # or they would wait for ever; nobody else notices
+                batch.owner.abort()
 
     def _judge(self, batches: Sequence[Batch]) -> None:
         began = perf_counter()
@@ -164,8 +168,9 @@ class Screen:
                 flaw = "" if source else "source"
                 if note in UNREADABLE:
                     flaw = flaw or "text"
+                spell = opaque if submission.pseudo == 1 else canonical
                 for raw in submission.destinations:
-                    destination = canonical(raw)
+                    destination = spell(raw)
                     add(
                         Attempt(
                             key,
