@@ -32,7 +32,10 @@ ENOUGH = 32
 """Submits that are judged at the end of the loop's turn; fewer wait for others until the disk is free."""
 
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
-UNREADABLE = {"binary", "undecodable"}  # notes of text.decode after which there is no text to judge
+UNREADABLE = {"binary", "undecodable", "odd_length", "udh_truncated"}
+"""Notes of text.decode after which nobody can say what the subscriber would read. Not "wrong_fmt": it was
+read; not "bad_concat": handsets ignore such a header element and show the rest (TS 23.040 §9.2.3.24.1)."""
+
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", b"", 1, 1, b"", 0)
 """What is recorded of a frame that can't be read."""
 
