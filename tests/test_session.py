@@ -14,6 +14,7 @@ from conftest import HouseOf
 from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
 
+from gateway.evidence import record as rec
 from gateway.protocols.cmpp import V20, V30, Cmpp
 from gateway.protocols.cmpp_tables import TERMINATE
 from gateway.simulator.carrier import CarrierSim
@@ -179,6 +180,44 @@ async def test_a_frame_that_does_not_go_on_ends_its_connection_within_a_minute(h
 
 
 # Goodbyes
+
+
+async def test_a_sender_that_only_reads_any_more_gets_its_answers(house: House) -> None:
+    """And so the outcome of what it sent last is known."""
+    passed, refused = house.subscriber(), house.subscriber()
+    frames = [submit(PASSING, [passed], TEXT, 1), submit(BANNED, [refused], TEXT, 2)]
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(*frames)
+        raw.writer.write_eof()
+        assert await there.frame() == frames[0]
+        assert (await raw.frame())[20] == 103
+        there.send(answer := answer_to(frames[0], 7))
+        assert await raw.rest() == [answer]
+        assert await there.rest() == []
+    (found,) = house.records(subscriber=passed)
+
+    def results() -> list[int]:
+        outcomes = house.records(rec.Outcome, kinds=frozenset({rec.OUTCOME}))
+        return [one.record.result for one in outcomes if one.record.attempt == found.record.id]  # type: ignore[union-attr]
+
+    assert await eventually(results) == [0]
+
+
+@pytest.mark.parametrize("carrier_closes", [True, False])
+async def test_a_sender_that_leaves_with_its_goodbye_hears_the_carriers(
+    house: House, carrier_closes: bool
+) -> None:
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(submit(PASSING, [house.subscriber()], TEXT, 1), Cmpp.terminate(2))
+        raw.writer.write_eof()
+        first, second = await there.frames(2)
+        there.send(answer_to(first, 7), Cmpp.terminate_answer(2))
+        if carrier_closes:
+            await there.hang_up()
+        assert await raw.rest() == [answer_to(first, 7), Cmpp.terminate_answer(2)]
+        assert second == Cmpp.terminate(2)
 
 
 async def test_our_goodbye_takes_no_number_of_the_senders(house: House) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 
 class Leg(asyncio.Protocol):
-    """`received`, `lost` and `blocked` (True: do not produce more for this peer) are set by who owns it."""
+    """`received`, `ended` (the peer sends no more; True: it stays connected, as it may still read), `blocked`
+    (True: do not produce more for this peer) and `lost` are set by who owns it."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport
@@ -19,6 +20,7 @@ class Leg(asyncio.Protocol):
         self._causes: set[str] = set()  # why it is not read
         self._half = b""  # `tail` as it was when `stalls` was asked last
         self.received: Callable[[bytes], None] = self.keep
+        self.ended: Callable[[], bool] = self._leaves
         self.lost: Callable[[], None] = self.forget
         self.blocked: Callable[[bool], None] = self._ignore
 
@@ -27,6 +29,9 @@ class Leg(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received(data)
+
+    def eof_received(self) -> bool:
+        return self.ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
@@ -61,6 +66,9 @@ class Leg(asyncio.Protocol):
 
     def forget(self) -> None:
         pass
+
+    def _leaves(self) -> bool:
+        return False
 
     def _ignore(self, blocked: bool) -> None:
         pass

@@ -74,6 +74,8 @@ class Session:
         self._numbering = Numbering()
         self._notes = 0
         self._goodbye: Numbering | None = None  # to the carrier, once we have a frame of our own there
+        self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
+        self._half_closed = False
         self._idle = asyncio.Event()
         self._out = desk.telemetry.relay(key.protocol, "to_carrier")
         self._back = desk.telemetry.relay(key.protocol, "to_sender")
@@ -83,7 +85,7 @@ class Session:
         carrier, sender = self._legs
         for leg, of_sender in ((sender, True), (carrier, False)):
             leg.lost = self._lost_sender if of_sender else self._lost_carrier
-        sender.blocked = self._sender_reads
+        sender.blocked, sender.ended = self._sender_reads, self._sender_ended
         carrier.blocked = lambda blocked: sender.read_on("socket", not blocked)
         sender.received, carrier.received = self.from_sender, self.from_carrier
         for leg in (carrier, sender):
@@ -121,6 +123,7 @@ class Session:
                     self._renumber(data, frame, self._numbering.answer(sequence), cuts)
                 elif self._goodbye is not None:
                     self._renumber(data, frame, self._goodbye.request(sequence), cuts)
+                self._leaving = self._leaving or doing == "close"
             else:
                 cuts.append((start, end, b""))
                 answers.append(self._unexpected(data, frame, doing))
@@ -129,19 +132,9 @@ class Session:
         if submits:
             if memory.waiting >= MOST_WAITING:
                 self._legs[True].read_on("window", False)
-            self._desk.screen.put(
-                Batch(
-                    self,
-                    self.key,
-                    self._connection,
-                    submits,
-                    data,
-                    frames[-1][1],
-                    cuts,
-                    self._to_carrier.hold(),
-                    began,
-                )
-            )
+            place, used = self._to_carrier.hold(), frames[-1][1]
+            batch = Batch(self, self.key, self._connection, submits, data, used, cuts, place, began)
+            self._desk.screen.put(batch)
         elif frames:
             self._to_carrier.send(join(data, frames[-1][1], cuts))
             self._out.observe(time.perf_counter() - began)
@@ -198,13 +191,13 @@ class Session:
                 self._renumber(data, frame, self._goodbye.answer(sequence), cuts)
         if outcomes:
             self._desk.returns.outcomes(outcomes)
-            self._rested()
         if frames:
             if replies:
                 self._hold_replies(data, frames[-1][1], replies, cuts)
             else:
                 self._to_sender.send(join(data, frames[-1][1], cuts))
             self._back.observe(time.perf_counter() - began)
+            self._rested()
         if error is not None:
             self.end(error)
 
@@ -242,6 +235,14 @@ class Session:
         """Cut both connections at once."""
         self._sender.abort()
         self._carrier.abort()
+
+    def _sender_ended(self) -> bool:
+        """The sender sends no more, but may read: what it has asked is still answered, for a moment."""
+        if not self.memory.waiting and not self._leaving:
+            return False
+        self._half_closed = True
+        asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._to_sender.close)
+        return True
 
     def _lost_sender(self) -> None:
         self._to_sender.lost()
@@ -300,6 +301,8 @@ class Session:
             self._legs[True].read_on("window", True)
         if self.draining and not waiting:
             self._idle.set()
+        if self._half_closed and not waiting and not self._leaving:
+            self._to_sender.close()
 
     def _outcome(self, data: bytes, frame: Frame, outcomes: list[OutcomeItem]) -> None:
         start, end, _, sequence = frame
