@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,7 @@ from gateway.protocols.table import Frame, Unframed
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
 from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
-from gateway.relay.refusing import answer
+from gateway.relay.refusing import MakeIds, answer
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -46,7 +46,7 @@ class Desk:
     returns: Returns
     telemetry: Telemetry
     log: logging.Logger
-    make_id: Callable[[time.struct_time], bytes]
+    make_ids: MakeIds
 
 
 class Session:
@@ -289,7 +289,7 @@ class Session:
             submit.ids = [submit.ids[i] for i in passed]
         else:
             account = self._desk.screen.account(self.key)
-            said = answer(self._wire, submit, account, self._numbering, self._desk.make_id)
+            said = answer(self._wire, submit, account, self._numbering, self._desk.make_ids)
             submit.answer = said[0]
             batch.refusals += said
         batch.cuts.append((submit.start, submit.end, submit.octets))
