@@ -8,7 +8,7 @@ It sends nothing: it tells each session, in its `Submit`s, what to do once they 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter, time_ns
@@ -17,22 +17,25 @@ from typing import Any
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
-from gateway.model import SMS, AccountKey, Attempt, Finding, Reason, Verdict
+from gateway.model import SMS, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
 from gateway.protocols.text import decode
 from gateway.regions import Regions
 from gateway.registry.replica import Snapshot
 from gateway.relay.contacts import Contacts, key_of
-from gateway.relay.memory import Batch
+from gateway.relay.memory import Batch, Submit
 from gateway.telemetry import Telemetry
 
 ENOUGH = 32
 """Submits that are judged at the end of the loop's turn; fewer wait for others until the disk is free."""
 
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
-UNREADABLE = {"binary", "undecodable"}  # notes of text.decode after which there is no text to judge
+UNREADABLE = {"binary", "undecodable", "odd_length", "udh_truncated"}
+"""Notes of text.decode after which nobody can say what the subscriber would read. Not "wrong_fmt": it was
+read; not "bad_concat": handsets ignore such a header element and show the rest (TS 23.040 §9.2.3.24.1)."""
+
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", b"", 1, 1, b"", 0)
 """What is recorded of a frame that can't be read."""
 
@@ -69,12 +72,23 @@ class Screen:
         self._observed: Counter[Reason] = Counter()
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
+        self._accounts: dict[AccountKey, Account | None] = {}
+        self._accounts_of = 0  # the registry version that they were read from
         self.profile = profile
 
     def use(self, profile: Profile) -> None:
         """Judge by another profile from the next batch on."""
         self.profile = profile
         self._judged.clear()
+
+    def account(self, key: AccountKey) -> Account | None:
+        """How an account is filed at the instant of the snapshot: a connection outlives many changes."""
+        if self._accounts_of != self.view.version:
+            self._accounts.clear()
+            self._accounts_of = self.view.version
+        if key not in self._accounts:
+            self._accounts[key] = self.view.account(key)
+        return self._accounts[key]
 
     def put(self, batch: Batch) -> None:
         """Judge and record it, with whatever else comes until then; its owner hears of it.
@@ -96,6 +110,10 @@ class Screen:
             self._judge(batches)
         except NotReady as error:
             self._settle(batches, error)
+        except Exception:
+            self._log.exception("a batch could not be judged")
+            for batch in batches:  # or they would wait for ever; nobody else notices
+                batch.owner.abort()
 
     def _judge(self, batches: Sequence[Batch]) -> None:
         began = perf_counter()
@@ -104,7 +122,7 @@ class Screen:
         attempts = self._attempts(batches)
         verdicts = self._decide(attempts, now)
         if len(attempts) != sum(len(batch.submits) for batch in batches):
-            _settle_masses(batches, verdicts)
+            _settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
         items = self._items(batches, attempts, verdicts)
         ids = self.journal.attempts(now, self.view.version, items, partial(self._settle, batches))
@@ -153,8 +171,9 @@ class Screen:
                 flaw = "" if source else "source"
                 if note in UNREADABLE:
                     flaw = flaw or "text"
+                spell = opaque if submission.pseudo == 1 else canonical
                 for raw in submission.destinations:
-                    destination = canonical(raw)
+                    destination = spell(raw)
                     add(
                         Attempt(
                             key,
@@ -294,24 +313,28 @@ class Screen:
         return key
 
 
-def _settle_masses(batches: Sequence[Batch], verdicts: list[Verdict]) -> None:
+def _settle_masses(
+    batches: Sequence[Batch], verdicts: list[Verdict], filed: Callable[[AccountKey], Account | None]
+) -> None:
     """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
     index = 0
     for batch in batches:
-        account = batch.account
-        reduces = account is not None and account.mass_manner == "reduce"
         for submit in batch.submits:
             count = submit.width
             if count > 1:
                 mine = verdicts[index : index + count]
                 refused = sum(verdict.reason is not None for verdict in mine)
-                wants_report = submit.submission is not None and submit.submission.wants_report
-                if 0 < refused < count and not (reduces and not wants_report):
+                if 0 < refused < count and not _reduces(submit, filed(batch.key)):
                     verdicts[index : index + count] = [
                         verdict if verdict.reason is not None else _with_mass_refused(verdict)
                         for verdict in mine
                     ]
             index += count
+
+
+def _reduces(submit: Submit, account: Account | None) -> bool:
+    wants_report = submit.submission is not None and submit.submission.wants_report
+    return account is not None and account.mass_manner == "reduce" and not wants_report
 
 
 def _with_mass_refused(verdict: Verdict) -> Verdict:
