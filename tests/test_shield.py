@@ -14,10 +14,10 @@ from conftest import HouseOf
 from playbook import COLLECTING, COLLECTION, MARKETING, SERVICE, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, deliver, sequence_of, submit
 
+from gateway.direct import owner
 from gateway.evidence import record as rec
 from gateway.protocols import text as codings
 from gateway.protocols.cmpp import V20, V30, Cmpp
-from gateway.relay.handoff import owner
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,7 +11,7 @@ wait for the carrier stay, and the session stops reading at `MOST_WAITING` of th
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.model import AccountKey, Verdict
+from gateway.model import SMS, AccountKey, Verdict
 from gateway.protocols.message import Submission
 from gateway.protocols.table import Frame
 from gateway.relay.lane import Place
@@ -115,6 +115,7 @@ class Batch:
 
     __slots__ = (
         "began",
+        "channel",
         "connection",
         "cuts",
         "data",
@@ -138,9 +139,11 @@ class Batch:
         cuts: Cuts,
         place: Place,
         began: float,
+        channel: int = SMS,
     ) -> None:
         self.owner = owner
         self.key = key
+        self.channel = channel
         self.connection = connection
         self.submits = submits
         self.data = data

@@ -17,7 +17,7 @@ from typing import Any
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
-from gateway.model import SMS, Account, AccountKey, Attempt, Finding, Reason, Verdict
+from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
 from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
@@ -39,7 +39,13 @@ read; not "bad_concat": handsets ignore such a header element and show the rest 
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", b"", 1, 1, b"", 0)
 """What is recorded of a frame that can't be read."""
 
-FAULT = Verdict(Reason.NOT_JUDGEABLE, "fault", (Finding(Reason.NOT_JUDGEABLE, "fault", True),))
+FAULTS = {
+    channel: Verdict(Reason.NOT_JUDGEABLE, "fault", (Finding(Reason.NOT_JUDGEABLE, "fault", True),))
+    for channel in (SMS, VOICE)
+}
+"""One object a channel: what is shared by a sender's records is found again by the verdict's identity."""
+
+CHANNELS = {SMS: "sms", VOICE: "voice"}
 _MASS = Finding(Reason.MASS_REFUSED, "", True)
 
 
@@ -67,8 +73,8 @@ class Screen:
         self._sources: dict[bytes, str] = {}
         self._judged: dict[tuple[int, str, AccountKey], tuple[Verdict, Any]] = {}
         self._number_keys: dict[str, bytes] = {}
-        self._tally: Counter[tuple[str, str, bool]] = Counter()
-        self._refused: Counter[tuple[str, Reason]] = Counter()
+        self._tally: Counter[tuple[int, str, str, bool]] = Counter()
+        self._refused: Counter[tuple[int, str, Reason]] = Counter()
         self._observed: Counter[Reason] = Counter()
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
@@ -145,10 +151,11 @@ class Screen:
     def flush_metrics(self) -> None:
         """Add what was counted since the last call to the metrics; called a few times a second."""
         telemetry = self._telemetry
-        for (protocol, purpose, passed), count in self._tally.items():
-            telemetry.attempts.labels("sms", protocol, purpose, "pass" if passed else "refuse").inc(count)
-        for (institution, reason), count in self._refused.items():
-            telemetry.intercepts.labels("sms", institution, reason.value).inc(count)
+        for (channel, protocol, purpose, passed), count in self._tally.items():
+            verdict = "pass" if passed else "refuse"
+            telemetry.attempts.labels(CHANNELS[channel], protocol, purpose, verdict).inc(count)
+        for (channel, institution, reason), count in self._refused.items():
+            telemetry.intercepts.labels(CHANNELS[channel], institution, reason.value).inc(count)
         for reason, count in self._observed.items():
             telemetry.observed.labels(reason.value).inc(count)
         for counter in (self._tally, self._refused, self._observed):
@@ -158,11 +165,11 @@ class Screen:
         attempts: list[Attempt] = []
         add, sources = attempts.append, self._sources
         for batch in batches:
-            key = batch.key
+            key, channel = batch.key, batch.channel
             for submit in batch.submits:
                 submission = submit.submission
                 if submission is None:
-                    add(Attempt(key, SMS, "", "", "", "frame"))
+                    add(Attempt(key, channel, "", "", "", "frame"))
                     continue
                 source = sources.get(submission.source)
                 if source is None:
@@ -177,7 +184,7 @@ class Screen:
                     add(
                         Attempt(
                             key,
-                            SMS,
+                            channel,
                             source,
                             destination,
                             text,
@@ -201,7 +208,7 @@ class Screen:
             if len(attempts) > 1:  # but the others don't pay for it
                 return [self._decide([attempt], now)[0] for attempt in attempts]
             self._log.exception("judging failed")
-            return [FAULT]
+            return [FAULTS[attempts[0].channel]]
 
     def _items(
         self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
@@ -221,7 +228,9 @@ class Screen:
                     found = judged_of((id(verdict), source, key))
                     add(
                         (
-                            found[1] if found is not None else self._encode(key, source, verdict),
+                            found[1]
+                            if found is not None
+                            else self._encode(key, attempt.channel, source, verdict),
                             attempt.deliver_at,
                             connection,
                             submit.sequence,
@@ -251,7 +260,7 @@ class Screen:
         remember, hashed, numbers = self._contacts.remember, self.view.hash, self._number_keys
         index = 0
         for batch in batches:
-            protocol = batch.key.protocol
+            channel, protocol = batch.channel, batch.key.protocol
             passed: dict[str, int] = {}
             for submit in batch.submits:
                 end = index + submit.width
@@ -260,30 +269,30 @@ class Screen:
                 while index < end:
                     verdict = verdicts[index]
                     if verdict.findings:
-                        self._count_findings(protocol, verdict)
+                        self._count_findings(channel, protocol, verdict)
                     else:
                         passed[verdict.purpose] = passed.get(verdict.purpose, 0) + 1
                     attempt = attempts[index]
                     if verdict.reason is not None:
                         submit.refused += 1
-                    elif attempt.destination:
+                    elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         number = numbers.get(attempt.source) or self._number_key(attempt.source)
                         remember(
                             key_of(number, hashed(attempt.destination)), now, verdict.institution, ids[index]
                         )
                     index += 1
             for purpose, count in passed.items():
-                self._tally[protocol, purpose, True] += count
+                self._tally[channel, protocol, purpose, True] += count
 
-    def _count_findings(self, protocol: str, verdict: Verdict) -> None:
-        self._tally[protocol, verdict.purpose, verdict.reason is None] += 1
+    def _count_findings(self, channel: int, protocol: str, verdict: Verdict) -> None:
+        self._tally[channel, protocol, verdict.purpose, verdict.reason is None] += 1
         if verdict.reason is not None:
-            self._refused[verdict.institution_code, verdict.reason] += 1
+            self._refused[channel, verdict.institution_code, verdict.reason] += 1
         for finding in verdict.findings:
             if not finding.enforced:
                 self._observed[finding.reason] += 1
 
-    def _encode(self, key: AccountKey, source: str, verdict: Verdict) -> Any:
+    def _encode(self, key: AccountKey, channel: int, source: str, verdict: Verdict) -> Any:
         """The part of a record that a sender's attempts share, kept as long as the verdict object is."""
         profile, view = self.profile, self.view
         mandates = view.mandates(verdict.institution, verdict.agency) if verdict.mandate else ()
@@ -291,7 +300,7 @@ class Screen:
         raw = judged(
             key,
             self._node,
-            SMS,
+            channel,
             source,
             verdict,
             profile=profile.digest,
