@@ -44,7 +44,7 @@ def allowed(mandates: Sequence[Mandate], channel: int, now: int) -> int:
 
 
 def unmandated(mandates: Sequence[Mandate], allowing: int, purposes: int, now: int) -> str:
-    """What is wrong with `mandates`, of which those in force allow `allowing`; "" if they cover `purposes`."""
+    """What is wrong with mandates of which those in force allow `allowing`; "" if they cover `purposes`."""
     if allowing & purposes == purposes:
         return ""
     if not mandates:
