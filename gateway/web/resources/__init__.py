@@ -2,5 +2,6 @@
 
 from gateway.web.api import Endpoint
 from gateway.web.resources.administration import ENDPOINTS as ADMINISTRATION
+from gateway.web.resources.filing import ENDPOINTS as FILING
 
-ENDPOINTS: tuple[Endpoint, ...] = (*ADMINISTRATION,)
+ENDPOINTS: tuple[Endpoint, ...] = (*ADMINISTRATION, *FILING)

@@ -174,7 +174,12 @@ STEP_WORDS = {
     "revoke": Words("撤销已审批的登记", "revoke what was approved"),
     "withdraw": Words("撤回", "withdraw"),
 }
-EXAMPLE: JsonValue = {"number": "10690001", "channels": ["sms"], "purposes": ["service"], "signatures": ["示例银行"]}
+EXAMPLE: JsonValue = {
+    "number": "10690001",
+    "channels": ["sms"],
+    "purposes": ["service"],
+    "signatures": ["示例银行"],
+}
 
 ENDPOINTS = (
     Endpoint(
