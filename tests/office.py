@@ -2,8 +2,8 @@
 
 `async with Office(dsn, folder) as office:` then `await office.get("carrier", "/numbers")`; an answer has
 `status`, `body` (parsed JSON) and `headers`. Institutions are BANK, FIN, AGENT and SHOP, whose users are
-`institution`, `institution2`, `agency` and `provider`; both carriers are of `mobile`. Each user is a person of
-his own with an identity number.
+`institution`, `institution2`, `agency` and `provider`; both carriers are of `mobile`. Each user is a person
+of his own with an identity number.
 """
 
 import datetime
