@@ -4,5 +4,6 @@ from gateway.web.api import Endpoint
 from gateway.web.resources.administration import ENDPOINTS as ADMINISTRATION
 from gateway.web.resources.attempts import ENDPOINTS as ATTEMPTS
 from gateway.web.resources.filing import ENDPOINTS as FILING
+from gateway.web.resources.judging import ENDPOINTS as JUDGING
 
-ENDPOINTS: tuple[Endpoint, ...] = (*ADMINISTRATION, *FILING, *ATTEMPTS)
+ENDPOINTS: tuple[Endpoint, ...] = (*ADMINISTRATION, *FILING, *ATTEMPTS, *JUDGING)
