@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,7 +58,9 @@ def registry_key(config: Config) -> Path:
 
 def profile_of(config: Config) -> Profile:
     """The profile in force with this node's settings. Raises UsageError."""
-    profile = parse_profile(configuration.read_profile, config.policy.profile)
+    name = config.policy.profile
+    read = partial(configuration.read_profile, folder=Path(name).parent)  # where what it extends may lie
+    profile = parse_profile(read, name)
     return dataclasses.replace(
         profile,
         max_age=configuration.milliseconds(config.registry.max_age),

@@ -29,7 +29,7 @@ def _profile(settings: Config) -> Iterator[str]:
     try:
         app.profile_of(settings)
     except UsageError as error:
-        yield f"policy.profile = {settings.policy.profile!r}: {error}"
+        yield f"policy.profile: {error}"
 
 
 def _folder(settings: Config) -> Iterator[str]:
