@@ -7,6 +7,7 @@ SIGINT, says once a second how it is (`status`), and takes SIGHUP as "read the c
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import gc
 import logging
 import os
@@ -49,6 +50,20 @@ SWITCH_SECONDS = 0.0005
 
 def run_dir(config: Config) -> Path:
     return config.data_dir / "run"
+
+
+def make_data_dir(config: Config) -> None:
+    """Make the node's folder if it is missing. Raises UsageError when that fails, or it can't be written."""
+    folder = config.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable for this user")
+    except OSError as error:
+        raise UsageError(
+            f"node.data_dir = {str(folder)!r}: {error.strerror}; right would be a folder that"
+            " this user may make or write to"
+        ) from None
 
 
 def registry_key(config: Config) -> Path:

@@ -1,6 +1,5 @@
 """`zhengming config --check`: whether a node with this configuration would start, each problem by name."""
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,12 +34,10 @@ def _profile(settings: Config) -> Iterator[str]:
 def _folder(settings: Config) -> Iterator[str]:
     folder = settings.data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        yield f"node.data_dir = {str(folder)!r}: cannot be made: {error}"
+        app.make_data_dir(settings)
+    except UsageError as error:
+        yield str(error)
         return
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield f"node.data_dir = {str(folder)!r}: not writable for this user"
     for key in (folder / "keys").glob("*.key"):
         if key.stat().st_mode & 0o077:
             yield f"{key}: others may read it; it has to be 0600"

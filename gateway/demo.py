@@ -119,7 +119,6 @@ class Demo:
                 )
             upstream = self._carriers.get("cmpp") or f"127.0.0.1:{carrier.port if carrier else 0}"
             settings = self._write_config(upstream)
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
             server = await asyncio.to_thread(node.open_database, settings)
             if server is not None:
                 stack.callback(server.stop)

@@ -54,7 +54,7 @@ class Node:
         """Run until SIGTERM or SIGINT; 0 when everything has stopped cleanly."""
         supervisor.raise_descriptor_limit()
         config = self.config
-        config.data_dir.mkdir(parents=True, exist_ok=True)
+        app.make_data_dir(config)
         loop = asyncio.get_running_loop()
         if self._only in {"", "keeper"}:
             self.database = await asyncio.to_thread(open_database, config)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.model import CHANNELS, PURPOSES
+from gateway.model import CHANNELS, PROTOCOLS, PURPOSES
 from gateway.registry import forms, numbering
 from gateway.registry.forms import Form
 from gateway.registry.rows import Bad, Flaw
@@ -26,7 +26,7 @@ CODE = forms.text(
 NAME = forms.text(200)
 ACCOUNT = forms.text(128)
 SOURCE = forms.text(60)
-PROTOCOL = forms.word({name: name for name in ("cmpp", "sgip", "smgp", "smpp", "sip", "http")})
+PROTOCOL = forms.word({name: name for name in PROTOCOLS})
 
 
 @dataclass(frozen=True, slots=True)
