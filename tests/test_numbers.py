@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from gateway.policy.numbers import canonical, is_mobile, mask
+from gateway.policy.numbers import canonical, is_mobile, mask, opaque
 
 AREAS = (
     "10 20 21 22 23 24 25 27 28 29 311 351 371 431 451 512 532 551 571 574 579 591 731 755 851 898 951 991"
@@ -135,7 +135,24 @@ def test_spellings(spelling: str | bytes, number: str) -> None:
         ("+85291234567", "852****4567"),
         ("10086", "****86"),
         ("", "****"),
+        ("pseudo:9F2C0000000000000000000000001234", "pseudo:****1234"),
     ],
 )
 def test_mask_hides_a_subscriber(number: str, shown: str) -> None:
     assert mask(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("raw", "spelt"),
+    [
+        (b"9F2C", "pseudo:9F2C"),
+        (b"13800000000", "pseudo:13800000000"),
+        (b"", ""),
+        (b"\xff", ""),
+        (b"a\nb", ""),
+    ],
+)
+def test_pseudo_numbers_stay_opaque(raw: bytes, spelt: str) -> None:
+    """And are nobody's number: not even a number is read out of one."""
+    assert opaque(raw) == spelt
+    assert canonical(spelt) == ""

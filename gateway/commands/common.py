@@ -13,7 +13,7 @@ from typing import Any
 from gateway import config as configuration
 from gateway.config import LONGEST_SHOWN, Config
 from gateway.errors import NotReady, UsageError
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import PSEUDO, canonical, opaque
 
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
@@ -82,6 +82,13 @@ def number(option: str, text: str) -> str:
             " 13800000000 or 10690001"
         )
     return found
+
+
+def subscriber(option: str, text: str) -> str:
+    """A subscriber's number, or a pseudo-number as records write it."""
+    if text.startswith(PSEUDO) and (found := opaque(text.removeprefix(PSEUDO).encode())):
+        return found
+    return number(option, text)
 
 
 def print_first(rows: list[dict[str, Any]], limit: int, *, as_json: bool) -> None:

@@ -34,7 +34,7 @@ def judge(options: argparse.Namespace) -> int:
         AccountKey(loaded.node.carrier, options.protocol, options.account),
         CHANNELS[options.channel],
         common.number("--from", options.source),
-        common.number("--to", options.destination),
+        common.subscriber("--to", options.destination),
         options.text,
     )
     replica = _replica(loaded)
@@ -103,7 +103,7 @@ def records(options: argparse.Namespace) -> int:
         folder,
         keys,
         number=common.number("--number", options.number) if options.number else "",
-        subscriber=common.number("--subscriber", options.subscriber) if options.subscriber else "",
+        subscriber=common.subscriber("--subscriber", options.subscriber) if options.subscriber else "",
         since=common.instant("--since", options.since, 0),
         until=common.instant("--until", options.until, now + 1),
         verdict=options.verdict,

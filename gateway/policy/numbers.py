@@ -2,8 +2,8 @@
 
 Rules of this file: canonical text is `+` and E.164 for mobile, geographic and foreign numbers, bare digits
 for codes that have no international form (10…, 11…, 12…, 95…, 96…, 400…, 800…); what cannot be read is "".
-Pseudo-numbers of CMPP 3.0 are opaque and do not pass through here. Proved against the phonenumbers library
-by tests; the library itself is too slow for the path.
+Pseudo-numbers of CMPP 3.0 stay opaque. Proved against the phonenumbers library by tests; the library itself
+is too slow for the path.
 
 Spellings that could be two numbers, and how they are read:
 * bare 10…, 12…, 95…, 96… is a code, never a Beijing or Ningxia number without its trunk 0;
@@ -29,6 +29,7 @@ _CITY_SERVICE = re.compile(rf"(?:10|2\d|{_AREA_OF_3})(?:100\d\d|123\d\d|9[56]\d{
 _BARE_GEOGRAPHIC = re.compile(rf"2\d[2-8]\d{{7}}|{_AREA_OF_3}[2-8]\d{{6,7}}")
 _FOREIGN = re.compile(r"(?!86)[1-9]\d{6,14}")
 _URI = re.compile(r"(tel|sips?):([^;?@:>]*)[^;?>]*(?:;[^?>]*?phone-context=(\+[\d.()\-]+))?", re.IGNORECASE)
+PSEUDO = "pseudo:"
 _SEPARATORS = re.compile(r"[\s()./\0\u2010-\u2015\u2212-]+")
 
 
@@ -58,8 +59,18 @@ def canonical(raw: bytes | str) -> str:
     return _read(text)
 
 
+def opaque(raw: bytes) -> str:
+    """The spelling of a pseudo-number (CMPP 3.0: Dest_ or Src_terminal_type is 1): as it came, behind a word
+    that no number begins with. "" when it is no text."""
+    if not raw.isascii() or not (text := raw.decode("ascii").strip()).isprintable():
+        return ""
+    return PSEUDO + text if text else ""
+
+
 def mask(number: str) -> str:
     """How a subscriber's number may be shown: `138****0000`; the last eight digits lose their first four."""
+    if number.startswith(PSEUDO):
+        return PSEUDO + "****" + number[-4:]
     digits = number.removeprefix("+86").removeprefix("+")
     return digits[:-8] + "****" + digits[-4:] if len(digits) > 8 else "****" + digits[-2:]
 

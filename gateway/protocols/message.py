@@ -52,3 +52,4 @@ class Delivery(NamedTuple):
     udhi: bool
     content: bytes
     report: Report | None
+    pseudo: bool = False  # the subscriber is a pseudo-number (3.0)
