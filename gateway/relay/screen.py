@@ -17,7 +17,7 @@ from gateway.evidence.journal import Done, Item, Journal
 from gateway.evidence.record import judged
 from gateway.model import SMS, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
 from gateway.protocols.text import decode
 from gateway.regions import Regions
@@ -118,8 +118,9 @@ class Screen:
             flaw = "" if source else "source"
             if note in UNREADABLE:
                 flaw = flaw or "text"
+            spell = canonical if submission.pseudo != 1 else opaque
             for raw in submission.destinations:
-                destination = canonical(raw)
+                destination = spell(raw)
                 attempts.append(
                     Attempt(
                         key, SMS, source, destination, text, flaw or ("" if destination else "destination")
