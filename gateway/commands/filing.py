@@ -53,11 +53,10 @@ def blacklist(options: argparse.Namespace) -> int:
     loaded = common.load(options)
     with common.database(loaded) as dsn:
         if options.doing == "list":
-            entries = asyncio.run(bans.list_bans(dsn, options.number))
-            common.print_all([entry._asdict() for entry in entries], as_json=options.json)
+            entries = asyncio.run(bans.list_bans(dsn, options.containing, options.limit + 1))
+            rows = [entry._asdict() for entry in entries]
+            common.print_first(rows, options.limit, as_json=options.json)
             return 0
-        if not (options.number and options.reason and options.case):
-            raise UsageError("blacklist add needs a number, --reason and --case")
         number, new = asyncio.run(
             bans.add_ban(dsn, options.number, options.prefix, options.reason, options.case, options.by)
         )

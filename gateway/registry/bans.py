@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from gateway.config import LONGEST_SHOWN
 from gateway.errors import UsageError
 from gateway.registry import store
 from gateway.registry.kinds import KINDS
@@ -45,7 +46,10 @@ async def add_ban(
     }
     values, flaws = parse_row(KINDS["blacklist"], cells)
     for column, cell, flaw in flaws:
-        raise UsageError(f"{column} {cell!r}: {flaw.cause} ({flaw.cause_zh}); right would be {flaw.expected}")
+        shown = cell if len(cell) <= LONGEST_SHOWN else cell[:LONGEST_SHOWN] + "…"
+        raise UsageError(
+            f"{column} {shown!r}: {flaw.cause} ({flaw.cause_zh}); right would be {flaw.expected}"
+        )
     if not by.strip():
         raise UsageError("nobody is named as adding the entry; right would be a person's name")
     connection = await asyncpg.connect(dsn)
