@@ -130,7 +130,15 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--account", default="", help="the sender's login; default: the holder's own")
     judge.add_argument("--protocol", choices=PROTOCOLS, default="cmpp", help="of the account")
     judge.add_argument("--text", default="")
-    judge.add_argument("--at", default="", metavar="TIME", help="ISO 8601; default: now")
+    judge.add_argument(
+        "--at",
+        default="",
+        metavar="TIME",
+        help="ISO 8601; default: now. In the past: by the registry of then",
+    )
+    judge.add_argument(
+        "--registry", type=int, default=0, metavar="VERSION", help="by the registry as of this version"
+    )
     judge.add_argument("--json", action="store_true")
 
     act = acts(add("blacklist", "filing:blacklist", "numbers that may never pass"))

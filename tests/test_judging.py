@@ -13,13 +13,15 @@ from playbook import BANNED, COLLECTION, MARKETING, TEXT, UNFILED, House, eventu
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+QUOTAS = {"ZHENGMING__WEB__JUDGE_PER_DAY": "500", "ZHENGMING__WEB__SCRUB_PER_DAY": "300"}
+
 REFUSER = "13800009999"
 """Said no to BANK's marketing."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(house_of: HouseOf) -> AsyncIterator[House]:
-    async with house_of(settings="[web]\njudge_per_day = 500\nscrub_per_day = 300\n") as house:
+    async with house_of(environment=QUOTAS) as house:
         yield house
 
 
@@ -36,7 +38,8 @@ def asked(**changes: Any) -> dict[str, Any]:
 async def test_the_verdict_comes_with_every_rule(house: House, ask: Asker) -> None:
     records = len(house.records())
     said = await ask("bank", "/judge", asked())
-    assert (said.status, said.body["verdict"], said.body["institution"]) == (200, "pass", "BANK")
+    assert said.status == 200, said
+    assert (said.body["verdict"], said.body["institution"]) == ("pass", "BANK")
     assert all(rule["holds"] for rule in said.body["rules"])
     refused = await ask("bank", "/judge", asked(destination=REFUSER, text="没有签名"), language="zh")
     assert refused.body["reasons"] == ["refused_by_subscriber", "signature_missing", "optout_hint_missing"]
@@ -76,7 +79,7 @@ async def test_facts_are_those_of_then(house: House, ask: Asker) -> None:
     await eventually(banned)
     now = (await ask("bank", "/judge", asked(source=number))).body
     then = (await ask("bank", "/judge", asked(source=number, at=before.isoformat()))).body
-    assert (then["verdict"], then["registry_version"] <= first["registry_version"]) == ("pass", True)
+    assert (then["verdict"], then["registry_version"] < now["registry_version"]) == ("pass", True)
     by_version = await ask("bank", "/judge", asked(source=number, registry_version=first["registry_version"]))
     assert by_version.body["verdict"] == "pass"
     assert by_version.body["registry_version"] == first["registry_version"]
@@ -110,6 +113,11 @@ async def test_the_past_says_of_each_number_what_the_replica_says_now(house: Hou
             then = (await ask("regulator", "/judge", {**body, "at": at})).body
             for said in (now, then):
                 said.pop("registry_version")
+                for rule in said["rules"]:
+                    if rule["reason"] == "not_judgeable":
+                        rule.pop("fact")  # how old the news is
+            for one, other in zip(then["rules"], now["rules"], strict=True):
+                assert one == other, number
             assert then == now
 
 

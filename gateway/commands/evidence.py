@@ -1,22 +1,26 @@
 """Verdicts and records: judge, records, journal."""
 
 import argparse
+import asyncio
 import dataclasses
 import json
 import re
 import time
 from pathlib import Path
 
+import asyncpg
+
 from gateway import app
 from gateway.commands import common
 from gateway.config import Config
-from gateway.errors import NotReady, UsageError
+from gateway.errors import NotReady, Problem, UsageError
 from gateway.evidence import search
 from gateway.evidence.journal import clear
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
-from gateway.policy import explain
+from gateway.policy import View, explain
 from gateway.policy.numbers import mask
+from gateway.registry import past
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
 
@@ -37,8 +41,11 @@ def judge(options: argparse.Namespace) -> int:
         common.subscriber("--to", options.destination),
         options.text,
     )
-    replica = _replica(loaded)
-    view = replica.snapshot()
+    view: View
+    if options.registry or at < now:
+        view = asyncio.run(_past(loaded, attempt, past.Instant(at, options.registry)))
+    else:
+        view = _replica(loaded).snapshot()
     explanation = explain(attempt, view, profile, at)
     verdict = explanation.verdict
     if options.json:
@@ -72,8 +79,27 @@ def judge(options: argparse.Namespace) -> int:
         for answer in explanation.answers:
             sign = "✓" if answer.holds else "✗"
             print(f"  {sign} {answer.words.zh} {answer.reason} [{answer.mode}] {answer.sub} {answer.fact}")
-    replica.close()
     return 0 if verdict.passed else REFUSED
+
+
+async def _past(loaded: Config, attempt: Attempt, instant: past.Instant) -> past.PastView:
+    """The registry as it was, from the database."""
+    key = load_key(app.registry_key(loaded))
+    with common.database(loaded) as dsn:
+        try:
+            connection = await asyncpg.connect(dsn, timeout=10)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            raise NotReady(
+                f"{loaded.database.dsn}: the past is in the database, which is away: {error}"
+            ) from None
+        try:
+            return await past.view_at(connection, key, attempt, instant)
+        except Problem as problem:
+            raise UsageError(
+                f"--registry {problem.value}: {problem.detail.en}; {problem.expected.en}"
+            ) from None
+        finally:
+            await connection.close()
 
 
 def _replica(loaded: Config) -> Replica:

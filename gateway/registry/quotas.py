@@ -30,7 +30,8 @@ async def use(c: "Connection", actor: Actor, kind: str, count: int, most: int) -
         return
     now = datetime.datetime.now(SHANGHAI)
     taken = await c.fetchval(
-        """INSERT INTO quota_uses (day, institution_id, kind, used) SELECT $1, $2, $3, $4 WHERE $4 <= $5
+        """INSERT INTO quota_uses (day, institution_id, kind, used) SELECT $1::date, $2::bigint, $3::text, $4::bigint
+            WHERE $4 <= $5::bigint
            ON CONFLICT (day, institution_id, kind) DO UPDATE SET used = quota_uses.used + $4
             WHERE quota_uses.used + $4 <= $5
            RETURNING used""",
@@ -64,7 +65,7 @@ async def alarm(c: "Connection", actor: Actor, kind: str, **detail: int | str) -
     when the request that raised it comes to nothing."""
     await c.execute(
         """INSERT INTO alarms (kind, institution_id, user_id, detail)
-           SELECT $1, $2, $3, $4::text::jsonb
+           SELECT $1::text, $2::bigint, $3::bigint, $4::text::jsonb
             WHERE NOT EXISTS (
                 SELECT FROM alarms WHERE kind = $1 AND user_id = $3 AND at > now() - interval '1 hour')""",
         kind,

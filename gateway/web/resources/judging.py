@@ -105,7 +105,7 @@ async def judge(call: Call) -> Answer:
     attempt = Attempt(key, CHANNELS[asked.channel], asked.source, asked.destination, asked.text)
     _own(call, view.numbers(asked.source))
     await quotas.use(call.c, call.actor, "judge", 1, site.config.web.judge_per_day)
-    if asked.registry_version is None and at >= now - 1000:
+    if asked.registry_version is None and at >= now:
         view = site.view()
         return Answer(_said(explain(attempt, view, profile, at), view, call))
     async with site.door.owner() as c:
@@ -164,11 +164,12 @@ def _nobodys(call: Call) -> AccountKey:
 def _said(explanation: Explanation, view: Snapshot | PastView, call: Call) -> Said:
     verdict = explanation.verdict
     holder = call.actor.role in HOLDERS
+    unasked = frozenset() if call.body.account else frozenset({Reason.ACCOUNT_MISMATCH})
     return Said(
         verdict="pass" if verdict.passed else "refuse",
         reason=verdict.reason.value if verdict.reason is not None else "",
         sub=verdict.sub,
-        reasons=[finding.reason.value for finding in verdict.findings],
+        reasons=[found.reason.value for found in verdict.findings if found.reason not in unasked],
         institution=verdict.institution_code,
         agency=verdict.agency_code,
         number=verdict.number,
@@ -185,6 +186,7 @@ def _said(explanation: Explanation, view: Snapshot | PastView, call: Call) -> Sa
                 fact="" if holder and answer.reason is Reason.REFUSED_BY_SUBSCRIBER else answer.fact,
             )
             for answer in explanation.answers
+            if answer.reason not in unasked
         ],
     )
 
