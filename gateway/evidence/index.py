@@ -84,7 +84,10 @@ class Shipper:
         while True:
             try:
                 connection = await asyncpg.connect(
-                    self._dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS
+                    self._dsn,
+                    timeout=TIMEOUT_SECONDS,
+                    command_timeout=TIMEOUT_SECONDS,
+                    server_settings={"zhengming.door": "node"},
                 )
                 try:
                     self._cursors.clear()

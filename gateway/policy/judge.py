@@ -12,13 +12,14 @@ from itertools import islice
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from gateway.errors import Words
 from gateway.model import Attempt, Finding, Reason, Verdict
 from gateway.policy import message_rules, sender_rules
 from gateway.policy.content import head
 from gateway.policy.facts import Facts, MessageJudge, Sender, View, gather, strictest
 from gateway.policy.profile import ENFORCE, MODES, OBSERVE, OFF, Profile
 from gateway.policy.rules import Judge, Rule, SenderJudge
-from gateway.policy.words import REASONS, Words
+from gateway.policy.words import REASONS
 
 ORDER = {reason: place for place, reason in enumerate(Reason)}
 

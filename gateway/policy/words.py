@@ -4,15 +4,9 @@ Rules of this file: words only. A reason is one row; a test sees to it that none
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from gateway.errors import Words
 from gateway.model import Reason
-
-
-class Words(NamedTuple):
-    zh: str
-    en: str
-
 
 REASONS: Mapping[Reason, Words] = {
     Reason.MALFORMED: Words("报文异常", "number or text cannot be read"),

@@ -85,7 +85,7 @@ async def import_file(
         read = batches(source, table, places)
         with report, _bar(source.size, f"{kind} ← {path.name}", progress) as bar:
             async with (
-                _Lanes(dsn, table, key, persons, dry_run) as lanes,
+                _Lanes(dsn, table, key, persons, dry_run, path.name) as lanes,
                 aclosing(lanes.through(read)) as done,
             ):
                 async for batch, taken in done:
@@ -97,6 +97,7 @@ async def import_file(
                         value = cell_of(cells[line], places, column)
                         batch.bad.append(Problem(line, [(column, value, flaw)], cells[line]))
                     report.add(sorted(batch.bad))
+                    lanes.count(rows, accepted, report.count)
                     bar.update(batch.position - bar.n)
     finally:
         source.close()
@@ -154,17 +155,27 @@ def kind_of(name: str) -> Kind:
 class _Lanes:
     """Connections that bring batches in side by side; a second one is made when there is a second batch."""
 
-    def __init__(self, dsn: str, kind: Kind, key: RegistryKey, persons: Persons, dry_run: bool) -> None:
-        self._open = partial(Intake.open, dsn, kind, key, persons, dry_run=dry_run)
+    def __init__(
+        self, dsn: str, kind: Kind, key: RegistryKey, persons: Persons, dry_run: bool, file_name: str
+    ) -> None:
+        self._open = partial(Intake.open, dsn, kind, key, persons, dry_run=dry_run, file_name=file_name)
+        self._dry_run = dry_run
+        self._run = 0
+        self._counts = (0, 0, 0)
+        self._opener: Intake | None = None
         self._stack = AsyncExitStack()
         self._free: list[Intake] = []
-        self._count = 0
+        self._connections = 0
         self._under_way: deque[tuple[Batch, asyncio.Task[Taken]]] = deque()
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
         try:
-            self._free.append(await self._add())  # a database that can't be reached is said before reading
+            # a database that can't be reached, or a glass that stands, is said before reading
+            self._opener = await self._add()
+            if not self._dry_run:
+                self._run = await self._opener.open_run()
+            self._free.append(self._opener)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -175,7 +186,16 @@ class _Lanes:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._stack.aclose()
+        try:
+            if self._run and self._opener is not None:  # an import that broke off is closed with what it did
+                rows, accepted, rejected = self._counts
+                await self._opener.close_run(self._run, rows=rows, accepted=accepted, rejected=rejected)
+        finally:
+            await self._stack.aclose()
+
+    def count(self, rows: int, accepted: int, rejected: int) -> None:
+        """What has become of the file so far."""
+        self._counts = (rows, accepted, rejected)
 
     async def through(self, read: Generator[Batch, None, None]) -> AsyncGenerator[tuple[Batch, Taken], None]:
         """Each batch with what became of it, in order."""
@@ -183,7 +203,7 @@ class _Lanes:
         try:
             while (batch := await coming) is not None:
                 coming = asyncio.create_task(asyncio.to_thread(next, read, None))
-                while not self._free and self._count >= CONNECTIONS:
+                while not self._free and self._connections >= CONNECTIONS:
                     yield await self._first_done()
                 intake = self._free.pop() if self._free else await self._add()
                 self._under_way.append((batch, asyncio.create_task(self._take(intake, batch))))
@@ -203,8 +223,11 @@ class _Lanes:
         return taken
 
     async def _add(self) -> Intake:
-        self._count += 1
-        return await self._stack.enter_async_context(self._open())
+        self._connections += 1
+        intake = await self._stack.enter_async_context(self._open())
+        if self._run:
+            await intake.take_on(self._run)
+        return intake
 
 
 class _Report:

@@ -146,7 +146,7 @@ class Feed:
             timeout=TIMEOUT_SECONDS,
             command_timeout=TIMEOUT_SECONDS,
             target_session_attrs=SessionAttribute.primary,
-            server_settings={"application_name": "zhengming feed"} | store.BY_INDEX,
+            server_settings={"application_name": "zhengming feed", "zhengming.door": "node"} | store.BY_INDEX,
         )
         try:
             await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())

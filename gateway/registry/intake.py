@@ -15,7 +15,7 @@ from unicodedata import normalize
 import asyncpg
 
 from gateway.errors import UsageError
-from gateway.registry import store
+from gateway.registry import runs, store
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
 from gateway.registry.loading import ROW_AT_FAULT, Loading, problem_of
@@ -78,12 +78,13 @@ class Intake:
         key: RegistryKey,
         persons: Persons,
         dry_run: bool,
+        file_name: str,
     ) -> None:
         self._connection = connection
+        self._run = (kind.name, file_name, persons.checker, persons.approver, persons.case)
         self._kind = kind
         self._loading: Loading = LOADING[kind.name]
         self._key = key
-        self._persons = persons
         self._dry_run = dry_run
         self._key_id = 0
         self._columns = ["line", *self._loading.staged(kind)]
@@ -91,12 +92,14 @@ class Intake:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, dsn: str, kind: Kind, key: RegistryKey, persons: Persons, *, dry_run: bool
+        cls, dsn: str, kind: Kind, key: RegistryKey, persons: Persons, *, dry_run: bool, file_name: str = ""
     ) -> AsyncIterator[Self]:
         """Connect and make the temporary tables; they and the connection go when the context ends."""
-        connection = await asyncpg.connect(dsn, server_settings={"application_name": "zhengming import"})
+        connection = await asyncpg.connect(
+            dsn, server_settings={"application_name": "zhengming import", "zhengming.door": "import"}
+        )
         try:
-            intake = cls(connection, kind, key, persons, dry_run)
+            intake = cls(connection, kind, key, persons, dry_run, file_name)
             staged = intake._loading.staged(kind)
             await connection.execute(
                 "CREATE TEMP TABLE incoming (line bigint NOT NULL, "
@@ -115,6 +118,18 @@ class Intake:
             yield intake
         finally:
             await connection.close()
+
+    async def open_run(self) -> int:
+        """Begin the import: the run that its rows belong to. UsageError when it takes a case."""
+        return await runs.open_run(self._connection, *self._run)
+
+    async def take_on(self, run: int) -> None:
+        """Work for a run that another connection opened."""
+        await runs.take_on(self._connection, run)
+
+    async def close_run(self, run: int, *, rows: int, accepted: int, rejected: int) -> None:
+        """The import is at its end."""
+        await runs.close_run(self._connection, run, rows=rows, accepted=accepted, rejected=rejected)
 
     async def take(self, goods: Sequence[Good]) -> Taken:
         """Bring a batch in, in one transaction, or only say what would happen."""
@@ -142,6 +157,8 @@ class Intake:
         transaction = self._connection.transaction()
         await transaction.start()
         try:
+            if self._dry_run:
+                await self.open_run()  # goes with the transaction
             for check in self._loading.checks:
                 lines = await self._connection.fetch(
                     f"DELETE FROM incoming i WHERE {check.condition} RETURNING line"
@@ -200,7 +217,9 @@ class Outgo:
     @asynccontextmanager
     async def open(cls, dsn: str, kind: Kind, key: RegistryKey) -> AsyncIterator[Self]:
         """Connect and take the snapshot. It holds no transaction number, so no node waits for it."""
-        connection = await asyncpg.connect(dsn, server_settings={"application_name": "zhengming export"})
+        connection = await asyncpg.connect(
+            dsn, server_settings={"application_name": "zhengming export", "zhengming.door": "import"}
+        )
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 total = await connection.fetchval(f"SELECT count(*) FROM ({LOADING[kind.name].rows}) r")

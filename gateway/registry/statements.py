@@ -165,22 +165,25 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
 WITH put AS (
     INSERT INTO numbers AS t
            (number, extension_digits, channels, purposes, institution_id, agency_id, signatures, carrier,
-            effective_from, effective_until, document_sha256, status, checked_by, approved_by, approved_at)
+            effective_from, effective_until, document_sha256, status, checked_by, approved_by, approved_at,
+            run_id, checked_person, approved_person)
     SELECT i.number, i.extension_digits, i.channels, i.purposes, o.id, a.id, i.signatures, i.carrier,
            i.effective_from, i.effective_until, i.document_sha256, s.status,
            CASE s.status WHEN 'approved' THEN current_setting('zhengming.checked_by') END,
            CASE s.status WHEN 'approved' THEN current_setting('zhengming.by') END,
-           CASE s.status WHEN 'approved' THEN now() END
-      FROM (SELECT current_setting('zhengming.status') AS status) s, incoming i
+           CASE s.status WHEN 'approved' THEN now() END, s.id, s.checker_id, s.approver_id
+      FROM (SELECT current_setting('zhengming.status') AS status, r.id, r.checker_id, r.approver_id
+              FROM import_runs r WHERE r.id = current_setting('zhengming.run')::bigint) s, incoming i
       JOIN institutions o ON o.code = i.institution LEFT JOIN institutions a ON a.code = i.agency
      WHERE {_LINES} ORDER BY hashtext(i.number) -- in order, GiST would split its pages badly
     ON CONFLICT (number, institution_id, channels, carrier, effective_from)
-       WHERE status NOT IN ('revoked', 'withdrawn') DO UPDATE
+       WHERE status NOT IN ('revoked', 'withdrawn') AND (version = 1 OR status = 'approved') DO UPDATE
        SET extension_digits = excluded.extension_digits, purposes = excluded.purposes,
            agency_id = excluded.agency_id, signatures = excluded.signatures,
            effective_until = excluded.effective_until, document_sha256 = excluded.document_sha256,
            status = excluded.status, checked_by = excluded.checked_by, approved_by = excluded.approved_by,
-           approved_at = excluded.approved_at
+           approved_at = excluded.approved_at, run_id = excluded.run_id,
+           checked_person = excluded.checked_person, approved_person = excluded.approved_person
      WHERE (t.extension_digits, t.purposes, t.agency_id, t.signatures, t.effective_until, t.document_sha256)
            IS DISTINCT FROM
            (excluded.extension_digits, excluded.purposes, excluded.agency_id, excluded.signatures,

@@ -101,7 +101,7 @@ TABLES = {
     "blacklist": Table(
         b"b",
         "SELECT id, number, is_prefix, reason, case_reference FROM blacklist",
-        "removed_at IS NULL",
+        "removed_at IS NULL AND (NOT needs_second OR confirmed_at IS NOT NULL)",
         lambda row: row[1].encode(),
     ),
     "holds": Table(

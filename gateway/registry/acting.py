@@ -1,0 +1,292 @@
+"""For whom a connection of the registry works: the pool, acts in the audit, and what the database refuses.
+
+Rules: an actor's rows are those that PostgreSQL's row security shows the role of his (migrations 0008); the
+connection takes on that role and says who acts. It remembers for whom it works and is switched only when that
+changes, so that a read is one round trip. A switch that breaks off ends the connection: it never answers for
+the last one. Nothing here decides; `as_problem` has the words for what the database decided.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import asyncpg
+
+from gateway.errors import JsonValue, Problem, UsageError, Words
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+
+ROLES = ("regulator", "carrier", "institution", "agency", "provider", "auditor", "admin")
+SCOPES = ("read", "write", "attempts", "judge", "reveal", "admin")
+
+TIMEOUT_SECONDS = 10.0
+BROKEN = (
+    ConnectionError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+"""What a query ends with when the database goes away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A signed-in user, or one who is named on the command line, by what row security asks of him.
+
+    `person` is the id of the person behind the login; `door` is where he came in: api, console or cli.
+    """
+
+    user: int
+    login: str
+    person: int
+    role: str
+    carrier: str = ""
+    institution: int = 0
+    institution_code: str = ""
+    territory: str = ""
+    scopes: frozenset[str] = frozenset(SCOPES)
+    door: str = "api"
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The role and the settings of a session that works for him, in the order of `_SWITCH`."""
+        institution = str(self.institution) if self.institution else ""
+        return (
+            f"zhengming_{self.role}",
+            str(self.user),
+            institution,
+            self.institution_code,
+            self.carrier,
+            self.territory,
+            self.door,
+        )
+
+
+_OWNER = ("none", "", "", "", "", "", "node")
+_NAMES = ("role", *(f"zhengming.{name}" for name in (
+    "user", "institution", "institution_code", "carrier", "territory", "door")))  # fmt: skip
+_SWITCH = "SELECT " + ", ".join(f"set_config('{name}', ${i}, false)" for i, name in enumerate(_NAMES, 1))
+
+
+class _Session(asyncpg.Connection[Any]):
+    """A connection of the pool; `serves` is what it was switched to last, None while nobody knows."""
+
+    serves: tuple[str, ...] | None = None
+
+
+class Door:
+    """The connections of one process to the registry."""
+
+    def __init__(self, dsn: str, size: int) -> None:
+        self._dsn = dsn
+        self._size = size
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, dsn: str, *, size: int = 8) -> Self:
+        """A pool of up to `size` connections. It connects when it is used, and again when it was cut off: a
+        database that is away is no error here."""
+        return cls(dsn, size)
+
+    @contextlib.asynccontextmanager
+    async def acting(self, actor: Actor) -> "AsyncIterator[Connection]":
+        """A connection that sees and does what the actor may. Problem `database_unavailable`, `busy`."""
+        async with self._serving(actor.settings) as c:
+            yield c
+
+    @contextlib.asynccontextmanager
+    async def owner(self) -> "AsyncIterator[Connection]":
+        """A connection that no policy binds, for the gateway's own work: signing in, upkeep."""
+        async with self._serving(_OWNER) as c:
+            yield c
+
+    async def close(self) -> None:
+        """End all connections at once."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, settings: tuple[str, ...]) -> "AsyncIterator[Connection]":
+        try:
+            pool = await self._connected()
+            c = await pool.acquire(timeout=TIMEOUT_SECONDS)
+        except TimeoutError:
+            raise Problem(
+                "busy", Words("数据库繁忙，请稍后重试", "the database is busy; try again in a moment")
+            ) from None
+        except (OSError, *BROKEN) as error:
+            raise _away() from error
+        session: _Session = c._con  # type: ignore[attr-defined]  # what the pool lends stands for it
+        try:
+            if session.serves != settings:
+                session.serves = None
+                await c.execute(_SWITCH, *settings)
+                session.serves = settings
+            yield c
+        except BROKEN as error:
+            raise _away() from error
+        finally:
+            if session.serves is None:
+                session.terminate()
+            await pool.release(c)
+
+    async def _connected(self) -> "asyncpg.Pool[Any]":
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=0,
+                    max_size=self._size,
+                    connection_class=_Session,
+                    reset=_stay,
+                    timeout=TIMEOUT_SECONDS,
+                    command_timeout=60,
+                    server_settings={"application_name": "zhengming web", "zhengming.door": "node"},
+                )
+            return self._pool
+
+
+async def _stay(_: "asyncpg.Connection[Any]") -> None:
+    """In place of asyncpg's reset: whoever is served next switches what must be."""
+
+
+def _away() -> Problem:
+    return Problem(
+        "database_unavailable",
+        Words("登记数据库暂不可用，请稍后重试", "the registry's database is away; try again later"),
+    )
+
+
+async def actor_of(c: "Connection", login: str, door: str = "cli") -> Actor:
+    """The active user who is called so. UsageError names those who are."""
+    found = await actor_where(c, "u.login = $1", login, door=door)
+    if found is None:
+        known = await c.fetch("SELECT login FROM users WHERE status = 'active' ORDER BY id LIMIT 20")
+        names = ", ".join(row["login"] for row in known) or "nobody yet: zhengming user add"
+        raise UsageError(f"no active user is called {login!r}; right would be one of: {names}")
+    return found
+
+
+async def actor_where(c: "Connection", condition: str, *values: Any, door: str) -> Actor | None:
+    """The first active user (u) for whom an SQL condition holds, oldest first; without scopes of a token."""
+    row = await c.fetchrow(
+        f"""SELECT u.id, u.login, u.person_id, u.role, coalesce(u.carrier, ''), coalesce(u.institution_id, 0),
+                   coalesce(i.code, ''), u.territory
+              FROM users u LEFT JOIN institutions i ON i.id = u.institution_id
+             WHERE u.status = 'active' AND ({condition}) ORDER BY u.id LIMIT 1""",
+        *values,
+    )
+    if row is None:
+        return None
+    user, login, person, role, carrier, institution, code, territory = row
+    return Actor(user, login, person, role, carrier, institution, code, territory, door=door)
+
+
+async def record(
+    c: "Connection", actor: Actor, act: str, subject: str = "", *, reason: str = "", **detail: JsonValue
+) -> None:
+    """Write an act into the audit: the last statement of the transaction that does it.
+
+    `act` such as `number.approve`, `subject` such as `numbers/17`; `detail` holds no full subscriber number.
+    """
+    await c.execute(
+        """INSERT INTO audit (user_id, person_id, door, act, subject, reason, detail)
+           VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb)""",
+        actor.user,
+        actor.person,
+        actor.door,
+        act,
+        subject,
+        reason,
+        json.dumps(detail, ensure_ascii=False),
+    )
+
+
+_ORDER = Words("当前状态不允许此操作", "this step does not follow from the state it is in")
+_KEPT = Words(
+    "名单条目只能确认、提请移除或移除",
+    "an entry is confirmed, proposed for removal or removed, never rewritten",
+)
+REFUSALS: dict[str, tuple[str, Words]] = {
+    "number_step_own": ("not_found", Words("没有此号码", "there is no such number")),
+    "number_step_order": ("wrong_state", _ORDER),
+    "number_step_amends": (
+        "wrong_state",
+        Words("所变更的版本已不再有效", "the version that this one amends stands no more"),
+    ),
+    "number_step_reason": ("invalid", Words("此操作须说明理由", "this step needs a reason")),
+    "number_step_identity": (
+        "no_identity",
+        Words("操作用户未绑定实名身份", "the user is bound to no person with an identity number"),
+    ),
+    "number_step_persons": (
+        "same_person",
+        Words("审批须由与核验不同的人员办理", "approving takes another person than checking"),
+    ),
+    "numbers_steps": ("wrong_state", _ORDER),
+    "numbers_versions": (
+        "wrong_state",
+        Words("已核验或已审批的登记只能以新版本变更", "what was checked is changed by a new version only"),
+    ),
+    "numbers_no_overlap": ("already_filed", Words("号码已被登记", "already filed")),
+    "numbers_once": ("already_filed", Words("号码已被登记", "already filed")),
+    "numbers_one_amendment": ("exists", Words("已有待审的变更版本", "an amendment is under way already")),
+    "allocations_no_overlap": ("already_filed", Words("号段已被分配", "already allocated")),
+    "blacklist_protected": (
+        "protected_number",
+        Words("会覆盖受保护号码，例如 110、12321 或运营商客服号码",
+              "would cover a protected number, such as 110, 12321 or a carrier's own"),
+    ),
+    "blacklist_kept": ("wrong_state", _KEPT),
+    "blacklist_persons": (
+        "same_person",
+        Words("须由另一名监管人员办理；录入人可在 30 分钟内自行撤回",
+              "this takes another person; the author may withdraw within 30 minutes"),
+    ),
+    "blacklist_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
+    "appeals_author": (
+        "same_person",
+        Words("申诉不得由作出原决定的人员答复", "an appeal is not answered by the author of what it attacks"),
+    ),
+    "import_run_glass": (
+        "break_glass_needed",
+        Words("监管人员已登录：审批须两人逐步办理，强制导入须注明案件",
+              "a regulator has signed in: approving takes the steps of two persons, or a case"),
+    ),
+}  # fmt: skip
+"""By name of the constraint: code and words."""
+
+
+def as_problem(error: asyncpg.PostgresError) -> Problem | None:
+    """The problem that the database's refusal is to whoever asked; None when it is none of his doing.
+
+    The database's own detail is never passed on: it may show a row that he must not see.
+    """
+    known = REFUSALS.get(error.constraint_name or "")
+    if known is not None:
+        return Problem(*known)
+    table = error.table_name or ""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return Problem(
+            "exists", Words("已存在相同记录", "there is one like it already"), facts={"table": table}
+        )
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return Problem("forbidden", Words("无权对此记录进行此操作", "this is not yours to do"))
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        return Problem("invalid", Words("引用的记录不存在", "what it refers to does not exist"))
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError | asyncpg.DataError):
+        return Problem(
+            "invalid", Words("内容不符合要求", "not acceptable"), field=error.column_name or "",
+            facts={"constraint": error.constraint_name or ""},
+        )  # fmt: skip
+    return None

@@ -1,0 +1,72 @@
+"""One import as the registry remembers it: who brought which file in, and for whom rows were approved.
+
+Rules: an approving run names two persons; after a regulator's first sign-in the database opens one only with
+a case (migrations 0006 import_run_opened). Rows carry its number and its persons while it is open, which is
+what lets them in as approved. A run that ends is closed with its counts, and is one row of the audit.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from gateway.errors import UsageError
+from gateway.registry import people
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+
+
+async def open_run(
+    c: "Connection", kind: str, file_name: str, checker: str = "", approver: str = "", case: str = ""
+) -> int:
+    """Open a run; its id. `checker` and `approver`: names of two persons, or empty for rows that take their
+    steps later; `case`: the case under which the glass is broken. UsageError when it takes one."""
+    persons = [await people.person_by_name(c, name) for name in (checker, approver) if name]
+    if len(persons) == 2 and persons[0] == persons[1]:
+        raise UsageError(f"{checker!r} and {approver!r} are one person; right would be two different persons")
+    try:
+        run: int = await c.fetchval(
+            """INSERT INTO import_runs (kind, file_name, checker_id, approver_id, case_reference)
+               VALUES ($1, $2, $3, $4, $5) RETURNING id""",
+            kind,
+            file_name,
+            *(persons or (None, None)),
+            case,
+        )
+    except asyncpg.InsufficientPrivilegeError as error:
+        if error.constraint_name != "import_run_glass":
+            raise
+        raise UsageError(
+            "a regulator has signed in, so two persons check and approve; right would be an import without"
+            " --approve, or --break-glass CASE, which every regulator is shown"
+            "（监管人员已登录，须由两人核验、审批；强制导入须用 --break-glass 案件号，并向监管人员公示）"
+        ) from None
+    await take_on(c, run)
+    return run
+
+
+async def take_on(c: "Connection", run: int) -> None:
+    """Rows that come over this connection belong to the run from now on."""
+    await c.execute("SELECT set_config('zhengming.run', $1, false)", str(run))
+
+
+async def close_run(c: "Connection", run: int, *, rows: int, accepted: int, rejected: int) -> None:
+    """End a run with its counts, in one transaction with its row in the audit."""
+    async with c.transaction():
+        kind, case = await c.fetchrow(  # type: ignore[misc]  # its id is known, so there is a row
+            """UPDATE import_runs SET closed_at = now(), rows = $2, accepted = $3, rejected = $4
+                WHERE id = $1 RETURNING kind, case_reference""",
+            run,
+            rows,
+            accepted,
+            rejected,
+        )
+        await c.execute(
+            """INSERT INTO audit (door, act, subject, reason, detail)
+               VALUES ('import', $1, $2, $3, $4::text::jsonb)""",
+            f"import.{kind}",
+            f"import_runs/{run}",
+            case,
+            json.dumps({"rows": rows, "accepted": accepted, "rejected": rejected}),
+        )
