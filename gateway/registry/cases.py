@@ -4,6 +4,7 @@ Rules: a case that is closed takes nothing more; a referral to the police is a r
 changes. Every function runs in its caller's transaction and sees what its actor may see.
 """
 
+import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,7 @@ from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
 
 if TYPE_CHECKING:
-    from gateway.registry.store import Connection
+    from gateway.registry.acting import Connection
 
 ItemKind = Literal["record", "complaint", "penalty", "appeal", "ban", "number", "document"]
 
@@ -26,14 +27,17 @@ _TABLES = {
     "ban": "blacklist",
     "number": "numbers",
 }
-"""Where what an item names by id stands; a record lies in a node's journal, a document goes by its hash."""
+"""Where an item that goes by id stands; a record lies in a journal, a document goes by its hash."""
 
-_COLUMNS = """k.id, k.title, k.status, k.opened_at, k.due, k.escalated_at, k.closed_at, k.outcome, k.row_version,
+_COLUMNS = """k.id, k.title, k.status, k.opened_at, k.due, k.escalated_at, k.closed_at, k.outcome,
+    k.row_version,
     opener.login AS opened_by, assignee.login AS assigned_to, escalated.login AS escalated_to,
     closer.login AS closed_by"""
 _FROM = """cases k
-    LEFT JOIN users opener ON opener.id = k.opened_by LEFT JOIN users assignee ON assignee.id = k.assigned_to
-    LEFT JOIN users escalated ON escalated.id = k.escalated_to LEFT JOIN users closer ON closer.id = k.closed_by"""
+    LEFT JOIN users opener ON opener.id = k.opened_by
+    LEFT JOIN users assignee ON assignee.id = k.assigned_to
+    LEFT JOIN users escalated ON escalated.id = k.escalated_to
+    LEFT JOIN users closer ON closer.id = k.closed_by"""
 
 
 class NewCase(BaseModel):
@@ -125,7 +129,8 @@ async def change(
     assignee = None
     if new.assigned_to is not None:
         assignee = await c.fetchval(
-            "SELECT id FROM users WHERE login = $1 AND role = 'regulator' AND status = 'active'", new.assigned_to
+            "SELECT id FROM users WHERE login = $1 AND role = 'regulator' AND status = 'active'",
+            new.assigned_to,
         )
         if assignee is None:
             raise Problem(
@@ -148,19 +153,16 @@ async def change(
             assignee,
         )
     )
-    await record(
-        c, actor, "case.change", f"cases/{case}", **new.model_dump(mode="json", exclude_none=True)
-    )
+    await record(c, actor, "case.change", f"cases/{case}", **new.model_dump(mode="json", exclude_none=True))
     return await get(c, case, now)
 
 
 async def tie(c: "Connection", actor: Actor, case: int, new: NewItem, now: datetime) -> CaseFile:
-    """Put something into a case; what is in it already stays once. Problem `invalid`: there is no such thing."""
+    """Put something into a case, once. Problem `invalid`: there is no such thing."""
     await _open(c, case)
     if new.kind in _TABLES:
-        there = new.reference.isdecimal() and await c.fetchval(
-            f"SELECT true FROM {_TABLES[new.kind]} WHERE id::text = $1", new.reference
-        )
+        identity = int(new.reference) if re.fullmatch(r"[0-9]{1,18}", new.reference) else 0
+        there = await c.fetchval(f"SELECT true FROM {_TABLES[new.kind]} WHERE id = $1", identity)
         if not there:
             raise Problem(
                 "invalid",
@@ -227,8 +229,8 @@ async def get(c: "Connection", case: int, now: datetime) -> CaseFile:
         "SELECT kind, reference, note, added_at FROM case_items WHERE case_id = $1 ORDER BY id", case
     )
     referrals = await c.fetch(
-        """SELECT r.id, r.authority, r.reference, r.reason, encode(r.document_sha256, 'hex') AS document_sha256,
-                  u.login AS referred_by, r.referred_at
+        """SELECT r.id, r.authority, r.reference, r.reason, encode(r.document_sha256, 'hex')
+                  AS document_sha256, u.login AS referred_by, r.referred_at
              FROM referrals r LEFT JOIN users u ON u.id = r.referred_by WHERE r.case_id = $1 ORDER BY r.id""",
         case,
     )
@@ -240,7 +242,13 @@ async def get(c: "Connection", case: int, now: datetime) -> CaseFile:
 
 
 async def page(
-    c: "Connection", now: datetime, *, after: int = 0, limit: int = 50, overdue: bool = False, status: str = ""
+    c: "Connection",
+    now: datetime,
+    *,
+    after: int = 0,
+    limit: int = 50,
+    overdue: bool = False,
+    status: str = "",
 ) -> list[Case]:
     """Cases by id, beginning after the id `after`."""
     rows = await c.fetch(
@@ -268,7 +276,9 @@ async def _open(c: "Connection", case: int, version: int | None = None) -> None:
     if row["status"] == "closed":
         raise Problem("wrong_state", Words("案件已结案", "the case is closed"), field="id", value=case)
     if version is not None and version != row["row_version"]:
-        raise Problem("changed_meanwhile", Words("案件已被他人修改", "somebody has changed the case meanwhile"))
+        raise Problem(
+            "changed_meanwhile", Words("案件已被他人修改", "somebody has changed the case meanwhile")
+        )
 
 
 def _shown(row: "asyncpg.Record", now: datetime) -> dict[str, Any]:

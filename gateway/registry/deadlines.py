@@ -1,8 +1,8 @@
 """Due dates of complaints, appeals and cases, by the national workday calendar.
 
 Rules: the days come from the library chinesecalendar, which is published after each notice of the State
-Council, and from a CSV file of the operator (`day,workday`) laid over it, for the weeks between the two. A due
-date beyond what is published is provisional, and said to be. Days are those of Asia/Shanghai.
+Council, and from a CSV file of the operator (`day,workday`) laid over it, for the weeks between the two. A
+due date beyond what is published is provisional, and said to be. Days are those of Asia/Shanghai.
 """
 
 import csv

@@ -10,14 +10,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Self
 
 import asyncpg
-from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from gateway.errors import Problem, Words
 from gateway.registry import cases
 from gateway.registry.acting import Actor, as_problem, record
+from gateway.registry.fields import Instant
 
 if TYPE_CHECKING:
-    from gateway.registry.store import Connection
+    from gateway.registry.acting import Connection
 
 PenaltyKind = Literal["fine", "suspension", "fine_and_suspension"]
 
@@ -40,8 +41,8 @@ class NewPenalty(BaseModel):
     amount: Decimal | None = Field(None, gt=0, max_digits=14, decimal_places=2)
     cause: str = Field(min_length=1, max_length=1000, pattern=r"\S", examples=["无委托催收"])
     legal_basis: str = Field("", max_length=1000)
-    valid_from: AwareDatetime | None = None
-    valid_until: AwareDatetime | None = None
+    valid_from: Instant | None = None
+    valid_until: Instant | None = None
     document_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     case: int | None = Field(None, ge=1, lt=2**63)
 
@@ -94,8 +95,8 @@ async def impose(c: "Connection", actor: Actor, new: NewPenalty) -> Penalty:
         raise Problem("invalid", Words("没有该案件", "there is no such case"), field="case", value=new.case)
     try:
         identity = await c.fetchval(
-            """INSERT INTO penalties (institution_id, kind, amount, cause, legal_basis, document_sha256, case_id,
-                                      valid_from, valid_until)
+            """INSERT INTO penalties (institution_id, kind, amount, cause, legal_basis, document_sha256,
+                                      case_id, valid_from, valid_until)
                VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, now()), $9) RETURNING id""",
             institution,
             new.kind,
@@ -113,7 +114,9 @@ async def impose(c: "Connection", actor: Actor, new: NewPenalty) -> Penalty:
             Words("失效时间已过，或金额与类型不符", "it ends before it begins, or amount and kind don't fit"),
             field="valid_until",
             value=str(new.valid_until),
-            expected=Words("晚于生效时间的时间；空表示直至解除", "a later time, or empty: until it is lifted"),
+            expected=Words(
+                "晚于生效时间的时间；空表示直至解除", "a later time, or empty: until it is lifted"
+            ),
         ) from error
     except asyncpg.PostgresError as error:
         raise as_problem(error) or error from None
@@ -147,7 +150,9 @@ async def lift(c: "Connection", actor: Actor, penalty: int, reason: str) -> Pena
     )
     found = await get(c, penalty)
     if done is None:
-        raise Problem("wrong_state", Words("该处罚已解除", "the penalty was lifted"), field="id", value=penalty)
+        raise Problem(
+            "wrong_state", Words("该处罚已解除", "the penalty was lifted"), field="id", value=penalty
+        )
     await record(c, actor, "penalty.lift", f"penalties/{penalty}", reason=reason)
     return found
 
