@@ -2,12 +2,16 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from gateway.registry import store
-from gateway.registry.acting import Actor, Connection, Door, actor_of
+from gateway.registry.acting import Actor, Door, actor_of
 from gateway.registry.keys import RegistryKey
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
 
 KEY = RegistryKey(bytes(32))
 
@@ -35,7 +39,7 @@ class Bureau:
         self._door = door
 
     @contextlib.asynccontextmanager
-    async def acting(self, login: str) -> AsyncIterator[tuple[Connection, Actor]]:
+    async def acting(self, login: str) -> AsyncIterator["tuple[Connection, Actor]"]:
         async with self._door.owner() as c:
             actor = await actor_of(c, login, "api")
         async with self._door.acting(actor) as c, c.transaction():

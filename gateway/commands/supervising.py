@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from pydantic import BaseModel, ValidationError
@@ -13,8 +13,11 @@ from pydantic import BaseModel, ValidationError
 from gateway.commands import common
 from gateway.errors import UsageError
 from gateway.registry import bans, penalties
-from gateway.registry.acting import Actor, Connection, Door, actor_of
+from gateway.registry.acting import Actor, Door, actor_of
 from gateway.registry.rows import Bad
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
 
 OPERATOR = "operator"
 """Who bans at the command line without `--by`: it counts as SQL by hand, which may tighten and no more."""
@@ -99,7 +102,7 @@ async def _penalty(dsn: str, options: argparse.Namespace) -> penalties.Penalty:
 
 
 @contextlib.asynccontextmanager
-async def _plain(dsn: str) -> AsyncIterator[Connection]:
+async def _plain(dsn: str) -> AsyncIterator["Connection"]:
     """A connection that says nothing of whom it works for: what it changes is audited as SQL by hand."""
     c = await asyncpg.connect(dsn)
     try:
@@ -110,7 +113,7 @@ async def _plain(dsn: str) -> AsyncIterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def _acting(dsn: str, login: str) -> AsyncIterator[tuple[Connection, Actor]]:
+async def _acting(dsn: str, login: str) -> AsyncIterator["tuple[Connection, Actor]"]:
     """A transaction that works for a regulator. UsageError when the login is no regulator's."""
     door = await Door.open(dsn, size=1)
     try:
@@ -124,7 +127,7 @@ async def _acting(dsn: str, login: str) -> AsyncIterator[tuple[Connection, Actor
         await door.close()
 
 
-async def _entry(c: Connection, text: str, is_prefix: bool) -> int:
+async def _entry(c: "Connection", text: str, is_prefix: bool) -> int:
     """The id of the standing entry that is meant: by its number, else by its id."""
     try:
         number = bans.canonical(text, is_prefix)
@@ -147,7 +150,7 @@ async def _entry(c: Connection, text: str, is_prefix: bool) -> int:
     return int(rows[0]["id"])
 
 
-async def _every(c: Connection, containing: str) -> AsyncIterator[bans.Ban]:
+async def _every(c: "Connection", containing: str) -> AsyncIterator[bans.Ban]:
     after = 0
     while found := await bans.page(c, after=after, limit=1000):
         for ban in found:

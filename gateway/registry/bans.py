@@ -127,9 +127,9 @@ async def add(c: "Connection", actor: Actor | None, new: NewBan, by: str = "oper
             values["case_reference"],
             by,
         )
-    except asyncpg.CheckViolationError as error:
+    except asyncpg.PostgresError as error:
         if error.constraint_name != "blacklist_protected":
-            raise
+            raise as_problem(error) or error from None
         raise Problem(
             "protected_number",
             Words(f"{PROTECTED.cause_zh}：{error.detail}", f"{PROTECTED.cause}: {error.detail}"),
