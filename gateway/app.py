@@ -322,20 +322,32 @@ async def keeper(process: Process) -> None:
 
 
 async def web(process: Process) -> None:
-    """Health and metrics."""
+    """The API, health and metrics."""
+    from gateway.registry.acting import Door  # noqa: PLC0415
+    from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.web import server  # noqa: PLC0415
+    from gateway.web.site import Site  # noqa: PLC0415
 
     config = process.config
+    key, door = load_key(registry_key(config)), await Door.open(config.database.dsn)
+    site = Site(config, profile_of(config), key, door, process.telemetry, process.log)
+
+    def reload(fresh: Config) -> None:
+        site.profile = profile_of(fresh)
+
+    process.on_reload = reload
     roles = status.roles(config.workers, relay=bool(config.sms))
     runners = [
         await server.listen(
-            server.console(run_dir(config), roles), *configuration.endpoint(config.web.listen)
+            server.console(run_dir(config), roles, site), *configuration.endpoint(config.web.listen)
         ),
         await server.listen(server.metrics(), *configuration.endpoint(config.metrics.listen)),
     ]
+    await site.start()
     await process.say_until_stopped(lambda: "")
     for runner in runners:
         await runner.cleanup()
+    await site.stop()
 
 
 def now() -> int:

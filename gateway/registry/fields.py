@@ -86,13 +86,13 @@ PrefixText = Annotated[
 Instant = Annotated[
     datetime.datetime,
     BeforeValidator(reading(forms.INSTANT.parse, forms.INSTANT)),
-    PlainSerializer(_iso, str),
+    PlainSerializer(_iso, str, when_used="json"),
     _schema(format="date-time", examples=["2026-12-01T09:00:00+08:00"]),
 ]
 Sha256 = Annotated[
     bytes,
     BeforeValidator(reading(forms.SHA256.parse, forms.SHA256)),
-    PlainSerializer(bytes.hex, str),
+    PlainSerializer(bytes.hex, str, when_used="json"),
     _schema(pattern="^[0-9a-fA-F]{64}$"),
 ]
 Code = Annotated[

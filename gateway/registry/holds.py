@@ -7,7 +7,7 @@ needs no code here: a filing is in force when none stands. A penalty's hold is l
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -115,7 +115,7 @@ async def lift(
     await record(c, actor, f"{_word(table)}.resume", f"{table}/{identity}", reason=reason, hold=hold)
 
 
-def hold_of(row: Sequence[object]) -> Hold:
+def hold_of(row: Sequence[Any]) -> Hold:
     """A row of `_COLUMNS`."""
     return Hold.model_construct(**dict(zip(Hold.model_fields, row, strict=True)))
 

@@ -34,7 +34,8 @@ SELECT n.id, n.number, n.extension_digits, n.channels, n.purposes, i.code AS ins
                                            coalesce(millis(m.valid_from), 0),
                                            coalesce(millis(m.valid_until), 4611686018427387904)))::text
           FROM mandates m WHERE m.institution_id = n.institution_id AND m.agency_id = n.agency_id) AS mandates
-  FROM numbers n CROSS JOIN LATERAL body_of(n.institution_id) i LEFT JOIN LATERAL body_of(n.agency_id) a ON true
+  FROM numbers n CROSS JOIN LATERAL body_of(n.institution_id) i
+       LEFT JOIN LATERAL body_of(n.agency_id) a ON true
 """
 
 

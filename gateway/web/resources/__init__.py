@@ -1,0 +1,6 @@
+"""All endpoints of the API: one module a subject, each with its table."""
+
+from gateway.web.api import Endpoint
+from gateway.web.resources import administration
+
+ENDPOINTS: tuple[Endpoint, ...] = (*administration.ENDPOINTS,)
