@@ -41,6 +41,13 @@ from gateway.telemetry import LOG_VARIABLE
 HOST = "127.0.0.1"
 SECRET = "s3cret"
 PERSONS = ("checker", "approver")
+OPEN_RUN = """WITH two AS (
+    INSERT INTO persons (name) VALUES ('checker'), ('approver')
+    ON CONFLICT (name) WHERE identity_hash IS NULL DO UPDATE SET name = excluded.name RETURNING id)
+INSERT INTO import_runs (kind, checker_id, approver_id) SELECT 'numbers', min(id), max(id) FROM two"""
+"""SQL: an import of two persons is open, so that rows may be approved."""
+BY_RUN = "(SELECT id, checker_id, approver_id FROM import_runs ORDER BY id DESC LIMIT 1)"
+"""SQL: the run that was opened last, for run_id, checked_person and approved_person."""
 DEADLINE = 20.0
 GATEWAY_CODE = 4242
 BIND = "127.0.0.9"

@@ -16,6 +16,7 @@ from random import Random
 import psycopg
 import pytest
 from conftest import sibling
+from playbook import OPEN_RUN
 
 from gateway.registry import migrate
 from gateway.registry.embedded import EmbeddedPostgres
@@ -23,7 +24,8 @@ from gateway.registry.embedded import EmbeddedPostgres
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 TABLES = [
     *("carriers", "institutions", "mandates", "accounts", "account_numbers"),
-    *("numbers", "blacklist", "refusals", "consents", "holds"),
+    *("numbers", "blacklist", "refusals", "consents", "holds", "persons", "users", "tokens"),
+    *("allocations", "disputes", "penalties", "cases", "complaints", "appeals"),
 ]
 NUMBERS = "INSERT INTO numbers (channels, purposes, institution_id, number"
 BANS = "INSERT INTO blacklist (reason, case_reference, number"
@@ -189,11 +191,14 @@ def file_number(
     end: str | None = None,
     status: str = "approved",
 ) -> int:
+    if connection.execute("SELECT count(*) FROM import_runs").fetchone() == (0,):
+        connection.execute(OPEN_RUN)
     row = connection.execute(
         """INSERT INTO numbers (number, extension_digits, channels, purposes, institution_id, effective_from,
-                                effective_until, status, checked_by, approved_by, approved_at)
-           SELECT %s, %s, %s, 1, id, %s, %s, %s, 'p', 'q', now()
-             FROM institutions WHERE code = %s RETURNING id""",
+                                effective_until, status, checked_by, approved_by, approved_at,
+                                run_id, checked_person, approved_person)
+           SELECT %s, %s, %s, 1, i.id, %s, %s, %s, 'p', 'q', now(), r.id, r.checker_id, r.approver_id
+             FROM institutions i, import_runs r WHERE code = %s RETURNING id""",
         (number, extension, channels, start, end, status, holder),
     ).fetchone()
     assert row is not None
@@ -310,7 +315,7 @@ def test_every_change_is_logged_and_every_old_row_kept(schema: psycopg.Connectio
     cascaded = schema.execute(
         "SELECT count(DISTINCT table_name) FROM change_log WHERE op = 'truncate'"
     ).fetchone()
-    assert cascaded == (8,)
+    assert cascaded == (16,)
 
 
 def test_versions_are_not_for_users_to_choose(schema: psycopg.Connection) -> None:

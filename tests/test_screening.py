@@ -13,9 +13,11 @@ import pytest_asyncio
 from conftest import HouseOf
 from playbook import (
     BANNED,
+    BY_RUN,
     COLLECTING,
     COLLECTION,
     MARKETING,
+    OPEN_RUN,
     SERVICE,
     TEXT,
     UNFILED,
@@ -210,7 +212,8 @@ async def test_changes_of_the_registry_hold_at_once(house: House) -> None:
         for change, undo, wanted in (
             (
                 "UPDATE numbers SET status = 'revoked' WHERE number = '10690010'",
-                "UPDATE numbers SET status = 'approved' WHERE number = '10690010'",
+                f"UPDATE numbers SET status = 'approved',"
+                f" (run_id, checked_person, approved_person) = {BY_RUN} WHERE number = '10690010'",
                 107,
             ),
             (
@@ -219,6 +222,7 @@ async def test_changes_of_the_registry_hold_at_once(house: House) -> None:
                 105,
             ),
         ):
+            house.sql(OPEN_RUN)
             house.sql(change)
             await answers(wanted)
             house.sql(undo)

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
-from playbook import COLLECTING, COLLECTION, MARKETING, SERVICE, TEXT, House, eventually, refresh
+from playbook import (
+    BY_RUN,
+    COLLECTING,
+    COLLECTION,
+    MARKETING,
+    OPEN_RUN,
+    SERVICE,
+    TEXT,
+    House,
+    eventually,
+    refresh,
+)
 from raw_ends import Raw, RawCarrier, answer_to, deliver, sequence_of, submit
 
 from gateway.evidence import record as rec
@@ -161,9 +172,10 @@ async def test_it_is_the_institutions_of_the_attempt_although_the_number_has_mov
             return (await sender.submit("1069006601", [subscriber], TEXT)).result == 0
 
         await eventually(known)
+        house.sql(OPEN_RUN)
         house.sql(
-            "UPDATE numbers SET institution_id = (SELECT id FROM institutions WHERE code = 'FIN')"
-            " WHERE number = '1069006601'"
+            "UPDATE numbers SET institution_id = (SELECT id FROM institutions WHERE code = 'FIN'),"
+            f" (run_id, checked_person, approved_person) = {BY_RUN} WHERE number = '1069006601'"
         )
 
         async def moved() -> bool:

@@ -8,6 +8,7 @@ no terminal but the progress bar on stderr.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections import deque
@@ -21,7 +22,7 @@ from typing import Never, Self
 from tqdm import tqdm
 
 from gateway.errors import UsageError
-from gateway.registry.intake import Intake, Outgo, Persons, Taken
+from gateway.registry.intake import LOST, Intake, Outgo, Persons, Taken
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS, Kind
 from gateway.registry.reading import (
@@ -181,7 +182,7 @@ class _Lanes:
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, *_: object) -> None:
         tasks = [task for _, task in self._under_way]
         for task in tasks:
             task.cancel()
@@ -189,7 +190,9 @@ class _Lanes:
         try:
             if self._run and self._opener is not None:  # an import that broke off is closed with what it did
                 rows, accepted, rejected = self._counts
-                await self._opener.close_run(self._run, rows=rows, accepted=accepted, rejected=rejected)
+                # nothing hides what ended the import; a run that can't be closed stays open, and is seen
+                with contextlib.suppress(*(LOST if kind is not None else ())):
+                    await self._opener.close_run(self._run, rows=rows, accepted=accepted, rejected=rejected)
         finally:
             await self._stack.aclose()
 

@@ -27,6 +27,10 @@ ATTEMPTS = 3
 """How often a batch is tried when others change the same rows at the same time."""
 
 
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a connection can end with."""
+
+
 class Refused(NamedTuple):
     """A line that the registry does not take, and the column that is to blame."""
 
