@@ -68,7 +68,7 @@ async def settle(dsn: str) -> None:
         key_id = await store.register_key(c, KEY.fingerprint)
         await c.execute(
             """INSERT INTO institutions (code, name, kind, region) VALUES
-               ('BANK', '示例银行', 'bank', '浙江省杭州市'), ('FIN', '示例消金', 'consumer_finance', '浙江省宁波市'),
+               ('BANK', '示例银行', 'bank', '浙江省杭州市'), ('FIN', '示例消金', 'consumer_finance', ''),
                ('AGENT', '示例催收', 'agency', '浙江省宁波市'), ('SHOP', '示例服务商', 'provider', '')
                ON CONFLICT DO NOTHING"""
         )
@@ -122,8 +122,9 @@ async def file_number(
            SELECT 'numbers', min(id), max(id), 'test' FROM two RETURNING id"""
     )
     identity: int = await c.fetchval(
-        """INSERT INTO numbers (number, extension_digits, channels, purposes, institution_id, agency_id, status,
-                                checked_by, approved_by, approved_at, run_id, checked_person, approved_person)
+        """INSERT INTO numbers (number, extension_digits, channels, purposes, institution_id, agency_id,
+                                status, checked_by, approved_by, approved_at, run_id, checked_person,
+                                approved_person)
            SELECT $1, $2, 3, 2, i.id, (SELECT id FROM institutions WHERE code = $4), 'approved', 'checker',
                   'approver', now(), r.id, r.checker_id, r.approver_id
              FROM institutions i, import_runs r WHERE i.code = $3 AND r.id = $5 RETURNING id""",

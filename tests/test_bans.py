@@ -1,4 +1,4 @@
-"""The blacklist: the same guard by API functions, command line, import and SQL; two persons; who withdraws."""
+"""The blacklist: the same guard by API, command line, import and SQL; two persons; who withdraws."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -5,6 +5,7 @@ changes. Every function runs in its caller's transaction and sees what its actor
 """
 
 import re
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,10 +123,16 @@ async def open_case(c: "Connection", actor: Actor, new: NewCase, terms: Terms, n
 
 
 async def change(
-    c: "Connection", actor: Actor, case: int, new: CaseChange, version: int | None, now: datetime
+    c: "Connection",
+    actor: Actor,
+    case: int,
+    new: CaseChange,
+    unchanged: Callable[[int], None],
+    now: datetime,
 ) -> CaseFile:
-    """Change title, due date or assignee. Problem `changed_meanwhile` when it is at another row version."""
-    await _open(c, case, version)
+    """Change title, due date or assignee. `unchanged` is called with the row version that is to be changed,
+    and raises when the caller has read another."""
+    unchanged(await _open(c, case))
     assignee = None
     if new.assigned_to is not None:
         assignee = await c.fetchval(
@@ -268,17 +275,14 @@ def not_found() -> Problem:
     return Problem("not_found", Words("没有该案件", "there is no such case"))
 
 
-async def _open(c: "Connection", case: int, version: int | None = None) -> None:
-    """Lock a case for a change. Problems `not_found`, `wrong_state` (closed), `changed_meanwhile`."""
+async def _open(c: "Connection", case: int) -> int:
+    """Lock a case for a change; its row version. Problems `not_found`, `wrong_state` (closed)."""
     row = await c.fetchrow("SELECT status, row_version FROM cases WHERE id = $1 FOR UPDATE", case)
     if row is None:
         raise not_found()
     if row["status"] == "closed":
         raise Problem("wrong_state", Words("案件已结案", "the case is closed"), field="id", value=case)
-    if version is not None and version != row["row_version"]:
-        raise Problem(
-            "changed_meanwhile", Words("案件已被他人修改", "somebody has changed the case meanwhile")
-        )
+    return int(row["row_version"])
 
 
 def _shown(row: "asyncpg.Record", now: datetime) -> dict[str, Any]:

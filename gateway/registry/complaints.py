@@ -29,7 +29,8 @@ Status = Literal["open", "forwarded", "answered"]
 _CHANNELS: dict[int, Channel] = {CHANNELS["sms"]: "sms", CHANNELS["voice"]: "voice"}
 
 _COLUMNS = """t.id, t.source, t.reference, t.number, t.channel, t.happened_at, t.content,
-    code_of(t.institution_id) AS institution, code_of(t.agency_id) AS agency, t.case_id, t.received_at, t.forward_due, t.due, t.status,
+    code_of(t.institution_id) AS institution, code_of(t.agency_id) AS agency, t.case_id, t.received_at,
+    t.forward_due, t.due, t.status,
     t.forwarded_at, assignee.login AS assigned_to, escalated.login AS escalated_to, t.escalated_at, t.answer,
     answerer.login AS answered_by, t.answered_at, t.row_version, t.subscriber_sealed"""
 _FROM = """complaints t LEFT JOIN users assignee ON assignee.id = t.assigned_to
@@ -110,8 +111,8 @@ class Complaints:
         try:
             identity = await c.fetchval(
                 """INSERT INTO complaints (source, reference, subscriber_hash, key_id, subscriber_sealed,
-                                           number, channel, happened_at, content, institution_id, agency_id, case_id,
-                                           forward_due, due, assigned_to)
+                                           number, channel, happened_at, content, institution_id,
+                                           agency_id, case_id, forward_due, due, assigned_to)
                    SELECT $1, $2, $3, k.key_id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
                      FROM registry_keys k WHERE k.fingerprint = $15
                    RETURNING id""",
