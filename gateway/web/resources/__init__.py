@@ -1,10 +1,12 @@
 """All endpoints of the API: one module a subject, each with its table."""
 
 from gateway.web.api import Endpoint
-from gateway.web.resources import administration, casework, supervision
+from gateway.web.resources.administration import ENDPOINTS as ADMINISTRATION
+from gateway.web.resources.casework import ENDPOINTS as CASEWORK
+from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    *administration.ENDPOINTS,
-    *supervision.ENDPOINTS,
-    *casework.ENDPOINTS,
+    *ADMINISTRATION,
+    *SUPERVISION,
+    *CASEWORK,
 )
