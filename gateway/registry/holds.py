@@ -106,7 +106,7 @@ async def lift(
             facts={"holds": [one.model_dump(mode="json") for one in stand]},
         )
     await c.execute(
-        """UPDATE holds SET valid_until = greatest(clock_timestamp(), valid_from + interval '1 microsecond'),
+        """UPDATE holds SET valid_until = greatest(now(), valid_from + interval '1 microsecond'),
                             lifted_by = $2, lifted_reason = $3 WHERE id = $1""",
         hold,
         actor.login,
