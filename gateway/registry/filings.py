@@ -6,13 +6,14 @@ approved filing only amended: a new version waits beside the old one, which stan
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.errors import Problem, Words
-from gateway.registry import numbering, workflow
+from gateway.registry import holds, numbering, workflow
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.fields import (
     Channels,
@@ -212,6 +213,40 @@ async def step(
         subject = f"numbers/{done[0]}" if len(ids) == 1 else "numbers"
         await record(c, actor, f"number.{name}", subject, reason=reason, ids=[*done])
     return sorted(refused, key=lambda one: one[0])
+
+
+async def suspend(
+    c: "Connection", actor: Actor, identity: int, cause: str, *, case: str = "", until: datetime | None = None
+) -> Filing:
+    """Place a hold on an approved filing. Problem `wrong_state`, `invalid` (no cause, over already)."""
+    filing = await get(c, identity)
+    _may_hold(actor)
+    if filing.status != "approved":
+        raise Problem(
+            "wrong_state",
+            Words("只有已审批的登记可暂停", "only an approved filing is suspended"),
+            field="status",
+            value=filing.status,
+        )
+    await holds.place(c, actor, "numbers", identity, cause, case=case, until=until)
+    return await get(c, identity)
+
+
+async def resume(
+    c: "Connection", actor: Actor, identity: int, reason: str, *, hold: int | None = None
+) -> Filing:
+    """Lift one hold of a filing's own. Problem `wrong_state`, `invalid` (no reason, not said which)."""
+    await get(c, identity)
+    _may_hold(actor)
+    if not reason:
+        raise Problem("invalid", Words("须说明理由", "it takes a reason"), field="reason", value="")
+    await holds.lift(c, actor, "numbers", identity, reason, hold=hold)
+    return await get(c, identity)
+
+
+def _may_hold(actor: Actor) -> None:
+    if actor.role != "regulator":
+        raise Problem("forbidden", Words("须由监管人员办理", "this is a regulator's"))
 
 
 async def steps(c: "Connection", identity: int, after: int, limit: int) -> list[StepTaken]:
