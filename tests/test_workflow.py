@@ -94,7 +94,13 @@ async def test_only_the_tables_moves_happen(cast: Cast) -> None:
             async with cast.acting("bank") as (c, _):
                 assert (await filings.get(c, identity)).status == status
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate])
+    @settings(
+        max_examples=20,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        phases=[Phase.generate],
+    )
     @given(ACTS, st.integers(0, 3), st.randoms(use_true_random=False))
     def lives(acts: list[tuple[str, str, str]], lived: int, chance: random.Random) -> None:
         mixed = LIFE[:lived]  # so that the later states are reached often

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.errors import Problem, Words
-from gateway.registry import holds, numbering, workflow
-from gateway.registry.acting import Actor, as_problem, record
+from gateway.registry import changing, holds, numbering, workflow
+from gateway.registry.acting import Actor, record
 from gateway.registry.fields import (
     Channels,
     Code,
@@ -94,7 +93,7 @@ async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
     values["institution_id"] = await _institution(c, actor, new.institution)
     if actor.role == "agency":
         values["agency_id"] = actor.institution
-    identity = await _insert(c, values)
+    identity = await changing.insert(c, "numbers", values)
     await record(c, actor, "number.draft", f"numbers/{identity}", number=new.number)
     return await get(c, identity)
 
@@ -150,10 +149,7 @@ async def change(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCh
     if "extension_digits" in values:
         _fits(filing.number, values["extension_digits"])
     if values:
-        assigned = ", ".join(f"{name} = ${place}" for place, name in enumerate(values, 2))
-        await _refusable(
-            c.execute(f"UPDATE numbers SET {assigned} WHERE id = $1", filing.id, *values.values())
-        )
+        await changing.update(c, "numbers", filing.id, values)
         await record(c, actor, "number.change", f"numbers/{filing.id}", fields=sorted(values))
     return await get(c, filing.id)
 
@@ -181,7 +177,7 @@ async def amend(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCha
         " FROM numbers WHERE id = $1",
         filing.id,
     )
-    identity = await _insert(c, {**dict(old or {}), **values})
+    identity = await changing.insert(c, "numbers", {**dict(old or {}), **values})
     await record(c, actor, "number.amend", f"numbers/{identity}", supersedes=filing.id)
     return await get(c, identity)
 
@@ -320,26 +316,6 @@ async def _values(c: "Connection", actor: Actor, given: Mapping[str, Any]) -> di
         if actor.role != "agency":
             values["agency_id"] = await reference(c, "agency", code) if code is not None else None
     return values
-
-
-async def _insert(c: "Connection", values: Mapping[str, Any]) -> int:
-    places = ", ".join(f"${place}" for place in range(1, len(values) + 1))
-    identity: int = await _refusable(
-        c.fetchval(
-            f"INSERT INTO numbers ({', '.join(values)}) VALUES ({places}) RETURNING id", *values.values()
-        )
-    )
-    return identity
-
-
-async def _refusable(statement: Any) -> Any:
-    try:
-        return await statement
-    except asyncpg.PostgresError as error:
-        problem = as_problem(error)
-        if problem is None:
-            raise
-        raise problem from None
 
 
 def _fits(number: str, extension_digits: int) -> None:
