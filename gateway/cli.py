@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from gateway.arguments import amount, whole
-from gateway.errors import NotReady, UsageError
+from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module, _, name = options.command.partition(":")
         command: Command = getattr(import_module(f"gateway.commands.{module}"), name)
         return command(options)
-    except UsageError as error:
+    except (UsageError, Problem) as error:
         print(f"zhengming: {error}", file=sys.stderr)
         return 2
     except NotReady as error:
@@ -141,17 +141,29 @@ def parser() -> argparse.ArgumentParser:
     )
     judge.add_argument("--json", action="store_true")
 
-    act = acts(add("blacklist", "filing:blacklist", "numbers that may never pass"))
-    ban = act("add", "a number, or a prefix of numbers")
-    ban.add_argument("number")
+    ban = add("blacklist", "supervising:blacklist", "numbers that may never pass")
+    ban.add_argument(
+        "doing", choices=["add", "list", "confirm", "withdraw", "propose-removal", "confirm-removal"]
+    )
+    ban.add_argument("number", nargs="?", default="", help="the number; also an entry's id, but for add")
     ban.add_argument("--prefix", action="store_true", help="the number and everything that begins with it")
-    ban.add_argument("--reason", required=True)
-    ban.add_argument("--case", required=True, help="case reference")
-    ban.add_argument("--by", default="operator", help="who does this")
-    entries = act("list", "what is in force, oldest first")
-    entries.add_argument("containing", nargs="?", default="", help="in number, reason or case")
-    entries.add_argument("--limit", type=whole(1), default=1_000)
-    entries.add_argument("--json", action="store_true")
+    ban.add_argument("--reason", default="")
+    ban.add_argument("--case", default="", help="case reference")
+    ban.add_argument("--by", default="operator", metavar="LOGIN", help="the regulator who does this")
+    ban.add_argument("--dry-run", action="store_true", help="say what the ban would hit, change nothing")
+    ban.add_argument("--json", action="store_true")
+
+    penalty = add("penalty", "supervising:penalty", "fines, and suspensions of institutions and agencies")
+    penalty.add_argument("doing", choices=["impose", "lift"])
+    penalty.add_argument("subject", help="code of the institution or agency; for lift the penalty's id")
+    penalty.add_argument(
+        "--kind", default="suspension", choices=["fine", "suspension", "fine_and_suspension"]
+    )
+    penalty.add_argument("--amount", default="", help="yuan, of a fine")
+    penalty.add_argument("--cause", default="")
+    penalty.add_argument("--reason", default="", help="why it is lifted")
+    penalty.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
+    penalty.add_argument("--json", action="store_true")
 
     act = acts(add("records", "evidence:records", "what the journal of this node holds"))
     find = act("find", "attempts and replies, oldest first")

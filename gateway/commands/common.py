@@ -106,5 +106,9 @@ def print_first(rows: list[dict[str, Any]], limit: int, *, as_json: bool) -> Non
         print(f"zhengming: only the first {limit}; --limit N shows more", file=sys.stderr)
 
 
+def print_all(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    print_first(rows, len(rows), as_json=as_json)
+
+
 def _cell(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)

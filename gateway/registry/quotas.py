@@ -30,8 +30,8 @@ async def use(c: "Connection", actor: Actor, kind: str, count: int, most: int) -
         return
     now = datetime.datetime.now(SHANGHAI)
     taken = await c.fetchval(
-        """INSERT INTO quota_uses (day, institution_id, kind, used) SELECT $1::date, $2::bigint, $3::text, $4::bigint
-            WHERE $4 <= $5::bigint
+        """INSERT INTO quota_uses (day, institution_id, kind, used)
+           SELECT $1::date, $2::bigint, $3::text, $4::bigint WHERE $4 <= $5::bigint
            ON CONFLICT (day, institution_id, kind) DO UPDATE SET used = quota_uses.used + $4
             WHERE quota_uses.used + $4 <= $5
            RETURNING used""",
