@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.config import Config
+from gateway.direct import Workers
 from gateway.errors import NotReady, Problem, Words
 from gateway.policy.profile import Profile
 from gateway.registry.access import Access
@@ -50,6 +51,7 @@ class Site:
         self.telemetry = telemetry
         self.log = log
         self.access = Access(door, key, session_hours=config.web.session_hours)
+        self.workers = Workers(config.data_dir / "run", config.workers)
         self.openapi = b""  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None
@@ -76,6 +78,7 @@ class Site:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.workers.close()
         await self.door.close()
         if self._replica is not None:
             self._view = None
