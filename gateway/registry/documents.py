@@ -100,7 +100,7 @@ class Documents:
         except BaseException:
             path.unlink()
             raise
-        return Received(path, Document(sha256=digest.digest().hex(), media_type=found, size=size))  # type: ignore[arg-type]  # read as text
+        return Received(path, Document(sha256=digest.digest().hex(), media_type=found, size=size))
 
     async def put(self, c: "Connection", actor: Actor, received: Received, kind: str, name: str) -> Document:
         """Put what was received in its place, and note who handed it in. In a transaction."""
