@@ -20,7 +20,7 @@ from typing import TypeVar
 import uvloop
 
 from gateway import config as configuration
-from gateway import regions, status
+from gateway import direct, regions, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.policy import Profile
@@ -156,10 +156,12 @@ async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
     from gateway.evidence.journal import Journal  # noqa: PLC0415
     from gateway.evidence.seal import Keys  # noqa: PLC0415
+    from gateway.evidence.search import Search  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
+    from gateway.relay.direct import Direct  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
     from gateway.relay.worker import Worker  # noqa: PLC0415
@@ -198,6 +200,7 @@ async def worker(process: Process, index: int) -> None:
     cities = regions.Regions(data_dir / "regions.bin")
     screen = Screen(node, view, profile, journal, contacts, cities, telemetry, log)
     returns = Returns(node, screen, key, contacts, telemetry)
+    asked = Direct(screen, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     relay = Worker(
         config.sms,
         config.node.carrier,
@@ -230,16 +233,21 @@ async def worker(process: Process, index: int) -> None:
     process.on_reload = reload
     journal.start()
     contacts.expire(now())
+    asked.expire(now())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
+    questions = await direct.serve(run_dir(config), index, asked.take)
     serving = asyncio.create_task(relay.serve(door))
     await process.say_until_stopped(missing)
+    asked.draining = True
     await relay.drain()
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     door.close()
     await journal.close()
+    questions.close()
+    asked.close()
     contacts.close()
     replica.close()
 
@@ -322,20 +330,32 @@ async def keeper(process: Process) -> None:
 
 
 async def web(process: Process) -> None:
-    """Health and metrics."""
+    """The API, health and metrics."""
+    from gateway.registry.acting import Door  # noqa: PLC0415
+    from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.web import server  # noqa: PLC0415
+    from gateway.web.site import Site  # noqa: PLC0415
 
     config = process.config
+    key, door = load_key(registry_key(config)), await Door.open(config.database.dsn)
+    site = Site(config, profile_of(config), key, door, process.telemetry, process.log)
+
+    def reload(fresh: Config) -> None:
+        site.profile = profile_of(fresh)
+
+    process.on_reload = reload
     roles = status.roles(config.workers, relay=bool(config.sms))
     runners = [
         await server.listen(
-            server.console(run_dir(config), roles), *configuration.endpoint(config.web.listen)
+            server.console(run_dir(config), roles, site), *configuration.endpoint(config.web.listen)
         ),
         await server.listen(server.metrics(), *configuration.endpoint(config.metrics.listen)),
     ]
+    await site.start()
     await process.say_until_stopped(lambda: "")
     for runner in runners:
         await runner.cleanup()
+    await site.stop()
 
 
 def now() -> int:

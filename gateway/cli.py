@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from gateway.errors import NotReady, UsageError
+from gateway.errors import NotReady, Problem, UsageError
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
 
 KINDS = "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals or consents"
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = getattr(import_module(f"gateway.commands.{module}"), name)
     try:
         return command(options)
-    except UsageError as error:
+    except (UsageError, Problem) as error:
         print(f"zhengming: {error}", file=sys.stderr)
         return 2
     except NotReady as error:
@@ -95,14 +95,29 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--at", default="", metavar="TIME", help="ISO 8601; default: now")
     judge.add_argument("--json", action="store_true")
 
-    ban = add("blacklist", "filing:blacklist", "numbers that may never pass")
-    ban.add_argument("doing", choices=["add", "list"])
-    ban.add_argument("number", nargs="?", default="")
+    ban = add("blacklist", "supervising:blacklist", "numbers that may never pass")
+    ban.add_argument(
+        "doing", choices=["add", "list", "confirm", "withdraw", "propose-removal", "confirm-removal"]
+    )
+    ban.add_argument("number", nargs="?", default="", help="the number; also an entry's id, but for add")
     ban.add_argument("--prefix", action="store_true", help="the number and everything that begins with it")
     ban.add_argument("--reason", default="")
     ban.add_argument("--case", default="", help="case reference")
-    ban.add_argument("--by", default="operator", help="who does this")
+    ban.add_argument("--by", default="operator", metavar="LOGIN", help="the regulator who does this")
+    ban.add_argument("--dry-run", action="store_true", help="say what the ban would hit, change nothing")
     ban.add_argument("--json", action="store_true")
+
+    penalty = add("penalty", "supervising:penalty", "fines, and suspensions of institutions and agencies")
+    penalty.add_argument("doing", choices=["impose", "lift"])
+    penalty.add_argument("subject", help="code of the institution or agency; for lift the penalty's id")
+    penalty.add_argument(
+        "--kind", default="suspension", choices=["fine", "suspension", "fine_and_suspension"]
+    )
+    penalty.add_argument("--amount", default="", help="yuan, of a fine")
+    penalty.add_argument("--cause", default="")
+    penalty.add_argument("--reason", default="", help="why it is lifted")
+    penalty.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
+    penalty.add_argument("--json", action="store_true")
 
     records = add("records", "evidence:records", "what the journal of this node holds")
     records.add_argument("doing", choices=["find", "show"])

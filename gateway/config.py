@@ -93,6 +93,19 @@ class Sms(Section):
 
 class Web(Section):
     listen: Endpoint = Field("127.0.0.1:8080", description="console, API, /healthz and /readyz")
+    url: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+)?$",
+        description="where the other nodes reach this one; empty: http:// and listen",
+    )
+    read_rate: float = Field(5000, ge=0, description="reads a second of one user; 0: no limit, as below")
+    write_rate: float = Field(500, ge=0, description="changes a second of one user")
+    judge_rate: float = Field(200, ge=0, description="dry runs a second of one user")
+    attempt_rate: float = Field(2000, ge=0, description="requests with attempts a second of one user")
+    sign_in_rate: float = Field(10, ge=0, description="tries to sign in a minute from one address")
+    session_hours: float = Field(8, gt=0, le=24, description="how long a session of the console lasts")
+    judge_per_day: int = Field(10_000, ge=0, description="dry runs a day of one institution")
+    scrub_per_day: int = Field(100_000, ge=0, description="subscribers that one institution asks about a day")
 
 
 class Metrics(Section):
@@ -120,6 +133,16 @@ class Registry(Section):
         description="for accounts that nobody filed",
         json_schema_extra=RELOAD,
     )
+    require_documents: bool = Field(False, description="a number is submitted with a document only")
+
+
+class Cases(Section):
+    forward_workdays: int = Field(5, ge=1, le=250, description="until a complaint is forwarded")
+    complaint_workdays: int = Field(15, ge=1, le=250, description="until a complaint is answered")
+    appeal_workdays: int = Field(15, ge=1, le=250, description="until an appeal is answered")
+    workdays_file: str = Field(
+        "", description="CSV of day,workday laid over the national calendar, such as 2027-02-06,true"
+    )
 
 
 class Config(Section):
@@ -133,10 +156,16 @@ class Config(Section):
     policy: Policy = Policy()
     evidence: Evidence = Evidence()
     registry: Registry = Registry()
+    cases: Cases = Cases()
 
     @property
     def data_dir(self) -> Path:
         return self.node.data_dir
+
+    @property
+    def web_url(self) -> str:
+        """Where other nodes reach this node's web process."""
+        return self.web.url or f"http://{self.web.listen}"
 
     @property
     def workers(self) -> int:

@@ -31,6 +31,7 @@ LOG_VARIABLE = "ZHENGMING_LOG_DIR"
 """Folder for the log files of all processes; without it they write to standard error."""
 
 _FAST = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_ROUTES = (0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)  # few: there is a histogram for each route
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -107,12 +108,25 @@ class Telemetry:
             "registry_version", "Version of the registry that is judged by", mode="livemax"
         )
         self.registry_lag = gauge("registry_lag_seconds", "Age of the last registry news", mode="livemax")
+        self.api_requests = counter("api_requests_total", "API requests", "route", "status")
+        self._api = histogram("api_seconds", "API requests", "route", buckets=_ROUTES)
+        self._routes: dict[str, Durations] = {}
+        self.api_limited = counter("api_limited_total", "Requests beyond a rate", "kind")
+        self.alarms = counter("alarms_total", "Alarms for the regulator", "kind")
+        self.sign_ins = counter("sign_ins_total", "Tries to sign in", "result")
 
     def relay(self, protocol: str, direction: str) -> Durations:
         """`relay_seconds` of one direction: to_carrier or to_sender."""
         known = self._relays.get((protocol, direction))
         if known is None:
             known = self._relays[protocol, direction] = self._often(self._relay.labels(protocol, direction))
+        return known
+
+    def api(self, route: str) -> Durations:
+        """`api_seconds` of one route, such as `GET /numbers/{id}`."""
+        known = self._routes.get(route)
+        if known is None:
+            known = self._routes[route] = self._often(self._api.labels(route))
         return known
 
     def flush(self) -> None:

@@ -30,11 +30,11 @@ from playbook import (
 )
 from raw_ends import Raw, RawCarrier, submit
 
+from gateway.direct import owner
 from gateway.evidence import record as rec
 from gateway.protocols.cmpp import Cmpp
 from gateway.registry import migrate
 from gateway.registry.embedded import EmbeddedPostgres
-from gateway.relay.handoff import owner
 from gateway.simulator.sender import LoginRefused, SenderSim
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -21,9 +21,9 @@ import pytest_asyncio
 from conftest import HouseOf
 from playbook import BANNED, MARKETING, SECRET, TEXT, House, eventually
 
+from gateway.direct import owner
 from gateway.evidence import record as rec
 from gateway.protocols import text as codings
-from gateway.relay.handoff import owner
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.sender import LoginRefused
 

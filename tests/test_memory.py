@@ -37,6 +37,31 @@ def test_a_repeat_of_a_passed_submit_goes_on_as_the_first_did():
     assert cuts == [(0, 9, b"less")]
 
 
+def test_a_repeat_of_an_accepted_submit_gets_the_carriers_answer_and_does_not_go_on():
+    memory, cuts = Memory(), []
+    memory.add(seen(1))
+    memory.answered(1).close(b"yes")
+    assert memory.repeated(1, 1).repeat(0, 9, cuts) == b"yes"
+    assert cuts == [(0, 9, b"")]
+    memory.answered(1).close(b"")  # the carrier's answer to a repeat that it got meanwhile
+    assert memory.repeated(1, 1).answer == b"yes"
+
+
+def test_a_submit_that_the_carrier_did_not_accept_is_another_attempt_when_it_comes_again():
+    memory = Memory()
+    memory.add(seen(1))
+    memory.answered(1).close(b"")
+    assert memory.repeated(1, 1) is None
+    assert memory.answered(1).ids == [b"id"]
+
+
+def test_an_answer_to_what_the_carrier_never_got_is_none():
+    memory = Memory()
+    memory.add(refused := seen(1))
+    refused.octets = b""
+    assert memory.answered(1) is None
+
+
 def test_a_repeat_before_the_first_is_durable_is_dropped():
     refused = seen(1, durable=False)
     refused.answer = b"no"
@@ -63,7 +88,7 @@ def test_what_waits_for_the_carrier_is_never_forgotten():
     for sequence in range(MOST_SEEN * 3, MOST_SEEN * 6):
         memory.add(seen(sequence))
         memory.answered(sequence)
-    assert memory.answered(0) == [b"id"]
+    assert memory.answered(0).ids == [b"id"]
     assert memory.waiting == MOST_SEEN * 3 - 1
 
 
@@ -80,7 +105,7 @@ def test_waiting_counts_each_submit_once():
     memory.forget(again)
     memory.forget(again)
     assert memory.waiting == 0
-    assert memory.answered(2) == ()
+    assert memory.answered(2) is None
 
 
 def test_one_that_we_refuse_waits_until_it_is_durable():

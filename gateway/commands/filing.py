@@ -1,4 +1,4 @@
-"""The registry by hand: import, export, blacklist."""
+"""The registry by hand: import, export."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ import asyncio
 from gateway import app
 from gateway.commands import common
 from gateway.errors import UsageError
-from gateway.registry import bans, exchange
+from gateway.registry import exchange
 from gateway.registry import migrate as migration
 from gateway.registry.keys import load_key
 
@@ -46,20 +46,4 @@ def export(options: argparse.Namespace) -> int:
             exchange.export_file(options.kind, options.file, dsn, key, headers=options.headers)
         )
     print(f"{options.kind}: {rows} rows written to {options.file}")
-    return 0
-
-
-def blacklist(options: argparse.Namespace) -> int:
-    loaded = common.load(options)
-    with common.database(loaded) as dsn:
-        if options.doing == "list":
-            entries = asyncio.run(bans.list_bans(dsn, options.number))
-            common.print_all([entry._asdict() for entry in entries], as_json=options.json)
-            return 0
-        if not (options.number and options.reason and options.case):
-            raise UsageError("blacklist add needs a number, --reason and --case")
-        number, new = asyncio.run(
-            bans.add_ban(dsn, options.number, options.prefix, options.reason, options.case, options.by)
-        )
-    print(f"{number} is blacklisted{'' if new else ', as it was before'}")
     return 0

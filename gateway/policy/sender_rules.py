@@ -14,14 +14,13 @@ from gateway.model import (
     SERVICE,
     VOICE,
     Attempt,
-    Institution,
-    Number,
     Reason,
     Span,
 )
 from gateway.policy.facts import LIMITED, Facts, View, held
 from gateway.policy.profile import SHANGHAI
 from gateway.policy.rules import call, rule, sms
+from gateway.policy.standing import bars, endings, unmandated
 
 _PAST = Span(0, 1)
 _HELD = {"cause": "penalty"}
@@ -171,30 +170,18 @@ def institution_may_act(facts: Facts) -> bool | str:
         return True
     if facts.institution is None:
         return "unknown"
-    barred = _barred(facts.institution, facts.now)
+    barred = next(bars(facts.institution, facts.now), "")
     if not barred and facts.purposes & ~facts.institution.scope:
         barred = "out_of_scope"
     if not barred and facts.agency is not None:
-        barred = _barred(facts.agency, facts.now, "agency_")
+        barred = next(bars(facts.agency, facts.now, "agency_"), "")
     if (
         not barred
         and facts.holder is not None
         and facts.holder.id not in (facts.filing.institution, facts.filing.agency)
     ):
-        barred = _barred(facts.holder, facts.now, "holder_")
+        barred = next(bars(facts.holder, facts.now, "holder_"), "")
     return barred or True
-
-
-def _barred(body: Institution, now: int, whose: str = "") -> str:
-    if body.status == "closed":
-        return whose + "closed"
-    if held(body.holds, now):
-        return whose + "held"
-    if not body.licence.holds(now):
-        return whose + "licence_lapsed"
-    if not body.verified.holds(now):
-        return whose + "verification_lapsed"
-    return ""
 
 
 @rule(
@@ -212,19 +199,10 @@ def _barred(body: Institution, now: int, whose: str = "") -> str:
 )
 def agency_has_mandate(facts: Facts) -> bool | str:
     """A number used by an agency needs the institution's mandates for this channel and all its purposes."""
-    if (
-        facts.filing is None
-        or not facts.filing.agency
-        or facts.mandate_purposes & facts.purposes == facts.purposes
-    ):
+    if facts.filing is None or not facts.filing.agency:
         return True
-    if not facts.mandates:
-        return False
-    if any(mandate.status != "active" for mandate in facts.mandates):
-        return "revoked"
-    if not any(mandate.span.holds(facts.now) for mandate in facts.mandates):
-        return "lapsed"
-    return "purpose" if facts.mandate_purposes else "channel"
+    sub = unmandated(facts.mandates, facts.mandate_purposes, facts.purposes, facts.now)
+    return sub != "missing" and (sub or True)
 
 
 @rule(
@@ -246,17 +224,7 @@ def agency_has_mandate(facts: Facts) -> bool | str:
 )
 def filing_is_in_force(facts: Facts) -> bool | str:
     """The filing is approved, within its dates, and nothing suspends it. Approved is not effective."""
-    return facts.filing is None or _ended(facts.filing, facts.now) or True
-
-
-def _ended(filing: Number, now: int) -> str:
-    if filing.status != "approved":
-        return filing.status
-    if now < filing.span.start:
-        return "not_yet"
-    if now >= filing.span.end:
-        return "expired"
-    return "held" if held(filing.holds, now) else ""
+    return facts.filing is None or next(endings(facts.filing, facts.now), "") or True
 
 
 @rule(

@@ -19,9 +19,9 @@ from gateway.errors import JsonValue, Problem, UsageError, Words
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
-    Base = asyncpg.Connection[Any]
-else:
-    Base = asyncpg.Connection
+    _Base = asyncpg.Connection[Any]
+else:  # generic in the stubs alone
+    _Base = asyncpg.Connection
 
 ROLES = ("regulator", "carrier", "institution", "agency", "provider", "auditor", "admin")
 SCOPES = ("read", "write", "attempts", "judge", "reveal", "admin")
@@ -80,7 +80,7 @@ _NAMES = ("role", *(f"zhengming.{name}" for name in (
 _SWITCH = "SELECT " + ", ".join(f"set_config('{name}', ${i}, false)" for i, name in enumerate(_NAMES, 1))
 
 
-class _Session(Base):
+class _Session(_Base):
     """A connection of the pool; `serves` is what it was switched to last, None while nobody knows."""
 
     serves: tuple[str, ...] | None = None

@@ -191,16 +191,16 @@ def _digest(cell: str) -> bytes:
     return bytes.fromhex(cell)
 
 
-def _network(part: str) -> str:
+def network(part: str) -> str:
     try:
-        network = ipaddress.ip_network(part)
+        found = ipaddress.ip_network(part)
     except ValueError:
         raise Bad(f"{part!r} is neither an address nor a network", f"{part!r} 不是 IP 地址或网段") from None
-    return str(network.network_address) if network.num_addresses == 1 else str(network)
+    return str(found.network_address) if found.num_addresses == 1 else str(found)
 
 
 def _networks(cell: str) -> list[str]:
-    return list(dict.fromkeys(_network(part.strip()) for part in SEPARATORS.split(cell) if part.strip()))
+    return list(dict.fromkeys(network(part.strip()) for part in SEPARATORS.split(cell) if part.strip()))
 
 
 def _endpoint(part: str) -> str:
@@ -210,7 +210,7 @@ def _endpoint(part: str) -> str:
     return part
 
 
-def _signature(part: str) -> str:
+def signature(part: str) -> str:
     name = part.removeprefix("【").removesuffix("】").strip()
     if not name or len(name) > 40 or CONTROL.search(name) or "【" in name or "】" in name:
         raise Bad(f"{part!r} is not a signature", f"{part!r} 不是短信签名")
@@ -237,11 +237,11 @@ SUBSCRIBER = Form(
     "用户号码，例如 13800000000",
 )  # fmt: skip
 NETWORKS = Form(
-    "text[]", _networks, lambda value, _: ";".join(map(_network, value)),
+    "text[]", _networks, lambda value, _: ";".join(map(network, value)),
     "addresses or networks split by ;", "IP 地址或网段，以 ; 分隔",
 )  # fmt: skip
 NUMBER = Form("text", number, lambda value, _: value, *NUMBER_WORDS)
-SIGNATURES = texts(40, _signature, "names as in 【】, split by ;", "【】中的名称，以 ; 分隔")
+SIGNATURES = texts(40, signature, "names as in 【】, split by ;", "【】中的名称，以 ; 分隔")
 ENDPOINT = text(260, r"|.+:\d{1,5}", "host:port", "主机:端口")
 ENDPOINTS = texts(260, _endpoint, "host:port, split by ;", "主机:端口，以 ; 分隔")
 CHANNEL_MASK = mask(CHANNEL_WORDS, CHANNELS)

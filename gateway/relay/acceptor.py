@@ -1,6 +1,6 @@
 """The front door: reads the login frame of each new connection and hands the socket to its worker.
 
-All connections of one account meet in one worker (`handoff.owner`), so the acceptor knows nothing of
+All connections of one account meet in one worker (`direct.owner`), so the acceptor knows nothing of
 registry, rules or records. What does not log in within `LOGIN_SECONDS`, or is not the protocol, is closed
 and counted.
 """
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import Sms, endpoint
+from gateway.direct import owner
 from gateway.errors import WireError
 from gateway.protocols import WIRES
 from gateway.relay import handoff
 from gateway.relay.dial import set_options
+from gateway.relay.login import turn_away
 from gateway.telemetry import Telemetry
 
 LOGIN_SECONDS = 10
@@ -98,10 +100,10 @@ class Acceptor:
                 if error.cause == "no_worker":
                     answer = wire.login_refused(first[start:end], sequence)
                 if answer:
-                    await asyncio.get_running_loop().sock_sendall(connection, answer)
+                    await turn_away(connection, answer)
                 raise
         except WireError as error:
-            self._end(index, connection, address, error.cause)
+            self._end(index, connection, address, error.cause, error.detail)
         except TimeoutError:
             self._end(index, connection, address, "no_login")
         except OSError as error:
@@ -124,7 +126,7 @@ class Acceptor:
     async def _hand_over(
         self, index: int, connection: socket.socket, address: Any, first: bytes, account: str
     ) -> None:
-        number = handoff.owner(account, self._workers)
+        number = owner(account, self._workers)
         arrival = handoff.Arrival(connection, index, (address[0], address[1]), first)
         deadline = asyncio.get_running_loop().time() + WORKER_SECONDS
         while True:

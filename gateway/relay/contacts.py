@@ -76,9 +76,9 @@ class Contacts:
             slot = slot + 1 & mask
         SLOT.pack_into(table, slot << 5, key, institution, attempt)
 
-    def last(self, key: int, now: int) -> Contact | None:
-        """The newest attempt of this pair within 30 days, over all workers of the node."""
-        for day in range(_day(now), _day(now) - KEEP_DAYS - 1, -1):
+    def last(self, key: int, now: int, *, days: int = KEEP_DAYS) -> Contact | None:
+        """The newest attempt of this pair within so many days, over all workers of the node."""
+        for day in range(_day(now), _day(now) - days - 1, -1):
             found = [
                 contact
                 for path in (self._directory / str(day)).glob("*")
@@ -88,9 +88,9 @@ class Contacts:
                 return max(found)
         return None
 
-    def expire(self, now: int) -> None:
-        """Remove the days that are older than 30."""
-        oldest = _day(now) - KEEP_DAYS
+    def expire(self, now: int, *, days: int = KEEP_DAYS) -> None:
+        """Remove the days that are older than that."""
+        oldest = _day(now) - days
         for path in list(self._read):
             if int(path.parent.name) < oldest:
                 self._read.pop(path).close()

@@ -6,13 +6,11 @@ reached through /proc/self/fd, because data_dir may be longer than the 108 octet
 """
 
 import json
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
+
+from gateway.direct import short_name
 
 MOST = 64 * 1024
 
@@ -26,17 +24,12 @@ class Arrival(NamedTuple):
     first: bytes
 
 
-def owner(account: str, workers: int) -> int:
-    """The worker that carries all connections of this account."""
-    return crc32(account.encode("utf-8", "replace")) % workers
-
-
 def listen(path: Path) -> socket.socket:
     """The worker's end; a file left by a dead worker is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with _short(path) as name:
+    with short_name(path) as name:
         server.bind(name)
     path.chmod(0o600)
     server.listen(16)
@@ -48,7 +41,7 @@ def connect(path: Path) -> socket.socket:
     """The acceptor's end. Raises OSError while the worker is not there."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        with _short(path) as name:
+        with short_name(path) as name:
             client.connect(name)
     except OSError:
         client.close()
@@ -74,13 +67,3 @@ def receive(acceptor: socket.socket) -> Arrival | None:
     size = int.from_bytes(message[:2], "big")
     listener, host, port = json.loads(message[2 : 2 + size])
     return Arrival(connection, listener, (host, port), message[2 + size :])
-
-
-@contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """A name of at most 108 octets for a file in a folder whose own path may be longer."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

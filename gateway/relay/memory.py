@@ -1,20 +1,24 @@
 """Submits: one on its way through the node, those of one read, and what a connection remembers of them.
 
-The same connection, sequence and bytes again (CMPP repeats after 60 s) is the same attempt. Bounded:
-beyond twice `MOST_SEEN` answered submits are forgotten but for the newest `MOST_SEEN`; those that wait for
-the carrier stay, and the session stops reading at `MOST_WAITING` of them.
+The same connection, sequence and bytes again (CMPP repeats after 60 s) is the same attempt: it goes on again
+until the carrier has answered, then it gets the same answer and goes nowhere, or who has sent once could go
+on sending unjudged. What the carrier did not accept is over: the same again is judged anew.
+
+Bounded: beyond twice `MOST_SEEN` answered submits are forgotten but for the newest `MOST_SEEN`; those that
+wait for the carrier stay, and the session stops reading at `MOST_WAITING` of them.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.model import Account, AccountKey, Verdict
+from gateway.model import SMS, AccountKey, Verdict
 from gateway.protocols.message import Submission
 from gateway.protocols.table import Frame
 from gateway.relay.lane import Place
 
 MOST_SEEN = 1024
 MOST_WAITING = 4096
+OVER = -1  # instead of the fingerprint: no hash is -1
 
 Cuts = list[tuple[int, int, bytes]]
 """(start, end, octets): what goes on instead of data[start:end]."""
@@ -68,10 +72,17 @@ class Submit:
         self.ids: Sequence[bytes] = ()
         self.verdicts: Sequence[Verdict] = ()
         self.refused = 0
-        self.answer = answer  # what the sender got from us, when we refused
+        self.answer = answer  # what the sender got: from us, when we refused, or from the carrier
         self.octets: bytes | None = None  # what goes on instead of the frame as it came; b"": nothing
         self.answered = False  # by the carrier, or by us
         self.durable = False
+
+    def close(self, accepted: bytes) -> None:
+        """The carrier's answer, when it accepted; b"" when it did not, or nobody can say."""
+        if accepted:
+            self.answer = accepted
+        elif not self.answer:
+            self.fingerprint = OVER
 
     def repeat(self, start: int, end: int, cuts: Cuts) -> bytes:
         """The same frame came again, in data[start:end]: what to answer, and in `cuts` what goes on.
@@ -103,8 +114,8 @@ class Batch:
     """What one read of a sender's connection brought, while its submits are judged and recorded."""
 
     __slots__ = (
-        "account",
         "began",
+        "channel",
         "connection",
         "cuts",
         "data",
@@ -121,7 +132,6 @@ class Batch:
         self,
         owner: Owner,
         key: AccountKey,
-        account: Account | None,
         connection: int,
         submits: Sequence[Submit],
         data: bytes,
@@ -129,10 +139,11 @@ class Batch:
         cuts: Cuts,
         place: Place,
         began: float,
+        channel: int = SMS,
     ) -> None:
         self.owner = owner
         self.key = key
-        self.account = account
+        self.channel = channel
         self.connection = connection
         self.submits = submits
         self.data = data
@@ -152,6 +163,11 @@ class Memory:
     def __init__(self) -> None:
         self._seen: dict[int, Submit] = {}
         self.waiting = 0  # how many wait for the disk or for the carrier's answer
+
+    @property
+    def outstanding(self) -> list[int]:
+        """The numbers of the submits that wait for the carrier."""
+        return [sequence for sequence, submit in self._seen.items() if not submit.answered]
 
     def repeated(self, sequence: int, fingerprint: int) -> Submit | None:
         """The same submit, if it was seen before."""
@@ -187,15 +203,15 @@ class Memory:
             if not submit.answered:
                 self.waiting -= 1
 
-    def answered(self, sequence: int) -> Sequence[bytes]:
-        """The carrier answered: the attempts that it answers; () when nothing is known of it."""
+    def answered(self, sequence: int) -> Submit | None:
+        """The carrier answered: what, for the caller to `close`; None when it got nothing by that number."""
         seen = self._seen.get(sequence)
-        if seen is None:
-            return ()
+        if seen is None or seen.octets == b"":
+            return None
         if not seen.answered:
             seen.answered = True
             self.waiting -= 1
-        return seen.ids
+        return seen
 
     def _trim(self) -> None:
         old = len(self._seen) - MOST_SEEN

@@ -12,7 +12,7 @@ from time import perf_counter, time_ns
 from gateway.evidence.journal import Done, OutcomeItem
 from gateway.model import SMS, VOICE, AccountKey, Reply
 from gateway.policy.facts import governing
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import canonical, opaque
 from gateway.policy.replies import classify
 from gateway.protocols.message import Delivery
 from gateway.protocols.text import decode
@@ -61,7 +61,7 @@ class Returns:
             report.submit_time.decode("latin-1"),
             report.done_time.decode("latin-1"),
             canonical(delivery.number),
-            canonical(delivery.subscriber),
+            _subscriber(delivery),
         )
 
     def reply(self, account: AccountKey, delivery: Delivery, done: Done) -> None:
@@ -71,7 +71,7 @@ class Returns:
         view = self._screen.view
         view.renew()
         text, _ = decode(delivery.content, delivery.fmt, delivery.udhi)
-        number, subscriber = canonical(delivery.number), canonical(delivery.subscriber)
+        number, subscriber = canonical(delivery.number), _subscriber(delivery)
         contact = self._last(number, subscriber, now)
         institution = contact.institution if contact is not None else 0
         kind = classify(text)
@@ -134,3 +134,7 @@ class Returns:
             return None
         hashed = self._key.hash
         return self._contacts.last(key_of(hashed(number), hashed(subscriber)), now)
+
+
+def _subscriber(delivery: Delivery) -> str:
+    return (opaque if delivery.pseudo else canonical)(delivery.subscriber)

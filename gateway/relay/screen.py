@@ -8,7 +8,7 @@ It sends nothing: it tells each session, in its `Submit`s, what to do once they 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter, time_ns
@@ -17,26 +17,35 @@ from typing import Any
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
-from gateway.model import SMS, AccountKey, Attempt, Finding, Reason, Verdict
+from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
 from gateway.protocols.text import decode
 from gateway.regions import Regions
 from gateway.registry.replica import Snapshot
 from gateway.relay.contacts import Contacts, key_of
-from gateway.relay.memory import Batch
+from gateway.relay.memory import Batch, Submit
 from gateway.telemetry import Telemetry
 
 ENOUGH = 32
 """Submits that are judged at the end of the loop's turn; fewer wait for others until the disk is free."""
 
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
-UNREADABLE = {"binary", "undecodable"}  # notes of text.decode after which there is no text to judge
+UNREADABLE = {"binary", "undecodable", "odd_length", "udh_truncated"}
+"""Notes of text.decode after which nobody can say what the subscriber would read. Not "wrong_fmt": it was
+read; not "bad_concat": handsets ignore such a header element and show the rest (TS 23.040 §9.2.3.24.1)."""
+
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", b"", 1, 1, b"", 0)
 """What is recorded of a frame that can't be read."""
 
-FAULT = Verdict(Reason.NOT_JUDGEABLE, "fault", (Finding(Reason.NOT_JUDGEABLE, "fault", True),))
+FAULTS = {
+    channel: Verdict(Reason.NOT_JUDGEABLE, "fault", (Finding(Reason.NOT_JUDGEABLE, "fault", True),))
+    for channel in (SMS, VOICE)
+}
+"""One object a channel: what is shared by a sender's records is found again by the verdict's identity."""
+
+CHANNELS = {SMS: "sms", VOICE: "voice"}
 _MASS = Finding(Reason.MASS_REFUSED, "", True)
 
 
@@ -64,17 +73,28 @@ class Screen:
         self._sources: dict[bytes, str] = {}
         self._judged: dict[tuple[int, str, AccountKey], tuple[Verdict, Any]] = {}
         self._number_keys: dict[str, bytes] = {}
-        self._tally: Counter[tuple[str, str, bool]] = Counter()
-        self._refused: Counter[tuple[str, Reason]] = Counter()
+        self._tally: Counter[tuple[int, str, str, bool]] = Counter()
+        self._refused: Counter[tuple[int, str, Reason]] = Counter()
         self._observed: Counter[Reason] = Counter()
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
+        self._accounts: dict[AccountKey, Account | None] = {}
+        self._accounts_of = 0  # the registry version that they were read from
         self.profile = profile
 
     def use(self, profile: Profile) -> None:
         """Judge by another profile from the next batch on."""
         self.profile = profile
         self._judged.clear()
+
+    def account(self, key: AccountKey) -> Account | None:
+        """How an account is filed at the instant of the snapshot: a connection outlives many changes."""
+        if self._accounts_of != self.view.version:
+            self._accounts.clear()
+            self._accounts_of = self.view.version
+        if key not in self._accounts:
+            self._accounts[key] = self.view.account(key)
+        return self._accounts[key]
 
     def put(self, batch: Batch) -> None:
         """Judge and record it, with whatever else comes until then; its owner hears of it.
@@ -96,6 +116,10 @@ class Screen:
             self._judge(batches)
         except NotReady as error:
             self._settle(batches, error)
+        except Exception:
+            self._log.exception("a batch could not be judged")
+            for batch in batches:  # or they would wait for ever; nobody else notices
+                batch.owner.abort()
 
     def _judge(self, batches: Sequence[Batch]) -> None:
         began = perf_counter()
@@ -104,7 +128,7 @@ class Screen:
         attempts = self._attempts(batches)
         verdicts = self._decide(attempts, now)
         if len(attempts) != sum(len(batch.submits) for batch in batches):
-            _settle_masses(batches, verdicts)
+            _settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
         items = self._items(batches, attempts, verdicts)
         ids = self.journal.attempts(now, self.view.version, items, partial(self._settle, batches))
@@ -127,10 +151,11 @@ class Screen:
     def flush_metrics(self) -> None:
         """Add what was counted since the last call to the metrics; called a few times a second."""
         telemetry = self._telemetry
-        for (protocol, purpose, passed), count in self._tally.items():
-            telemetry.attempts.labels("sms", protocol, purpose, "pass" if passed else "refuse").inc(count)
-        for (institution, reason), count in self._refused.items():
-            telemetry.intercepts.labels("sms", institution, reason.value).inc(count)
+        for (channel, protocol, purpose, passed), count in self._tally.items():
+            verdict = "pass" if passed else "refuse"
+            telemetry.attempts.labels(CHANNELS[channel], protocol, purpose, verdict).inc(count)
+        for (channel, institution, reason), count in self._refused.items():
+            telemetry.intercepts.labels(CHANNELS[channel], institution, reason.value).inc(count)
         for reason, count in self._observed.items():
             telemetry.observed.labels(reason.value).inc(count)
         for counter in (self._tally, self._refused, self._observed):
@@ -140,11 +165,11 @@ class Screen:
         attempts: list[Attempt] = []
         add, sources = attempts.append, self._sources
         for batch in batches:
-            key = batch.key
+            key, channel = batch.key, batch.channel
             for submit in batch.submits:
                 submission = submit.submission
                 if submission is None:
-                    add(Attempt(key, SMS, "", "", "", "frame"))
+                    add(Attempt(key, channel, "", "", "", "frame"))
                     continue
                 source = sources.get(submission.source)
                 if source is None:
@@ -153,12 +178,13 @@ class Screen:
                 flaw = "" if source else "source"
                 if note in UNREADABLE:
                     flaw = flaw or "text"
+                spell = opaque if submission.pseudo == 1 else canonical
                 for raw in submission.destinations:
-                    destination = canonical(raw)
+                    destination = spell(raw)
                     add(
                         Attempt(
                             key,
-                            SMS,
+                            channel,
                             source,
                             destination,
                             text,
@@ -182,7 +208,7 @@ class Screen:
             if len(attempts) > 1:  # but the others don't pay for it
                 return [self._decide([attempt], now)[0] for attempt in attempts]
             self._log.exception("judging failed")
-            return [FAULT]
+            return [FAULTS[attempts[0].channel]]
 
     def _items(
         self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
@@ -202,7 +228,9 @@ class Screen:
                     found = judged_of((id(verdict), source, key))
                     add(
                         (
-                            found[1] if found is not None else self._encode(key, source, verdict),
+                            found[1]
+                            if found is not None
+                            else self._encode(key, attempt.channel, source, verdict),
                             attempt.deliver_at,
                             connection,
                             submit.sequence,
@@ -232,7 +260,7 @@ class Screen:
         remember, hashed, numbers = self._contacts.remember, self.view.hash, self._number_keys
         index = 0
         for batch in batches:
-            protocol = batch.key.protocol
+            channel, protocol = batch.channel, batch.key.protocol
             passed: dict[str, int] = {}
             for submit in batch.submits:
                 end = index + submit.width
@@ -241,30 +269,30 @@ class Screen:
                 while index < end:
                     verdict = verdicts[index]
                     if verdict.findings:
-                        self._count_findings(protocol, verdict)
+                        self._count_findings(channel, protocol, verdict)
                     else:
                         passed[verdict.purpose] = passed.get(verdict.purpose, 0) + 1
                     attempt = attempts[index]
                     if verdict.reason is not None:
                         submit.refused += 1
-                    elif attempt.destination:
+                    elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         number = numbers.get(attempt.source) or self._number_key(attempt.source)
                         remember(
                             key_of(number, hashed(attempt.destination)), now, verdict.institution, ids[index]
                         )
                     index += 1
             for purpose, count in passed.items():
-                self._tally[protocol, purpose, True] += count
+                self._tally[channel, protocol, purpose, True] += count
 
-    def _count_findings(self, protocol: str, verdict: Verdict) -> None:
-        self._tally[protocol, verdict.purpose, verdict.reason is None] += 1
+    def _count_findings(self, channel: int, protocol: str, verdict: Verdict) -> None:
+        self._tally[channel, protocol, verdict.purpose, verdict.reason is None] += 1
         if verdict.reason is not None:
-            self._refused[verdict.institution_code, verdict.reason] += 1
+            self._refused[channel, verdict.institution_code, verdict.reason] += 1
         for finding in verdict.findings:
             if not finding.enforced:
                 self._observed[finding.reason] += 1
 
-    def _encode(self, key: AccountKey, source: str, verdict: Verdict) -> Any:
+    def _encode(self, key: AccountKey, channel: int, source: str, verdict: Verdict) -> Any:
         """The part of a record that a sender's attempts share, kept as long as the verdict object is."""
         profile, view = self.profile, self.view
         mandates = view.mandates(verdict.institution, verdict.agency) if verdict.mandate else ()
@@ -272,7 +300,7 @@ class Screen:
         raw = judged(
             key,
             self._node,
-            SMS,
+            channel,
             source,
             verdict,
             profile=profile.digest,
@@ -294,24 +322,28 @@ class Screen:
         return key
 
 
-def _settle_masses(batches: Sequence[Batch], verdicts: list[Verdict]) -> None:
+def _settle_masses(
+    batches: Sequence[Batch], verdicts: list[Verdict], filed: Callable[[AccountKey], Account | None]
+) -> None:
     """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
     index = 0
     for batch in batches:
-        account = batch.account
-        reduces = account is not None and account.mass_manner == "reduce"
         for submit in batch.submits:
             count = submit.width
             if count > 1:
                 mine = verdicts[index : index + count]
                 refused = sum(verdict.reason is not None for verdict in mine)
-                wants_report = submit.submission is not None and submit.submission.wants_report
-                if 0 < refused < count and not (reduces and not wants_report):
+                if 0 < refused < count and not _reduces(submit, filed(batch.key)):
                     verdicts[index : index + count] = [
                         verdict if verdict.reason is not None else _with_mass_refused(verdict)
                         for verdict in mine
                     ]
             index += count
+
+
+def _reduces(submit: Submit, account: Account | None) -> bool:
+    wants_report = submit.submission is not None and submit.submission.wants_report
+    return account is not None and account.mass_manner == "reduce" and not wants_report
 
 
 def _with_mass_refused(verdict: Verdict) -> Verdict:

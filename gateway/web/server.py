@@ -1,18 +1,23 @@
-"""The web process: /healthz and /readyz on the console's port, /metrics on its own.
+"""The web process: the API, /healthz and /readyz on the console's port, /metrics on its own.
 
 `/healthz` says that this process answers; `/readyz` that the whole node takes traffic, else 503 and what
 is missing. It reads what the other processes say of themselves and never talks to the relay.
 """
 
+import json
 from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway import status, telemetry
+from gateway.web import openapi
+from gateway.web.dispatch import Dispatch
+from gateway.web.resources import ENDPOINTS
+from gateway.web.site import Site
 
 
-def console(run_dir: Path, roles: list[str]) -> web.Application:
+def console(run_dir: Path, roles: list[str], site: Site) -> web.Application:
     """The application of `[web] listen`."""
 
     async def healthz(_: web.Request) -> web.Response:
@@ -28,6 +33,8 @@ def console(run_dir: Path, roles: list[str]) -> web.Application:
 
     application = web.Application()
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    site.openapi = json.dumps(openapi.document(ENDPOINTS), ensure_ascii=False).encode()
+    Dispatch(site, ENDPOINTS, site.log).mount(application)
     return application
 
 

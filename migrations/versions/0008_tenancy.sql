@@ -136,6 +136,16 @@ CREATE POLICY admin_select ON credentials FOR SELECT TO zhengming_admin USING (t
 GRANT SELECT (user_id) ON credentials TO zhengming_admin; -- to say whose is changed, no more
 ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
 
+-- Whether a body may act now is public, as its numbers stop with it; why, and who said so, is not.
+CREATE FUNCTION body_of(wanted bigint, OUT code text, OUT status text, OUT licence_scope smallint,
+                        OUT licence_until timestamptz, OUT verified_until timestamptz, OUT held boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    SELECT i.code, i.status, i.licence_scope, i.licence_until, i.verified_until,
+           EXISTS (SELECT FROM holds h WHERE h.institution_id = i.id AND h.valid_from <= now()
+                                         AND coalesce(now() < h.valid_until, true))
+      FROM institutions i WHERE i.id = wanted
+$$;
+
 -- Codes are public, rows are not: whom a mandate, a filing or a complaint names.
 CREATE FUNCTION code_of(wanted bigint) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, public RETURN (SELECT code FROM institutions WHERE id = wanted);

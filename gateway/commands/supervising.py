@@ -1,0 +1,193 @@
+"""What regulators do by hand: blacklist, penalty."""
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from pydantic import BaseModel, ValidationError
+
+from gateway.commands import common
+from gateway.errors import UsageError
+from gateway.registry import bans, penalties
+from gateway.registry.acting import Actor, Door, actor_of
+from gateway.registry.rows import Bad
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
+
+OPERATOR = "operator"
+"""Who bans at the command line without `--by`: it counts as SQL by hand, which may tighten and no more."""
+
+
+def blacklist(options: argparse.Namespace) -> int:
+    loaded = common.load(options)
+    with common.database(loaded) as dsn:
+        found = asyncio.run(_blacklist(dsn, options))
+    if options.json or options.doing == "list":
+        common.print_all([one.model_dump() for one in found], as_json=options.json)
+    else:
+        for one in found:
+            print(_words(one))
+    return 0
+
+
+def penalty(options: argparse.Namespace) -> int:
+    loaded = common.load(options)
+    with common.database(loaded) as dsn:
+        found = asyncio.run(_penalty(dsn, options))
+    stands = "suspends all its numbers" if found.suspends else "suspends nothing"
+    said = f"penalty {found.id}: {found.kind} on {found.institution}, {stands}"
+    common.print_all([found.model_dump()], as_json=True) if options.json else print(said)
+    return 0
+
+
+async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
+    doing, number = options.doing, options.number
+    if doing == "list":
+        async with _plain(dsn) as c:
+            return [ban async for ban in _every(c, number)]
+    if not number:
+        raise UsageError(f"blacklist {doing} needs a number, or the id of an entry")
+    if doing == "add":
+        new = _read(
+            bans.NewBan,
+            number=number,
+            is_prefix=options.prefix,
+            reason=options.reason,
+            case_reference=options.case,
+        )
+        if options.dry_run:
+            async with _plain(dsn) as c:
+                return [await bans.look(c, new)]
+        if not options.by or options.by == OPERATOR:
+            async with _plain(dsn) as c:
+                return [(await bans.add(c, None, new, OPERATOR))[0]]
+        async with _acting(dsn, options.by) as (c, actor):
+            return [(await bans.add(c, actor, new))[0]]
+    async with _acting(dsn, options.by) as (c, actor):
+        entry = await _entry(c, number, options.prefix)
+        match doing:
+            case "confirm":
+                return [await bans.confirm(c, actor, entry)]
+            case "withdraw":
+                return [await bans.withdraw(c, actor, entry)]
+            case "propose-removal":
+                return [await bans.propose_removal(c, actor, entry, options.reason)]
+            case _:
+                return [await bans.confirm_removal(c, actor, entry)]
+
+
+async def _penalty(dsn: str, options: argparse.Namespace) -> penalties.Penalty:
+    async with _acting(dsn, options.by) as (c, actor):
+        if options.doing == "lift":
+            if not options.subject.isdecimal():
+                raise UsageError(f"penalty {options.subject!r}: right would be the id of a penalty")
+            return await penalties.lift(c, actor, int(options.subject), options.reason)
+        try:
+            amount = Decimal(options.amount) if options.amount else None
+        except InvalidOperation:
+            raise UsageError(f"--amount {options.amount!r}: right would be yuan such as 50000.00") from None
+        new = _read(
+            penalties.NewPenalty,
+            institution=options.subject,
+            kind=options.kind,
+            amount=amount,
+            cause=options.cause,
+        )
+        return await penalties.impose(c, actor, new)
+
+
+@contextlib.asynccontextmanager
+async def _plain(dsn: str) -> AsyncIterator["Connection"]:
+    """A connection that says nothing of whom it works for: what it changes is audited as SQL by hand."""
+    c = await asyncpg.connect(dsn)
+    try:
+        async with c.transaction():
+            yield c
+    finally:
+        await c.close()
+
+
+@contextlib.asynccontextmanager
+async def _acting(dsn: str, login: str) -> AsyncIterator["tuple[Connection, Actor]"]:
+    """A transaction that works for a regulator. UsageError when the login is no regulator's."""
+    door = await Door.open(dsn, size=1)
+    try:
+        async with door.owner() as c:
+            actor = await actor_of(c, login)
+        if actor.role != "regulator":
+            raise UsageError(f"--by {login!r} is of role {actor.role}; right would be a regulator's login")
+        async with door.acting(actor) as c, c.transaction():
+            yield c, actor
+    finally:
+        await door.close()
+
+
+async def _entry(c: "Connection", text: str, is_prefix: bool) -> int:
+    """The id of the standing entry that is meant: by its number, else by its id."""
+    try:
+        number = bans.canonical(text, is_prefix)
+    except Bad:
+        number = ""
+    identity = int(text) if text.isdecimal() and len(text) <= 18 else 0
+    rows = await c.fetch(
+        """SELECT id FROM blacklist
+            WHERE removed_at IS NULL AND (number = $1 AND (is_prefix OR NOT $2) OR id = $3) ORDER BY id""",
+        number,
+        is_prefix,
+        identity,
+    )
+    if len(rows) != 1:
+        standing = " or ".join(str(row["id"]) for row in rows)
+        raise UsageError(
+            f"blacklist entry {text!r}: "
+            + (f"could be {standing}; right would be one id" if rows else "no such entry stands")
+        )
+    return int(rows[0]["id"])
+
+
+async def _every(c: "Connection", containing: str) -> AsyncIterator[bans.Ban]:
+    after = 0
+    while found := await bans.page(c, after=after, limit=1000):
+        for ban in found:
+            if any(containing in said for said in (ban.number, ban.reason, ban.case_reference)):
+                yield ban
+        after = found[-1].id
+
+
+def _read(model: type[Any], **values: Any) -> Any:
+    """A model out of options. UsageError names the option."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        option = f"--{name.removesuffix('_reference').replace('_', '-')}" if name else "options"
+        raise UsageError(f"{option} {first['input']!r}: {first['msg']}") from None
+
+
+def _words(one: BaseModel) -> str:
+    if isinstance(one, bans.Hits):
+        second = "; needs a second person" if one.needs_second else ""
+        refused = f"; refused: it would cover {one.protected}" if one.protected else ""
+        return (
+            f"{one.number} would hit {one.hits_numbers} effective numbers and {one.hits_share:.2%} of"
+            f" yesterday's traffic{second}{refused}"
+        )
+    assert isinstance(one, bans.Ban)
+    if one.removed_at is not None:
+        state = "is off the blacklist"
+    elif one.removal_proposed_at is not None:
+        state = "is blacklisted; its removal waits for another person"
+    elif one.in_force:
+        state = "is blacklisted"
+    else:
+        state = (
+            f"waits for a second person: it hits {one.hits_numbers} effective numbers and"
+            f" {one.hits_share:.2%} of yesterday's traffic"
+        )
+    return f"{one.number} {state} (entry {one.id})"

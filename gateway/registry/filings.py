@@ -1,0 +1,319 @@
+"""Filings of sending numbers: drafting, changing, amending, and taking them through their steps.
+
+Rules: what an actor sees is row security's business, a foreign id is a missing id; a draft is changed, an
+approved filing only amended: a new version waits beside the old one, which stands until it does. Steps are
+`workflow`'s, verdict words `policy.standing`'s. Every function works inside its caller's transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from gateway.errors import Problem, Words
+from gateway.registry import numbering, workflow
+from gateway.registry.acting import Actor, as_problem, record
+from gateway.registry.fields import (
+    Channels,
+    Code,
+    Instant,
+    NumberText,
+    Purposes,
+    Sha256,
+    Signature,
+    channel_bits,
+    purpose_bits,
+    reading,
+)
+from gateway.registry.shown import FILING, Filing, filing_of
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
+
+
+class FilingChange(BaseModel):
+    """What may change in a draft, or be otherwise in a new version; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    extension_digits: int = Field(0, ge=0, le=12, strict=True)
+    channels: Channels = ["sms", "voice"]
+    purposes: Purposes = ["service"]
+    agency: Code | None = Field(None, description="code of the agency that uses the number")
+    signatures: list[Signature] = Field([], max_length=50)
+    carrier: Code | None = Field(None, description="empty: any carrier's to check")
+    effective_from: Instant | None = None
+    effective_until: Instant | None = None
+    document_sha256: Sha256 | None = None
+
+
+class NewFiling(FilingChange):
+    """A draft. `institution` is one's own for institutions, and has to be named by agencies."""
+
+    number: str = Field(json_schema_extra={"examples": ["10690001"]}, max_length=40)
+    purposes: Purposes
+    institution: Code | None = None
+
+    @field_validator("number")
+    @classmethod
+    def _registrable(cls, value: str, info: ValidationInfo) -> str:
+        extension = info.data.get("extension_digits", 0)
+        return reading(lambda text: numbering.registrable(text, extension))(value)
+
+
+class FilingFilter(BaseModel):
+    """Which filings: all, those of a stored `status`, of one number, institution or agency (by code)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: str = Field("", pattern="^(|" + "|".join(workflow.STATES) + ")$")
+    number: NumberText | None = None
+    institution: str = Field("", max_length=40)
+    agency: str = Field("", max_length=40)
+
+
+class StepTaken(BaseModel):
+    """One step of a filing's life. `by` is empty where the actor does not see that user."""
+
+    id: int
+    step: str
+    from_status: str
+    to_status: str
+    role: str
+    by: str | None
+    reason: str
+    at: Instant
+
+
+async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
+    """File a draft. Problem `invalid` (a reference that is none), `exists`."""
+    values = await _values(c, actor, new.model_dump(exclude={"number", "institution"}))
+    values["number"] = new.number
+    values["institution_id"] = await _institution(c, actor, new.institution)
+    if actor.role == "agency":
+        values["agency_id"] = actor.institution
+    identity = await _insert(c, values)
+    await record(c, actor, "number.draft", f"numbers/{identity}", number=new.number)
+    return await get(c, identity)
+
+
+async def get(c: "Connection", identity: int) -> Filing:
+    """One filing, with its standing now. Problem `not_found`."""
+    row = await c.fetchrow(f"{FILING} WHERE n.id = $1", identity)
+    if row is None:
+        raise Problem("not_found", Words("没有此号码", "there is no such number"), value=identity)
+    return filing_of(row)
+
+
+async def page(
+    c: "Connection", actor: Actor, after: int, limit: int, wanted: FilingFilter | None = None
+) -> list[Filing]:
+    """Up to `limit` filings with an id above `after`, by id."""
+    conditions, values = ["n.id > $1"], [after, limit]
+    named: Mapping[str, Any] = wanted.model_dump() if wanted is not None else {}
+    for name, column in (("status", "n.status"), ("number", "n.number")):
+        if named.get(name):
+            values.append(named[name])
+            conditions.append(f"{column} = ${len(values)}")
+    for name, column in (("institution", "n.institution_id"), ("agency", "n.agency_id")):
+        if named.get(name):
+            values.append(named[name])
+            conditions.append(f"{column} = institution_of(${len(values)})")
+    # Row security asks the same; said here as well, it is what an index is read by.
+    own = {
+        "institution": [f"n.institution_id = {actor.institution}"],
+        "agency": [f"n.agency_id = {actor.institution}"],
+        "carrier": ["n.carrier = my_carrier()", "n.carrier IS NULL"],
+    }.get(actor.role, ["true"])
+    ids = " UNION ALL ".join(
+        f"(SELECT n.id FROM numbers n WHERE {' AND '.join([*conditions, mine])} ORDER BY n.id LIMIT $2)"
+        for mine in own
+    )
+    found = await c.fetch(f"SELECT id FROM ({ids}) mine ORDER BY id LIMIT $2", *values)
+    rows = await c.fetch(f"{FILING} WHERE n.id = ANY ($1) ORDER BY n.id", [row[0] for row in found])
+    return [filing_of(row) for row in rows]
+
+
+async def change(c: "Connection", actor: Actor, filing: Filing, wanted: FilingChange) -> Filing:
+    """Change a draft, or a filing that came back. Problem `wrong_state` for any other."""
+    if filing.status not in ("draft", "returned"):
+        raise Problem(
+            "wrong_state",
+            Words("只能修改草稿或被退回的登记", "only a draft, or what was returned, is changed"),
+            field="status",
+            value=filing.status,
+            expected=Words("另立变更版本：POST …/amend", "an amendment: POST …/amend"),
+        )
+    values = await _values(c, actor, wanted.model_dump(exclude_unset=True))
+    if "extension_digits" in values:
+        _fits(filing.number, values["extension_digits"])
+    if values:
+        assigned = ", ".join(f"{name} = ${place}" for place, name in enumerate(values, 2))
+        await _refusable(
+            c.execute(f"UPDATE numbers SET {assigned} WHERE id = $1", filing.id, *values.values())
+        )
+        await record(c, actor, "number.change", f"numbers/{filing.id}", fields=sorted(values))
+    return await get(c, filing.id)
+
+
+async def amend(c: "Connection", actor: Actor, filing: Filing, wanted: FilingChange) -> Filing:
+    """A new version of an approved filing, as a draft. Problem `wrong_state`, `exists` (one is under way).
+
+    Its beginning is what the change says; without one it begins when it is approved.
+    """
+    if filing.status != "approved":
+        raise Problem(
+            "wrong_state",
+            Words("只有已审批的登记可另立变更版本", "only an approved filing is amended"),
+            field="status",
+            value=filing.status,
+            expected=Words("approved", "approved"),
+        )
+    values = await _values(c, actor, wanted.model_dump(exclude_unset=True))
+    if "extension_digits" in values:
+        _fits(filing.number, values["extension_digits"])
+    kept = ("extension_digits", "channels", "purposes", "agency_id", "signatures", "carrier",
+            "effective_until", "document_sha256")  # fmt: skip
+    old = await c.fetchrow(
+        f"SELECT number, institution_id, version + 1 AS version, id AS supersedes, {', '.join(kept)}"
+        " FROM numbers WHERE id = $1",
+        filing.id,
+    )
+    identity = await _insert(c, {**dict(old or {}), **values})
+    await record(c, actor, "number.amend", f"numbers/{identity}", supersedes=filing.id)
+    return await get(c, identity)
+
+
+async def step(
+    c: "Connection",
+    actor: Actor,
+    ids: Sequence[int],
+    name: str,
+    reason: str = "",
+    *,
+    documents: bool = False,
+) -> list[tuple[int, Problem]]:
+    """Take a step with each of these filings; those that could not take it, and why. `documents`: submitting
+    takes one. One act in the audit."""
+    wanted = sorted(set(ids))
+    rows = await c.fetch("SELECT id, document_sha256 FROM numbers WHERE id = ANY ($1)", wanted)
+    seen = {row["id"]: row["document_sha256"] for row in rows}
+    missing = Words("没有此号码", "there is no such number")
+    refused = [(one, Problem("not_found", missing, value=one)) for one in wanted if one not in seen]
+    if documents and name == "submit":
+        bare = Words("须附文件", "submitting takes a document")
+        for one in [one for one, document in seen.items() if document is None]:
+            refused.append((one, Problem("invalid", bare, field="document_sha256")))
+            del seen[one]
+    able = sorted(seen)
+    refused += await workflow.take_many(c, able, name, reason)
+    if done := sorted(set(able) - {one for one, _ in refused}):
+        subject = f"numbers/{done[0]}" if len(ids) == 1 else "numbers"
+        await record(c, actor, f"number.{name}", subject, reason=reason, ids=[*done])
+    return sorted(refused, key=lambda one: one[0])
+
+
+async def steps(c: "Connection", identity: int, after: int, limit: int) -> list[StepTaken]:
+    """The steps that a filing has taken, oldest first."""
+    rows = await c.fetch(
+        """SELECT s.id, s.step, s.from_status, s.to_status, t.role, u.login AS by, s.reason, s.at
+             FROM number_steps s JOIN number_transitions t USING (step, from_status)
+             LEFT JOIN users u ON u.id = s.user_id
+            WHERE s.number_id = $1 AND s.id > $2 ORDER BY s.id LIMIT $3""",
+        identity,
+        after,
+        limit,
+    )
+    return [StepTaken.model_construct(**dict(row)) for row in rows]
+
+
+async def reference(c: "Connection", field: str, code: str) -> int:
+    """The id of the institution that `code` names, whoever asks: codes are public. Problem `invalid`."""
+    identity: int | None = await c.fetchval("SELECT institution_of($1)", code)
+    if identity is None:
+        raise unknown(field, code)
+    return identity
+
+
+def unknown(field: str, code: str | None) -> Problem:
+    """The field names something that is not there."""
+    return Problem(
+        "invalid",
+        Words("没有此代码", "nothing has this code"),
+        field=field,
+        value=code,
+        expected=Words("已登记的代码", "a code that is registered"),
+    )
+
+
+async def known_carrier(c: "Connection", code: str) -> str:
+    """`code`, which a carrier has. Problem `invalid`."""
+    if not await c.fetchval("SELECT EXISTS (SELECT FROM carriers WHERE code = $1)", code):
+        raise unknown("carrier", code)
+    return code
+
+
+async def _institution(c: "Connection", actor: Actor, code: str | None) -> int:
+    if actor.role == "institution" and code in (None, actor.institution_code):
+        return actor.institution
+    # an agency sees those that gave it a mandate; of nobody else is said whether they exist
+    if actor.role == "agency" and code is not None:
+        identity: int | None = await c.fetchval(
+            """SELECT id FROM institutions
+                WHERE code = $1 AND id IN (SELECT institution_id FROM mandates)""",
+            code,
+        )
+        if identity is not None:
+            return identity
+    raise unknown("institution", code)
+
+
+async def _values(c: "Connection", actor: Actor, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns and values of what a model holds."""
+    values = dict(given)
+    if "channels" in values:
+        values["channels"] = channel_bits(values["channels"])
+    if "purposes" in values:
+        values["purposes"] = purpose_bits(values["purposes"])
+    if values.get("carrier") is not None:
+        await known_carrier(c, values["carrier"])
+    if "agency" in values:
+        code = values.pop("agency")
+        if actor.role == "agency" and code not in (None, actor.institution_code):
+            raise unknown("agency", code)
+        if actor.role != "agency":
+            values["agency_id"] = await reference(c, "agency", code) if code is not None else None
+    return values
+
+
+async def _insert(c: "Connection", values: Mapping[str, Any]) -> int:
+    places = ", ".join(f"${place}" for place in range(1, len(values) + 1))
+    identity: int = await _refusable(
+        c.fetchval(
+            f"INSERT INTO numbers ({', '.join(values)}) VALUES ({places}) RETURNING id", *values.values()
+        )
+    )
+    return identity
+
+
+async def _refusable(statement: Any) -> Any:
+    try:
+        return await statement
+    except asyncpg.PostgresError as error:
+        problem = as_problem(error)
+        if problem is None:
+            raise
+        raise problem from None
+
+
+def _fits(number: str, extension_digits: int) -> None:
+    if len(number.removeprefix("+")) + extension_digits > numbering.DIGITS_MAX:
+        most = str(numbering.DIGITS_MAX)
+        raise Problem(
+            "invalid",
+            Words("号码与扩展位数之和过长", "number and extension digits are too long together"),
+            field="extension_digits",
+            value=extension_digits,
+            expected=Words(f"合计不超过 {most} 位", f"at most {most} digits in all"),
+        )

@@ -1,0 +1,177 @@
+"""Penalties: a fine, or a suspension that stops all numbers of an institution or agency, at every holder.
+
+Rules: a suspension is a hold that the database places and lifts with the penalty (migrations 0007), so it is
+in force on every node within a second, and lifting it ends that hold and no other. Every function runs in its
+caller's transaction and sees what its actor may see.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal, Self
+
+import asyncpg
+from pydantic import BaseModel, Field, model_validator
+
+from gateway.errors import Problem, Words
+from gateway.registry import cases
+from gateway.registry.acting import Actor, as_problem, record
+from gateway.registry.fields import Instant
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
+
+PenaltyKind = Literal["fine", "suspension", "fine_and_suspension"]
+
+_COLUMNS = """p.id, i.code AS institution, p.kind, p.amount, p.cause, p.legal_basis,
+    encode(p.document_sha256, 'hex') AS document_sha256, p.case_id AS "case", p.valid_from, p.valid_until,
+    imposer.login AS imposed_by, p.imposed_at, lifter.login AS lifted_by, p.lifted_at, p.lifted_reason,
+    p.kind <> 'fine' AND p.lifted_at IS NULL AND p.valid_from <= now()
+        AND coalesce(now() < p.valid_until, true) AS suspends,
+    p.row_version"""
+_FROM = """penalties p JOIN institutions i ON i.id = p.institution_id
+    LEFT JOIN users imposer ON imposer.id = p.imposed_by LEFT JOIN users lifter ON lifter.id = p.lifted_by"""
+
+
+class NewPenalty(BaseModel):
+    """`institution` is the code of an institution, agency or provider; `amount` in yuan, of a fine;
+    `valid_from` empty: at once; `valid_until` empty: until it is lifted."""
+
+    institution: str = Field(min_length=1, max_length=40, examples=["YXCS"])
+    kind: PenaltyKind
+    amount: Decimal | None = Field(None, gt=0, max_digits=14, decimal_places=2)
+    cause: str = Field(min_length=1, max_length=1000, pattern=r"\S", examples=["无委托催收"])
+    legal_basis: str = Field("", max_length=1000)
+    valid_from: Instant | None = None
+    valid_until: Instant | None = None
+    document_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    case: int | None = Field(None, ge=1, lt=2**63)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.kind == "suspension") != (self.amount is None):
+            raise ValueError(
+                "amount: a fine has one and a suspension has none (罚款须填写金额，停用不得填写金额)"
+            )
+        if self.valid_from and self.valid_until and self.valid_until <= self.valid_from:
+            raise ValueError("valid_until: not later than valid_from (失效时间不晚于生效时间)")
+        return self
+
+
+class Penalty(BaseModel):
+    """One penalty. `suspends`: it stops the holder's numbers now. Names of regulators are shown to
+    regulators and auditors."""
+
+    id: int
+    institution: str
+    kind: PenaltyKind
+    amount: Decimal | None
+    cause: str
+    legal_basis: str
+    document_sha256: str | None
+    case: int | None
+    valid_from: datetime
+    valid_until: datetime | None
+    suspends: bool
+    imposed_by: str | None
+    imposed_at: datetime
+    lifted_by: str | None
+    lifted_at: datetime | None
+    lifted_reason: str
+    row_version: int
+
+
+async def impose(c: "Connection", actor: Actor, new: NewPenalty) -> Penalty:
+    """Impose a penalty, tied to its case if one is named. Problem `invalid` names what is not there."""
+    institution = await c.fetchval("SELECT id FROM institutions WHERE code = $1", new.institution)
+    if institution is None:
+        raise Problem(
+            "invalid",
+            Words("没有此代码的机构", "no institution has this code"),
+            field="institution",
+            value=new.institution,
+            expected=Words("已登记机构的代码", "the code of an institution, agency or provider"),
+        )
+    if new.case is not None and not await c.fetchval("SELECT true FROM cases WHERE id = $1", new.case):
+        raise Problem("invalid", Words("没有该案件", "there is no such case"), field="case", value=new.case)
+    try:
+        identity = await c.fetchval(
+            """INSERT INTO penalties (institution_id, kind, amount, cause, legal_basis, document_sha256,
+                                      case_id, valid_from, valid_until)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, now()), $9) RETURNING id""",
+            institution,
+            new.kind,
+            new.amount,
+            new.cause,
+            new.legal_basis,
+            bytes.fromhex(new.document_sha256) if new.document_sha256 else None,
+            new.case,
+            new.valid_from,
+            new.valid_until,
+        )
+    except asyncpg.CheckViolationError as error:
+        raise Problem(
+            "invalid",
+            Words("失效时间已过，或金额与类型不符", "it ends before it begins, or amount and kind don't fit"),
+            field="valid_until",
+            value=str(new.valid_until),
+            expected=Words(
+                "晚于生效时间的时间；空表示直至解除", "a later time, or empty: until it is lifted"
+            ),
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise as_problem(error) or error from None
+    if new.case is not None:
+        await cases.put_item(c, new.case, "penalty", str(identity))
+    await record(
+        c,
+        actor,
+        "penalty.impose",
+        f"penalties/{identity}",
+        reason=new.cause,
+        institution=new.institution,
+        kind=new.kind,
+    )
+    return await get(c, identity)
+
+
+async def lift(c: "Connection", actor: Actor, penalty: int, reason: str) -> Penalty:
+    """End a penalty now. Problem `wrong_state`: it was lifted before."""
+    if not reason.strip():
+        raise Problem(
+            "invalid", Words("未说明理由", "no reason is given"), field="reason", value=reason,
+            expected=Words("解除处罚的理由", "why the penalty is lifted"),
+        )  # fmt: skip
+    done = await c.fetchval(
+        """UPDATE penalties SET lifted_by = $2, lifted_at = now(), lifted_reason = $3
+            WHERE id = $1 AND lifted_at IS NULL RETURNING id""",
+        penalty,
+        actor.user,
+        reason,
+    )
+    found = await get(c, penalty)
+    if done is None:
+        raise Problem(
+            "wrong_state", Words("该处罚已解除", "the penalty was lifted"), field="id", value=penalty
+        )
+    await record(c, actor, "penalty.lift", f"penalties/{penalty}", reason=reason)
+    return found
+
+
+async def get(c: "Connection", penalty: int) -> Penalty:
+    """One penalty. Problem `not_found`."""
+    row = await c.fetchrow(f"SELECT {_COLUMNS} FROM {_FROM} WHERE p.id = $1", penalty)
+    if row is None:
+        raise Problem("not_found", Words("没有该处罚", "there is no such penalty"))
+    return Penalty(**row)
+
+
+async def page(c: "Connection", *, after: int = 0, limit: int = 50, institution: str = "") -> list[Penalty]:
+    """Penalties by id, beginning after the id `after`; of one institution by its code."""
+    rows = await c.fetch(
+        f"""SELECT {_COLUMNS} FROM {_FROM}
+             WHERE p.id > $1 AND ($3 = '' OR i.code = $3) ORDER BY p.id LIMIT $2""",
+        after,
+        limit,
+        institution,
+    )
+    return [Penalty(**row) for row in rows]

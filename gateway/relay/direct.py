@@ -1,0 +1,232 @@
+"""Attempts without a wire: judged and recorded by the same station as those of a session, then told.
+
+The same key again is the same attempts (contract.md "Idempotency-Key"): while they are under way the second
+question waits for them, later it gets the same answer. Keys of the newest `MOST_KNOWN` questions are in
+memory; which id stood under which key is also in a mapped file (as contacts.py does), so that after a kill
+the journal tells whether they were recorded. It sends nothing to a carrier: who asked does.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter, time_ns
+
+from gateway.direct import Answered, Asked, Item, Tell, Told
+from gateway.evidence import record as rec
+from gateway.evidence.search import Search
+from gateway.model import AccountKey
+from gateway.protocols.message import Submission
+from gateway.protocols.text import UCS2
+from gateway.relay.contacts import KEY, Contacts
+from gateway.relay.lane import Lane
+from gateway.relay.memory import Batch, Submit
+from gateway.relay.screen import Screen
+
+MOST_KNOWN = 200_000
+KEEP_DAYS = 1
+"""How long a key is remembered across a restart of the worker."""
+
+
+class _Nobody:
+    """What a lane without a wire writes to."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class Question:
+    """One question on its way: an `Owner` of batches, one for each account and channel in it."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        note: Callable[["Question"], None],
+        done: Callable[["Question", str], None],
+        screen: Screen,
+    ) -> None:
+        self.asked = asked
+        self.tells: list[tuple[int, Tell]] = []
+        self.answers: list[Answered] = []
+        self.submits: list[Submit] = []
+        self._left = 0
+        self._error = ""
+        self._version = 0
+        self._done = done
+        self._note = note
+        self._screen = screen
+
+    def batches(self) -> list[Batch]:
+        """The attempts as the screen takes them, neighbours of one account and channel together."""
+        groups: list[tuple[tuple[AccountKey, int], list[Submit]]] = []
+        for place, item in enumerate(self.asked.items):
+            of = (AccountKey(item.carrier, item.protocol, item.account), item.channel)
+            submit = Submit((0, 0, 0, place), 0, _submission(item))
+            self.submits.append(submit)
+            if groups and groups[-1][0] == of:
+                groups[-1][1].append(submit)
+            else:
+                groups.append((of, [submit]))
+        self._left = len(groups)
+        place_of_nobody = Lane(_Nobody()).hold()
+        began = perf_counter()
+        return [
+            Batch(self, key, 0, submits, b"", 0, [], place_of_nobody, began, channel)
+            for (key, channel), submits in groups
+        ]
+
+    def judged(self, batch: Batch) -> None:
+        """See `Owner`; all batches of a question are judged in one turn, so their ids follow each other."""
+        self._version = self._screen.view.version
+        if batch.submits[0] is self.submits[0]:
+            self._note(self)
+
+    def settled(self, batch: Batch, error: Exception | None) -> None:
+        """See `Owner`: the last batch of the question has all told."""
+        if error is not None:
+            self._error = "busy"
+        self._left -= 1
+        if not self._left:
+            if not self._error:
+                self.answers = [self._answer(submit) for submit in self.submits]
+            self._done(self, self._error)
+
+    def abort(self) -> None:
+        """See `Owner`."""
+        self._left = 0
+        self._done(self, "busy")
+
+    def _answer(self, submit: Submit) -> Answered:
+        (verdict,), (identity,) = submit.verdicts, submit.ids
+        findings = [(finding.reason.value, finding.sub, finding.enforced) for finding in verdict.findings]
+        reason = verdict.reason.value if verdict.reason is not None else ""
+        return Answered(identity, reason, verdict.sub, findings, self._version)
+
+
+class Direct:
+    """Takes the questions of one worker. `search` reads this node's journals, in a thread."""
+
+    def __init__(
+        self, screen: Screen, directory: Path, writer: str, search: Search, log: logging.Logger
+    ) -> None:
+        self.draining = False
+        self._screen = screen
+        self._search = search
+        self._log = log
+        self._before = Contacts(directory, None)  # of lives before this one, of all workers
+        self._keys = Contacts(directory, writer)
+        self._known: dict[bytes, Question] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+
+    def take(self, asks: Sequence[tuple[Asked, Tell]]) -> None:
+        """Judge and record what one read brought; each is told when it is durable."""
+        now = _now()
+        for asked, tell in asks:
+            known = self._known.get(asked.key)
+            if known is not None:
+                self._again(known, asked, tell)
+                continue
+            before = self._before.last(_key(asked.key), now, days=KEEP_DAYS)
+            question = Question(asked, self._note, self._finished, self._screen)
+            question.tells.append((asked.number, tell))
+            self._remember(question)
+            if before is None:
+                self._judge(question)
+            else:
+                task = asyncio.create_task(self._look(question, before.attempt, before.institution))
+                self._looking.add(task)
+                task.add_done_callback(self._looking.discard)
+
+    def expire(self, now: int) -> None:
+        """Forget the keys of days that are over."""
+        self._keys.expire(now, days=KEEP_DAYS)
+
+    def close(self) -> None:
+        self._before.close()
+        self._keys.close()
+
+    def _judge(self, question: Question) -> None:
+        if self.draining or self._screen.journal.full:
+            self._finished(question, "busy")
+            return
+        for batch in question.batches():
+            self._screen.put(batch)
+
+    def _again(self, known: Question, asked: Asked, tell: Tell) -> None:
+        if known.asked.body != asked.body:
+            tell(Told(asked.number, "reused", []))
+        elif known.answers:
+            tell(Told(asked.number, "", known.answers))
+        else:
+            known.tells.append((asked.number, tell))
+
+    def _note(self, question: Question) -> None:
+        """Before it is durable: a key whose attempts the journal does not have counts for nothing."""
+        asked = question.asked
+        self._keys.remember(_key(asked.key), _now(), _body(asked.body), question.submits[0].ids[0])
+
+    def _finished(self, question: Question, error: str) -> None:
+        asked = question.asked
+        if error:  # not recorded: the next time is the first time
+            self._known.pop(asked.key, None)
+        tells, question.tells, question.submits = question.tells, [], []
+        for number, tell in tells:
+            tell(Told(number, error, question.answers))
+
+    def _remember(self, question: Question) -> None:
+        if len(self._known) >= MOST_KNOWN:
+            for oldest in [key for key, known in self._known.items() if known.answers][: MOST_KNOWN // 4]:
+                del self._known[oldest]
+        self._known[question.asked.key] = question
+
+    async def _look(self, question: Question, first: bytes, body: int) -> None:
+        """A key of an earlier life: were its attempts recorded?"""
+        try:
+            found = await asyncio.to_thread(self._recorded, first, len(question.asked.items))
+        except Exception:
+            self._log.exception("a key could not be looked up in the journal")
+            self._finished(question, "busy")
+            return
+        if found is None:
+            self._judge(question)
+        elif body != _body(question.asked.body):
+            self._known.pop(question.asked.key, None)
+            for number, tell in question.tells:
+                tell(Told(number, "reused", []))
+        else:
+            question.answers = found
+            self._finished(question, "")
+
+    def _recorded(self, first: bytes, count: int) -> list[Answered] | None:
+        number = int.from_bytes(first, "big")
+        answers = []
+        for identity in range(number, number + count):
+            shown = self._search.show(identity.to_bytes(16, "big"))
+            if shown is None or not isinstance(shown.found.record, rec.Attempt):
+                return None
+            answers.append(_from_record(shown.found.record))
+        return answers
+
+
+def _submission(item: Item) -> Submission:
+    text = item.text.encode("utf-16-be", "surrogatepass")
+    return Submission(
+        item.source.encode(), [item.destination.encode()], UCS2, False, text, False, b"", b"", 1, 1, b"", 0
+    )
+
+
+def _from_record(attempt: rec.Attempt) -> Answered:
+    judged = attempt.judged
+    return Answered(attempt.id, judged.reason, judged.sub, list(judged.findings), attempt.registry_version)
+
+
+def _key(key: bytes) -> int:
+    return int(KEY.unpack_from(key)[0]) or 1
+
+
+def _body(body: bytes) -> int:
+    return int.from_bytes(body[:4], "big")
+
+
+def _now() -> int:
+    return time_ns() // 1_000_000

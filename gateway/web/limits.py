@@ -1,0 +1,40 @@
+"""How many requests a second a user may make: token buckets, in this process's memory.
+
+A bucket holds twice its rate. It knows no clock: `now` is in seconds, from any beginning.
+"""
+
+from collections.abc import Hashable, Mapping
+
+MOST_BUCKETS = 20_000
+
+
+class Limits:
+    """`rates` are requests a second by kind; 0 is no limit."""
+
+    def __init__(self, rates: Mapping[str, float]) -> None:
+        self._rates = dict(rates)
+        self._buckets: dict[tuple[str, Hashable], tuple[float, float]] = {}
+
+    def take(self, kind: str, who: Hashable, now: float) -> float:
+        """Take one from the bucket: 0.0 when there was one, else the seconds until there is."""
+        rate = self._rates[kind]
+        if not rate:
+            return 0.0
+        most = max(2 * rate, 1.0)
+        left, since = self._buckets.get((kind, who), (most, now))
+        left = min(most, left + (now - since) * rate)
+        if left < 1.0:
+            return (1.0 - left) / rate
+        if len(self._buckets) >= MOST_BUCKETS:
+            self._forget(now)
+        self._buckets[kind, who] = (left - 1.0, now)
+        return 0.0
+
+    def _forget(self, now: float) -> None:
+        """Drop the buckets that are full again: a new one would be the same."""
+        for name, (left, since) in list(self._buckets.items()):
+            rate = self._rates[name[0]]
+            if left + (now - since) * rate >= 2 * rate:
+                del self._buckets[name]
+        while len(self._buckets) >= MOST_BUCKETS:  # so many at once: the oldest begins anew
+            del self._buckets[next(iter(self._buckets))]

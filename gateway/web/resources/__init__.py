@@ -1,0 +1,16 @@
+"""All endpoints of the API: one module a subject, each with its table."""
+
+from gateway.web.api import Endpoint
+from gateway.web.resources.administration import ENDPOINTS as ADMINISTRATION
+from gateway.web.resources.attempts import ENDPOINTS as ATTEMPTS
+from gateway.web.resources.casework import ENDPOINTS as CASEWORK
+from gateway.web.resources.filing import ENDPOINTS as FILING
+from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *ADMINISTRATION,
+    *ATTEMPTS,
+    *CASEWORK,
+    *FILING,
+    *SUPERVISION,
+)

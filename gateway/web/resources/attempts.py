@@ -1,0 +1,195 @@
+"""Attempts by HTTP: call platforms, SBCs and HTTP senders ask before they send or call, and it is recorded.
+
+Judged by the worker that owns the account (gateway/direct.py), out of this node's replica: the database is
+not asked. The same Idempotency-Key again is the same attempts.
+"""
+
+import asyncio
+from hashlib import blake2b
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.direct import Answered, Item, Told, owner
+from gateway.errors import NotReady, Problem, Words
+from gateway.model import SMS, VOICE, Account, AccountKey, Reason
+from gateway.policy.words import REASONS
+from gateway.registry.replica import Snapshot
+from gateway.web.api import Answer, Call, Endpoint
+from gateway.web.problems import Invalid, Wrong
+
+ASKERS = frozenset({"institution", "agency", "provider", "carrier"})
+MOST = 100
+"""Attempts of one request."""
+
+CHANNELS = {"sms": SMS, "voice": VOICE}
+PROTOCOLS = {
+    "sms": ("http", "cmpp", "sgip", "smgp", "smpp"),
+    "voice": ("http", "sip", "cmpp", "sgip", "smgp", "smpp"),
+}
+"""In which order an account is looked for when its protocol is not named."""
+
+
+class NewAttempt(BaseModel):
+    """One SMS to one recipient, or one call, that somebody is about to send."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    channel: Literal["sms", "voice"]
+    account: str = Field(
+        min_length=1, max_length=100, description="the login, or protocol:login", examples=["900001"]
+    )
+    source: str = Field(
+        min_length=1, max_length=40, description="the number it is shown with", examples=["10690001"]
+    )
+    destination: str = Field(
+        min_length=1, max_length=40, description="the subscriber", examples=["13800000000"]
+    )
+    text: str = Field("", max_length=4000, description="of an SMS, signature and all")
+
+
+NewAttempts = NewAttempt | Annotated[list[NewAttempt], Field(min_length=1, max_length=MOST)]
+
+
+class ReasonFound(BaseModel):
+    """A rule that found fault; only an enforced one refuses."""
+
+    reason: str
+    sub: str
+    enforced: bool
+    words: str = Field(description="what the reason means, in the caller's language")
+
+
+class JudgedAttempt(BaseModel):
+    """What became of an attempt; it is on record under its id."""
+
+    id: str = Field(description="of the record", examples=["019ab0c4d7d67e3f8000000000000001"])
+    verdict: Literal["pass", "refuse"]
+    reason: str = Field(description="why it is refused; empty when it passes")
+    reasons: list[ReasonFound]
+    registry_version: int
+
+
+async def attempts(call: Call) -> Answer:
+    asked = call.body if isinstance(call.body, list) else [call.body]
+    view = call.site.view()
+    items = [
+        _item(call, view, attempt, place if isinstance(call.body, list) else None)
+        for place, attempt in enumerate(asked)
+    ]
+    count = call.site.workers.count
+    parts: dict[int, list[int]] = {}
+    for place, item in enumerate(items):
+        parts.setdefault(owner(item.account, count), []).append(place)
+    told = await asyncio.gather(
+        *(_ask(call, worker, [items[place] for place in places]) for worker, places in parts.items())
+    )
+    answers: dict[int, Answered] = {}
+    for places, answer in zip(parts.values(), told, strict=True):
+        answers.update(zip(places, answer.answers, strict=True))
+    judged = [_judged(answers[place], call.zh) for place in range(len(items))]
+    return Answer(judged if isinstance(call.body, list) else judged[0])
+
+
+async def _ask(call: Call, worker: int, items: list[Item]) -> Told:
+    who = f"{call.actor.user}\0{call.key}".encode()
+    try:
+        told = await call.site.workers.ask(
+            worker, blake2b(who, digest_size=16).digest(), call.digest[:16], items
+        )
+    except NotReady as error:
+        raise Problem("busy", Words(f"工作进程暂不可用：{error}", f"not ready: {error}")) from None
+    if told.error == "reused":
+        raise Problem(
+            "idempotency_key_reused",
+            Words("此 Idempotency-Key 已用于另一请求", "this key was used for another request"),
+            field="Idempotency-Key",
+            value=call.key,
+            expected=Words("每个请求使用新的值", "a new one for each request"),
+        )
+    if told.error:
+        raise Problem("busy", Words("未记录，请重试", "not recorded; try again"))
+    return told
+
+
+def _words(reason: str, zh: bool) -> str:
+    words = REASONS[Reason(reason)]
+    return words.zh if zh else words.en
+
+
+def _item(call: Call, view: Snapshot, attempt: NewAttempt, place: int | None) -> Item:
+    """The attempt under the account it names; the same problem for a missing account and a foreign one."""
+    account = _account(call, view, attempt)
+    if account is None:
+        field = "account" if place is None else f"{place}.account"
+        raise Invalid(
+            [
+                Wrong(
+                    field,
+                    attempt.account,
+                    Words("没有这一接入账号", "there is no such account for you"),
+                    Words("本机构在本运营商登记的账号", "an account of your own, filed with this carrier"),
+                )
+            ]
+        )
+    key = account.key
+    return Item(
+        key.carrier,
+        key.protocol,
+        key.account,
+        CHANNELS[attempt.channel],
+        attempt.source,
+        attempt.destination,
+        attempt.text,
+    )
+
+
+def _account(call: Call, view: Snapshot, attempt: NewAttempt) -> Account | None:
+    carrier, actor = call.site.config.node.carrier, call.actor
+    protocol, colon, login = attempt.account.partition(":")
+    tried = (protocol,) if colon else PROTOCOLS[attempt.channel]
+    for one in tried:
+        account = view.account(AccountKey(carrier, one, login if colon else attempt.account))
+        if account is not None and (
+            actor.carrier == carrier if actor.role == "carrier" else account.holder == actor.institution
+        ):
+            return account
+    return None
+
+
+def _judged(answer: Answered, zh: bool) -> JudgedAttempt:
+    return JudgedAttempt(
+        id=answer.id.hex(),
+        verdict="refuse" if answer.reason else "pass",
+        reason=answer.reason,
+        reasons=[
+            ReasonFound(reason=reason, sub=sub, enforced=enforced, words=_words(reason, zh))
+            for reason, sub, enforced in answer.findings
+        ],
+        registry_version=answer.registry_version,
+    )
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/attempts",
+        ASKERS,
+        "attempts",
+        Words("判定并记录一次或一批发送、呼叫", "judge and record attempts, one or up to 100"),
+        attempts,
+        body=NewAttempts,
+        answer=JudgedAttempt | list[JudgedAttempt],
+        problems=frozenset({"busy", "idempotency_key_reused"}),
+        key="required",
+        rate="attempt",
+        connected=False,
+        example={
+            "channel": "sms",
+            "account": "900001",
+            "source": "10690001",
+            "destination": "13800000000",
+            "text": "【示例银行】新客理财专享，拒收请回复R",
+        },
+    ),
+)

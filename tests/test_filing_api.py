@@ -1,0 +1,104 @@
+"""Filing by HTTP, as a bank, an agency, a carrier and a regulator do it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from office import Office
+
+DRAFT = {"number": "10690001", "extension_digits": 4, "channels": ["sms"], "purposes": ["marketing"],
+         "signatures": ["示例银行"], "carrier": "mobile"}  # fmt: skip
+
+
+@pytest.fixture
+async def office(database: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with Office(database, tmp_path) as office:
+        yield office
+
+
+async def draft(office: Office, who: str = "institution", **changes: Any) -> int:
+    said = await office.post(who, "/numbers", DRAFT | changes)
+    assert said.status == 201, said.body
+    assert said.headers["Location"] == f"/api/v1/numbers/{said.body['id']}"
+    return int(said.body["id"])
+
+
+async def test_number_takes_effect_and_is_suspended_and_resumed(office: Office) -> None:
+    made = await draft(office)
+    steps = [("institution", "submit"), ("carrier", "check"), ("carrier", "approve"), ("carrier2", "approve")]
+    said = [await office.post(who, f"/numbers/{made}/{step}") for who, step in steps]
+    assert [one.status for one in said] == [200, 200, 409, 200]
+    assert said[2].body["code"] == "same_person"
+    assert (said[3].body["status"], said[3].body["standing"]) == ("approved", "effective")
+    held = await office.post("regulator", f"/numbers/{made}/suspend", {"cause": "投诉集中"})
+    assert (held.body["standing"], held.body["holds"][0]["cause"]) == ("suspended", "投诉集中")
+    await office.post("regulator2", f"/numbers/{made}/suspend", {"cause": "核查"})
+    which = await office.post("regulator", f"/numbers/{made}/resume", {"reason": "已整改"})
+    assert (which.status, which.body["field"], len(which.body["facts"]["holds"])) == (422, "hold", 2)
+    for hold in which.body["facts"]["holds"]:
+        free = await office.post(
+            "regulator", f"/numbers/{made}/resume", {"reason": "已整改", "hold": hold["id"]}
+        )
+    assert (free.status, free.body["standing"], free.body["holds"]) == (200, "effective", [])
+    taken = await office.get("auditor", f"/numbers/{made}/steps")
+    assert [one["step"] for one in taken.body["items"]] == ["submit", "check", "approve"]
+
+
+async def test_change_needs_the_version_that_was_read(office: Office) -> None:
+    made = await draft(office)
+    tag = (await office.get("institution", f"/numbers/{made}")).headers["ETag"]
+    change = {"purposes": ["service"]}
+    assert (await office.ask("institution", "PATCH", f"/numbers/{made}", change)).status == 428
+    done = await office.ask("institution", "PATCH", f"/numbers/{made}", change, headers={"If-Match": tag})
+    assert (done.status, done.body["purposes"], done.body["channels"]) == (200, ["service"], ["sms"])
+    stale = await office.ask("institution", "PATCH", f"/numbers/{made}", change, headers={"If-Match": tag})
+    assert (stale.status, stale.body["code"]) == (412, "changed_meanwhile")
+
+
+async def test_bulk_step_names_each_that_could_not(office: Office) -> None:
+    ids = [await draft(office, number=f"1069001{tail}") for tail in range(5)]
+    foreign = await draft(office, "institution2", number="10690029")
+    said = await office.post(
+        "institution", "/numbers/steps", {"step": "submit", "ids": [*ids, foreign, ids[0]]}
+    )
+    assert (said.body["done"], [one["code"] for one in said.body["refused"]]) == (ids, ["not_found"])
+    check = {"step": "check", "ids": ids[:4]}
+    assert (await office.post("carrier", "/numbers/steps", check)).body["done"] == ids[:4]
+    said = await office.post("carrier2", "/numbers/steps", {"step": "approve", "ids": ids})
+    assert said.body["done"] == ids[:4]
+    assert said.body["refused"][0]["code"] == "wrong_state"
+    forbidden = await office.post("carrier", "/numbers/steps", {"step": "revoke", "ids": ids, "reason": "x"})
+    assert forbidden.body["done"] == []
+
+
+async def test_amendment_by_http(office: Office) -> None:
+    made = await draft(office)
+    early = await office.post("institution", f"/numbers/{made}/amend", {"purposes": ["service"]})
+    assert (early.status, early.body["code"]) == (409, "wrong_state")
+    for who, step in (("institution", "submit"), ("carrier", "check"), ("carrier2", "approve")):
+        await office.post(who, f"/numbers/{made}/{step}")
+    new = await office.post("institution", f"/numbers/{made}/amend", {"purposes": ["service"]})
+    assert (new.status, new.body["version"], new.body["supersedes"]) == (201, 2, made)
+    again = await office.post("institution", f"/numbers/{made}/amend")
+    assert (again.status, again.body["code"]) == (409, "exists")
+
+
+async def test_flaw_is_said_in_the_words_of_imports(office: Office) -> None:
+    said = await office.post("institution", "/numbers", DRAFT | {"number": "abc", "signatures": ["【】"]},
+                             headers={"Accept-Language": "zh"})  # fmt: skip
+    assert said.status == 422
+    assert [one["field"] for one in said.body["errors"]] == ["signatures.0", "number"]
+    assert "无法识别" in said.body["errors"][1]["detail"]
+
+
+async def test_list_filters_and_pages(office: Office) -> None:
+    ids = [await draft(office, number=f"1069004{tail}") for tail in range(5)]
+    first = await office.get("institution", "/numbers?limit=2&status=draft")
+    rest = await office.get("institution", f"/numbers?limit=9&after={first.body['next']}")
+    assert [one["id"] for one in first.body["items"] + rest.body["items"]] == ids
+    assert rest.body["next"] is None
+    assert (await office.get("institution2", "/numbers")).body["items"] == []
+    one = await office.get("institution", "/numbers?number=10690042")
+    assert [found["id"] for found in one.body["items"]] == [ids[2]]
+    assert (await office.get("institution", "/numbers?status=lost")).status == 422
