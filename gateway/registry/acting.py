@@ -39,6 +39,8 @@ BROKEN = (
     asyncpg.TooManyConnectionsError,
 )
 """What a query ends with when the database goes away."""
+MAYBE_OURS = (ConnectionError, asyncpg.InterfaceError)
+"""Of these, what another peer may have caused, or a mistake of ours: then the connection stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class Door:
                 session.serves = settings
             yield c
         except BROKEN as error:
+            if isinstance(error, MAYBE_OURS) and not session.is_closed():
+                raise
             raise _away() from error
         finally:
             if session.serves is None:
