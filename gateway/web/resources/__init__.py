@@ -6,6 +6,7 @@ from gateway.web.resources.attempts import ENDPOINTS as ATTEMPTS
 from gateway.web.resources.bodies import ENDPOINTS as BODIES
 from gateway.web.resources.casework import ENDPOINTS as CASEWORK
 from gateway.web.resources.filing import ENDPOINTS as FILING
+from gateway.web.resources.finding import ENDPOINTS as FINDING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
@@ -16,6 +17,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *BODIES,
     *CASEWORK,
     *FILING,
+    *FINDING,
     *JUDGING,
     *PAPERS,
     *SUPERVISION,
