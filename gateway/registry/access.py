@@ -1,39 +1,295 @@
-"""Who asks: users by their tokens and sessions, of which only hashes are kept."""
+"""Who is it: tokens, console sessions, passwords and codes.
 
-import dataclasses
-import hashlib
+Rules: secrets are kept as hashes (tokens, cookies: SHA-256 of 256 random bits; passwords: Argon2id) or sealed
+(code generators). A try to sign in is counted before its password is looked at, so tries at once are no way
+round the lock; an unknown login costs and locks as a known one does. While the database is away, a token that
+was known before still brings attempts in (README "API").
+"""
 
-from gateway.registry.acting import Actor, Door, actor_where
+import asyncio
+import hmac
+import os
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import asyncpg
+import pyotp
+from cryptography.exceptions import InvalidKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from gateway.errors import Problem, Words
+from gateway.registry.acting import Actor, Door, actor_where, record
 from gateway.registry.keys import RegistryKey
+from gateway.registry.people import token_hash
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+
+T = TypeVar("T")
+TRIES = 5
+LOCKED_MINUTES = 15
+STEP_SECONDS = 30
+CACHE_SECONDS = 1.0
+REMEMBERED = 10_000
+SHORTEST_PASSWORD = 12
+
+
+class Cost(NamedTuple):
+    """What a password's hash takes: RFC 9106 section 4, the second recommendation (memory in KiB)."""
+
+    memory: int = 64 * 1024
+    passes: int = 3
+    lanes: int = 4
+
+
+class _Known(NamedTuple):
+    actor: Actor
+    expires_at: float
+    seen: float  # monotonic seconds
 
 
 class Access:
-    """Looks up who a secret belongs to."""
+    """Tells who asks, and lets users sign in and out."""
 
-    def __init__(self, door: Door, key: RegistryKey, *, session_hours: float = 8) -> None:
+    def __init__(
+        self,
+        door: Door,
+        key: RegistryKey,
+        *,
+        cost: Cost = Cost(),  # noqa: B008  # a value
+        session_hours: float = 8,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._door = door
         self._key = key
-        self._session_hours = session_hours
+        self._cost = cost
+        self._hours = session_hours
+        self._clock = clock
+        self._hashing = ThreadPoolExecutor(2, "argon2")  # 64 MiB each
+        self._nobody = _hashed(os.urandom(8).hex(), cost)
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._unknown: OrderedDict[str, tuple[int, float]] = OrderedDict()  # login: failures, locked until
+
+    def close(self) -> None:
+        """Let the hashing threads go."""
+        self._hashing.shutdown(wait=False)
 
     async def by_token(self, secret: str) -> Actor | None:
-        """The user whose token this is, with its scopes; None when it is unknown, revoked or expired."""
-        hashed = hashlib.sha256(secret.encode()).digest()
-        async with self._door.owner() as c:
-            row = await c.fetchrow(
-                """SELECT user_id, scopes FROM tokens
-                    WHERE hash = $1 AND revoked_at IS NULL AND expires_at > now()""",
-                hashed,
-            )
-            actor = await actor_where(c, "u.id = $1", row["user_id"], door="api") if row else None
-        if actor is None or row is None:
+        """Whose token it is, with its scopes; None for one that is unknown, expired, revoked or of a disabled
+        user. While the database is away: scope `attempts` only, of a token seen before, or Problem."""
+        digest = token_hash(secret)
+        if (actor := self._fresh(digest)) is not None:
+            return actor
+        try:
+            async with self._door.owner() as c:
+                row = await c.fetchrow(
+                    """SELECT user_id, scopes, expires_at FROM tokens
+                        WHERE hash = $1 AND revoked_at IS NULL AND expires_at > now()""",
+                    digest,
+                )
+                actor = await actor_where(c, "u.id = $1", row["user_id"], door="api") if row else None
+        except Problem as problem:
+            old = self._known.get(digest)
+            if old is None or "attempts" not in old.actor.scopes or old.expires_at <= self._clock():
+                raise problem from None
+            return _with(old.actor, frozenset({"attempts"}))
+        if row is None or actor is None:
+            self._known.pop(digest, None)
             return None
-        return dataclasses.replace(actor, scopes=frozenset(row["scopes"]))
+        return self._remember(digest, _with(actor, frozenset(row["scopes"])), row["expires_at"])
 
     async def by_session(self, cookie: str) -> Actor | None:
-        """The user whose console session this is."""
-        hashed = hashlib.sha256(cookie.encode()).digest()
+        """Whose console session it is; None for one that has ended."""
+        digest = token_hash(cookie)
+        if (actor := self._fresh(digest)) is not None:
+            return actor
         async with self._door.owner() as c:
-            user = await c.fetchval(
-                "SELECT user_id FROM sessions WHERE hash = $1 AND expires_at > now()", hashed
+            row = await c.fetchrow(
+                "SELECT user_id, expires_at FROM sessions WHERE hash = $1 AND expires_at > now()", digest
             )
-            return await actor_where(c, "u.id = $1", user, door="console") if user else None
+            actor = await actor_where(c, "u.id = $1", row["user_id"], door="console") if row else None
+        if row is None or actor is None:
+            self._known.pop(digest, None)
+            return None
+        return self._remember(digest, actor, row["expires_at"])
+
+    async def sign_in(self, login: str, password: str, code: str, address: str) -> tuple[str, Actor]:
+        """Begin a console session: its cookie, and who it is.
+
+        Password and code (TOTP, RFC 6238) are both asked for, and no code is taken twice. Problem
+        `sign_in_failed`, or `locked` after five failures in a row.
+        """
+        async with self._door.owner() as c:
+            actor = await actor_where(c, "u.login = $1", login, door="console")
+            kept = None if actor is None else await self._charge(c, actor.user)
+        if kept is None:
+            self._charge_unknown(login)
+        held = (kept["password_hash"] if kept else "") or self._nobody
+        good = await self._loop_run(_is_password, password, held)
+        if actor is None or kept is None:
+            raise _failed()
+        step = self._step_of(kept["totp_sealed"], code) if good and kept["password_hash"] else None
+        async with self._door.owner() as c, c.transaction():
+            # no code twice: of two sessions that bring the same one, the second finds the step taken
+            accepted = step is not None and await c.fetchval(
+                """UPDATE credentials
+                      SET failed = 0, locked_until = NULL, totp_step = $2, signed_in_at = now()
+                    WHERE user_id = $1 AND totp_step < $2 RETURNING true""",
+                actor.user,
+                step,
+            )
+            if accepted:
+                cookie = secrets.token_urlsafe(32)
+                await c.execute(
+                    """INSERT INTO sessions (hash, user_id, expires_at, address)
+                       VALUES ($1, $2, now() + $3 * interval '1 hour', $4)""",
+                    token_hash(cookie),
+                    actor.user,
+                    self._hours,
+                    address,
+                )
+                await record(c, actor, "session.begin", f"users/{actor.user}", address=address)
+                return cookie, actor
+            if kept["failed"] >= TRIES:
+                await c.execute(
+                    """INSERT INTO alarms (kind, user_id, institution_id, detail)
+                       VALUES ('lock_out', $1, nullif($2, 0), jsonb_build_object('address', $3::text))""",
+                    actor.user,
+                    actor.institution,
+                    address,
+                )
+                await record(c, actor, "session.lock", f"users/{actor.user}", address=address)
+        raise _failed()
+
+    async def sign_out(self, cookie: str) -> None:
+        """End a console session; one that has ended already is no error."""
+        digest = token_hash(cookie)
+        self._known.pop(digest, None)
+        async with self._door.owner() as c, c.transaction():
+            user = await c.fetchval("DELETE FROM sessions WHERE hash = $1 RETURNING user_id", digest)
+            actor = await actor_where(c, "u.id = $1", user, door="console") if user else None
+            if actor is not None:
+                await record(c, actor, "session.end", f"users/{actor.user}")
+
+    async def set_password(self, c: "Connection", actor: Actor | None, user: int, password: str) -> None:
+        """Give a user a password; his sessions end. Problem `invalid` for a short one."""
+        if len(password) < SHORTEST_PASSWORD:
+            expected = Words(f"至少 {SHORTEST_PASSWORD} 个字符", f"{SHORTEST_PASSWORD} characters or more")
+            raise Problem("invalid", Words("密码太短", "too short"), field="password", expected=expected)
+        digest = await self._loop_run(_hashed, password, self._cost)
+        await c.execute(
+            """INSERT INTO credentials (user_id, password_hash) VALUES ($1, $2)
+               ON CONFLICT (user_id) DO UPDATE SET password_hash = $2, failed = 0, locked_until = NULL""",
+            user,
+            digest,
+        )
+        await record(c, actor, "user.password", f"users/{user}")
+
+    async def enrol_totp(self, c: "Connection", actor: Actor | None, user: int) -> str:
+        """Give a user a new code generator; its secret (base32), which is never shown again."""
+        secret = pyotp.random_base32()
+        await c.execute(
+            """INSERT INTO credentials (user_id, totp_sealed) VALUES ($1, $2)
+               ON CONFLICT (user_id) DO UPDATE SET totp_sealed = $2, totp_step = 0""",
+            user,
+            self._key.seal_totp(secret),
+        )
+        await record(c, actor, "user.totp", f"users/{user}")
+        return secret
+
+    async def _charge(self, c: "Connection", user: int) -> "asyncpg.Record | None":
+        """Count a try, and lock with the fifth; None for a user without a password. Problem `locked`."""
+        row = await c.fetchrow(
+            """UPDATE credentials
+                  SET failed = CASE WHEN locked_until IS NULL THEN failed + 1 ELSE 1 END,
+                      locked_until = CASE WHEN locked_until IS NULL AND failed + 1 >= $2
+                                          THEN now() + make_interval(mins => $3) END
+                WHERE user_id = $1 AND coalesce(locked_until <= now(), true)
+            RETURNING password_hash, totp_sealed, failed""",
+            user,
+            TRIES,
+            LOCKED_MINUTES,
+        )
+        if row is None and await c.fetchval("SELECT true FROM credentials WHERE user_id = $1", user):
+            raise _locked()
+        return row
+
+    def _charge_unknown(self, login: str) -> None:
+        """The same for a login that nobody has: that there is none is not to be learnt by trying."""
+        now = time.monotonic()
+        failed, until = self._unknown.pop(login, (0, 0.0))
+        if until > now:
+            self._unknown[login] = (failed, until)
+            raise _locked()
+        failed = failed + 1 if failed < TRIES else 1
+        self._unknown[login] = (failed, now + LOCKED_MINUTES * 60 if failed >= TRIES else 0.0)
+        if len(self._unknown) > REMEMBERED:
+            self._unknown.popitem(last=False)
+
+    def _step_of(self, sealed: bytes | None, code: str) -> int | None:
+        """The time step that a code is of: this one, the one before or the next; None for a wrong code."""
+        if sealed is None:
+            return None
+        totp = pyotp.TOTP(self._key.open_totp(sealed))
+        now = int(self._clock()) // STEP_SECONDS
+        for step in (now, now - 1, now + 1):
+            if hmac.compare_digest(totp.at(step * STEP_SECONDS).encode(), code.strip().encode()):
+                return step
+        return None
+
+    def _fresh(self, digest: bytes) -> Actor | None:
+        known = self._known.get(digest)
+        if (
+            known is None
+            or time.monotonic() - known.seen > CACHE_SECONDS
+            or known.expires_at <= self._clock()
+        ):
+            return None
+        return known.actor
+
+    def _remember(self, digest: bytes, actor: Actor, expires_at: datetime) -> Actor:
+        self._known[digest] = _Known(actor, expires_at.timestamp(), time.monotonic())
+        self._known.move_to_end(digest)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return actor
+
+    async def _loop_run(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, work, *arguments)
+
+
+def _hashed(password: str, cost: Cost) -> str:
+    hasher = Argon2id(
+        salt=os.urandom(16), length=32, iterations=cost.passes, lanes=cost.lanes, memory_cost=cost.memory
+    )
+    return hasher.derive_phc_encoded(password.encode())
+
+
+def _is_password(password: str, held: str) -> bool:
+    try:
+        Argon2id.verify_phc_encoded(password.encode(), held)
+    except InvalidKey:
+        return False
+    return True
+
+
+def _with(actor: Actor, scopes: frozenset[str]) -> Actor:
+    return replace(actor, scopes=scopes)
+
+
+def _failed() -> Problem:
+    words = Words("登录名、密码或动态口令不正确", "login, password or code is wrong")
+    return Problem("sign_in_failed", words)
+
+
+def _locked() -> Problem:
+    words = Words(
+        f"失败次数过多，锁定 {LOCKED_MINUTES} 分钟", f"too many failures: {LOCKED_MINUTES} minutes' wait"
+    )
+    return Problem("locked", words, facts={"retry_after": LOCKED_MINUTES * 60})

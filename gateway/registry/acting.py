@@ -19,9 +19,9 @@ from gateway.errors import JsonValue, Problem, UsageError, Words
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
-    _Base = asyncpg.Connection[Any]
-else:  # generic in the stubs alone
-    _Base = asyncpg.Connection
+    Base = asyncpg.Connection[Any]
+else:
+    Base = asyncpg.Connection
 
 ROLES = ("regulator", "carrier", "institution", "agency", "provider", "auditor", "admin")
 SCOPES = ("read", "write", "attempts", "judge", "reveal", "admin")
@@ -80,7 +80,7 @@ _NAMES = ("role", *(f"zhengming.{name}" for name in (
 _SWITCH = "SELECT " + ", ".join(f"set_config('{name}', ${i}, false)" for i, name in enumerate(_NAMES, 1))
 
 
-class _Session(_Base):
+class _Session(Base):
     """A connection of the pool; `serves` is what it was switched to last, None while nobody knows."""
 
     serves: tuple[str, ...] | None = None
@@ -196,18 +196,25 @@ async def actor_where(c: "Connection", condition: str, *values: Any, door: str) 
 
 
 async def record(
-    c: "Connection", actor: Actor, act: str, subject: str = "", *, reason: str = "", **detail: JsonValue
+    c: "Connection",
+    actor: Actor | None,
+    act: str,
+    subject: str = "",
+    *,
+    reason: str = "",
+    **detail: JsonValue,
 ) -> None:
     """Write an act into the audit: the last statement of the transaction that does it.
 
     `act` such as `number.approve`, `subject` such as `numbers/17`; `detail` holds no full subscriber number.
+    `actor` is None for an operator at the command line, whom his database session names.
     """
     await c.execute(
         """INSERT INTO audit (user_id, person_id, door, act, subject, reason, detail)
            VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb)""",
-        actor.user,
-        actor.person,
-        actor.door,
+        actor.user if actor else None,
+        actor.person if actor else None,
+        actor.door if actor else "cli",
         act,
         subject,
         reason,

@@ -26,8 +26,9 @@ def subscriber_key(number: str, key: bytes) -> bytes:
 
 
 class RegistryKey:
-    """One registry key. `fingerprint` (16 octets) says which, `hash_key` goes to `subscriber_key`, and
-    `lookup_key` hashes the subscribers of intercepts in the database."""
+    """One registry key. `fingerprint` (16 octets) says which, `hash_key` goes to `subscriber_key`,
+    `lookup_key` hashes the subscribers of intercepts in the database, and by `nodes_key` nodes know one
+    another."""
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != KEY_OCTETS:
@@ -35,7 +36,9 @@ class RegistryKey:
         self.fingerprint = _child(secret, b"fingerprint")[:16]
         self.hash_key = _child(secret, b"subscriber")
         self.lookup_key = _child(secret, b"intercepts")
+        self.nodes_key = _child(secret, b"nodes")
         self._cipher = AESGCM(_child(secret, b"seal"))
+        self._totp_cipher = AESGCM(_child(secret, b"totp"))
 
     def hash(self, number: str) -> bytes:
         """The 16 octets that this subscriber is looked up by."""
@@ -43,16 +46,19 @@ class RegistryKey:
 
     def seal(self, number: str) -> bytes:
         """`number` for those who hold the key: version octet, nonce, AES-256-GCM text and tag."""
-        nonce = os.urandom(NONCE_OCTETS)
-        return SEAL_VERSION + nonce + self._cipher.encrypt(nonce, number.encode(), SEAL_VERSION)
+        return _sealed(self._cipher, number)
+
+    def seal_totp(self, secret: str) -> bytes:
+        """The secret of a user's code generator, sealed apart from subscribers' numbers."""
+        return _sealed(self._totp_cipher, secret)
+
+    def open_totp(self, sealed: bytes) -> str:
+        """What `seal_totp` was given. Raises ValueError when it was sealed under another key, or altered."""
+        return _opened(self._totp_cipher, sealed)
 
     def open(self, sealed: bytes) -> str:
         """What `seal` was given. Raises ValueError when it was sealed under another key, or altered."""
-        version, nonce, text = sealed[:1], sealed[1 : 1 + NONCE_OCTETS], sealed[1 + NONCE_OCTETS :]
-        try:
-            return self._cipher.decrypt(nonce, text, version).decode()
-        except InvalidTag:
-            raise ValueError("a subscriber's number was sealed under another key, or altered") from None
+        return _opened(self._cipher, sealed)
 
 
 def load_key(path: Path) -> RegistryKey:
@@ -67,6 +73,19 @@ def load_key(path: Path) -> RegistryKey:
         return RegistryKey(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"registry key {path}: {error}") from None
+
+
+def _sealed(cipher: AESGCM, text: str) -> bytes:
+    nonce = os.urandom(NONCE_OCTETS)
+    return SEAL_VERSION + nonce + cipher.encrypt(nonce, text.encode(), SEAL_VERSION)
+
+
+def _opened(cipher: AESGCM, sealed: bytes) -> str:
+    version, nonce, text = sealed[:1], sealed[1 : 1 + NONCE_OCTETS], sealed[1 + NONCE_OCTETS :]
+    try:
+        return cipher.decrypt(nonce, text, version).decode()
+    except InvalidTag:
+        raise ValueError("what is sealed was sealed under another key, or altered") from None
 
 
 def _child(secret: bytes, purpose: bytes) -> bytes:

@@ -83,6 +83,16 @@ CREATE TABLE sessions (
     address    text NOT NULL DEFAULT ''
 );
 CREATE INDEX ON sessions (user_id);
+
+-- Who has a new password, or a new code generator, signs in anew.
+CREATE FUNCTION signed_out() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public AS $$
+BEGIN
+    DELETE FROM sessions WHERE user_id = NEW.user_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER signed_out AFTER UPDATE OF password_hash, totp_sealed ON credentials
+    FOR EACH ROW EXECUTE FUNCTION signed_out();
 CREATE INDEX ON sessions (expires_at);
 
 CREATE TABLE tokens (
