@@ -16,7 +16,9 @@ from pathlib import Path
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
 
-KINDS = "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals or consents"
+KINDS = (
+    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents or complaints"
+)
 
 Command = Callable[[argparse.Namespace], int]
 
