@@ -92,8 +92,8 @@ REVOKED = Flaw(
     "另立生效时间不同的新委托",
 )
 APPROVED = Flaw(
-    "approved already; a change takes two persons",
-    "已审批；变更须经两人审批",
+    "checked or approved already; a change takes two persons",
+    "已核验或已审批；变更须经两人审批",
     "import with --approve --as A --by B",
     "使用 --approve --as A --by B 导入",
 )
