@@ -35,6 +35,7 @@ LANGUAGE = "zm_lang"
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 Page = Callable[[web.Request, Actor], Awaitable[web.StreamResponse]]
 
+
 class Pages:
     """The pages of one site."""
 

@@ -13,8 +13,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from gateway import status, telemetry
 from gateway.web import openapi
 from gateway.web.dispatch import Dispatch
-from gateway.web.resources import ENDPOINTS
 from gateway.web.pages import Pages
+from gateway.web.resources import ENDPOINTS
 from gateway.web.site import Site
 
 
