@@ -53,10 +53,14 @@ class Said(NamedTuple):
 
 
 class Office:
-    """See above. `settings` are of the configuration: `{"web": {"read_rate": 1}}`."""
+    """See above. `settings` are of the configuration: `{"web": {"read_rate": 1}}`; `through` is another way to
+    the database, for the API alone."""
 
-    def __init__(self, dsn: str, folder: Path, settings: dict[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self, dsn: str, folder: Path, settings: dict[str, dict[str, Any]] | None = None, through: str = ""
+    ) -> None:
         self.dsn = dsn
+        self.through = through or dsn
         self.folder = folder
         self.tokens: dict[str, str] = {}
         self.users: dict[str, int] = {}
@@ -74,7 +78,7 @@ class Office:
         self._fill()
         profile = parse_profile(read_profile, "zhejiang")
         self.log = logging.getLogger("office")
-        self.site = Site(self.config, profile, self.key, await Door.open(self.dsn), Telemetry(), self.log)
+        self.site = Site(self.config, profile, self.key, await Door.open(self.through), Telemetry(), self.log)
         self._server = TestServer(server.console(self.folder, [], self.site))
         await self._server.start_server()
         self._client = aiohttp.ClientSession()

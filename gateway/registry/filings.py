@@ -6,14 +6,14 @@ approved filing only amended: a new version waits beside the old one, which stan
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.errors import Problem, Words
-from gateway.registry import numbering, workflow
-from gateway.registry.acting import Actor, as_problem, record
+from gateway.registry import changing, holds, numbering, workflow
+from gateway.registry.acting import Actor, record
 from gateway.registry.fields import (
     Channels,
     Code,
@@ -93,7 +93,7 @@ async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
     values["institution_id"] = await _institution(c, actor, new.institution)
     if actor.role == "agency":
         values["agency_id"] = actor.institution
-    identity = await _insert(c, values)
+    identity = await changing.insert(c, "numbers", values)
     await record(c, actor, "number.draft", f"numbers/{identity}", number=new.number)
     return await get(c, identity)
 
@@ -149,10 +149,7 @@ async def change(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCh
     if "extension_digits" in values:
         _fits(filing.number, values["extension_digits"])
     if values:
-        assigned = ", ".join(f"{name} = ${place}" for place, name in enumerate(values, 2))
-        await _refusable(
-            c.execute(f"UPDATE numbers SET {assigned} WHERE id = $1", filing.id, *values.values())
-        )
+        await changing.update(c, "numbers", filing.id, values)
         await record(c, actor, "number.change", f"numbers/{filing.id}", fields=sorted(values))
     return await get(c, filing.id)
 
@@ -180,7 +177,7 @@ async def amend(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCha
         " FROM numbers WHERE id = $1",
         filing.id,
     )
-    identity = await _insert(c, {**dict(old or {}), **values})
+    identity = await changing.insert(c, "numbers", {**dict(old or {}), **values})
     await record(c, actor, "number.amend", f"numbers/{identity}", supersedes=filing.id)
     return await get(c, identity)
 
@@ -212,6 +209,40 @@ async def step(
         subject = f"numbers/{done[0]}" if len(ids) == 1 else "numbers"
         await record(c, actor, f"number.{name}", subject, reason=reason, ids=[*done])
     return sorted(refused, key=lambda one: one[0])
+
+
+async def suspend(
+    c: "Connection", actor: Actor, identity: int, cause: str, *, case: str = "", until: datetime | None = None
+) -> Filing:
+    """Place a hold on an approved filing. Problem `wrong_state`, `invalid` (no cause, over already)."""
+    filing = await get(c, identity)
+    _may_hold(actor)
+    if filing.status != "approved":
+        raise Problem(
+            "wrong_state",
+            Words("只有已审批的登记可暂停", "only an approved filing is suspended"),
+            field="status",
+            value=filing.status,
+        )
+    await holds.place(c, actor, "numbers", identity, cause, case=case, until=until)
+    return await get(c, identity)
+
+
+async def resume(
+    c: "Connection", actor: Actor, identity: int, reason: str, *, hold: int | None = None
+) -> Filing:
+    """Lift one hold of a filing's own. Problem `wrong_state`, `invalid` (no reason, not said which)."""
+    await get(c, identity)
+    _may_hold(actor)
+    if not reason:
+        raise Problem("invalid", Words("须说明理由", "it takes a reason"), field="reason", value="")
+    await holds.lift(c, actor, "numbers", identity, reason, hold=hold)
+    return await get(c, identity)
+
+
+def _may_hold(actor: Actor) -> None:
+    if actor.role != "regulator":
+        raise Problem("forbidden", Words("须由监管人员办理", "this is a regulator's"))
 
 
 async def steps(c: "Connection", identity: int, after: int, limit: int) -> list[StepTaken]:
@@ -285,26 +316,6 @@ async def _values(c: "Connection", actor: Actor, given: Mapping[str, Any]) -> di
         if actor.role != "agency":
             values["agency_id"] = await reference(c, "agency", code) if code is not None else None
     return values
-
-
-async def _insert(c: "Connection", values: Mapping[str, Any]) -> int:
-    places = ", ".join(f"${place}" for place in range(1, len(values) + 1))
-    identity: int = await _refusable(
-        c.fetchval(
-            f"INSERT INTO numbers ({', '.join(values)}) VALUES ({places}) RETURNING id", *values.values()
-        )
-    )
-    return identity
-
-
-async def _refusable(statement: Any) -> Any:
-    try:
-        return await statement
-    except asyncpg.PostgresError as error:
-        problem = as_problem(error)
-        if problem is None:
-            raise
-        raise problem from None
 
 
 def _fits(number: str, extension_digits: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from gateway.registry.acting import Actor
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
 from gateway.registry.rows import Flaw
@@ -64,6 +65,18 @@ class Loading:
         return (key.open(row[0]), *row[1:]) if self.sealed else row
 
 
+def own_rows(kind: Kind, actor: Actor) -> tuple[Check, ...]:
+    """What takes the rows out that are not the actor's: of another institution, or another carrier."""
+    column, code, flaw = {
+        "institution": ("institution", actor.institution_code, NO_INSTITUTION),
+        "carrier": ("carrier", actor.carrier, NO_CARRIER),
+    }.get(actor.role, ("", "", NO_INSTITUTION))
+    if column not in {c.name for c in kind.columns}:
+        return ()
+    assert "'" not in code  # codes are letters, digits and . _ -
+    return (Check(column, f"i.{column} IS DISTINCT FROM '{code}'", flaw),)
+
+
 NO_INSTITUTION = Flaw(
     "no institution has this code", "没有此代码的机构", "a code that is imported already", "已导入的机构代码"
 )
@@ -92,8 +105,8 @@ REVOKED = Flaw(
     "另立生效时间不同的新委托",
 )
 APPROVED = Flaw(
-    "approved already; a change takes two persons",
-    "已审批；变更须经两人审批",
+    "checked or approved already; a change takes two persons",
+    "已核验或已审批；变更须经两人审批",
     "import with --approve --as A --by B",
     "使用 --approve --as A --by B 导入",
 )

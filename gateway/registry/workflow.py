@@ -117,6 +117,8 @@ async def take_many(
 
     All at once; when one is refused each half by itself, so that a bad one costs a dozen statements.
     """
+    if not numbers:
+        return []
     try:
         async with c.transaction():
             await _insert(c, numbers, step, reason)

@@ -20,6 +20,7 @@ from gateway.errors import NotReady, Problem, Words
 from gateway.registry.acting import BROKEN, as_problem
 from gateway.web import problems, reading
 from gateway.web.api import PREFIX, Answer, Call, Endpoint, Octets, not_found
+from gateway.web.cookies import COOKIE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.registry.acting import Actor, Connection
     from gateway.web.site import Site
 
-COOKIE = "zm_session"
+
 JSON = "application/json; charset=utf-8"
 CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.QueryCanceledError)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

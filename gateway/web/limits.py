@@ -1,6 +1,6 @@
-"""How many requests a second a user may make: token buckets, in this process's memory.
+"""How many requests a user may make: token buckets, in this process's memory.
 
-A bucket holds twice its rate. It knows no clock: `now` is in seconds, from any beginning.
+It knows no clock: `now` is in seconds, from any beginning.
 """
 
 from collections.abc import Hashable, Mapping
@@ -9,18 +9,19 @@ MOST_BUCKETS = 20_000
 
 
 class Limits:
-    """`rates` are requests a second by kind; 0 is no limit."""
+    """`rates` are (requests, seconds) by kind, 0 requests for no limit; a bucket holds twice the requests."""
 
-    def __init__(self, rates: Mapping[str, float]) -> None:
-        self._rates = dict(rates)
+    def __init__(self, rates: Mapping[str, tuple[float, float]]) -> None:
+        self._rates = {
+            kind: (requests / seconds, max(2 * requests, 1.0)) for kind, (requests, seconds) in rates.items()
+        }
         self._buckets: dict[tuple[str, Hashable], tuple[float, float]] = {}
 
     def take(self, kind: str, who: Hashable, now: float) -> float:
         """Take one from the bucket: 0.0 when there was one, else the seconds until there is."""
-        rate = self._rates[kind]
+        rate, most = self._rates[kind]
         if not rate:
             return 0.0
-        most = max(2 * rate, 1.0)
         left, since = self._buckets.get((kind, who), (most, now))
         left = min(most, left + (now - since) * rate)
         if left < 1.0:
@@ -33,8 +34,8 @@ class Limits:
     def _forget(self, now: float) -> None:
         """Drop the buckets that are full again: a new one would be the same."""
         for name, (left, since) in list(self._buckets.items()):
-            rate = self._rates[name[0]]
-            if left + (now - since) * rate >= 2 * rate:
+            rate, most = self._rates[name[0]]
+            if left + (now - since) * rate >= most:
                 del self._buckets[name]
         while len(self._buckets) >= MOST_BUCKETS:  # so many at once: the oldest begins anew
             del self._buckets[next(iter(self._buckets))]

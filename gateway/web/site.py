@@ -59,11 +59,11 @@ class Site:
         web = config.web
         self._limits = Limits(
             {
-                "read": web.read_rate,
-                "write": web.write_rate,
-                "judge": web.judge_rate,
-                "attempt": web.attempt_rate,
-                "sign_in": web.sign_in_rate / 60,
+                "read": (web.read_rate, 1.0),
+                "write": (web.write_rate, 1.0),
+                "judge": (web.judge_rate, 1.0),
+                "attempt": (web.attempt_rate, 1.0),
+                "sign_in": (web.sign_in_rate, 60.0),
             }
         )
 
@@ -78,6 +78,7 @@ class Site:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.access.close()
         self.workers.close()
         await self.door.close()
         if self._replica is not None:

@@ -3,14 +3,18 @@
 from gateway.web.api import Endpoint
 from gateway.web.resources.administration import ENDPOINTS as ADMINISTRATION
 from gateway.web.resources.attempts import ENDPOINTS as ATTEMPTS
+from gateway.web.resources.bodies import ENDPOINTS as BODIES
 from gateway.web.resources.casework import ENDPOINTS as CASEWORK
 from gateway.web.resources.filing import ENDPOINTS as FILING
+from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *ADMINISTRATION,
     *ATTEMPTS,
+    *BODIES,
     *CASEWORK,
     *FILING,
+    *PAPERS,
     *SUPERVISION,
 )

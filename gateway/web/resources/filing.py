@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.errors import Problem, Words
-from gateway.registry import filings, holds, workflow
+from gateway.registry import filings, workflow
 from gateway.registry.fields import Instant
 from gateway.registry.fields import Words as Text
 from gateway.registry.filings import FilingChange, FilingFilter, NewFiling, StepTaken
@@ -133,26 +133,17 @@ async def steps_of_many(call: Call) -> Answer:
 
 
 async def suspend(call: Call) -> Answer:
-    filing, body = await filings.get(call.c, call.path["id"]), call.body
-    if filing.status != "approved":
-        raise Problem(
-            "wrong_state",
-            Words("只有已审批的登记可暂停", "only an approved filing is suspended"),
-            field="status",
-            value=filing.status,
+    identity, body = call.path["id"], call.body
+    return shown(
+        await filings.suspend(
+            call.c, call.actor, identity, body.cause, case=body.case_reference, until=body.until
         )
-    await holds.place(
-        call.c, call.actor, "numbers", filing.id, body.cause, case=body.case_reference, until=body.until
     )
-    return shown(await filings.get(call.c, filing.id))
 
 
 async def resume(call: Call) -> Answer:
-    filing, body = await filings.get(call.c, call.path["id"]), call.body
-    if not body.reason:
-        raise Problem("invalid", Words("须说明理由", "it takes a reason"), field="reason", value="")
-    await holds.lift(call.c, call.actor, "numbers", filing.id, body.reason, hold=body.hold)
-    return shown(await filings.get(call.c, filing.id))
+    body = call.body
+    return shown(await filings.resume(call.c, call.actor, call.path["id"], body.reason, hold=body.hold))
 
 
 async def steps(call: Call) -> Answer:

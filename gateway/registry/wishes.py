@@ -1,0 +1,199 @@
+"""What subscribers wish: consents that institutions hold, and refusals.
+
+Rules: a subscriber's number goes in as keyed hash and sealed text, and comes out masked; a refusal is added,
+never changed here (only a subscriber's own word lifts it).
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.errors import NotReady
+from gateway.policy.numbers import mask
+from gateway.registry import changing
+from gateway.registry.acting import Actor, record
+from gateway.registry.bodies import in_order
+from gateway.registry.fields import (
+    Channels,
+    Code,
+    Instant,
+    Purposes,
+    Sha256,
+    SubscriberText,
+    channel_bits,
+    channel_words,
+    purpose_bits,
+    purpose_words,
+)
+from gateway.registry.filings import reference, unknown
+from gateway.registry.keys import RegistryKey
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
+
+CONSENT = """
+SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.source, t.given_at AS at,
+       t.valid_until AS until, t.document_sha256, t.row_version FROM consents t"""
+REFUSAL = """
+SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.number, t.purposes, t.channels,
+       t.source, t.refused_at AS at, t.lifted_at, t.row_version FROM refusals t"""
+
+Source = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class ConsentChange(BaseModel):
+    """What may change of a consent: when it ends, and its proof."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    until: Instant | None = None
+    document_sha256: Sha256 | None = None
+
+
+class NewConsent(ConsentChange):
+    """Proof that a subscriber asked for marketing of one's own institution."""
+
+    subscriber: SubscriberText
+    source: Source
+    at: Instant
+
+
+class Consent(BaseModel):
+    """As it is kept; the subscriber masked."""
+
+    id: int
+    subscriber: str
+    institution: str
+    source: str
+    at: Instant
+    until: Instant | None
+    document_sha256: Sha256 | None
+    row_version: int
+
+
+class NewRefusal(BaseModel):
+    """A subscriber's no. `institution`: of regulators alone; empty: to all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subscriber: SubscriberText
+    institution: Code | None = None
+    purposes: Purposes = ["marketing", "collection", "service"]
+    channels: Channels = ["sms", "voice"]
+    source: Source = "operator"
+    at: Instant | None = None
+
+
+class Refusal(BaseModel):
+    """As it is kept; the subscriber masked. `lifted_at`: when the subscriber accepted again."""
+
+    id: int
+    subscriber: str
+    institution: str | None
+    number: str | None
+    purposes: Purposes
+    channels: Channels
+    source: str
+    at: Instant
+    lifted_at: Instant | None
+    row_version: int
+
+
+async def consents(c: "Connection", actor: Actor, key: RegistryKey, after: int, limit: int) -> list[Consent]:
+    """A page by id."""
+    own = f"t.institution_id = {actor.institution}" if actor.role == "institution" else "true"
+    return [_consent(row, key) for row in await changing.page(c, CONSENT, "t", after, limit, own)]
+
+
+async def consent(c: "Connection", key: RegistryKey, identity: int) -> Consent:
+    """One. Problem `not_found`."""
+    return _consent(await changing.one(c, CONSENT, "t", identity), key)
+
+
+async def agree(c: "Connection", actor: Actor, key: RegistryKey, new: NewConsent) -> Consent:
+    """Keep a consent of the actor's institution. Problem `exists`, `invalid`."""
+    in_order(new.at, new.until, "until")
+    values = {
+        **await _sealed(c, key, new.subscriber),
+        "institution_id": actor.institution,
+        "source": new.source,
+        "given_at": new.at,
+        "valid_until": new.until,
+        "document_sha256": new.document_sha256,
+    }
+    identity = await changing.insert(c, "consents", values)
+    await record(c, actor, "consent.add", f"consents/{identity}", subscriber=mask(new.subscriber))
+    return await consent(c, key, identity)
+
+
+async def change_consent(
+    c: "Connection", actor: Actor, key: RegistryKey, old: Consent, wanted: ConsentChange
+) -> Consent:
+    """Change its end or proof."""
+    values = wanted.model_dump(exclude_unset=True)
+    if "until" in values:
+        values["valid_until"] = values.pop("until")
+        in_order(old.at, values["valid_until"], "until")
+    await changing.update(c, "consents", old.id, values)
+    await record(c, actor, "consent.change", f"consents/{old.id}", fields=sorted(values))
+    return await consent(c, key, old.id)
+
+
+async def refusals(c: "Connection", actor: Actor, key: RegistryKey, after: int, limit: int) -> list[Refusal]:
+    """A page by id."""
+    own = f"t.institution_id = {actor.institution}" if actor.role == "institution" else "true"
+    return [_refusal(row, key) for row in await changing.page(c, REFUSAL, "t", after, limit, own)]
+
+
+async def refusal(c: "Connection", key: RegistryKey, identity: int) -> Refusal:
+    """One. Problem `not_found`."""
+    return _refusal(await changing.one(c, REFUSAL, "t", identity), key)
+
+
+async def refuse(c: "Connection", actor: Actor, key: RegistryKey, new: NewRefusal) -> Refusal:
+    """Keep a refusal: to the actor's own institution, or to whom a regulator names. Problem `invalid`."""
+    institution: int | None = actor.institution
+    if actor.role != "institution":
+        institution = await reference(c, "institution", new.institution) if new.institution else None
+    elif new.institution not in (None, actor.institution_code):
+        raise unknown("institution", new.institution)
+    values: dict[str, Any] = {
+        **await _sealed(c, key, new.subscriber),
+        "institution_id": institution,
+        "purposes": purpose_bits(new.purposes),
+        "channels": channel_bits(new.channels),
+        "source": new.source,
+        "refused_at": new.at or await c.fetchval("SELECT now()"),
+    }
+    identity = await changing.insert(c, "refusals", values)
+    await record(c, actor, "refusal.add", f"refusals/{identity}", subscriber=mask(new.subscriber))
+    return await refusal(c, key, identity)
+
+
+async def _sealed(c: "Connection", key: RegistryKey, subscriber: str) -> dict[str, Any]:
+    key_id = await c.fetchval("SELECT key_id FROM registry_keys WHERE fingerprint = $1", key.fingerprint)
+    if key_id is None:
+        raise NotReady("the registry has not met this node's key yet")
+    return {
+        "subscriber_hash": key.hash(subscriber),
+        "key_id": key_id,
+        "subscriber_sealed": key.seal(subscriber),
+    }
+
+
+def _masked(row: Mapping[str, Any], key: RegistryKey) -> dict[str, Any]:
+    values = dict(row)
+    values["subscriber"] = mask(key.open(values.pop("subscriber_sealed")))
+    return values
+
+
+def _consent(row: Mapping[str, Any], key: RegistryKey) -> Consent:
+    return Consent.model_construct(**_masked(row, key))
+
+
+def _refusal(row: Mapping[str, Any], key: RegistryKey) -> Refusal:
+    values = _masked(row, key)
+    values["purposes"] = purpose_words(row["purposes"])
+    values["channels"] = channel_words(row["channels"])
+    return Refusal.model_construct(**values)
