@@ -53,8 +53,8 @@ class Said(NamedTuple):
 
 
 class Office:
-    """See above. `settings` are of the configuration: `{"web": {"read_rate": 1}}`; `through` is another way to
-    the database, for the API alone."""
+    """See above. `settings` are of the configuration: `{"web": {"read_rate": 1}}`; `through` is another way
+    to the database, for the API alone."""
 
     def __init__(
         self, dsn: str, folder: Path, settings: dict[str, dict[str, Any]] | None = None, through: str = ""
