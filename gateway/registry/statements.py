@@ -4,10 +4,13 @@ from gateway.registry.loading import (
     ALREADY_FILED,
     APPROVED,
     NO_ACCOUNT,
+    NO_AGENCY,
     NO_CARRIER,
     NO_INSTITUTION,
+    OWNS_NONE,
     REVOKED,
     SAME_PARTY,
+    TO_COME,
     Check,
     Loading,
 )
@@ -21,6 +24,15 @@ def _unknown(column: str, flaw: Flaw, table: str = "institutions", key: str = "c
         flaw,
     )
 
+
+def _of_kind(column: str, condition: str, flaw: Flaw) -> Check:
+    found = f'SELECT FROM institutions r WHERE r.code = i."{column}" AND {condition}'
+    return Check(column, f"EXISTS ({found})", flaw)
+
+
+_OWNER = _of_kind("institution", "r.kind IN ('agency', 'provider')", OWNS_NONE)
+_AGENCY = _of_kind("agency", "r.kind <> 'agency'", NO_AGENCY)
+_HAS_BEEN = Check("at", "i.at > now() + interval '1 hour'", TO_COME)  # clocks differ a little
 
 _LINES = "i.line BETWEEN $1 AND $2"
 _OVERLAP = """EXISTS (SELECT FROM numbers n JOIN institutions o ON o.code = i.institution
@@ -57,6 +69,8 @@ SELECT code, name, kind, licence_number, licence_scope, licence_until, verified_
             _unknown("institution", NO_INSTITUTION),
             _unknown("agency", NO_INSTITUTION),
             Check("agency", "i.agency = i.institution", SAME_PARTY),
+            _OWNER,
+            _AGENCY,
             Check(
                 "valid_from",
                 """EXISTS (SELECT FROM mandates t JOIN institutions o ON o.id = t.institution_id
@@ -143,6 +157,8 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
             _unknown("agency", NO_INSTITUTION),
             _unknown("carrier", NO_CARRIER, "carriers"),
             Check("agency", "i.agency = i.institution", SAME_PARTY),
+            _OWNER,
+            _AGENCY,
             Check(
                 "number",
                 """current_setting('zhengming.status') = 'submitted' AND EXISTS (
@@ -214,7 +230,7 @@ SELECT number, is_prefix, reason, case_reference FROM blacklist WHERE removed_at
     ),
     "refusals": Loading(
         sealed=True,
-        checks=(_unknown("institution", NO_INSTITUTION),),
+        checks=(_unknown("institution", NO_INSTITUTION), _HAS_BEEN),
         put=f"""
 WITH put AS (
     INSERT INTO refusals
@@ -245,6 +261,7 @@ SELECT t.subscriber_sealed, o.code, t.purposes, t.channels, t.source, t.refused_
         sealed=True,
         checks=(
             _unknown("institution", NO_INSTITUTION),
+            _HAS_BEEN,
             Check(
                 "until",
                 "i.at IS NULL AND i.until <= now()",

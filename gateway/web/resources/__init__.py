@@ -6,6 +6,7 @@ from gateway.web.resources.attempts import ENDPOINTS as ATTEMPTS
 from gateway.web.resources.bodies import ENDPOINTS as BODIES
 from gateway.web.resources.casework import ENDPOINTS as CASEWORK
 from gateway.web.resources.filing import ENDPOINTS as FILING
+from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -14,5 +15,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *BODIES,
     *CASEWORK,
     *FILING,
+    *JUDGING,
     *SUPERVISION,
 )
