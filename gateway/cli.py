@@ -21,6 +21,7 @@ from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
 
+ROLES = "regulator, carrier, institution, agency, provider, auditor or admin"
 KINDS = "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals or consents"
 
 Command = Callable[[argparse.Namespace], int]
@@ -164,6 +165,35 @@ def parser() -> argparse.ArgumentParser:
     penalty.add_argument("--reason", default="", help="why it is lifted")
     penalty.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
     penalty.add_argument("--json", action="store_true")
+
+    user = add("user", "people:user", "who works with the registry")
+    user.add_argument("doing", choices=["add", "list", "disable"])
+    user.add_argument("login", nargs="?", default="")
+    user.add_argument("--role", default="", help=ROLES)
+    user.add_argument("--person", default="", metavar="NAME", help="whose login it is; default: the login")
+    user.add_argument("--identity", type=Path, metavar="FILE", help="holds the person's identity number")
+    user.add_argument("--carrier", default="", help="code, for the role carrier")
+    user.add_argument("--institution", default="", metavar="CODE", help="for institution, agency, provider")
+    user.add_argument("--territory", default="", help="beginning of a region, such as 浙江省宁波市")
+    user.add_argument("--password", type=Path, metavar="FILE", help="holds the password for the console")
+    user.add_argument("--json", action="store_true")
+
+    token = add("token", "people:token", "keys to the API")
+    token.add_argument("doing", choices=["create", "list", "revoke"])
+    token.add_argument("id", nargs="?", default="", help="of the token, for `revoke`")
+    token.add_argument("--role", default="", help=f"of its oldest user: {ROLES}")
+    token.add_argument("--user", default="", metavar="LOGIN", help="whose token it is, instead of --role")
+    token.add_argument("--institution", default="", metavar="CODE", help="of that user")
+    token.add_argument("--carrier", default="", help="of that user")
+    token.add_argument("--scope", action="append", default=[], help="what it is good for; default: all")
+    token.add_argument("--days", type=int, default=90, help="until it expires")
+    token.add_argument("--name", default="", help="what it is for")
+    token.add_argument("--json", action="store_true")
+
+    audit = add("audit", "people:audit", "what was done by whom, and whether the audit's chain holds")
+    audit.add_argument("doing", choices=["list", "verify"])
+    audit.add_argument("--subject", default="", help="such as numbers/17")
+    audit.add_argument("--json", action="store_true")
 
     act = acts(add("records", "evidence:records", "what the journal of this node holds"))
     find = act("find", "attempts and replies, oldest first")
