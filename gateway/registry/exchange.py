@@ -22,6 +22,7 @@ from typing import Never, Self
 from tqdm import tqdm
 
 from gateway.errors import UsageError
+from gateway.registry.acting import Actor
 from gateway.registry.intake import LOST, Intake, Outgo, Persons, Taken
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS, Kind
@@ -68,13 +69,14 @@ async def import_file(
     approve: tuple[str, str] | None = None,
     break_glass: str = "",
     progress: bool | None = None,
+    actor: Actor | None = None,
 ) -> ImportResult:
     """Bring the rows of `path` into the registry; `dry_run`: only say what would become of each.
 
     `approve`: checker and approver, two persons by name; numbers come in approved instead of submitted.
     `break_glass`: the case under which this is done although regulators have signed in. `progress`: a bar
-    on stderr; None: if that is a terminal. UsageError: kind, file, header, persons or key are wrong; nothing
-    has been changed then.
+    on stderr; None: if that is a terminal. `actor`: whose file it is, and whose rows alone it may hold.
+    UsageError: kind, file, header, persons or key are wrong; nothing has been changed then.
     """
     table = kind_of(kind)
     persons = Persons.of(approve, break_glass)
@@ -86,7 +88,7 @@ async def import_file(
         read = batches(source, table, places)
         with report, _bar(source.size, f"{kind} ← {path.name}", progress) as bar:
             async with (
-                _Lanes(dsn, table, key, persons, dry_run, path.name) as lanes,
+                _Lanes(dsn, table, key, persons, dry_run, path.name, actor) as lanes,
                 aclosing(lanes.through(read)) as done,
             ):
                 async for batch, taken in done:
@@ -157,9 +159,18 @@ class _Lanes:
     """Connections that bring batches in side by side; a second one is made when there is a second batch."""
 
     def __init__(
-        self, dsn: str, kind: Kind, key: RegistryKey, persons: Persons, dry_run: bool, file_name: str
+        self,
+        dsn: str,
+        kind: Kind,
+        key: RegistryKey,
+        persons: Persons,
+        dry_run: bool,
+        file_name: str,
+        actor: Actor | None,
     ) -> None:
-        self._open = partial(Intake.open, dsn, kind, key, persons, dry_run=dry_run, file_name=file_name)
+        self._open = partial(
+            Intake.open, dsn, kind, key, persons, dry_run=dry_run, file_name=file_name, actor=actor
+        )
         self._dry_run = dry_run
         self._run = 0
         self._counts = (0, 0, 0)

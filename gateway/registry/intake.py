@@ -16,9 +16,10 @@ import asyncpg
 
 from gateway.errors import UsageError
 from gateway.registry import runs, store
+from gateway.registry.acting import Actor
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
-from gateway.registry.loading import ROW_AT_FAULT, Loading, problem_of
+from gateway.registry.loading import ROW_AT_FAULT, Check, Loading, own_rows, problem_of
 from gateway.registry.reading import CHUNK, Good
 from gateway.registry.rows import Flaw
 from gateway.registry.statements import LOADING
@@ -91,19 +92,34 @@ class Intake:
         self._key = key
         self._dry_run = dry_run
         self._key_id = 0
+        self._own: tuple[Check, ...] = ()
         self._columns = ["line", *self._loading.staged(kind)]
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, dsn: str, kind: Kind, key: RegistryKey, persons: Persons, *, dry_run: bool, file_name: str = ""
+        cls,
+        dsn: str,
+        kind: Kind,
+        key: RegistryKey,
+        persons: Persons,
+        *,
+        dry_run: bool,
+        file_name: str = "",
+        actor: Actor | None = None,
     ) -> AsyncIterator[Self]:
-        """Connect and make the temporary tables; they and the connection go when the context ends."""
+        """Connect and make the temporary tables; they and the connection go when the context ends.
+
+        `actor`: whose file it is; rows of another institution or carrier than his are refused.
+        """
         connection = await asyncpg.connect(
             dsn, server_settings={"application_name": "zhengming import", "zhengming.door": "import"}
         )
         try:
             intake = cls(connection, kind, key, persons, dry_run, file_name)
+            if actor is not None:
+                await connection.execute("SELECT set_config('zhengming.user', $1, false)", str(actor.user))
+                intake._own = own_rows(kind, actor)
             staged = intake._loading.staged(kind)
             await connection.execute(
                 "CREATE TEMP TABLE incoming (line bigint NOT NULL, "
@@ -163,7 +179,7 @@ class Intake:
         try:
             if self._dry_run:
                 await self.open_run()  # goes with the transaction
-            for check in self._loading.checks:
+            for check in (*self._own, *self._loading.checks):
                 lines = await self._connection.fetch(
                     f"DELETE FROM incoming i WHERE {check.condition} RETURNING line"
                 )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from gateway.registry.acting import Actor
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
 from gateway.registry.rows import Flaw
@@ -62,6 +63,18 @@ class Loading:
     def opened(self, row: tuple[Any, ...], key: RegistryKey) -> Sequence[Any]:
         """A row of `rows` as values in the order of the kind's columns."""
         return (key.open(row[0]), *row[1:]) if self.sealed else row
+
+
+def own_rows(kind: Kind, actor: Actor) -> tuple[Check, ...]:
+    """What takes the rows out that are not the actor's: of another institution, or another carrier."""
+    column, code, flaw = {
+        "institution": ("institution", actor.institution_code, NO_INSTITUTION),
+        "carrier": ("carrier", actor.carrier, NO_CARRIER),
+    }.get(actor.role, ("", "", NO_INSTITUTION))
+    if column not in {c.name for c in kind.columns}:
+        return ()
+    assert "'" not in code  # codes are letters, digits and . _ -
+    return (Check(column, f"i.{column} IS DISTINCT FROM '{code}'", flaw),)
 
 
 NO_INSTITUTION = Flaw(

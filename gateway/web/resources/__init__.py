@@ -7,6 +7,7 @@ from gateway.web.resources.bodies import ENDPOINTS as BODIES
 from gateway.web.resources.casework import ENDPOINTS as CASEWORK
 from gateway.web.resources.filing import ENDPOINTS as FILING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
+from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -16,5 +17,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *CASEWORK,
     *FILING,
     *JUDGING,
+    *PAPERS,
     *SUPERVISION,
 )
