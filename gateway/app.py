@@ -7,6 +7,7 @@ SIGINT, says once a second how it is (`status`), and takes SIGHUP as "read the c
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import gc
 import logging
 import os
@@ -14,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +52,20 @@ def run_dir(config: Config) -> Path:
     return config.data_dir / "run"
 
 
+def make_data_dir(config: Config) -> None:
+    """Make the node's folder if it is missing. Raises UsageError when that fails, or it can't be written."""
+    folder = config.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable for this user")
+    except OSError as error:
+        raise UsageError(
+            f"node.data_dir = {str(folder)!r}: {error.strerror}; right would be a folder that"
+            " this user may make or write to"
+        ) from None
+
+
 def registry_key(config: Config) -> Path:
     """The key of the registry's look-ups, which all nodes of one database share."""
     return config.data_dir / "keys" / "registry.key"
@@ -57,7 +73,9 @@ def registry_key(config: Config) -> Path:
 
 def profile_of(config: Config) -> Profile:
     """The profile in force with this node's settings. Raises UsageError."""
-    profile = parse_profile(configuration.read_profile, config.policy.profile)
+    name = config.policy.profile
+    read = partial(configuration.read_profile, folder=Path(name).parent)  # where what it extends may lie
+    profile = parse_profile(read, name)
     return dataclasses.replace(
         profile,
         max_age=configuration.milliseconds(config.registry.max_age),

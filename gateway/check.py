@@ -1,16 +1,14 @@
 """`zhengming config --check`: whether a node with this configuration would start, each problem by name."""
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 
-from gateway import app, config, status
+from gateway import app, config, node, status
 from gateway.config import Config
 from gateway.errors import UsageError
-from gateway.node import EMBEDDED
 from gateway.registry.embedded import EmbeddedPostgres
 
 CONNECT_SECONDS = 5
@@ -29,41 +27,24 @@ def _profile(settings: Config) -> Iterator[str]:
     try:
         app.profile_of(settings)
     except UsageError as error:
-        yield f"policy.profile = {settings.policy.profile!r}: {error}"
+        yield f"policy.profile: {error}"
 
 
 def _folder(settings: Config) -> Iterator[str]:
     folder = settings.data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        yield f"node.data_dir = {str(folder)!r}: cannot be made: {error}"
+        app.make_data_dir(settings)
+    except UsageError as error:
+        yield str(error)
         return
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield f"node.data_dir = {str(folder)!r}: not writable for this user"
     for key in (folder / "keys").glob("*.key"):
         if key.stat().st_mode & 0o077:
             yield f"{key}: others may read it; it has to be 0600"
 
 
 def _ports(settings: Config) -> Iterator[str]:
-    wanted = [("web.listen", settings.web.listen), ("metrics.listen", settings.metrics.listen)]
-    wanted += [(f"sms.{n}.listen", sms.listen) for n, sms in enumerate(settings.sms)]
-    seen: dict[str, str] = {}
-    for key, address in wanted:
-        if address in seen:
-            yield f"{key} = {address!r}: the same as {seen[address]}"
-        seen[address] = key
-        host, port = config.endpoint(address)
-        if status.read(app.run_dir(settings), "web").pid:
-            continue  # this node is running: the ports are its own
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with socket.socket(family, socket.SOCK_STREAM) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind((host, port))
-        except OSError as error:
-            yield f"{key} = {address!r}: cannot listen there: {error.strerror}"
+    if not status.read(app.run_dir(settings), "web").pid:  # else the ports are this node's own
+        yield from node.taken(settings)
 
 
 def _upstreams(settings: Config) -> Iterator[str]:
@@ -73,14 +54,14 @@ def _upstreams(settings: Config) -> Iterator[str]:
             try:
                 socket.getaddrinfo(host, port)
             except OSError as error:
-                yield f"sms.{number}.upstream = {upstream!r}: no such host: {error}"
+                yield f"sms.{number}.upstream = {upstream!r}: no such host: {error.strerror}"
         if not sms.upstream:
             yield f"sms.{number}.upstream is empty: right would be the carrier's gateways, as host:port"
 
 
 def _database(settings: Config) -> Iterator[str]:
     try:
-        if settings.database.dsn == EMBEDDED:
+        if settings.database.dsn == node.EMBEDDED:
             server = EmbeddedPostgres(settings.data_dir / "postgres")
             server.start()
             server.stop()

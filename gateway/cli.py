@@ -8,26 +8,37 @@ in `commands`, here are only its words.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 
+from gateway.arguments import amount, whole
 from gateway.errors import NotReady, Problem, UsageError
+from gateway.model import PROTOCOLS
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
 
 ROLES = "regulator, carrier, institution, agency, provider, auditor or admin"
-KINDS = "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals or consents"
+KINDS = (
+    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents or complaints"
+)
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    options = parser().parse_args(arguments)
-    module, _, name = options.command.partition(":")
-    command: Command = getattr(import_module(f"gateway.commands.{module}"), name)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows no Chinese stops nothing
+    signal.signal(signal.SIGTERM, _terminated)
     try:
+        options = parser().parse_args(arguments)
+        _readable(options)
+        module, _, name = options.command.partition(":")
+        command: Command = getattr(import_module(f"gateway.commands.{module}"), name)
         return command(options)
     except (UsageError, Problem) as error:
         print(f"zhengming: {error}", file=sys.stderr)
@@ -38,8 +49,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # no room, no right, a broken disk
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"zhengming: {place}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+
+
+def _terminated(number: int, _: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: what it has begun (a database, say) is ended too."""
+    raise SystemExit(128 + number)
+
+
+def _readable(options: argparse.Namespace) -> None:
+    for name, value in vars(options).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str | Path) and any("\ud800" <= sign <= "\udfff" for sign in str(text)):
+                raise UsageError(f"argument {name} {str(text)!r}: not readable; right would be text in UTF-8")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,9 +81,22 @@ def parser() -> argparse.ArgumentParser:
             made.add_argument("-c", "--config", type=Path, help="configuration file (TOML)")
         return made
 
+    def acts(of: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:
+        """What a command of several acts does; the configuration may be named before the act or after it."""
+        under = of.add_subparsers(required=True, dest="doing", metavar="ACT")
+
+        def act(name: str, words: str) -> argparse.ArgumentParser:
+            made = under.add_parser(name, help=words, description=words)
+            made.add_argument(
+                "-c", "--config", type=Path, default=argparse.SUPPRESS, help="configuration file (TOML)"
+            )
+            return made
+
+        return act
+
     demo = add("demo", "showing:demo", "a whole node with sample data and traffic, on loopback", config=False)
     demo.add_argument("--dir", type=Path, default=Path("var/demo"), help="where everything is kept")
-    demo.add_argument("--seconds", type=float, default=0.0, help="stop by itself after so long (0: never)")
+    demo.add_argument("--seconds", type=amount, default=0.0, help="stop by itself after so long (0: never)")
     demo.add_argument("--no-traffic", action="store_true", help="no simulated senders")
     demo.add_argument("--carrier", action="append", default=[], metavar="PROTOCOL=HOST:PORT")
     demo.add_argument("--profile", default="zhejiang", help="a shipped profile, or a file")
@@ -91,34 +131,57 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--from", dest="source", required=True, metavar="N")
     judge.add_argument("--to", dest="destination", required=True, metavar="N")
     judge.add_argument("--account", default="", help="the sender's login; default: the holder's own")
-    judge.add_argument("--protocol", default="cmpp")
+    judge.add_argument("--protocol", choices=PROTOCOLS, default="cmpp", help="of the account")
     judge.add_argument("--text", default="")
-    judge.add_argument("--at", default="", metavar="TIME", help="ISO 8601; default: now")
+    judge.add_argument(
+        "--at",
+        default="",
+        metavar="TIME",
+        help="ISO 8601; default: now. In the past: by the registry of then",
+    )
+    judge.add_argument(
+        "--registry", type=int, default=0, metavar="VERSION", help="by the registry as of this version"
+    )
     judge.add_argument("--json", action="store_true")
 
-    ban = add("blacklist", "supervising:blacklist", "numbers that may never pass")
-    ban.add_argument(
-        "doing", choices=["add", "list", "confirm", "withdraw", "propose-removal", "confirm-removal"]
-    )
-    ban.add_argument("number", nargs="?", default="", help="the number; also an entry's id, but for add")
+    act = acts(add("blacklist", "supervising:blacklist", "numbers that may never pass"))
+    ban = act("add", "ban a number, or all numbers that begin with it")
+    ban.add_argument("number")
     ban.add_argument("--prefix", action="store_true", help="the number and everything that begins with it")
-    ban.add_argument("--reason", default="")
-    ban.add_argument("--case", default="", help="case reference")
+    ban.add_argument("--reason", required=True)
+    ban.add_argument("--case", required=True, help="case reference")
     ban.add_argument("--by", default="operator", metavar="LOGIN", help="the regulator who does this")
     ban.add_argument("--dry-run", action="store_true", help="say what the ban would hit, change nothing")
     ban.add_argument("--json", action="store_true")
+    entries = act("list", "entries that stand, oldest first")
+    entries.add_argument("number", nargs="?", default="", help="only where number, reason or case hold this")
+    entries.add_argument("--json", action="store_true")
+    for name, words in (
+        ("confirm", "the second person agrees to what waits"),
+        ("withdraw", "its author takes an entry back, within 30 minutes"),
+        ("propose-removal", "the first of two persons wants an entry off"),
+        ("confirm-removal", "the second person agrees to that"),
+    ):
+        entry = act(name, words)
+        entry.add_argument("number", help="the number, or the entry's id")
+        entry.add_argument("--prefix", action="store_true", help="the entry on the prefix of these digits")
+        entry.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
+        entry.add_argument("--json", action="store_true")
+        if name == "propose-removal":
+            entry.add_argument("--reason", required=True)
 
-    penalty = add("penalty", "supervising:penalty", "fines, and suspensions of institutions and agencies")
-    penalty.add_argument("doing", choices=["impose", "lift"])
-    penalty.add_argument("subject", help="code of the institution or agency; for lift the penalty's id")
-    penalty.add_argument(
-        "--kind", default="suspension", choices=["fine", "suspension", "fine_and_suspension"]
-    )
-    penalty.add_argument("--amount", default="", help="yuan, of a fine")
-    penalty.add_argument("--cause", default="")
-    penalty.add_argument("--reason", default="", help="why it is lifted")
-    penalty.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
-    penalty.add_argument("--json", action="store_true")
+    act = acts(add("penalty", "supervising:penalty", "fines, and suspensions of institutions and agencies"))
+    impose = act("impose", "stop all numbers of an institution or agency, or fine it")
+    impose.add_argument("subject", metavar="CODE", help="of the institution or agency")
+    impose.add_argument("--kind", default="suspension", choices=["fine", "suspension", "fine_and_suspension"])
+    impose.add_argument("--amount", default="", help="yuan, of a fine")
+    impose.add_argument("--cause", required=True)
+    lift = act("lift", "end a penalty")
+    lift.add_argument("subject", metavar="ID", type=whole(1), help="of the penalty")
+    lift.add_argument("--reason", required=True)
+    for doing in (impose, lift):
+        doing.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
+        doing.add_argument("--json", action="store_true")
 
     user = add("user", "people:user", "who works with the registry")
     user.add_argument("doing", choices=["add", "list", "disable"])
@@ -149,27 +212,27 @@ def parser() -> argparse.ArgumentParser:
     audit.add_argument("--subject", default="", help="such as numbers/17")
     audit.add_argument("--json", action="store_true")
 
-    records = add("records", "evidence:records", "what the journal of this node holds")
-    records.add_argument("doing", choices=["find", "show"])
-    records.add_argument("id", nargs="?", default="", help="attempt id, for `show`")
-    records.add_argument("--number", default="", help="sending number")
-    records.add_argument("--subscriber", default="")
-    records.add_argument("--since", default="", metavar="TIME")
-    records.add_argument("--until", default="", metavar="TIME")
-    records.add_argument("--verdict", choices=["", "pass", "refuse"], default="")
-    records.add_argument("--limit", type=int, default=100)
-    records.add_argument("--json", action="store_true")
+    act = acts(add("records", "evidence:records", "what the journal of this node holds"))
+    find = act("find", "attempts and replies, oldest first")
+    find.add_argument("--number", default="", help="sending number")
+    find.add_argument("--subscriber", default="")
+    find.add_argument("--since", default="", metavar="TIME")
+    find.add_argument("--until", default="", metavar="TIME")
+    find.add_argument("--verdict", choices=["pass", "refuse"], default="")
+    find.add_argument("--limit", type=whole(1), default=100)
+    find.add_argument("--json", action="store_true")
+    show = act("show", "one attempt, and all that became of it")
+    show.add_argument("id", help="32 hexadecimal digits")
+    show.add_argument("--json", action="store_true", help="on one line")
 
-    journal = add(
-        "journal", "evidence:journal", "with the node stopped, after a disk error: it is well again"
-    )
-    journal.add_argument("doing", choices=["clear"])
-    journal.add_argument("writer", help="w0, w1, … or keeper; /readyz names it")
+    act = acts(add("journal", "evidence:journal", "after an error of the disk"))
+    clear = act("clear", "with the node stopped: the disk is well again")
+    clear.add_argument("writer", help="w0, w1, … or keeper; /readyz names it")
 
     simulate = add(
         "simulate", "peers:simulate", "a sender or a carrier for one's own acceptance", config=False
     )
-    sides = simulate.add_subparsers(required=True, dest="side")
+    sides = simulate.add_subparsers(required=True, dest="side", metavar="SIDE")
     add_sender_arguments(sides.add_parser("sender", help="connect and submit"))
     add_carrier_arguments(sides.add_parser("carrier", help="accept and answer"))
     return top

@@ -6,16 +6,25 @@ Fields marked `reload` take effect on SIGHUP; all others need a restart. Nothing
 a database; the only files read are the configuration, profiles and secrets that it names.
 """
 
+import contextlib
 import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+)
 
 from gateway.errors import UsageError
 
@@ -23,17 +32,19 @@ ENVIRONMENT_PREFIX = "ZHENGMING__"
 PROTOCOLS = {"cmpp": 7890}
 """Protocols that this version carries, with their default ports."""
 
+RIGHT_ENDPOINT = "host:port, such as 10.0.0.5:7890"
+RIGHT_DURATION = "a whole number above 0 and a unit out of ms, s, m, h, d, such as 72h"
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def milliseconds(text: str) -> int:
     """`"72h"` → 259 200 000. Units: ms, s, m, h, d.
 
-    Raises ValueError when the text is not a whole number and a unit.
+    Raises ValueError when the text is not a whole number above 0 and a unit.
     """
-    found = re.fullmatch(r"(\d+)\s*(ms|s|m|h|d)", text.strip())
+    found = re.fullmatch(r"0*([1-9]\d{0,11})\s*(ms|s|m|h|d)", text.strip(), re.ASCII)
     if found is None:
-        raise ValueError("expected a whole number and a unit out of ms, s, m, h, d, such as 72h")
+        raise ValueError(RIGHT_DURATION)
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -41,23 +52,65 @@ def endpoint(text: str) -> tuple[str, int]:
     """`"10.0.0.5:7890"` or `"[::1]:7890"` → (host, port). Raises ValueError."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError("expected host:port, such as 10.0.0.5:7890")
+    if not colon or not host or "\0" in host or not re.fullmatch(r"\d{1,5}", port, re.ASCII):
+        raise ValueError(RIGHT_ENDPOINT)
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"{RIGHT_ENDPOINT}, with a port from 1 to 65535")
     return host, int(port)
 
 
-def _is_endpoint(text: str) -> str:
-    endpoint(text)
-    return text
+def _right(right: str, fits: Callable[[Any], object], kind: type = str) -> BeforeValidator:
+    """A setting whose value is of `kind`, in words for when it is not; `fits` raises ValueError, or is false,
+    for a value that is wrong all the same."""
+
+    def check(value: object) -> object:
+        if type(value) is not kind or not fits(value):
+            raise ValueError(right)
+        return value
+
+    return BeforeValidator(check)
 
 
-def _is_duration(text: str) -> str:
-    milliseconds(text)
-    return text
+def _whole(low: int, high: int) -> BeforeValidator:
+    right = f"a whole number from {low} to {high}, without quotes"
+    return _right(right, lambda value: low <= value <= high, int)
 
 
-Endpoint = Annotated[str, AfterValidator(_is_endpoint)]
-Duration = Annotated[str, AfterValidator(_is_duration)]
+def _one_of(*words: str) -> BeforeValidator:
+    return _right(f"one of {', '.join(words)}", lambda value: value in words)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return not text or bool(ip_address(text))
+    except ValueError:
+        return False
+
+
+def _is_path(text: str) -> bool:
+    return bool(text) and "\0" not in text
+
+
+Endpoint = Annotated[str, _right(RIGHT_ENDPOINT, endpoint)]
+Duration = Annotated[str, _right(RIGHT_DURATION, milliseconds)]
+Folder = Annotated[Path, _right("the path of a folder, in quotes", _is_path)]
+File = Annotated[str, _right("a shipped name or the path of a file, in quotes", _is_path)]
+Address = Annotated[str, _right("an IP address in quotes, or empty for any", _is_address)]
+Flag = Annotated[bool, _right("true or false, without quotes", lambda value: True, bool)]
+Code = Annotated[
+    str,
+    _right(
+        "at most 40 letters, digits and . _ -, in quotes",
+        lambda text: re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text),
+    ),
+]
+Dsn = Annotated[
+    str,
+    _right(
+        "embedded, or postgresql://user@host/database, in quotes",
+        lambda text: text == "embedded" or text.startswith(("postgresql://", "postgres://")),
+    ),
+]
 RELOAD: dict[str, JsonValue] = {"reload": True}
 
 
@@ -66,28 +119,33 @@ class Section(BaseModel):
 
 
 class Node(Section):
-    name: str = Field("node-1", pattern=r"^[A-Za-z0-9._-]{1,40}$", description="this node, in every record")
-    carrier: str = Field("mobile", min_length=1, description="tenant whose gateway this node fronts")
-    data_dir: Path = Field(Path("var"), description="replica, journal, keys, embedded database")
-    workers: int = Field(0, ge=0, le=256, description="relay workers; 0: one per core")
+    name: Code = Field("node-1", description="this node, in every record")
+    carrier: Code = Field("mobile", description="tenant whose gateway this node fronts")
+    data_dir: Folder = Field(
+        Path("var"), description="replica, journal, keys, embedded database; from this file's folder"
+    )
+    workers: Annotated[int, _whole(0, 256)] = Field(0, description="relay workers; 0: one per core")
 
 
 class Database(Section):
-    dsn: str = Field("embedded", description="embedded, or postgresql://… (several hosts allowed)")
+    dsn: Dsn = Field("embedded", description="embedded, or postgresql://… (several hosts allowed)")
 
 
 class Sms(Section):
-    protocol: Literal["cmpp"] = Field(description="cmpp (2.0, 2.1 and 3.0 on one port, by login)")
+    protocol: Annotated[str, _one_of(*PROTOCOLS)] = Field(
+        description="cmpp (2.0, 2.1 and 3.0 on one port, by login)"
+    )
     listen: Endpoint = Field("0.0.0.0:7890", description="where senders connect")
     upstream: tuple[Endpoint, ...] = Field(
         (),
         description="carrier's gateways, tried in order; an account may name its own",
         json_schema_extra=RELOAD,
     )
-    upstream_bind: str = Field("", description="address that the carrier sees; empty: any")
-    proxy_protocol: bool = Field(False, description="send a PROXY protocol v2 header to the carrier")
-    gateway_code: int = Field(
-        999_999, ge=0, lt=2**22, description="gateway code inside the message ids that we make up ourselves"
+    upstream_bind: Address = Field("", description="address that the carrier sees; empty: any")
+    proxy_protocol: Flag = Field(False, description="send a PROXY protocol v2 header to the carrier")
+    gateway_code: Annotated[int, _whole(0, 2**22 - 1)] = Field(
+        999_999,
+        description="gateway code inside the message ids that we make up ourselves",
     )
 
 
@@ -113,11 +171,15 @@ class Metrics(Section):
 
 
 class Policy(Section):
-    profile: str = Field("zhejiang", description="a shipped name, or a file's path", json_schema_extra=RELOAD)
+    profile: File = Field(
+        "zhejiang",
+        description="a shipped name, or a file's path from this file's folder",
+        json_schema_extra=RELOAD,
+    )
 
 
 class Evidence(Section):
-    durability: Literal["disk", "os"] = Field(
+    durability: Annotated[Literal["disk", "os"], _one_of("disk", "os")] = Field(
         "disk", description="disk: fdatasync before anything is sent on | os: page cache"
     )
 
@@ -128,7 +190,7 @@ class Registry(Section):
         description="registry news older than this: marketing and collection are not_judgeable",
         json_schema_extra=RELOAD,
     )
-    unknown_account: Literal["refuse", "observe", "other"] = Field(
+    unknown_account: Annotated[str, _one_of("refuse", "observe", "other")] = Field(
         "refuse",
         description="for accounts that nobody filed",
         json_schema_extra=RELOAD,
@@ -175,48 +237,97 @@ class Config(Section):
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration of a file (None: defaults only) and the environment.
 
-    A relative `node.data_dir` is taken from the folder of the file. Raises UsageError.
+    A relative `node.data_dir`, and a `policy.profile` that is a relative path, are taken from the folder of
+    the file. Raises UsageError.
     """
     name = str(path) if path else "the built-in defaults"
     tree: dict[str, Any] = {}
     if path is not None:
         try:
-            tree = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{name}: cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"{name}: not TOML: {error}") from error
-    for key, value in environment.items():
-        if key.startswith(ENVIRONMENT_PREFIX):
-            _override(tree, key, value)
+            tree = tomllib.loads(path.read_text("utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{name}: {_unreadable(error)}; {RIGHT_FILE}") from None
+    origins: dict[tuple[int | str, ...], str] = {
+        _override(tree, key, value): f"environment {key}"
+        for key, value in environment.items()
+        if key.startswith(ENVIRONMENT_PREFIX)
+    }
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        raise UsageError("\n".join(_explain(name, line) for line in error.errors())) from None
+        told = (_explain(origins.get(line["loc"][:2]) or name, line) for line in error.errors())
+        raise UsageError("\n".join(told)) from None
     base = path.parent if path else Path()
-    data_dir = (base / config.node.data_dir).resolve()
-    return config.model_copy(update={"node": config.node.model_copy(update={"data_dir": data_dir})})
+    node = config.node.model_copy(update={"data_dir": (base / config.node.data_dir).resolve()})
+    policy = config.policy
+    if policy.profile not in shipped_profiles():
+        policy = policy.model_copy(update={"profile": str((base / policy.profile).resolve())})
+    return config.model_copy(update={"node": node, "policy": policy})
 
 
-def _override(tree: dict[str, Any], key: str, value: str) -> None:
-    section, _, field = key.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-    if not field:
-        raise UsageError(f"environment {key}: expected {ENVIRONMENT_PREFIX}SECTION__KEY")
-    try:
-        parsed: Any = json.loads(value)
-    except ValueError:
-        parsed = value
-    inner = tree.setdefault(section, {})
-    if not isinstance(inner, dict):
-        raise UsageError(f"environment {key}: [[{section}]] is a list; set it in the file")
+RIGHT_FILE = "right would be a TOML file in UTF-8, such as `zhengming config` prints"
+
+
+def _unreadable(error: OSError | ValueError) -> str:
+    """Why a text file could not be read, in words."""
+    match error:
+        case OSError():
+            return f"cannot be read: {error.strerror or error}"
+        case UnicodeDecodeError():
+            return f"not UTF-8: octet {error.object[error.start]:#04x} at {error.start}"
+        case tomllib.TOMLDecodeError():
+            return f"not TOML: {error}"
+    return f"cannot be read: {error}"
+
+
+def _override(tree: dict[str, Any], key: str, value: str) -> tuple[str, ...]:
+    """Lay one variable over the tree; the place that it sets. A list can't be set that way."""
+    name, _, field = key.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+    section = Config.model_fields.get(name)
+    if not field or section is None:
+        sections = ", ".join(word.upper() for word in Config.model_fields if word != "sms")
+        raise UsageError(
+            f"environment {key}: no such setting; right would be {ENVIRONMENT_PREFIX}SECTION__KEY with a"
+            f" section out of {sections}"
+        )
+    inner = tree.setdefault(name, {})
+    kind = section.annotation
+    if not isinstance(kind, type) or not isinstance(inner, dict):
+        raise UsageError(f"environment {key}: [[{name}]] is a list of tables; set it in the file")
+    known = kind.model_fields.get(field)
+    parsed: Any = value
+    if known is not None and known.annotation in (int, bool):
+        with contextlib.suppress(ValueError):
+            parsed = json.loads(value)
     inner[field] = parsed
+    return name, field
 
 
-def _explain(name: str, line: Any) -> str:
-    place = ".".join(str(part) for part in line["loc"]) or "(top)"
-    if line["type"] == "extra_forbidden":
-        return f"{name}: {place}: no such setting; `zhengming config` prints all of them"
-    return f"{name}: {place} = {line.get('input')!r}: {line['msg']}"
+def _explain(origin: str, line: Any) -> str:
+    """One mistake in words: where it stands, the value, and what would be right."""
+    loc, context = line["loc"], line.get("ctx", {})
+    place = ".".join(str(part) for part in loc)
+    match line["type"]:
+        case "extra_forbidden":
+            return f"{origin}: {place}: no such setting; `zhengming config` prints all of them"
+        case "missing":
+            return (
+                f"{origin}: {place} is missing; right would be {Sms.model_fields[str(loc[-1])].description}"
+            )
+        case "value_error":
+            right = context["error"]
+        case "tuple_type" if len(loc) > 1:
+            right = 'a list, such as ["10.0.0.5:7890"]'
+        case _ if loc[0] == "sms":
+            right = "tables that each begin with [[sms]]"
+        case _:
+            right = f"a table that begins with [{place}]"
+    value = json.dumps(line["input"], ensure_ascii=False, default=str)
+    shown = value if len(value) <= LONGEST_SHOWN else value[:LONGEST_SHOWN] + "…"
+    return f"{origin}: {place} = {shown}; right would be {right}"
+
+
+LONGEST_SHOWN = 200  # characters of a wrong value
 
 
 def annotated() -> str:
@@ -245,15 +356,23 @@ def _toml(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False)
 
 
-def read_profile(name: str) -> str:
-    """The TOML text of a shipped profile by name, or of a file by path. Raises UsageError."""
-    if re.fullmatch(r"[a-z0-9_-]+", name):
-        shipped = resources.files("gateway") / "profiles" / f"{name}.toml"
-        if shipped.is_file():
-            return shipped.read_text("utf-8")
+def shipped_profiles() -> list[str]:
+    """The names of the profiles that come with this version."""
+    files = (resources.files("gateway") / "profiles").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def read_profile(name: str, folder: Path = Path()) -> str:
+    """The TOML text of a shipped profile by name, or of a file by path, taken from `folder`.
+
+    Raises UsageError.
+    """
+    if name in shipped_profiles():
+        return (resources.files("gateway") / "profiles" / f"{name}.toml").read_text("utf-8")
     try:
-        return Path(name).read_text("utf-8")
-    except OSError as error:
+        return (folder / name).read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"policy.profile = {name!r}: neither a shipped profile nor a file: {error}"
-        ) from error
+            f"profile {name!r}: {_unreadable(error)}; right would be a shipped name"
+            f" ({', '.join(shipped_profiles())}) or the path of a TOML file in UTF-8"
+        ) from None

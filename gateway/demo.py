@@ -6,11 +6,13 @@ the ordinary import, the node from its supervisor, traffic over real sockets. Wh
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from gateway import app, config, node, status
+from gateway import app, config, node, staff, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.registry import exchange, migrate
@@ -30,7 +32,6 @@ from gateway.simulator.sender import LoginRefused, SenderSim
 from gateway.telemetry import LOG_VARIABLE
 
 ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
-PERSONS = ("checker", "approver")
 READY_SECONDS = 90.0
 ACCOUNTS = ("900001", "900002", "900003", "900004", "900005", "900006")
 
@@ -103,14 +104,19 @@ class Demo:
         self._profile = profile
         self._path = directory / "zhengming.toml"
         self._ready = directory / "ready.json"
+        self._staff = staff.Staff({}, {})
+        self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._ready.unlink(missing_ok=True)
-        logs = self._directory / "var" / "log"
-        logs.mkdir(parents=True, exist_ok=True)
-        os.environ[LOG_VARIABLE] = str(logs)
+        """Whenever it is stopped, also on its way up: nothing that it has started stays."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        data_dir = self._directory / "var"
         async with contextlib.AsyncExitStack() as stack:
+            self._make_folders(data_dir / "log")
+            stack.enter_context(node.claimed(data_dir / "run"))
+            self._ready.unlink(missing_ok=True)
             secret = self._secret()
             carrier = None
             if "cmpp" not in self._carriers:
@@ -119,27 +125,46 @@ class Demo:
                 )
             upstream = self._carriers.get("cmpp") or f"127.0.0.1:{carrier.port if carrier else 0}"
             settings = self._write_config(upstream)
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            app.profile_of(settings)  # a wrong one is told before anything is started
             server = await asyncio.to_thread(node.open_database, settings)
             if server is not None:
                 stack.callback(server.stop)
-            await self._fill_registry(settings, server.dsn if server is not None else settings.database.dsn)
-            running = node.Node(settings, self._path)
-            serving = asyncio.create_task(running.run())
-            try:
-                await self._until_ready(settings, serving)
+            if not self._stop.is_set():
+                dsn = server.dsn if server is not None else settings.database.dsn
+                await self._fill_registry(settings, dsn)
+            return await self._serve(settings, upstream, secret)
+
+    def _make_folders(self, logs: Path) -> None:
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+            if not os.access(self._directory, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable for this user")
+        except OSError as error:
+            raise UsageError(
+                f"--dir {self._directory}: {error.strerror}; right would be a folder that this"
+                " user may make or write to"
+            ) from None
+        os.environ[LOG_VARIABLE] = str(logs)
+
+    async def _serve(self, settings: Config, upstream: str, secret: str) -> int:
+        running = node.Node(settings, self._path, stop=self._stop, held=True)
+        serving = asyncio.create_task(running.run())
+        talk: asyncio.Task[None] | None = None
+        try:
+            if await self._until_ready(settings, serving):
                 self._write_ready(settings, running, upstream, secret)
                 self._greet(settings)
                 if self._traffic:
                     talk = asyncio.create_task(self._talk(settings, secret))
-                    stack.callback(talk.cancel)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._seconds or None):
                         await asyncio.shield(serving)
-            finally:
-                running.stop.set()
-                self._ready.unlink(missing_ok=True)
-                code = await serving
+        finally:
+            self._stop.set()
+            self._ready.unlink(missing_ok=True)
+            if talk is not None:
+                talk.cancel()
+            code = await serving
         return code
 
     def _secret(self) -> str:
@@ -152,7 +177,7 @@ class Demo:
 
     def _write_config(self, upstream: str) -> Config:
         profile = self._profile
-        if Path(profile).exists():
+        if profile not in config.shipped_profiles():
             profile = str(Path(profile).resolve())
         self._path.write_text(
             f"""# Written by `zhengming demo`; `zhengming config` explains each setting.
@@ -180,20 +205,25 @@ profile = {json.dumps(profile)}
         return config.load(self._path)
 
     async def _fill_registry(self, settings: Config, dsn: str) -> None:
-        """Import the sample files, as an operator would."""
+        """Import the sample files, as an operator would, into an empty registry; and have people there."""
         samples = self._directory / "samples"
         shipped = resources.files("gateway") / "samples"
         with resources.as_file(shipped) as folder:
             shutil.copytree(folder, samples, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*"))
         await asyncio.to_thread(migrate.upgrade, dsn)
-        for kind in ORDER:
-            result = await exchange.import_file(
-                kind, samples / f"{kind}.csv", dsn, load_key(app.registry_key(settings)), approve=PERSONS
-            )
-            if result.rejected:
-                raise NotReady(f"sample rows were rejected: see {result.rejected_path}")
+        key = load_key(app.registry_key(settings))
+        if not await staff.has_samples(dsn):  # later the registry is the users' own
+            await staff.add_checkers(dsn, key)
+            for kind in ORDER:
+                result = await exchange.import_file(
+                    kind, samples / f"{kind}.csv", dsn, key, approve=staff.CHECKERS
+                )
+                if result.rejected:
+                    raise NotReady(f"sample rows were rejected: see {result.rejected_path}")
+        self._staff = await staff.staffed(dsn, key, settings.node.carrier)
 
-    async def _until_ready(self, settings: Config, serving: "asyncio.Task[int]") -> None:
+    async def _until_ready(self, settings: Config, serving: "asyncio.Task[int]") -> bool:
+        """Wait until the node takes traffic; False when it was stopped before."""
         deadline = time.monotonic() + READY_SECONDS
         async with aiohttp.ClientSession() as client:
             why = "nothing answers"
@@ -202,8 +232,10 @@ profile = {json.dumps(profile)}
                     async with client.get(f"http://{settings.web.listen}/readyz") as answer:
                         why = await answer.text()
                         if answer.status == 200:
-                            return
+                            return True
                 await asyncio.sleep(0.1)
+        if self._stop.is_set():
+            return False
         if serving.done():
             serving.result()
         raise NotReady(f"the node did not become ready: {why}; its log is in {settings.data_dir / 'log'}")
@@ -222,6 +254,8 @@ profile = {json.dumps(profile)}
             "listeners": {sms.protocol: sms.listen for sms in settings.sms},
             "carriers": {"cmpp": upstream},
             "accounts": {"cmpp": {"account": ACCOUNTS[0], "secret": secret}},
+            "tokens": self._staff.tokens,
+            "logins": self._staff.logins,
             "pids": {
                 "supervisor": os.getpid(),
                 "acceptor": pid["acceptor"],
@@ -232,6 +266,7 @@ profile = {json.dumps(profile)}
             },
         }
         fresh = self._ready.with_suffix(".new")
+        fresh.touch(mode=0o600)  # it holds secrets
         fresh.write_text(json.dumps(ready, indent=1, ensure_ascii=False), "utf-8")
         fresh.replace(self._ready)
 
@@ -240,6 +275,8 @@ profile = {json.dumps(profile)}
             f"""正名网关 Zhengming is running.
   CMPP senders  {settings.sms[0].listen}   accounts {", ".join(ACCOUNTS)}
   their secret  {self._directory / "secret"}
+  console, API  http://{settings.web.listen}   http://{settings.web.listen}/api/v1/openapi.json
+  sign-ins      {", ".join(staff.POSTS)}: passwords, codes and tokens in {self._ready}
   metrics       http://{settings.metrics.listen}/metrics
   readiness     http://{settings.web.listen}/readyz
   any command   .venv/bin/zhengming … -c {self._path}

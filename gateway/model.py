@@ -19,6 +19,9 @@ SMS, VOICE = 1, 2
 MARKETING, COLLECTION, SERVICE = 1, 2, 4
 """Purposes, as bits; 0 is `unknown`."""
 
+PROTOCOLS = ("cmpp", "sgip", "smgp", "smpp", "sip", "http")
+"""What an access account may speak."""
+
 CHANNELS = {"sms": SMS, "voice": VOICE}
 PURPOSES = {"marketing": MARKETING, "collection": COLLECTION, "service": SERVICE}
 

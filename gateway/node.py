@@ -6,17 +6,24 @@ it has several processes, so that each can live in a container of its own (one d
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
-from collections.abc import Sequence
+import socket
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gateway import app, regions, supervisor
-from gateway.config import ENVIRONMENT_PREFIX, Config
+from gateway.config import ENVIRONMENT_PREFIX, Config, endpoint
+from gateway.errors import UsageError
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
 from gateway.telemetry import FOLDER_VARIABLE, logger
+
+PORT_SECONDS = 5.0
+"""How long a node waits at its start for ports that one before it may still hold."""
 
 EMBEDDED = "embedded"
 
@@ -38,51 +45,127 @@ def open_database(config: Config) -> EmbeddedPostgres | None:
     return server
 
 
-class Node:
-    """A running node: `start`, then `wait` until it is stopped."""
+@contextlib.contextmanager
+def claimed(run_dir: Path, only: str = "") -> Iterator[bool]:
+    """Holds a node's folder, or that of one of its parts, against a second one.
 
-    def __init__(self, config: Config, path: Path | None, only: str = "") -> None:
+    Gives whether no other part of the node runs in this folder. Raises UsageError when it is held.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        for part in [only] if only else PARTS:
+            _lock(run_dir, part, held)
+        alone = True
+        with contextlib.ExitStack() as probed:
+            for part in PARTS if only else ():
+                if part != only:
+                    with contextlib.suppress(UsageError):
+                        _lock(run_dir, part, probed)
+                        continue
+                    alone = False
+        yield alone
+
+
+def _lock(run_dir: Path, part: str, held: contextlib.ExitStack) -> None:
+    descriptor = os.open(run_dir / f"{part}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    held.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode("ascii", "replace")
+        raise UsageError(
+            f"node.data_dir = {str(run_dir.parent)!r}: a node has its {part} running there, process {holder};"
+            " right would be another folder, or to stop that one first"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+def taken(config: Config, only: str = "") -> Iterator[str]:
+    """The addresses that a node, or one of its parts, could not listen on now: setting, value and why."""
+    relay = [(f"sms.{number}.listen", sms.listen) for number, sms in enumerate(config.sms)]
+    web = [("web.listen", config.web.listen), ("metrics.listen", config.metrics.listen)]
+    wanted = {"relay": relay, "keeper": [], "web": web, "": relay + web}[only]
+    with contextlib.ExitStack() as sockets:
+        for key, address in wanted:
+            host, port = endpoint(address)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                sockets.enter_context(socket.create_server((host, port), family=family))
+            except OSError as error:
+                yield (
+                    f"{key} = {address!r}: cannot listen there: {os.strerror(error.errno or 0)};"
+                    " right would be an address of this machine, with a free port"
+                )
+
+
+class Node:
+    """A running node: `run` until `stop` is set. `held`: the caller has `claimed` its folder."""
+
+    def __init__(
+        self,
+        config: Config,
+        path: Path | None,
+        only: str = "",
+        *,
+        stop: asyncio.Event | None = None,
+        held: bool = False,
+    ) -> None:
         self.config = config
         self._path = path
         self._only = only
+        self._held = held
         self._log = logger("supervisor")
-        self.stop = asyncio.Event()
+        self.stop = stop if stop is not None else asyncio.Event()
         self.database: EmbeddedPostgres | None = None
         self.dsn = config.database.dsn
 
     async def run(self) -> int:
-        """Run until SIGTERM or SIGINT; 0 when everything has stopped cleanly."""
+        """Run until SIGTERM, SIGINT or `stop`; 0 when everything has stopped cleanly. Raises UsageError."""
         supervisor.raise_descriptor_limit()
-        config = self.config
-        config.data_dir.mkdir(parents=True, exist_ok=True)
-        loop = asyncio.get_running_loop()
-        if self._only in {"", "keeper"}:
-            self.database = await asyncio.to_thread(open_database, config)
+        config, loop = self.config, asyncio.get_running_loop()
+        app.make_data_dir(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        with contextlib.ExitStack() as stack:
+            alone = self._held or stack.enter_context(claimed(app.run_dir(config), self._only))
+            await self._ports()
+            if self._only in {"", "keeper"} and not self.stop.is_set():
+                self.database = await asyncio.to_thread(open_database, config)
             if self.database is not None:
                 self.dsn = self.database.dsn
-        await self._make_regions(config.data_dir / "regions.bin")
-        metrics = supervisor.metrics_folder(app.run_dir(config))
+                stack.callback(self.database.stop)
+            if not self.stop.is_set():
+                await self._make_regions(config.data_dir / "regions.bin")
+            if not self.stop.is_set():
+                await self._crew(alone)
+        return 0
+
+    async def _crew(self, alone: bool) -> None:
+        metrics = supervisor.metrics_folder(app.run_dir(self.config), fresh=alone)
         os.environ[FOLDER_VARIABLE] = str(metrics)
         environment = dict(os.environ) | {
             app.PARENT_VARIABLE: str(os.getpid()),
             f"{ENVIRONMENT_PREFIX}DATABASE__DSN": self.dsn,
         }
         crew = supervisor.Supervisor(
-            parts(config, self._only),
+            parts(self.config, self._only),
             [str(self._path)] if self._path else [],
             environment,
             self._log,
             self._clear_dead_readers,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop.set)
-        loop.add_signal_handler(signal.SIGHUP, crew.reload)
-        try:
-            await crew.run(self.stop)
-        finally:
-            if self.database is not None:
-                await asyncio.to_thread(self.database.stop)
-        return 0
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, crew.reload)
+        await crew.run(self.stop)
+
+    async def _ports(self) -> None:
+        """Wait for ports that a node before this one still holds; what stays taken is a mistake."""
+        deadline = time.monotonic() + PORT_SECONDS
+        while (wrong := list(taken(self.config, self._only))) and not self.stop.is_set():
+            if time.monotonic() > deadline:
+                place = str(self._path) if self._path else "the built-in defaults"
+                raise UsageError("\n".join(f"{place}: {problem}" for problem in wrong))
+            await asyncio.sleep(0.1)
 
     def _clear_dead_readers(self) -> None:
         """A dead process must not keep old pages of the replica from being used again."""
@@ -94,7 +177,7 @@ class Node:
         """Build the table of cities once, in a process of its own: its source is large."""
         if path.exists():
             return
-        process = await asyncio.create_subprocess_exec(*regions.build_command(path))
+        process = await asyncio.create_subprocess_exec(*regions.build_command(path), process_group=0)
         with contextlib.suppress(asyncio.CancelledError):
             await process.wait()
 

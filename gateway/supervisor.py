@@ -79,7 +79,9 @@ class Supervisor:
             born = time.monotonic()
             try:
                 part.process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "gateway.part", part.name, *self._arguments, env=self._environment
+                    *(sys.executable, "-m", "gateway.part", part.name, *self._arguments),
+                    env=self._environment,
+                    process_group=0,  # a terminal's Ctrl-C is for us, who stop the parts in order
                 )
             except OSError as error:  # no process, no memory: both come back
                 self._log.error(
@@ -145,10 +147,13 @@ def raise_descriptor_limit() -> int:
     return wanted
 
 
-def metrics_folder(run_dir: Path) -> Path:
-    """A fresh folder for the counters of all processes: they begin at 0 when the node starts."""
+def metrics_folder(run_dir: Path, *, fresh: bool) -> Path:
+    """The folder for the counters of all processes of a node; `fresh`: they begin at 0.
+
+    Parts that are served one by one share it, and only the first one finds nobody there.
+    """
     folder = run_dir / "metrics"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.db"):
+    for old in folder.glob("*.db") if fresh else ():
         old.unlink()
     return folder

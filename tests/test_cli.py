@@ -243,7 +243,7 @@ async def test_config_check_of_a_running_node_is_good(house: House) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[node]\nworkers = -1", ["node.workers", "-1", "greater than or equal to 0"]),
+        ("[node]\nworkers = -1", ["node.workers", "-1", "from 0 to 256"]),
         ('[node]\nname = "two words"', ["node.name", "two words"]),
         ("[nodes]\n", ["nodes", "no such setting"]),
         ('[web]\nlisten = "8080"', ["web.listen", "8080", "host:port"]),

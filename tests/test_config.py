@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config
+from gateway import app, config
 from gateway.errors import UsageError
+from gateway.model import Reason
+from gateway.policy.profile import OBSERVE
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -68,12 +70,35 @@ def test_the_environment_overrides_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[node]\nname = "a b"\n', ["node.name", "'a b'"]),
-        ("[node]\nworkers = -1\n", ["node.workers", "-1", "greater than or equal to 0"]),
+        ('[node]\nname = "a b"\n', ['node.name = "a b"', "letters, digits"]),
+        ("[node]\nname = 5\n", ["node.name = 5", "in quotes"]),
+        ('[node]\ncarrier = "中国移动"\n', ["node.carrier", "letters, digits"]),
+        ("[node]\nworkers = -1\n", ["node.workers = -1", "from 0 to 256"]),
+        ('[node]\nworkers = "two"\n', ['node.workers = "two"', "from 0 to 256"]),
+        ("[node]\nworkers = true\n", ["node.workers = true", "from 0 to 256"]),
+        ('[node]\ndata_dir = "a\\u0000b"\n', ["node.data_dir", "the path of a folder"]),
+        ("node = 3\n", ["node = 3", "[node]"]),
         ("[nodes]\n", ["nodes", "no such setting"]),
-        ('[registry]\nmax_age = "72"\n', ["registry.max_age", "'72'", "72h"]),
-        ('[registry]\nunknown_account = "pass"\n', ["registry.unknown_account", "'pass'", "'refuse'"]),
-        ('[[sms]]\nprotocol = "cmpp"\nlisten = "7890"\n', ["sms.0.listen", "'7890'", "host:port"]),
+        ('[database]\ndsn = ""\n', ['database.dsn = ""', "embedded, or postgresql://"]),
+        ('[database]\ndsn = "mysql://x"\n', ["database.dsn", "embedded, or postgresql://"]),
+        ('[registry]\nmax_age = "72"\n', ['registry.max_age = "72"', "72h"]),
+        ('[registry]\nmax_age = "0h"\n', ["registry.max_age", "above 0"]),
+        ("[registry]\nmax_age = 72\n", ["registry.max_age = 72", "72h"]),
+        ('[registry]\nunknown_account = "pass"\n', ['"pass"', "one of refuse, observe, other"]),
+        ('[evidence]\ndurability = "none"\n', ["evidence.durability", "one of disk, os"]),
+        ('[policy]\nprofile = "a\\u0000b"\n', ["policy.profile", "the path of a file"]),
+        ("sms = 3\n", ["sms = 3", "[[sms]]"]),
+        ('[sms]\nprotocol = "cmpp"\n', ["sms", "[[sms]]"]),
+        ("[[sms]]\n", ["sms.0.protocol is missing", "cmpp"]),
+        ('[[sms]]\nprotocol = "smtp"\n', ['sms.0.protocol = "smtp"', "one of cmpp"]),
+        ('[[sms]]\nprotocol = "cmpp"\nlisten = "7890"\n', ['sms.0.listen = "7890"', "host:port"]),
+        ('[[sms]]\nprotocol = "cmpp"\nlisten = "127.0.0.1:0"\n', ["sms.0.listen", "from 1 to 65535"]),
+        ('[[sms]]\nprotocol = "cmpp"\nlisten = "127.0.0.1:70000"\n', ["sms.0.listen", "from 1 to 65535"]),
+        ('[[sms]]\nprotocol = "cmpp"\nupstream = "10.0.0.5:7890"\n', ["sms.0.upstream", "a list"]),
+        ('[[sms]]\nprotocol = "cmpp"\nupstream = [1]\n', ["sms.0.upstream.0 = 1", "host:port"]),
+        ('[[sms]]\nprotocol = "cmpp"\nupstream_bind = "here"\n', ["upstream_bind", "an IP address"]),
+        ('[[sms]]\nprotocol = "cmpp"\nproxy_protocol = "yes"\n', ["proxy_protocol", "true or false"]),
+        ('[[sms]]\nprotocol = "cmpp"\ngateway_code = 4194304\n', ["gateway_code", "from 0 to 4194303"]),
         ("[node\n", ["not TOML"]),
     ],
 )
@@ -83,12 +108,54 @@ def test_a_mistake_names_the_place_the_value_and_what_would_be_right(tmp_path, t
         config.load(path, {})
     for words in [str(path), *told]:
         assert words in str(error.value)
+    assert "Input" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("octets", "told"), [(b"\xff\xfe", "not UTF-8"), (None, "No such file"), (b"\x00", "not TOML")]
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, octets, told):
+    path = tmp_path / "zhengming.toml"
+    if octets is not None:
+        path.write_bytes(octets)
+    with pytest.raises(UsageError, match=told) as error:
+        config.load(path, {})
+    assert str(path) in str(error.value)
+    assert "right would be" in str(error.value)
+
+
+def test_an_editor_s_byte_order_mark_is_no_mistake(tmp_path):
+    path = tmp_path / "zhengming.toml"
+    path.write_bytes(b'\xef\xbb\xbf[node]\nname = "a"\n')
+    assert config.load(path, {}).node.name == "a"
 
 
 def test_a_list_is_not_set_by_the_environment(tmp_path):
-    path = written(tmp_path, '[[sms]]\nprotocol = "cmpp"\n')
-    with pytest.raises(UsageError, match="SMS__LISTEN"):
-        config.load(path, {"ZHENGMING__SMS__LISTEN": "0.0.0.0:1"})
+    for text in ('[[sms]]\nprotocol = "cmpp"\n', ""):
+        with pytest.raises(UsageError, match="SMS__LISTEN"):
+            config.load(written(tmp_path, text), {"ZHENGMING__SMS__LISTEN": "0.0.0.0:1"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("ZHENGMING__NODE__WORKERS", "two", 'node.workers = "two"'),
+        ("ZHENGMING__NODE__NMAE", "x", "node.nmae: no such setting"),
+        ("ZHENGMING__NODES__NAME", "x", "SECTION__KEY"),
+        ("ZHENGMING__NODE", "x", "SECTION__KEY"),
+        ("ZHENGMING__METRICS__LISTEN", "9464", 'metrics.listen = "9464"'),
+    ],
+)
+def test_a_mistake_in_the_environment_names_the_variable(tmp_path, variable, value, told):
+    with pytest.raises(UsageError) as error:
+        config.load(written(tmp_path, ""), {variable: value})
+    assert f"environment {variable}: " in str(error.value)
+    assert told in str(error.value)
+
+
+def test_a_name_of_digits_may_come_from_the_environment(tmp_path):
+    loaded = config.load(written(tmp_path, ""), {"ZHENGMING__NODE__NAME": "123"})
+    assert loaded.node.name == "123"
 
 
 def test_shipped_profiles_are_found_by_name_and_others_by_path(tmp_path):
@@ -96,5 +163,26 @@ def test_shipped_profiles_are_found_by_name_and_others_by_path(tmp_path):
     own = tmp_path / "own.toml"
     own.write_text('extends = "zhejiang"\n')
     assert config.read_profile(str(own)) == 'extends = "zhejiang"\n'
-    with pytest.raises(UsageError, match="nowhere"):
+    with pytest.raises(UsageError, match=r"nowhere.*zhejiang"):
         config.read_profile("nowhere")
+
+
+@pytest.mark.parametrize(("octets", "told"), [(b"\xff", "not UTF-8"), (None, "Is a directory")])
+def test_a_profile_that_cannot_be_read_is_named(tmp_path, octets, told):
+    own = tmp_path / "own.toml"
+    own.mkdir() if octets is None else own.write_bytes(octets)
+    with pytest.raises(UsageError, match=told) as error:
+        config.read_profile(str(own))
+    assert str(own) in str(error.value)
+
+
+def test_a_profile_s_path_is_taken_from_the_folder_of_the_file(tmp_path, monkeypatch):
+    """And what it extends from its own: a service does not start in the folder of its configuration."""
+    monkeypatch.chdir("/")
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    (folder / "base.toml").write_text('extends = "zhejiang"\n[rules.blacklisted]\nmode = "observe"\n')
+    (folder / "mine.toml").write_text('extends = "base.toml"\n')
+    path = written(tmp_path, '[policy]\nprofile = "profiles/mine.toml"\n')
+    profile = app.profile_of(config.load(path, {}))
+    assert profile.mode(Reason.BLACKLISTED, 1, 0) == OBSERVE

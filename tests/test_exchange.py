@@ -574,3 +574,51 @@ async def test_generated_registries_survive_the_journey(
         assert result.rejected == 0, rejected(result)
         assert [tuple(r) for r in await connection.fetch(f"SELECT * FROM {kind} ORDER BY id")] == before
     await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "column", "cause"),
+    [
+        ("numbers", "10690088,0,sms,marketing,A001,,,,,,", "institution", "owns no number"),
+        ("numbers", "10690088,0,sms,marketing,P001,,,,,,", "institution", "owns no number"),
+        ("numbers", "10690088,0,sms,marketing,B001,B002,,,,,", "agency", "not an agency"),
+        ("mandates", "A001,B001,sms,collection,,,", "institution", "gives no mandate"),
+        ("mandates", "B001,B002,sms,collection,,,", "agency", "not an agency"),
+        ("accounts", "mobile,cmpp,9000011,B001,,,,,,,,,,", "account", "login of cmpp"),
+        ("accounts", "mobile,cmpp,９００００１,B001,,,,,,,,,,", "account", "login of cmpp"),
+        ("accounts", "mobile,smgp,900000011,B001,,,,,,,,,,", "account", "login of smgp"),
+        ("refusals", "13800000009,B001,,,,2999-01-01", "at", "in the future"),
+        ("consents", "13800000009,B001,,2999-01-01,,", "at", "in the future"),
+        ("institutions", "B009,名称,bank,,,,,,后来", "", "beyond the last column"),
+    ],
+)
+async def test_rows_that_could_never_be_meant(
+    filled: Bring, kind: str, row: str, column: str, cause: str
+) -> None:
+    """Each would take effect, or silently none: an agency's own number needs no mandate, a refusal dated
+    ahead outlives every later word, a login of seven octets never comes."""
+    await filled("institutions", ["code,name,kind", "P001,示例服务商,provider"])
+    result = await filled(kind, [TABLES[kind][0], row])
+    assert (result.accepted, result.rejected) == (0, 1)
+    (told,) = rejected(result)
+    assert told["column"] == column
+    assert cause in told["cause"]
+    assert told["原因"]
+    assert told["正确写法"]
+
+
+async def test_empty_cells_beyond_the_last_column_are_nothing(bring: Bring) -> None:
+    result = await bring("institutions", ["code,name,kind", "B001,名称,bank,,, "])
+    assert (result.accepted, result.rejected) == (1, 0)
+
+
+async def test_a_line_too_long_does_not_decide_the_encoding(bring: Bring, database: str) -> None:
+    """Its pieces begin and end inside characters; the other lines are still what they are."""
+    result = await bring("institutions", ["code,name,kind", f"B001,{'长' * 2_000_000},bank", "B002,好,bank"])
+    assert (result.accepted, result.rejected) == (1, 1)
+    assert await ask(database, "SELECT name FROM institutions") == "好"
+
+
+async def test_a_header_too_long_is_no_header(bring: Bring) -> None:
+    with pytest.raises(UsageError, match="too long"):
+        await bring("institutions", ["code,name,kind" + "," * 2_000_000, "B002,好,bank"])

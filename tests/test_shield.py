@@ -297,6 +297,36 @@ async def test_a_reply_that_can_not_be_read_passes_and_is_recorded(house: House)
             assert await raw.frames(len(frames)) == frames
 
 
+async def test_a_pseudo_number_is_a_subscriber_like_any_other(house: House) -> None:
+    """CMPP 3.0 lets a carrier hide who a subscriber is; his messages are judged, and his "R" shields him."""
+    pseudo, real = "9F2C" * 8, house.subscriber()
+    to_him = {"dest_terminal_type": 1, "version": V30}
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014", V30) as raw:
+        there = await carrier.session()
+        first = submit(NUMBER, [pseudo], TEXT, 1, **to_him)
+        raw.send(first)
+        assert await there.frame() == first
+        reply = deliver(NUMBER, pseudo, b"R", 7, V30, src_terminal_type=1)
+        there.send(reply)
+        assert await raw.frame() == reply
+        raw.send(submit(NUMBER, [pseudo], TEXT, 2, **to_him))
+        assert Cmpp(V30).result(await raw.frame(), 0, 24)[0] == 110
+        same_digits = [
+            submit(NUMBER, [real], TEXT, 3, **to_him),
+            submit(NUMBER, [real], TEXT, 4, version=V30),
+        ]
+        raw.send(*same_digits)
+        assert await there.frames(2) == same_digits
+    code, out, err = await house.cli("records", "find", "--subscriber", f"pseudo:{pseudo}", "--json")
+    assert code == 0, err
+    said = [(row["kind"], row["subscriber"]) for row in json.loads(out)]
+    assert said == [(kind, "pseudo:****9F2C") for kind in ("attempt", "reply", "attempt")]
+    assert pseudo not in out
+    judge = ("judge", "--from", NUMBER, "--to", f"pseudo:{pseudo}", "--text", TEXT, "--json")
+    code, out, err = await house.cli(*judge)
+    assert (code, json.loads(out)["reason"]) == (3, "refused_by_subscriber"), err
+
+
 async def test_what_was_counted_is_what_was_recorded(house: House) -> None:
     await house.counts_are_true()
 

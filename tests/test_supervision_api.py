@@ -152,3 +152,19 @@ async def test_an_appeal_is_answered_by_another(office: Office) -> None:
     assert (done.status, done.body["status"]) == (200, "upheld")
     assert (await office.get("agency", place)).body["answer"] == "证据不足"
     assert (await office.get("institution", place)).status == 404
+
+
+async def test_files_of_bans_and_complaints_come_in_under_the_regulator_s_name(office: Office) -> None:
+    await filed(office, "10690001", "BANK", extension_digits=4)
+    bans = "number,is_prefix,reason,case_reference\n10670001,,r,C-1\n1069,true,r,C-1\n110,,r,C-1\n"
+    csv = {"Content-Type": "text/csv"}
+    said = await office.post("regulator", "/imports/blacklist", data=bans.encode(), headers=csv)
+    assert (said.status, said.body["accepted"], said.body["rejected"]) == (200, 2, 1), said.body
+    plain, wide = (await office.get("regulator", "/blacklist")).body["items"]
+    assert (plain["added_by"], plain["in_force"], wide["in_force"]) == ("regulator", True, False)
+    assert (await office.post("regulator", f"/blacklist/{wide['id']}/confirm")).body["code"] == "same_person"
+    complaints = "投诉用户,被投诉号码,时间,编号\n13800000000,10690001,2026-02-13 09:00,B-1\n"
+    said = await office.post("regulator", "/imports/complaints", data=complaints.encode(), headers=csv)
+    assert (said.status, said.body["accepted"]) == (200, 1), said.body
+    (one,) = (await office.get("auditor", "/complaints")).body["items"]
+    assert (one["institution"], one["source"], one["subscriber"]) == ("BANK", "12321", "138****0000")

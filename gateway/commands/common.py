@@ -4,13 +4,16 @@ import argparse
 import contextlib
 import datetime
 import json
+import re
+import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from gateway import config as configuration
-from gateway.config import Config
-from gateway.errors import UsageError
-from gateway.policy.numbers import canonical
+from gateway.config import LONGEST_SHOWN, Config
+from gateway.errors import NotReady, UsageError
+from gateway.policy.numbers import PSEUDO, canonical, opaque
 
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
@@ -21,41 +24,91 @@ def load(options: argparse.Namespace) -> Config:
 
 @contextlib.contextmanager
 def database(settings: Config) -> Iterator[str]:
-    """The DSN of the node's database; the embedded server is joined, or started for this command."""
-    from gateway import node  # noqa: PLC0415  # brings the server's modules
+    """The DSN of the node's database; the embedded server is joined, or started for this command.
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    Inside, what the database or the way to it says becomes NotReady.
+    """
+    # these bring PostgreSQL's clients and the server's modules
+    import asyncpg  # noqa: PLC0415
+    import psycopg  # noqa: PLC0415
+
+    from gateway import app, node  # noqa: PLC0415
+
+    app.make_data_dir(settings)
     server = node.open_database(settings)
     try:
         yield server.dsn if server is not None else settings.database.dsn
+    except (psycopg.errors.UndefinedTable, asyncpg.UndefinedTableError) as error:
+        raise NotReady(
+            f"{_place(settings)}: {error}; right would be to run `zhengming migrate` first"
+        ) from None
+    except (
+        *(psycopg.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+        *(ConnectionError, TimeoutError, socket.gaierror),
+    ) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise NotReady(f"{_place(settings)}: {said}; `zhengming config --check` looks at it") from None
     finally:
         if server is not None:
             server.stop()
 
 
-def instant(text: str, otherwise: int) -> int:
+def _place(settings: Config) -> str:
+    """The database as a message may name it: without its password."""
+    dsn = re.sub(r"((?<=//)[^:@/]*:)[^/]*(?=@)|((?<=[?&])password=)[^&]*", r"\1\2…", settings.database.dsn)
+    return f"database.dsn = {dsn!r}"
+
+
+def instant(option: str, text: str, otherwise: int) -> int:
     """ISO 8601 → ms; without an offset it is Asia/Shanghai."""
     if not text:
         return otherwise
     try:
         moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"time {text!r}: expected ISO 8601, such as 2026-03-01T09:30") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=SHANGHAI)
-    return int(moment.timestamp() * 1000)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=SHANGHAI)
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{option} {text!r}: not a time; right would be ISO 8601, such as 2026-03-01T09:30"
+        ) from None
 
 
 def number(option: str, text: str) -> str:
     found = canonical(text)
     if not found:
-        raise UsageError(f"{option} {text!r}: not a telephone number; such as 13800000000 or 10690001")
+        raise UsageError(
+            f"{option} {text[:LONGEST_SHOWN]!r}: not a telephone number; right would be one such as"
+            " 13800000000 or 10690001"
+        )
     return found
 
 
-def print_all(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def subscriber(option: str, text: str) -> str:
+    """A subscriber's number, or a pseudo-number as records write it."""
+    if text.startswith(PSEUDO) and (found := opaque(text.removeprefix(PSEUDO).encode())):
+        return found
+    return number(option, text)
+
+
+def print_first(rows: list[dict[str, Any]], limit: int, *, as_json: bool) -> None:
+    """The first `limit` rows; that there are more is said beside the output."""
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False, default=str))
-        return
-    for row in rows:
-        print("  ".join(f"{key}={value}" for key, value in row.items() if value not in ("", None)))
+        print(json.dumps(rows[:limit], ensure_ascii=False, default=str))
+    else:
+        for row in rows[:limit]:
+            print(
+                "  ".join(
+                    f"{key}={_cell(value)}" for key, value in row.items() if value not in ("", None, [])
+                )
+            )
+    if len(rows) > limit:
+        print(f"zhengming: only the first {limit}; --limit N shows more", file=sys.stderr)
+
+
+def print_all(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    print_first(rows, len(rows), as_json=as_json)
+
+
+def _cell(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)

@@ -1,19 +1,26 @@
 """Verdicts and records: judge, records, journal."""
 
 import argparse
+import asyncio
 import dataclasses
 import json
+import re
 import time
+from pathlib import Path
+
+import asyncpg
 
 from gateway import app
 from gateway.commands import common
-from gateway.errors import NotReady, UsageError
+from gateway.config import Config
+from gateway.errors import NotReady, Problem, UsageError
 from gateway.evidence import search
 from gateway.evidence.journal import clear
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
-from gateway.policy import explain
+from gateway.policy import View, explain
 from gateway.policy.numbers import mask
+from gateway.registry import past
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
 
@@ -25,17 +32,20 @@ def judge(options: argparse.Namespace) -> int:
     profile = app.profile_of(loaded)
     if not options.account:  # judged as the holder's own account would be
         profile = dataclasses.replace(profile, unknown_account="observe")
-    replica = Replica.open(loaded.data_dir / "registry", load_key(app.registry_key(loaded)))
     now = time.time_ns() // 1_000_000
-    at = common.instant(options.at, now)
+    at = common.instant("--at", options.at, now)
     attempt = Attempt(
         AccountKey(loaded.node.carrier, options.protocol, options.account),
         CHANNELS[options.channel],
         common.number("--from", options.source),
-        common.number("--to", options.destination),
+        common.subscriber("--to", options.destination),
         options.text,
     )
-    view = replica.snapshot()
+    view: View
+    if options.registry or at < now:
+        view = asyncio.run(_past(loaded, attempt, past.Instant(at, options.registry)))
+    else:
+        view = _replica(loaded).snapshot()
     explanation = explain(attempt, view, profile, at)
     verdict = explanation.verdict
     if options.json:
@@ -69,22 +79,49 @@ def judge(options: argparse.Namespace) -> int:
         for answer in explanation.answers:
             sign = "✓" if answer.holds else "✗"
             print(f"  {sign} {answer.words.zh} {answer.reason} [{answer.mode}] {answer.sub} {answer.fact}")
-    replica.close()
     return 0 if verdict.passed else REFUSED
+
+
+async def _past(loaded: Config, attempt: Attempt, instant: past.Instant) -> past.PastView:
+    """The registry as it was, from the database."""
+    key = load_key(app.registry_key(loaded))
+    with common.database(loaded) as dsn:
+        try:
+            connection = await asyncpg.connect(dsn, timeout=10)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            raise NotReady(
+                f"{loaded.database.dsn}: the past is in the database, which is away: {error}"
+            ) from None
+        try:
+            return await past.view_at(connection, key, attempt, instant)
+        except Problem as problem:
+            raise UsageError(
+                f"--registry {problem.value}: {problem.detail.en}; {problem.expected.en}"
+            ) from None
+        finally:
+            await connection.close()
+
+
+def _replica(loaded: Config) -> Replica:
+    """The node's replica, as a reader. Nothing is made where there is none."""
+    folder, key = loaded.data_dir / "registry", app.registry_key(loaded)
+    if not folder.is_dir() or not key.is_file():
+        raise NotReady(
+            f"{folder}: no replica of the registry; right would be the configuration (-c) of a node"
+            " that runs, or has run"
+        )
+    return Replica.open(folder, load_key(key))
 
 
 def records(options: argparse.Namespace) -> int:
     loaded = common.load(options)
-    folder = loaded.data_dir / "journal"
+    folder = _journal(loaded)
     keys = Keys(loaded.data_dir / "keys")
     if options.doing == "show":
-        try:
-            identity = bytes.fromhex(options.id.replace("-", ""))
-        except ValueError:
-            raise UsageError(f"id {options.id!r}: expected the 32 hexadecimal digits of an attempt") from None
+        identity = _identity(options.id)
         shown = search.show(folder, keys, identity)
         if shown is None:
-            raise NotReady(f"no attempt {options.id} in the journal of this node")
+            raise NotReady(f"id {options.id!r}: no attempt, reply or act of {folder} has it")
         print(json.dumps(search.plain(shown), ensure_ascii=False, indent=None if options.json else 2))
         return 0
     now = time.time_ns() // 1_000_000
@@ -92,18 +129,38 @@ def records(options: argparse.Namespace) -> int:
         folder,
         keys,
         number=common.number("--number", options.number) if options.number else "",
-        subscriber=common.number("--subscriber", options.subscriber) if options.subscriber else "",
-        since=common.instant(options.since, 0),
-        until=common.instant(options.until, now + 1),
+        subscriber=common.subscriber("--subscriber", options.subscriber) if options.subscriber else "",
+        since=common.instant("--since", options.since, 0),
+        until=common.instant("--until", options.until, now + 1),
         verdict=options.verdict,
-        limit=options.limit,
+        limit=options.limit + 1,
     )
-    common.print_all([search.plain(record) for record in found], as_json=options.json)
+    common.print_first([search.plain(record) for record in found], options.limit, as_json=options.json)
     return 0
 
 
+def _journal(loaded: Config) -> Path:
+    folder = loaded.data_dir / "journal"
+    if not folder.is_dir():
+        raise NotReady(f"{folder}: no journal; right would be the configuration (-c) of a node that has run")
+    return folder
+
+
+def _identity(text: str) -> bytes:
+    digits = text.replace("-", "")
+    if not re.fullmatch(r"[0-9a-fA-F]{32}", digits):
+        raise UsageError(f"id {text!r}: not an id; right would be its 32 hexadecimal digits")
+    return bytes.fromhex(digits)
+
+
 def journal(options: argparse.Namespace) -> int:
-    size = clear(common.load(options).data_dir / "journal", options.writer)
+    folder = _journal(common.load(options))
+    writers = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if options.writer not in writers:
+        raise UsageError(
+            f"writer {options.writer!r}: not one of {folder}; right would be one of {', '.join(writers)}"
+        )
+    size = clear(folder, options.writer)
     if not size:
         print(f"{options.writer}: not poisoned, nothing to clear")
         return 0

@@ -82,7 +82,7 @@ async def _step(c: "Connection", actor: Actor, loaded: Config, options: argparse
 
 
 async def _suspend(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> int:
-    end = common.instant(options.until, 0)
+    end = common.instant("--until", options.until, 0)
     until = datetime.fromtimestamp(end / 1000, UTC) if end else None
     for identity in options.ids:
         await filings.suspend(c, actor, identity, options.cause, case=options.case, until=until)

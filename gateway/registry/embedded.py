@@ -98,7 +98,8 @@ class EmbeddedPostgres:
                 self.dsn = self._dsn(socket_dir, DATABASE)
                 self._make_database(socket_dir)
             except BaseException:
-                os.close(users)
+                with contextlib.suppress(UsageError):  # the cause of this one is told
+                    self._leave(users)
                 raise
             self._users = users
 
@@ -107,13 +108,17 @@ class EmbeddedPostgres:
         if self._users is None:
             return
         with self._locked("starting"):
-            os.close(self._users)
-            self._users = None
-            with self._try_lock("users") as alone:
-                if alone and self._runs():
-                    self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "60", "stop")
-                    self._wait(lambda: not self._runs())
+            users, self._users = self._users, None
+            self._leave(users)
         self.dsn, self.pid = "", 0
+
+    def _leave(self, users: int) -> None:
+        """Under the lock `starting`: be no user any more; without any the server, if it runs, is stopped."""
+        os.close(users)
+        with self._try_lock("users") as alone:
+            if alone and self._runs():
+                self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "60", "stop")
+                self._wait(lambda: not self._runs())
 
     def _make(self) -> None:
         unfinished = self.directory / "data.new"
@@ -259,6 +264,7 @@ class EmbeddedPostgres:
                 pass_fds=() if keep is None else (keep,),
                 check=False,
                 umask=0o077,
+                process_group=0,  # a terminal's Ctrl-C is for us, who see to it that it ends
                 **identity,
             )
             if done.returncode != 0:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.model import CHANNELS, PURPOSES
+from gateway.model import CHANNELS, PROTOCOLS, PURPOSES
 from gateway.registry import forms, numbering
 from gateway.registry.forms import Form
 from gateway.registry.rows import Bad, Flaw
@@ -26,7 +26,16 @@ CODE = forms.text(
 NAME = forms.text(200)
 ACCOUNT = forms.text(128)
 SOURCE = forms.text(60)
-PROTOCOL = forms.word({name: name for name in ("cmpp", "sgip", "smgp", "smpp", "sip", "http")})
+_TEXT: Callable[[str], str] = forms.text(2000).parse
+CONTENT = Form(
+    "text",
+    lambda cell: _TEXT(" ".join(cell.split())),
+    lambda value, _: value,
+    "text of at most 2000 characters; line breaks become spaces",
+    "不超过 2000 个字符的文字；换行记为空格",
+)
+COMPLAINT_SOURCES = {"own": "本部门", "12321": "12321"}
+PROTOCOL = forms.word({name: name for name in PROTOCOLS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,25 @@ def _check_account_number(values: dict[str, Any]) -> None:
     _account_period(values)
 
 
+LOGIN_OCTETS = {"cmpp": 6, "sgip": 16, "smgp": 8, "smpp": 15}
+"""Room for an account in the login of each protocol: what does not fit could never log in."""
+
+
+def _check_account(values: dict[str, Any]) -> None:
+    account, limit = values["account"], LOGIN_OCTETS.get(values["protocol"])
+    if limit is None or (account.isascii() and account.isprintable() and len(account) <= limit):
+        return
+    raise Misfit(
+        "account",
+        Flaw(
+            f"does not fit a login of {values['protocol']}",
+            f"不符合 {values['protocol']} 登录账号的格式",
+            f"at most {limit} letters, digits or signs of ASCII",
+            f"不超过 {limit} 个半角字符",
+        ),
+    )
+
+
 _number_period = _in_order("effective_from", "effective_until")
 _account_period = _in_order("from", "until")
 
@@ -192,6 +220,7 @@ KINDS: dict[str, Kind] = {
                 Column("max_connections", "最大连接数", forms.count(0, 100_000), 0),
             ),
             key=("carrier", "protocol", "account"),
+            check=_check_account,
         ),
         Kind(
             "account_numbers",
@@ -267,6 +296,20 @@ KINDS: dict[str, Kind] = {
             ),
             key=("subscriber", "institution", "source", "at"),
             check=_in_order("at", "until"),
+        ),
+        Kind(
+            "complaints",
+            "投诉",
+            (
+                Column("subscriber", "投诉用户", forms.SUBSCRIBER),
+                Column("number", "被投诉号码", forms.NUMBER),
+                Column("channel", "渠道", forms.word(forms.CHANNEL_WORDS), "sms"),
+                Column("at", "时间", forms.INSTANT),
+                Column("content", "内容", CONTENT, ""),
+                Column("source", "来源", forms.word(COMPLAINT_SOURCES), "12321"),
+                Column("reference", "编号", forms.text(60), None),
+            ),
+            key=("subscriber", "number", "channel", "at", "source", "reference"),
         ),
     )
 }

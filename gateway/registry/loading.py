@@ -98,6 +98,24 @@ SAME_PARTY = Flaw(
     "another institution's code, or empty",
     "另一机构的代码，或留空",
 )
+OWNS_NONE = Flaw(
+    "an agency or provider owns no number and gives no mandate",
+    "合作机构和短信服务商不拥有号码，也不能委托",
+    "the code of the institution that it acts for",
+    "其所服务的机构代码",
+)
+NO_AGENCY = Flaw(
+    "not an agency",
+    "不是合作机构",
+    "the code of an institution of kind agency",
+    "机构类型为“合作机构”的机构代码",
+)
+TO_COME = Flaw(
+    "lies in the future",
+    "晚于当前时间",
+    "a time that has been, or empty for now",
+    "已过去的时间；空表示现在",
+)
 REVOKED = Flaw(
     "this mandate was revoked",
     "该委托已撤销",

@@ -24,6 +24,13 @@ REPORT = ["line", "column", "value", "cause", "expected", "原因", "正确写�
 ABSENT = 1 << 30
 """The place of a column that a file leaves out."""
 
+BEYOND = Flaw(
+    "stands beyond the last column that the first line names",
+    "超出首行所列的列数",
+    'a comma inside a cell only between quotation marks: "…,…"',
+    '单元格内的逗号须置于英文引号之间："…,…"',
+)
+
 KNOWN_TEXTS = 1_000
 """Texts of a column whose values are kept."""
 
@@ -75,7 +82,8 @@ def places_of(path: Path, kind: Kind, header: list[str]) -> dict[str, int]:
 class Parser:
     """Turns the cells of a line into values by column. Texts that come again and again are parsed once."""
 
-    def __init__(self, kind: Kind, places: Mapping[str, int]) -> None:
+    def __init__(self, kind: Kind, places: Mapping[str, int], width: int = ABSENT) -> None:
+        self.width = width  # of the header
         self._kind = kind
         self._places = places
         self._plan = [(c, places.get(c.name, ABSENT), {"": c.default}) for c in kind.columns]
@@ -189,7 +197,7 @@ class Seen:
 
 def batches(source: Source, kind: Kind, places: Mapping[str, int]) -> Generator[Batch, None, None]:
     """All lines below the header, in order."""
-    parser = Parser(kind, places)
+    parser = Parser(kind, places, len(source.header))
     with Seen(kind, places) as seen:
         batch = Batch()
         for row in source.rows():
@@ -215,6 +223,8 @@ def _sort_in(batch: Batch, row: Row, parser: Parser) -> None:
         batch.bad.append(Problem(row.line, [("", "".join(row.cells), row.flaw)], []))
         return
     values, flaws = parser.row(row.cells)
+    if len(row.cells) > parser.width and (over := ",".join(row.cells[parser.width :]).strip(" ,")):
+        flaws.append(("", over, BEYOND))
     if flaws:
         batch.bad.append(Problem(row.line, flaws, row.cells))
     else:

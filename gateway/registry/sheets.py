@@ -70,6 +70,7 @@ def encoding_of(path: Path) -> str:
     line, instead of turning every Chinese word of the file into others.
     """
     readable = unreadable = 0
+    whole = True
     with path.open("rb") as file:
         if (head := file.read(4)).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise UsageError(f"{path}: encoded in UTF-16; right would be UTF-8 or GB18030")
@@ -77,6 +78,9 @@ def encoding_of(path: Path) -> str:
             return "utf-8"
         file.seek(0)
         while line := file.readline(LINE_LIMIT):
+            before, whole = whole, line.endswith(b"\n")
+            if (not whole and len(line) == LINE_LIMIT) or not before:
+                continue  # a piece of a line too long may begin or end inside a character
             if not line.isascii():
                 try:
                     line.decode()
@@ -93,9 +97,12 @@ class CsvSource:
         self.size = path.stat().st_size
         self.encoding = encoding_of(path)
         self._file = path.open("rb")
-        first = self._read(1, self._file.readline(LINE_LIMIT).removeprefix(codecs.BOM_UTF8))
+        octets = self._file.readline(LINE_LIMIT)
+        first = self._read(1, octets.removeprefix(codecs.BOM_UTF8))
         self.header = first.cells
         problem = first.flaw.cause if first.flaw else ""
+        if len(octets) == LINE_LIMIT and not octets.endswith(b"\n"):
+            problem = TOO_LONG.cause
         if not problem and not any(first.cells):
             problem = "the first line is empty"
         if not problem and any("\r" in cell for cell in first.cells):

@@ -4,10 +4,13 @@ from gateway.registry.loading import (
     ALREADY_FILED,
     APPROVED,
     NO_ACCOUNT,
+    NO_AGENCY,
     NO_CARRIER,
     NO_INSTITUTION,
+    OWNS_NONE,
     REVOKED,
     SAME_PARTY,
+    TO_COME,
     Check,
     Loading,
 )
@@ -21,6 +24,15 @@ def _unknown(column: str, flaw: Flaw, table: str = "institutions", key: str = "c
         flaw,
     )
 
+
+def _of_kind(column: str, condition: str, flaw: Flaw) -> Check:
+    found = f'SELECT FROM institutions r WHERE r.code = i."{column}" AND {condition}'
+    return Check(column, f"EXISTS ({found})", flaw)
+
+
+_OWNER = _of_kind("institution", "r.kind IN ('agency', 'provider')", OWNS_NONE)
+_AGENCY = _of_kind("agency", "r.kind <> 'agency'", NO_AGENCY)
+_HAS_BEEN = Check("at", "i.at > now() + interval '1 hour'", TO_COME)  # clocks differ a little
 
 _LINES = "i.line BETWEEN $1 AND $2"
 _OVERLAP = """EXISTS (SELECT FROM numbers n JOIN institutions o ON o.code = i.institution
@@ -57,6 +69,8 @@ SELECT code, name, kind, licence_number, licence_scope, licence_until, verified_
             _unknown("institution", NO_INSTITUTION),
             _unknown("agency", NO_INSTITUTION),
             Check("agency", "i.agency = i.institution", SAME_PARTY),
+            _OWNER,
+            _AGENCY,
             Check(
                 "valid_from",
                 """EXISTS (SELECT FROM mandates t JOIN institutions o ON o.id = t.institution_id
@@ -143,6 +157,8 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
             _unknown("agency", NO_INSTITUTION),
             _unknown("carrier", NO_CARRIER, "carriers"),
             Check("agency", "i.agency = i.institution", SAME_PARTY),
+            _OWNER,
+            _AGENCY,
             Check(
                 "number",
                 """current_setting('zhengming.status') = 'submitted' AND EXISTS (
@@ -214,7 +230,7 @@ SELECT number, is_prefix, reason, case_reference FROM blacklist WHERE removed_at
     ),
     "refusals": Loading(
         sealed=True,
-        checks=(_unknown("institution", NO_INSTITUTION),),
+        checks=(_unknown("institution", NO_INSTITUTION), _HAS_BEEN),
         put=f"""
 WITH put AS (
     INSERT INTO refusals
@@ -245,6 +261,7 @@ SELECT t.subscriber_sealed, o.code, t.purposes, t.channels, t.source, t.refused_
         sealed=True,
         checks=(
             _unknown("institution", NO_INSTITUTION),
+            _HAS_BEEN,
             Check(
                 "until",
                 "i.at IS NULL AND i.until <= now()",
@@ -278,6 +295,62 @@ SELECT count(*) FROM put""",
         rows="""
 SELECT t.subscriber_sealed, o.code, t.source, t.given_at, t.valid_until, t.document_sha256
   FROM consents t JOIN institutions o ON o.id = t.institution_id ORDER BY t.id""",
+    ),
+    "complaints": Loading(
+        sealed=True,
+        checks=(
+            Check(
+                "at",
+                "i.at > now()",
+                Flaw("it has not happened yet", "时间在将来", "a time that is past", "过去的时间"),
+            ),
+        ),
+        # A case for each number of a holder, or the one that is open: as complaints.py does it one by one.
+        put=f"""
+WITH fresh AS MATERIALIZED (
+    SELECT DISTINCT ON (i.source, coalesce(i.reference, i.line::text))
+           i.*, CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END AS bit, h.institution_id, h.agency_id
+      FROM incoming i, LATERAL holder_at(i.number, CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END, i.at) h
+     WHERE {_LINES} AND NOT EXISTS (
+           SELECT FROM complaints t
+            WHERE t.source = i.source
+              AND CASE WHEN i.reference IS NULL
+                       THEN t.subscriber_hash = i.subscriber_hash AND t.number = i.number
+                            AND t.happened_at = i.at
+                            AND t.channel = CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END
+                       ELSE t.reference = i.reference END)
+     ORDER BY i.source, coalesce(i.reference, i.line::text)),
+about AS MATERIALIZED (
+    SELECT f.number, f.institution_id, standing.case_id IS NULL AS is_new,
+           coalesce(standing.case_id, nextval(pg_get_serial_sequence('cases', 'id'))) AS case_id
+      FROM (SELECT DISTINCT number, institution_id FROM fresh) f
+      LEFT JOIN LATERAL (
+           SELECT t.case_id FROM complaints t JOIN cases k ON k.id = t.case_id
+            WHERE t.number = f.number AND t.institution_id IS NOT DISTINCT FROM f.institution_id
+              AND k.status = 'open' ORDER BY t.id LIMIT 1) standing ON true),
+opened AS (
+    INSERT INTO cases (id, title, due) OVERRIDING SYSTEM VALUE
+    SELECT case_id, concat_ws(' ', '投诉', number, coalesce(code_of(institution_id), '未登记')),
+           current_setting('zhengming.due')::date
+      FROM about WHERE is_new),
+put AS (
+    INSERT INTO complaints (source, reference, subscriber_hash, key_id, subscriber_sealed, number, channel,
+                            happened_at, content, institution_id, agency_id, case_id, forward_due, due)
+    SELECT f.source, f.reference, f.subscriber_hash, f.key_id, f.subscriber_sealed, f.number, f.bit, f.at,
+           f.content, f.institution_id, f.agency_id, a.case_id,
+           current_setting('zhengming.forward_due')::date, current_setting('zhengming.due')::date
+      FROM fresh f
+      JOIN about a ON a.number = f.number AND a.institution_id IS NOT DISTINCT FROM f.institution_id
+     ORDER BY f.line
+    ON CONFLICT (source, reference) DO NOTHING
+    RETURNING id, case_id),
+tied AS (
+    INSERT INTO case_items (case_id, kind, reference) SELECT case_id, 'complaint', id::text FROM put)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT t.subscriber_sealed, t.number, CASE t.channel WHEN 1 THEN 'sms' ELSE 'voice' END, t.happened_at,
+       t.content, t.source, t.reference
+  FROM complaints t ORDER BY t.id""",
     ),
 }
 """By name of the kind."""

@@ -4,24 +4,29 @@ import argparse
 import asyncio
 import json
 import signal
+import sys
 import time
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import UsageError
+from gateway.arguments import amount, octets, port, whole
+from gateway.errors import NotReady, UsageError
+from gateway.protocols import text as codings
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.sender import LoginRefused, SenderSim
 
 _VERSIONS = {"2.0": 0x20, "2.1": 0x21, "3.0": 0x30}
+_STATUSES = {1: "wrong structure", 2: "unknown account or address", 3: "wrong secret", 4: "version too high"}
+MOST_RECIPIENTS = 99  # of a SUBMIT: DestUsr_tl is below 100
 _TEXT = "【示例银行】您的账单已出，请按时还款。拒收请回复R"
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", choices=["cmpp"], default="cmpp")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=7890)
+    parser.add_argument("--port", type=port, default=7890)
     parser.add_argument("--secret-file", type=Path, help="a file that holds the shared secret")
     parser.add_argument(
         "--version", choices=_VERSIONS, default="3.0", help="asked for, or the highest spoken"
@@ -30,36 +35,44 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    parser.add_argument("--account", required=True, help="SP_Id, 6 characters")
-    parser.add_argument("--from", dest="source", default="10690001", metavar="NUMBER")
+    parser.add_argument("--account", required=True, type=octets(6, 1), help="SP_Id, 6 characters")
+    parser.add_argument("--from", dest="source", type=octets(21), default="10690001", metavar="NUMBER")
     parser.add_argument(
-        "--to", nargs="+", default=["13800000000"], metavar="NUMBER", help="all in one submit"
+        "--to",
+        nargs="+",
+        type=octets(21),
+        default=["13800000000"],
+        metavar="NUMBER",
+        help="all in one submit",
     )
     parser.add_argument("--text", default=_TEXT)
-    parser.add_argument("--messages", type=int, default=1, metavar="N")
-    parser.add_argument("--rate", type=float, default=0.0, metavar="PER_SECOND", help="0: as fast as it goes")
-    parser.add_argument("--connections", type=int, default=1, metavar="N")
-    parser.add_argument("--window", type=int, default=16, metavar="N")
+    parser.add_argument("--messages", type=whole(0), default=1, metavar="N")
+    parser.add_argument("--rate", type=amount, default=0.0, metavar="PER_SECOND", help="0: without limit")
+    parser.add_argument("--connections", type=whole(1, 10_000), default=1, metavar="N")
+    parser.add_argument("--window", type=whole(1, 65_535), default=16, metavar="N")
     parser.add_argument("--report", action="store_true", help="ask for status reports, and wait for them")
-    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="stay for replies")
+    parser.add_argument("--wait", type=amount, default=0.0, metavar="SECONDS", help="stay for replies")
 
 
 def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    parser.add_argument("--account", help="the only one let in")
-    parser.add_argument("--report-after", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--account", type=octets(6, 1), help="the only one let in")
+    parser.add_argument("--report-after", type=amount, default=0.0, metavar="SECONDS")
     parser.add_argument("--no-reports", action="store_true")
-    parser.add_argument("--stat", default="DELIVRD")
-    parser.add_argument("--reply-every", type=int, default=0, metavar="N", help="the N-th recipient answers")
+    parser.add_argument("--stat", type=octets(7, 1), default="DELIVRD")
+    parser.add_argument("--reply-every", type=whole(0), default=0, metavar="N", help="N-th recipients answer")
     parser.add_argument("--reply-text", default="R")
-    parser.add_argument("--refuse-every", type=int, default=0, metavar="N")
-    parser.add_argument("--refuse-with", type=int, default=9, metavar="RESULT")
-    parser.add_argument("--answer-after", type=float, default=0.0, metavar="SECONDS")
-    parser.add_argument("--seconds", type=float, default=0.0, help="0: until Ctrl-C")
+    parser.add_argument("--refuse-every", type=whole(0), default=0, metavar="N")
+    parser.add_argument("--refuse-with", type=whole(0, 255), default=9, metavar="RESULT")
+    parser.add_argument("--answer-after", type=amount, default=0.0, metavar="SECONDS")
+    parser.add_argument("--seconds", type=amount, default=0.0, help="0: until Ctrl-C")
 
 
 def run_sender(args: argparse.Namespace) -> int:
     """Send, wait, print the counts; 0 when every submit was answered."""
+    if len(args.to) > MOST_RECIPIENTS:
+        raise UsageError(f"--to names {len(args.to)} numbers; right would be at most {MOST_RECIPIENTS}")
+    _parts("--text", args.text)
     counts = asyncio.run(_send(args))
     print(json.dumps(counts, ensure_ascii=False))
     return int("error" in counts or counts["unanswered"] > 0)
@@ -67,8 +80,21 @@ def run_sender(args: argparse.Namespace) -> int:
 
 def run_carrier(args: argparse.Namespace) -> int:
     """Listen until told to stop, print the counts."""
+    if _parts("--reply-text", args.reply_text) > 1:
+        raise UsageError(
+            f"--reply-text of {len(args.reply_text)} characters; right would be what fits one message:"
+            " 70 characters, or 159 of ASCII"
+        )
     print(json.dumps(asyncio.run(_listen(args)), ensure_ascii=False))
     return 0
+
+
+def _parts(option: str, text: str) -> int:
+    """How many messages it takes to say `text`."""
+    try:
+        return len(codings.split(text, codings.fitting(text), 0))
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}; right would be a shorter text") from None
 
 
 def _secret(path: Path | None) -> str | None:
@@ -76,8 +102,9 @@ def _secret(path: Path | None) -> str | None:
         return None
     try:
         return path.read_text("utf-8").strip()
-    except OSError as error:
-        raise UsageError(f"--secret-file {path}: {error.strerror}; a readable file is wanted") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not text"
+        raise UsageError(f"--secret-file {path}: {why}; right would be a readable file of text") from None
 
 
 async def _send(args: argparse.Namespace) -> dict[str, Any]:
@@ -94,8 +121,13 @@ async def _send(args: argparse.Namespace) -> dict[str, Any]:
             )
             try:
                 senders.append(await stack.enter_async_context(sender))
-            except (LoginRefused, OSError) as error:
-                return {"role": "sender", "protocol": args.protocol, "error": str(error)}
+            except LoginRefused as error:
+                words = _STATUSES.get(error.status or 0, "no answer" if error.status is None else "other")
+                said = f"login refused: status {error.status}, {words}"
+                return {"role": "sender", "protocol": args.protocol, "error": said}
+            except OSError as error:
+                said = f"{args.host}:{args.port}: {error.strerror or error}"
+                return {"role": "sender", "protocol": args.protocol, "error": said}
         began = time.perf_counter()
         await asyncio.gather(
             *(
@@ -187,7 +219,12 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
     )
     carrier.faults.refuse_every, carrier.faults.refuse_with = args.refuse_every, args.refuse_with
     carrier.faults.answer_after = args.answer_after
-    async with carrier:
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(carrier)
+        except OSError as error:
+            raise NotReady(f"--host {args.host} --port {args.port}: {error.strerror or error}") from None
+        print(f"listening on {args.host}:{carrier.port}; Ctrl-C stops", file=sys.stderr, flush=True)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), args.seconds or None)
         return {"role": "carrier", "protocol": args.protocol, **carrier.counts}

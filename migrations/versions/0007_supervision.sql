@@ -249,6 +249,7 @@ CREATE TABLE complaints (
     CHECK (escalated_to <> assigned_to)
 );
 CREATE INDEX ON complaints (subscriber_hash);
+CREATE INDEX ON complaints (number);
 CREATE INDEX ON complaints (institution_id, id);
 CREATE INDEX complaints_due ON complaints (due) WHERE status <> 'answered';
 

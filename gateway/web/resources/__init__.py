@@ -5,7 +5,9 @@ from gateway.web.resources.administration import ENDPOINTS as ADMINISTRATION
 from gateway.web.resources.attempts import ENDPOINTS as ATTEMPTS
 from gateway.web.resources.bodies import ENDPOINTS as BODIES
 from gateway.web.resources.casework import ENDPOINTS as CASEWORK
+from gateway.web.resources.claims import ENDPOINTS as CLAIMS
 from gateway.web.resources.filing import ENDPOINTS as FILING
+from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
 
@@ -14,7 +16,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *ATTEMPTS,
     *BODIES,
     *CASEWORK,
+    *CLAIMS,
     *FILING,
+    *JUDGING,
     *PAPERS,
     *SUPERVISION,
 )

@@ -119,20 +119,7 @@ def _words(reason: str, zh: bool) -> str:
 
 def _item(call: Call, view: Snapshot, attempt: NewAttempt, place: int | None) -> Item:
     """The attempt under the account it names; the same problem for a missing account and a foreign one."""
-    account = _account(call, view, attempt)
-    if account is None:
-        field = "account" if place is None else f"{place}.account"
-        raise Invalid(
-            [
-                Wrong(
-                    field,
-                    attempt.account,
-                    Words("没有这一接入账号", "there is no such account for you"),
-                    Words("本机构在本运营商登记的账号", "an account of your own, filed with this carrier"),
-                )
-            ]
-        )
-    key = account.key
+    key = own_account(call, view, attempt.channel, attempt.account, place).key
     return Item(
         key.carrier,
         key.protocol,
@@ -144,17 +131,26 @@ def _item(call: Call, view: Snapshot, attempt: NewAttempt, place: int | None) ->
     )
 
 
-def _account(call: Call, view: Snapshot, attempt: NewAttempt) -> Account | None:
+def own_account(call: Call, view: Snapshot, channel: str, name: str, place: int | None = None) -> Account:
+    """The account of the caller's own that `name` means, in the replica. Invalid for any other."""
     carrier, actor = call.site.config.node.carrier, call.actor
-    protocol, colon, login = attempt.account.partition(":")
-    tried = (protocol,) if colon else PROTOCOLS[attempt.channel]
-    for one in tried:
-        account = view.account(AccountKey(carrier, one, login if colon else attempt.account))
+    protocol, colon, login = name.partition(":")
+    for one in (protocol,) if colon else PROTOCOLS[channel]:
+        account = view.account(AccountKey(carrier, one, login if colon else name))
         if account is not None and (
             actor.carrier == carrier if actor.role == "carrier" else account.holder == actor.institution
         ):
             return account
-    return None
+    raise Invalid(
+        [
+            Wrong(
+                "account" if place is None else f"{place}.account",
+                name,
+                Words("没有这一接入账号", "there is no such account for you"),
+                Words("本机构在本运营商登记的账号", "an account of your own, filed with this carrier"),
+            )
+        ]
+    )
 
 
 def _judged(answer: Answered, zh: bool) -> JudgedAttempt:

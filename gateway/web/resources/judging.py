@@ -1,0 +1,225 @@
+"""What would be said of an attempt: the verdict rule by rule, now or as of a time; and who may be reached.
+
+Nothing is sent or recorded. Institutions are told of their own numbers only (a foreign number is a missing
+one), so many a day, and a list that looks counted up raises an alarm.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.errors import Words
+from gateway.model import AccountKey, Attempt, Number, Reason
+from gateway.policy import Explanation, decide, explain
+from gateway.policy.numbers import mask
+from gateway.registry import past, quotas
+from gateway.registry.fields import Instant, NumberText, SubscriberText
+from gateway.registry.past import PastView
+from gateway.registry.replica import Snapshot
+from gateway.web.api import Answer, Call, Endpoint, not_found
+from gateway.web.resources.attempts import CHANNELS, own_account
+
+ASKERS = frozenset({"institution", "agency", "carrier", "regulator", "auditor"})
+HOLDERS = frozenset({"institution", "agency"})
+OF_TEXT = frozenset({Reason.SIGNATURE_MISSING, Reason.SIGNATURE_MISMATCH, Reason.OPTOUT_HINT_MISSING})
+"""What a scrub can't tell: there is no text yet."""
+
+
+class Asked(BaseModel):
+    """An attempt that is not made; `at` or `registry_version` ask for the facts of then."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    channel: Literal["sms", "voice"] = "sms"
+    account: str = Field("", max_length=100, description="empty: as the holder's own account would be judged")
+    source: NumberText
+    destination: SubscriberText
+    text: str = Field("", max_length=4000)
+    at: Instant | None = Field(None, description="judged at this time, by the registry of then if it is past")
+    registry_version: int | None = Field(None, ge=1, le=2**63 - 1)
+
+
+class RuleSaid(BaseModel):
+    """What one rule says of it."""
+
+    reason: str
+    words: str
+    mode: Literal["off", "observe", "enforce"]
+    holds: bool
+    sub: str
+    fact: str
+
+
+class Said(BaseModel):
+    """The verdict, and every rule's answer, those in mode off included."""
+
+    verdict: Literal["pass", "refuse"]
+    reason: str
+    sub: str
+    reasons: list[str]
+    institution: str
+    agency: str
+    number: str = Field(description="the filing that it was judged by")
+    purpose: str
+    registry_version: int
+    rules: list[RuleSaid]
+
+
+class Scrub(BaseModel):
+    """Whom a number may reach just now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: NumberText
+    channel: Literal["sms", "voice"] = "sms"
+    subscribers: list[SubscriberText] = Field(min_length=1, max_length=1000)
+
+
+class Reached(BaseModel):
+    """One subscriber of the list, by his place in it."""
+
+    place: int
+    subscriber: str = Field(description="masked")
+    verdict: Literal["pass", "refuse"]
+    reason: str
+
+
+class Scrubbed(BaseModel):
+    results: list[Reached]
+    registry_version: int
+
+
+async def judge(call: Call) -> Answer:
+    asked: Asked = call.body
+    site, now = call.site, _now()
+    at = int(asked.at.timestamp() * 1000) if asked.at is not None else now
+    view = site.view()
+    account = own_account(call, view, asked.channel, asked.account).key if asked.account else None
+    profile = site.profile
+    if account is None:
+        profile = dataclasses.replace(profile, unknown_account="observe")
+    key = account or _nobodys(call)
+    attempt = Attempt(key, CHANNELS[asked.channel], asked.source, asked.destination, asked.text)
+    _own(call, view.numbers(asked.source))
+    await quotas.use(call.c, call.actor, "judge", 1, site.config.web.judge_per_day)
+    if asked.registry_version is None and at >= now:
+        view = site.view()
+        return Answer(_said(explain(attempt, view, profile, at), view, call))
+    async with site.door.owner() as c:
+        then = await past.view_at(c, site.key, attempt, past.Instant(at, asked.registry_version or 0))
+    return Answer(_said(explain(attempt, then, profile, at), then, call))
+
+
+async def scrub(call: Call) -> Answer:
+    asked: Scrub = call.body
+    site = call.site
+    _own(call, site.view().numbers(asked.number))
+    await quotas.use(call.c, call.actor, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
+    if quotas.counted_up(asked.subscribers):
+        site.telemetry.alarms.labels("enumeration").inc()
+        async with site.door.owner() as c:
+            await quotas.alarm(c, call.actor, "enumeration", subscribers=len(asked.subscribers))
+    profile = dataclasses.replace(site.profile, unknown_account="observe")
+    key, channel = _nobodys(call), CHANNELS[asked.channel]
+    view = site.view()
+    attempts = [Attempt(key, channel, asked.number, subscriber) for subscriber in asked.subscribers]
+    results = []
+    for place, verdict in enumerate(decide(attempts, view, profile, _now())):
+        reason = next(
+            (found.reason for found in verdict.findings if found.enforced and found.reason not in OF_TEXT),
+            None,
+        )
+        results.append(
+            Reached(
+                place=place,
+                subscriber=mask(asked.subscribers[place]),
+                verdict="refuse" if reason else "pass",
+                reason=reason.value if reason else "",
+            )
+        )
+    return Answer(Scrubbed(results=results, registry_version=view.version))
+
+
+def _own(call: Call, filings: Sequence[Number]) -> None:
+    """Problem `not_found` when somebody asks about a number that is not his."""
+    actor = call.actor
+    if actor.role in HOLDERS:
+        own = any(actor.institution in (filing.institution, filing.agency) for filing in filings)
+    elif actor.role == "carrier":
+        own = not filings or any(filing.carrier in ("", actor.carrier) for filing in filings)
+    else:
+        own = True
+    if not own:
+        raise not_found()
+
+
+def _nobodys(call: Call) -> AccountKey:
+    """An account that nobody filed, of this carrier: what it is judged by is said by the profile."""
+    return AccountKey(call.site.config.node.carrier, "http", "")
+
+
+def _said(explanation: Explanation, view: Snapshot | PastView, call: Call) -> Said:
+    verdict = explanation.verdict
+    holder = call.actor.role in HOLDERS
+    unasked = frozenset() if call.body.account else frozenset({Reason.ACCOUNT_MISMATCH})
+    return Said(
+        verdict="pass" if verdict.passed else "refuse",
+        reason=verdict.reason.value if verdict.reason is not None else "",
+        sub=verdict.sub,
+        reasons=[found.reason.value for found in verdict.findings if found.reason not in unasked],
+        institution=verdict.institution_code,
+        agency=verdict.agency_code,
+        number=verdict.number,
+        purpose=verdict.purpose,
+        registry_version=view.version,
+        rules=[
+            RuleSaid(
+                reason=answer.reason.value,
+                words=answer.words.zh if call.zh else answer.words.en,
+                mode=answer.mode,
+                holds=answer.holds,
+                sub=answer.sub,
+                # what others were told by this subscriber is not for a bank
+                fact="" if holder and answer.reason is Reason.REFUSED_BY_SUBSCRIBER else answer.fact,
+            )
+            for answer in explanation.answers
+            if answer.reason not in unasked
+        ],
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/judge",
+        ASKERS,
+        "judge",
+        Words("试判：逐条规则说明，不记录", "the verdict and why, rule by rule; records nothing"),
+        judge,
+        body=Asked,
+        answer=Said,
+        problems=frozenset({"not_found", "quota_used", "busy"}),
+        rate="judge",
+        example={"source": "10690001", "destination": "13800000000", "text": "【示例银行】拒收请回复R"},
+    ),
+    Endpoint(
+        "POST",
+        "/scrub",
+        HOLDERS,
+        "judge",
+        Words("名单清洗：号码可触达哪些用户", "which subscribers a number may reach"),
+        scrub,
+        body=Scrub,
+        answer=Scrubbed,
+        problems=frozenset({"not_found", "quota_used", "busy"}),
+        rate="judge",
+        example={"number": "10690001", "subscribers": ["13800000000"]},
+    ),
+)

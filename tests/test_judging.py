@@ -1,0 +1,141 @@
+"""POST /judge and /scrub: what would be said of an attempt, now and then; to whom, and how often."""
+
+import datetime
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from asker import Asker
+from conftest import HouseOf
+from playbook import BANNED, COLLECTION, MARKETING, TEXT, UNFILED, House, eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+QUOTAS = {"ZHENGMING__WEB__JUDGE_PER_DAY": "500", "ZHENGMING__WEB__SCRUB_PER_DAY": "300"}
+
+REFUSER = "13800009999"
+"""Said no to BANK's marketing."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(house_of: HouseOf) -> AsyncIterator[House]:
+    async with house_of(environment=QUOTAS) as house:
+        yield house
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ask(house: House) -> AsyncIterator[Asker]:
+    async with aiohttp.ClientSession() as client:
+        yield Asker(house, client)
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    return {"source": MARKETING, "destination": "13800000001", "text": TEXT, **changes}
+
+
+async def test_the_verdict_comes_with_every_rule(house: House, ask: Asker) -> None:
+    records = len(house.records())
+    said = await ask("bank", "/judge", asked())
+    assert said.status == 200, said
+    assert (said.body["verdict"], said.body["institution"]) == ("pass", "BANK")
+    assert all(rule["holds"] for rule in said.body["rules"])
+    refused = await ask("bank", "/judge", asked(destination=REFUSER, text="没有签名"), language="zh")
+    assert refused.body["reasons"] == ["refused_by_subscriber", "signature_missing", "optout_hint_missing"]
+    words = {rule["reason"]: (rule["words"], rule["fact"]) for rule in refused.body["rules"]}
+    assert words["refused_by_subscriber"] == ("用户已拒收", "")  # what others were told is not for a bank
+    regulator = await ask("regulator", "/judge", asked(destination=REFUSER))
+    facts = {rule["reason"]: rule["fact"] for rule in regulator.body["rules"]}
+    assert facts["refused_by_subscriber"].startswith("1 ")
+    assert len(house.records()) == records
+
+
+async def test_a_foreign_number_is_a_missing_one(house: House, ask: Asker) -> None:
+    foreign = await ask("bank", "/judge", asked(source=COLLECTION))
+    missing = await ask("bank", "/judge", asked(source=UNFILED))
+    assert foreign == missing
+    assert foreign.status == 404
+    assert (await ask("agent", "/judge", asked(source=COLLECTION))).status == 200
+    assert (await ask("regulator", "/judge", asked(source=UNFILED))).body["reason"] == "unregistered"
+    assert (await ask("bank", "/judge", asked(account="999999"))).body["field"] == "account"
+    for path, body in (("/judge", asked(source="12")), ("/scrub", {"number": MARKETING, "subscribers": []})):
+        assert (await ask("bank", path, body)).status == 422
+
+
+async def test_facts_are_those_of_then(house: House, ask: Asker) -> None:
+    number = "10690008"
+    before = datetime.datetime.now(datetime.UTC)
+    first = (await ask("bank", "/judge", asked(source=number))).body
+    assert first["verdict"] == "pass"
+    house.sql(
+        "INSERT INTO blacklist (number, is_prefix, reason, case_reference) VALUES (%s, false, 'test', 'C-2')",
+        number,
+    )
+
+    async def banned() -> bool:
+        return (await ask("bank", "/judge", asked(source=number))).body["reason"] == "blacklisted"
+
+    await eventually(banned)
+    now = (await ask("bank", "/judge", asked(source=number))).body
+    then = (await ask("bank", "/judge", asked(source=number, at=before.isoformat()))).body
+    assert (then["verdict"], then["registry_version"] < now["registry_version"]) == ("pass", True)
+    by_version = await ask("bank", "/judge", asked(source=number, registry_version=first["registry_version"]))
+    assert by_version.body["verdict"] == "pass"
+    assert by_version.body["registry_version"] == first["registry_version"]
+    of_now = await ask("bank", "/judge", asked(source=number, registry_version=now["registry_version"]))
+    assert of_now.body["reason"] == "blacklisted"
+    beyond = await ask(
+        "bank", "/judge", asked(source=number, registry_version=now["registry_version"] + 10**6)
+    )
+    assert (beyond.status, beyond.body["field"]) == (422, "registry_version")
+    code, shown, _ = await house.cli(
+        "judge", "--channel", "sms", "--from", number, "--to", "13800000001", "--text", TEXT,
+        "--at", before.isoformat(),
+    )  # fmt: skip
+    assert (code, "通过" in shown) == (0, True)
+    code, shown, _ = await house.cli(
+        "judge", "--channel", "sms", "--from", number, "--to", "13800000001", "--text", TEXT,
+        "--registry", str(now["registry_version"]),
+    )  # fmt: skip
+    assert (code, "blacklisted" in shown) == (3, True)
+
+
+async def test_the_past_says_of_each_number_what_the_replica_says_now(house: House, ask: Asker) -> None:
+    """Every filed number of the house, each judged from the replica and from the tables, at one instant."""
+    numbers = [number for (number,) in house.sql("SELECT DISTINCT number FROM numbers ORDER BY 1")]
+    subscribers = ("13800000001", REFUSER)
+    at = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=2)).isoformat()
+    for number in [*numbers, BANNED, UNFILED]:
+        for subscriber in subscribers:
+            body = asked(source=number, destination=subscriber)
+            now = (await ask("regulator", "/judge", body)).body
+            then = (await ask("regulator", "/judge", {**body, "at": at})).body
+            for said in (now, then):
+                said.pop("registry_version")
+                for rule in said["rules"]:
+                    if rule["reason"] == "not_judgeable":
+                        rule.pop("fact")  # how old the news is
+            for one, other in zip(then["rules"], now["rules"], strict=True):
+                assert one == other, number
+            assert then == now
+
+
+async def test_a_list_is_scrubbed_in_its_order(house: House, ask: Asker) -> None:
+    said = await ask("bank", "/scrub", {"number": MARKETING, "subscribers": ["13800000001", REFUSER]})
+    assert said.body["results"] == [
+        {"place": 0, "subscriber": "138****0001", "verdict": "pass", "reason": ""},
+        {"place": 1, "subscriber": "138****9999", "verdict": "refuse", "reason": "refused_by_subscriber"},
+    ]
+    assert (await ask("bank", "/scrub", {"number": COLLECTION, "subscribers": [REFUSER]})).status == 404
+    assert (await ask("regulator", "/scrub", {"number": MARKETING, "subscribers": [REFUSER]})).status == 403
+
+
+async def test_counting_up_raises_one_alarm_and_a_quota_ends_it(house: House, ask: Asker) -> None:
+    counted = {"number": MARKETING, "subscribers": [f"1380000{n:04d}" for n in range(140)]}
+    assert (await ask("bank", "/scrub", counted)).status == 200
+    assert (await ask("bank", "/scrub", counted)).status == 200
+    assert house.sql("SELECT kind FROM alarms") == [("enumeration",)]
+    over = await ask("bank", "/scrub", counted)
+    assert (over.status, over.body["code"]) == (429, "quota_used")
+    assert (await ask("bank", "/scrub", {"number": MARKETING, "subscribers": [REFUSER]})).status == 200

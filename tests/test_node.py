@@ -1,0 +1,226 @@
+"""A node's start and end: one per folder, on ports that are free, stopped cleanly at any time; its parts one
+by one."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import HouseOf
+from playbook import HOST, MARKETING, TEXT, eventually, free_ports, run_cli
+
+from gateway import config, node, supervisor
+from gateway.errors import UsageError
+
+WRONG = 2
+
+
+def settings(tmp_path: Path, text: str) -> config.Config:
+    path = tmp_path / "zhengming.toml"
+    path.write_text(text, "utf-8")
+    return config.load(path, {})
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below tmp_path: other pytest runs take the database server's right to pass through that away."""
+    path = Path(tempfile.mkdtemp(prefix="zhengming-node-"))
+    yield path
+    shutil.rmtree(path)
+
+
+def started(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    """A command in a process group of its own; what it says goes to `output` of the folder."""
+    with (folder / "output").open("ab") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gateway", *arguments], stdout=said, stderr=said, start_new_session=True
+        )
+
+
+# one node in a folder
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "meets"),
+    [
+        ("", "", True),
+        ("", "web", True),
+        ("relay", "", True),
+        ("relay", "relay", True),
+        ("relay", "web", False),
+    ],
+)
+def test_a_folder_has_one_node_or_each_part_once(
+    tmp_path: Path, first: str, second: str, meets: bool
+) -> None:
+    with node.claimed(tmp_path / "run", first):
+        if meets:
+            with pytest.raises(UsageError) as error, node.claimed(tmp_path / "run", second):
+                pass
+            for words in (str(tmp_path), str(os.getpid()), "right would be"):
+                assert words in str(error.value)
+        else:
+            with node.claimed(tmp_path / "run", second):
+                pass
+    with node.claimed(tmp_path / "run", second):
+        pass
+
+
+def test_only_who_finds_nobody_there_begins_the_counters_anew(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with node.claimed(run) as alone:
+        assert alone
+    with node.claimed(run, "keeper") as alone:
+        assert alone
+        with node.claimed(run, "web") as second:
+            assert not second
+    folder = supervisor.metrics_folder(run, fresh=True)
+    (folder / "counter_1.db").touch()
+    supervisor.metrics_folder(run, fresh=False)
+    assert (folder / "counter_1.db").exists()
+    supervisor.metrics_folder(run, fresh=True)
+    assert not (folder / "counter_1.db").exists()
+
+
+async def test_a_second_node_is_refused_and_the_first_unharmed(house_of: HouseOf) -> None:
+    async with house_of() as house:
+        code, out, err = await house.cli("serve")
+        assert (code, out) == (WRONG, "")
+        assert f"node.data_dir = '{house.data_dir}'" in err
+        assert "right would be" in err
+        assert (await house.readyz())[0] == 200
+        async with house.sender() as sender:
+            assert (await sender.submit(MARKETING, [house.subscriber()], TEXT)).result == 0
+
+
+# ports
+
+
+def test_ports_that_are_taken_are_named(tmp_path: Path) -> None:
+    free, other = free_ports(2)
+    with socket.create_server((HOST, 0)) as holder:
+        port = holder.getsockname()[1]
+        text = f"""
+            [web]
+            listen = "{HOST}:{port}"
+            [metrics]
+            listen = "{HOST}:{free}"
+            [[sms]]
+            protocol = "cmpp"
+            listen = "{HOST}:{other}"
+            [[sms]]
+            protocol = "cmpp"
+            listen = "0.0.0.0:{other}"
+            [[sms]]
+            protocol = "cmpp"
+            listen = "192.0.2.1:{other}"
+        """
+        wrong = list(node.taken(settings(tmp_path, text)))
+        assert [line.partition(" = ")[0] for line in wrong] == ["sms.1.listen", "sms.2.listen", "web.listen"]
+        assert all("right would be" in line for line in wrong)
+        assert f"'{HOST}:{port}': cannot listen there: Address already in use" in wrong[2]
+        assert "Cannot assign requested address" in wrong[1]
+        assert [line[:3] for line in node.taken(settings(tmp_path, text), "relay")] == ["sms", "sms"]
+        assert list(node.taken(settings(tmp_path, text), "keeper")) == []
+        assert len(list(node.taken(settings(tmp_path, text), "web"))) == 1
+
+
+async def test_a_node_waits_for_ports_and_then_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "PORT_SECONDS", 0.3)
+    with socket.create_server((HOST, 0)) as holder:
+        port = holder.getsockname()[1]
+        loaded = settings(tmp_path, f'[metrics]\nlisten = "{HOST}:{port}"\n')
+        path = tmp_path / "zhengming.toml"
+        with pytest.raises(UsageError) as error:
+            await node.Node(loaded, path, "web").run()
+        assert f"{path}: metrics.listen = '{HOST}:{port}'" in str(error.value)
+
+
+# parts one by one
+
+
+async def test_parts_served_one_by_one_are_a_node_whose_metrics_are_together(
+    house_of: HouseOf, folder: Path
+) -> None:
+    async with house_of() as house:
+        await house.stop()
+        parts = [started(folder, "serve", part, "-c", str(house.path)) for part in node.PARTS]
+        try:
+            await house.ready()
+            async with house.sender() as sender:
+                assert (await sender.submit(MARKETING, [house.subscriber()], TEXT)).result == 0
+
+            async def together() -> bool:
+                there = {name for name, _ in await house.metrics()}
+                return await house.metric("attempts_total") == 1 and "zhengming_registry_lag_seconds" in there
+
+            await eventually(together)
+        finally:
+            for part in parts:
+                part.send_signal(signal.SIGTERM)
+            for part in parts:
+                assert await asyncio.to_thread(part.wait, 30) == 0
+
+
+# stopped on the way up
+
+
+def processes(folder: Path) -> list[str]:
+    """Commands that run with this folder among their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").replace("\0", " ")
+        except OSError:  # it has ended meanwhile
+            continue
+        if str(folder) in words:
+            found.append(words)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("reached", "number"),
+    [
+        ("var/postgres/starting", signal.SIGINT),
+        ("var/postgres/data/postmaster.pid", signal.SIGINT),
+        ("var/regions.bin", signal.SIGTERM),
+    ],
+)
+async def test_a_demo_stopped_on_its_way_up_leaves_nothing_running(
+    folder: Path, reached: str, number: signal.Signals
+) -> None:
+    """Whatever it has come to; Ctrl-C in a terminal goes to all processes of its group."""
+    demo = started(folder, "demo", "--dir", str(folder / "demo"), "--no-traffic")
+    await eventually((folder / "demo" / reached).exists, 60.0)
+    os.killpg(demo.pid, number)
+    assert await asyncio.to_thread(demo.wait, 60) == 0
+    assert processes(folder) == []
+    assert not (folder / "demo" / "ready.json").exists()
+    assert "Traceback" not in (folder / "output").read_text("utf-8")
+
+
+async def test_a_second_demo_in_the_folder_leaves_the_first_as_it_is(folder: Path, cities: Path) -> None:
+    (folder / "var").mkdir()
+    shutil.copy(cities, folder / "var" / "regions.bin")
+    first = started(folder, "demo", "--dir", str(folder), "--no-traffic")
+    ready = folder / "ready.json"
+    try:
+        await eventually(ready.exists, 60.0)
+        assert ready.stat().st_mode & 0o077 == 0, "it holds secrets"
+        before = ready.read_bytes(), (folder / "zhengming.toml").read_bytes()
+        code, _, err = await run_cli("demo", "--dir", str(folder))
+        assert code == WRONG
+        assert str(folder) in err
+        assert (ready.read_bytes(), (folder / "zhengming.toml").read_bytes()) == before
+    finally:
+        first.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(first.wait, 60) == 0

@@ -1,0 +1,200 @@
+"""The command line given what is wrong: exit code 2 for the caller's mistake and 1 for what failed, one
+message that names the place, the value and what would be right. Nothing is made on the way.
+"""
+
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playbook import free_ports
+
+from gateway.cli import main
+from gateway.registry.embedded import EmbeddedPostgres
+
+FAILED, WRONG = 1, 2
+SENDER = ("simulate", "sender", "--account", "900001")
+CARRIER = ("simulate", "carrier", "--seconds", "0.1")
+BAN = ("--reason", "冒名", "--case", "C-1")
+JUDGE = ("judge", "--from", "10690001", "--to", "13800000000")
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Runs a command here: its exit code, and what it said on standard error."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def runs(*arguments: str) -> tuple[int, str]:
+        try:
+            code = main(arguments)
+        except SystemExit as stop:  # argparse
+            code = int(str(stop.code))
+        return code, capsys.readouterr().err
+
+    yield runs
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration whose node has never run."""
+    path = tmp_path / "zhengming.toml"
+    path.write_text("")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ["COMMAND"]),
+        (("frobnicate",), ["frobnicate", "judge"]),
+        (("judge", "--from", "x", "--to", "13800000000"), ["--from 'x'", "right would be"]),
+        (("judge", "--from", "10690001", "--to", "1380000"), ["--to '1380000'", "right would be"]),
+        ((*JUDGE, "--at", "soon"), ["--at 'soon'", "ISO 8601"]),
+        ((*JUDGE, "--channel", "fax"), ["--channel", "fax", "sms", "voice"]),
+        ((*JUDGE, "--protocol", "xmpp"), ["--protocol", "xmpp", "cmpp"]),
+        ((*JUDGE, "--text", "\udcff"), ["text", "UTF-8"]),
+        (("records",), ["ACT"]),
+        (("records", "find", "--limit", "-1"), ["--limit", "'-1'", "from 1"]),
+        (("records", "find", "--limit", "0"), ["--limit", "'0'", "from 1"]),
+        (("records", "find", "--verdict", "maybe"), ["--verdict", "maybe", "refuse"]),
+        (("records", "show"), ["id"]),
+        (("blacklist", "add"), ["number", "--reason", "--case"]),
+        (("blacklist", "add", "10690001", "--reason", "冒名"), ["--case"]),
+        (("blacklist", "remove", "1"), ["remove", "add", "list"]),
+        (("import", "numbers", "nowhere.csv", "--approve", "--as", "a"), ["--as", "--by"]),
+        (("demo", "--seconds", "-1"), ["--seconds", "'-1'", "from 0"]),
+        (("demo", "--seconds", "nan"), ["--seconds", "'nan'"]),
+        (("demo", "--carrier", "cmpp=10.0.0.5"), ["--carrier", "cmpp=10.0.0.5", "host:port"]),
+        (("serve", "everything"), ["everything", "relay"]),
+        (("simulate",), ["SIDE"]),
+        (("simulate", "sender"), ["--account"]),
+        (("simulate", "sender", "--account", "9000011"), ["--account", "'9000011'", "1 to 6"]),
+        (("simulate", "sender", "--account", "浙江"), ["--account", "浙江", "ASCII"]),
+        ((*SENDER, "--port", "70000"), ["--port", "'70000'", "1 to 65535"]),
+        ((*SENDER, "--window", "0"), ["--window", "'0'", "from 1"]),
+        ((*SENDER, "--connections", "0"), ["--connections", "'0'", "from 1"]),
+        ((*SENDER, "--messages", "-1"), ["--messages", "'-1'", "from 0"]),
+        ((*SENDER, "--messages", "²"), ["--messages", "from 0"]),
+        ((*SENDER, "--rate", "-1"), ["--rate", "'-1'", "from 0"]),
+        ((*SENDER, "--wait", "soon"), ["--wait", "'soon'", "from 0"]),
+        ((*SENDER, "--from", "1" * 25), ["--from", "1" * 25, "0 to 21"]),
+        ((*SENDER, "--to", "浙江"), ["--to", "浙江", "ASCII"]),
+        ((*SENDER, "--to", *["13800000000"] * 100), ["--to", "100", "99"]),
+        ((*SENDER, "--text", "长" * 20_000), ["--text", "255", "shorter"]),
+        ((*SENDER, "--secret-file", "/nowhere"), ["--secret-file /nowhere", "No such file"]),
+        ((*SENDER, "--secret-file", sys.executable), ["--secret-file", "not text"]),
+        ((*CARRIER, "--stat", "TOOLONGSTAT"), ["--stat", "TOOLONGSTAT", "1 to 7"]),
+        ((*CARRIER, "--refuse-with", "99999999999"), ["--refuse-with", "0 to 255"]),
+        ((*CARRIER, "--reply-text", "长" * 71), ["--reply-text", "71", "70"]),
+        ((*CARRIER, "--reply-every", "-1"), ["--reply-every", "'-1'"]),
+    ],
+)
+def test_wrong_usage(run: Run, arguments: tuple[str, ...], words: list[str]) -> None:
+    code, said = run(*arguments)
+    assert code == WRONG
+    for word in words:
+        assert word in said
+
+
+@pytest.mark.parametrize("identity", ["zz", "00", "0" * 31, "0" * 33, "²" * 32, ""])
+def test_an_id_that_is_none(run: Run, config: Path, identity: str) -> None:
+    (config.parent / "var" / "journal").mkdir(parents=True)
+    code, said = run("records", "show", identity, "-c", str(config))
+    assert code == WRONG
+    assert "32 hexadecimal digits" in said
+
+
+@pytest.mark.parametrize("writer", ["nobody", "../w0", ""])
+def test_a_writer_that_is_none(run: Run, config: Path, writer: str) -> None:
+    (config.parent / "var" / "journal" / "w0").mkdir(parents=True)
+    code, said = run("journal", "clear", writer, "-c", str(config))
+    assert code == WRONG
+    assert repr(writer) in said
+    assert "right would be one of w0" in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [JUDGE, ("records", "find"), ("records", "show", "0" * 32), ("journal", "clear", "w0")]
+)
+def test_where_no_node_has_run_nothing_is_made(run: Run, config: Path, arguments: tuple[str, ...]) -> None:
+    """A wrong -c must not leave a folder, or a registry key, behind."""
+    code, said = run(*arguments, "-c", str(config))
+    assert code == FAILED
+    assert str(config.parent / "var") in said
+    assert "right would be" in said
+    assert list(config.parent.iterdir()) == [config]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("migrate",),
+        ("blacklist", "list"),
+        ("blacklist", "add", "10690001", *BAN),
+        ("import", "numbers", "numbers.csv"),
+        ("export", "numbers", "numbers.csv"),
+    ],
+)
+def test_a_database_that_is_away(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(config.parent)
+    (port,) = free_ports(1)
+    config.write_text(f'[database]\ndsn = "postgresql://zm:pa:ss@127.0.0.1:{port}/zm"\n')
+    (config.parent / "numbers.csv").write_text("number,purposes,institution\n10690001,marketing,BANK\n")
+    code, said = run(*arguments, "-c", str(config))
+    assert code == FAILED
+    assert said.startswith(f"zhengming: database.dsn = 'postgresql://zm:…@127.0.0.1:{port}/zm': ")
+    assert "pa:ss" not in said
+
+
+@pytest.mark.parametrize("arguments", [("blacklist", "list"), ("blacklist", "add", "10690001", *BAN)])
+def test_a_database_without_our_schema(
+    run: Run, config: Path, embedded: EmbeddedPostgres, arguments: tuple[str, ...]
+) -> None:
+    config.write_text(f'[database]\ndsn = "{embedded.dsn}"\n')
+    code, said = run(*arguments, "-c", str(config))
+    assert code == FAILED
+    assert "zhengming migrate" in said
+
+
+def test_a_data_dir_that_cannot_be_made(run: Run, config: Path) -> None:
+    config.write_text('[node]\ndata_dir = "zhengming.toml/var"\n')
+    for arguments in (("migrate",), ("serve",), ("config", "--check")):
+        code, said = run(*arguments, "-c", str(config))
+        assert code == WRONG
+        assert f"node.data_dir = '{config}/var'" in said
+        assert "right would be" in said
+
+
+def test_a_carrier_s_port_that_is_taken(run: Run, free: list[int]) -> None:
+    code, said = run(*CARRIER, "--port", str(free[0]))
+    assert code == FAILED
+    assert f"--port {free[0]}" in said
+    assert "already in use" in said
+
+
+@pytest.fixture
+def free() -> Iterator[list[int]]:
+    """A port that is taken while the test runs."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield [taken.getsockname()[1]]
+
+
+def test_options_may_come_before_what_they_belong_to(run: Run, config: Path) -> None:
+    (config.parent / "var" / "journal").mkdir(parents=True)
+    for arguments in (
+        ("records", "-c", str(config), "show", "--json", "0" * 32),
+        ("records", "show", "--json", "-c", str(config), "0" * 32),
+    ):
+        code, said = run(*arguments)
+        assert (code, "no attempt" in said) == (FAILED, True)
+    code, said = run("serve", "-c", str(config.with_name("none.toml")), "relay")
+    assert (code, "none.toml" in said) == (WRONG, True)
+    code, said = run("blacklist", "add", "--prefix", "abc", *BAN, "-c", str(config.with_name("none.toml")))
+    assert (code, "none.toml" in said) == (WRONG, True)
