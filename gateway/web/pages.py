@@ -146,7 +146,7 @@ class Pages:
         wrong, rows, following = "", [], None
         try:
             query = Paging(limit=50, after=asked["after"])
-            wanted = FilingFilter(chosen=asked["status"], number=asked["number"] or None)
+            wanted = FilingFilter(status=asked["status"], number=asked["number"] or None)
         except ValidationError:
             wrong = self._words(request, Words("查询条件不符合要求", "that is nothing to look for"))
         else:
