@@ -56,6 +56,19 @@ async def test_change_needs_the_version_that_was_read(office: Office) -> None:
     assert (stale.status, stale.body["code"]) == (412, "changed_meanwhile")
 
 
+async def test_history_has_all_that_it_was(office: Office) -> None:
+    made = await draft(office)
+    tag = {"If-Match": "*"}
+    await office.ask("institution", "PATCH", f"/numbers/{made}", {"purposes": ["service"]}, headers=tag)
+    await office.post("institution", f"/numbers/{made}/submit")
+    was = (await office.get("institution", f"/numbers/{made}/history")).body
+    assert [(one["status"], one["purposes"]) for one in was] == [
+        ("draft", ["marketing"]), ("draft", ["service"]), ("submitted", ["service"]),
+    ]  # fmt: skip
+    assert [one["until"] is None for one in was] == [False, False, True]
+    assert (await office.get("institution2", f"/numbers/{made}/history")).status == 404
+
+
 async def test_bulk_step_names_each_that_could_not(office: Office) -> None:
     ids = [await draft(office, number=f"1069001{tail}") for tail in range(5)]
     foreign = await draft(office, "institution2", number="10690029")

@@ -23,7 +23,9 @@ from gateway.registry.fields import (
     Sha256,
     Signature,
     channel_bits,
+    channel_words,
     purpose_bits,
+    purpose_words,
     reading,
 )
 from gateway.registry.shown import FILING, Filing, filing_of
@@ -84,6 +86,24 @@ class StepTaken(BaseModel):
     by: str | None
     reason: str
     at: Instant
+
+
+class Version(BaseModel):
+    """What stood of a filing from one change to the next; `until` empty: now."""
+
+    since: Instant
+    until: Instant | None
+    row_version: int
+    status: str
+    extension_digits: int
+    channels: Channels
+    purposes: Purposes
+    agency: str | None
+    signatures: list[str]
+    carrier: str | None
+    effective_from: Instant | None
+    effective_until: Instant | None
+    document_sha256: Sha256 | None
 
 
 async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
@@ -257,6 +277,33 @@ async def steps(c: "Connection", identity: int, after: int, limit: int) -> list[
         limit,
     )
     return [StepTaken.model_construct(**dict(row)) for row in rows]
+
+
+async def history(c: "Connection", identity: int) -> list[Version]:
+    """All that a filing has been, oldest first. `c` is the owner's: whether it may be seen was asked."""
+    rows = await c.fetch(
+        """SELECT changed_at AS since, superseded_at AS until, row_version, status, extension_digits,
+                  channels, purposes, code_of(agency_id) AS agency, signatures, carrier, effective_from,
+                  effective_until, document_sha256
+             FROM (SELECT superseded_at, id, changed_at, row_version, status, extension_digits, channels,
+                          purposes, agency_id, signatures, carrier, effective_from, effective_until,
+                          document_sha256 FROM numbers_history
+                    UNION ALL
+                   SELECT NULL, id, changed_at, row_version, status, extension_digits, channels, purposes,
+                          agency_id, signatures, carrier, effective_from, effective_until, document_sha256
+                     FROM numbers) n WHERE id = $1 ORDER BY row_version""",
+        identity,
+    )
+    return [
+        Version.model_construct(
+            **{
+                **dict(row),
+                "channels": channel_words(row["channels"]),
+                "purposes": purpose_words(row["purposes"]),
+            }
+        )
+        for row in rows
+    ]
 
 
 async def reference(c: "Connection", field: str, code: str) -> int:

@@ -5,6 +5,7 @@ from gateway.web.resources.administration import ENDPOINTS as ADMINISTRATION
 from gateway.web.resources.attempts import ENDPOINTS as ATTEMPTS
 from gateway.web.resources.bodies import ENDPOINTS as BODIES
 from gateway.web.resources.casework import ENDPOINTS as CASEWORK
+from gateway.web.resources.claims import ENDPOINTS as CLAIMS
 from gateway.web.resources.filing import ENDPOINTS as FILING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
@@ -16,6 +17,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *ATTEMPTS,
     *BODIES,
     *CASEWORK,
+    *CLAIMS,
     *FILING,
     *JUDGING,
     *PAPERS,

@@ -9,7 +9,7 @@ from gateway.errors import Problem, Words
 from gateway.registry import filings, workflow
 from gateway.registry.fields import Instant
 from gateway.registry.fields import Words as Text
-from gateway.registry.filings import FilingChange, FilingFilter, NewFiling, StepTaken
+from gateway.registry.filings import FilingChange, FilingFilter, NewFiling, StepTaken, Version
 from gateway.registry.shown import Filing
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, page_of
 
@@ -152,6 +152,12 @@ async def steps(call: Call) -> Answer:
     return Answer(page_of(found, call.query.limit, lambda one: (one.id,)))
 
 
+async def history(call: Call) -> Answer:
+    filing = await filings.get(call.c, call.path["id"])
+    async with call.site.door.owner() as owner:
+        return Answer(await filings.history(owner, filing.id))
+
+
 def _said(problem: Problem, zh: bool) -> str:
     return problem.detail.zh if zh else problem.detail.en
 
@@ -228,5 +234,9 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/numbers/{id}/steps", READERS, "read", Words("办理经过", "the steps taken"), steps,
         query=Paging, answer=Page[StepTaken],
+    ),
+    Endpoint(
+        "GET", "/numbers/{id}/history", READERS, "read", Words("历史版本", "all that it has been"), history,
+        answer=list[Version],
     ),
 )  # fmt: skip
