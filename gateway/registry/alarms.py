@@ -55,7 +55,8 @@ class ImportRun(BaseModel):
 _ALARMS = """SELECT a.id, a.kind, code_of(a.institution_id) AS institution, u.login AS "user", a.at,
            a.detail,
            seer.login AS acknowledged_by, a.acknowledged_at
-      FROM alarms a LEFT JOIN users u ON u.id = a.user_id LEFT JOIN users seer ON seer.id = a.acknowledged_by"""
+      FROM alarms a LEFT JOIN users u ON u.id = a.user_id
+      LEFT JOIN users seer ON seer.id = a.acknowledged_by"""
 _RUNS = """SELECT r.id, r.kind, r.file_name, u.login AS "user", r.by_session, checker.name AS checker,
            approver.name AS approver, r.case_reference, r.opened_at, r.closed_at, r.rows, r.accepted,
            r.rejected, seer.login AS acknowledged_by, r.acknowledged_at
