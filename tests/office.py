@@ -67,11 +67,11 @@ class Office:
         self.institutions: dict[str, int] = {}
         self.foreign: dict[str, int] = {}  # by table: a row of others', where a test brings them
         environment = {
-            f"ZHENGMING__{section}__{key}".upper(): json.dumps(value)
+            f"ZHENGMING__{section}__{key}".upper(): str(value)
             for section, keys in (settings or {}).items()
             for key, value in keys.items()
         }
-        environment["ZHENGMING__NODE__DATA_DIR"] = json.dumps(str(folder))
+        environment["ZHENGMING__NODE__DATA_DIR"] = str(folder)
         self.config = load(None, environment)
 
     async def __aenter__(self) -> Self:
@@ -151,7 +151,8 @@ class Office:
         for code, (name, kind) in INSTITUTIONS.items():
             ((self.institutions[code],),) = self.sql(
                 """INSERT INTO institutions (code, name, kind, licence_scope, region)
-                   VALUES (%s, %s, %s, 7, '330000') RETURNING id""",
+                   VALUES (%s, %s, %s, 7, '330000') ON CONFLICT (code) DO UPDATE SET region = excluded.region
+                   RETURNING id""",
                 code, name, kind,
             )  # fmt: skip
         for login, (role, code) in USERS.items():
