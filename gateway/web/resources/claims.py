@@ -52,7 +52,7 @@ async def disputes(call: Call) -> Answer:
 
 
 async def file(call: Call) -> Answer:
-    made = await claims.file(call.c, call.actor, call.body, terms_of(call), _now())
+    made = await claims.file(call.c, call.actor, call.body, terms_of(call.site.config.cases), _now())
     return Answer(made, 201, made.row_version, {"Location": f"/api/v1/disputes/{made.id}"})
 
 
