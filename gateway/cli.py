@@ -21,7 +21,10 @@ from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
 
-KINDS = "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals or consents"
+ROLES = "regulator, carrier, institution, agency, provider, auditor or admin"
+KINDS = (
+    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents or complaints"
+)
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -141,29 +144,73 @@ def parser() -> argparse.ArgumentParser:
     )
     judge.add_argument("--json", action="store_true")
 
-    ban = add("blacklist", "supervising:blacklist", "numbers that may never pass")
-    ban.add_argument(
-        "doing", choices=["add", "list", "confirm", "withdraw", "propose-removal", "confirm-removal"]
-    )
-    ban.add_argument("number", nargs="?", default="", help="the number; also an entry's id, but for add")
+    act = acts(add("blacklist", "supervising:blacklist", "numbers that may never pass"))
+    ban = act("add", "ban a number, or all numbers that begin with it")
+    ban.add_argument("number")
     ban.add_argument("--prefix", action="store_true", help="the number and everything that begins with it")
-    ban.add_argument("--reason", default="")
-    ban.add_argument("--case", default="", help="case reference")
+    ban.add_argument("--reason", required=True)
+    ban.add_argument("--case", required=True, help="case reference")
     ban.add_argument("--by", default="operator", metavar="LOGIN", help="the regulator who does this")
     ban.add_argument("--dry-run", action="store_true", help="say what the ban would hit, change nothing")
     ban.add_argument("--json", action="store_true")
+    entries = act("list", "entries that stand, oldest first")
+    entries.add_argument("number", nargs="?", default="", help="only where number, reason or case hold this")
+    entries.add_argument("--json", action="store_true")
+    for name, words in (
+        ("confirm", "the second person agrees to what waits"),
+        ("withdraw", "its author takes an entry back, within 30 minutes"),
+        ("propose-removal", "the first of two persons wants an entry off"),
+        ("confirm-removal", "the second person agrees to that"),
+    ):
+        entry = act(name, words)
+        entry.add_argument("number", help="the number, or the entry's id")
+        entry.add_argument("--prefix", action="store_true", help="the entry on the prefix of these digits")
+        entry.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
+        entry.add_argument("--json", action="store_true")
+        if name == "propose-removal":
+            entry.add_argument("--reason", required=True)
 
-    penalty = add("penalty", "supervising:penalty", "fines, and suspensions of institutions and agencies")
-    penalty.add_argument("doing", choices=["impose", "lift"])
-    penalty.add_argument("subject", help="code of the institution or agency; for lift the penalty's id")
-    penalty.add_argument(
-        "--kind", default="suspension", choices=["fine", "suspension", "fine_and_suspension"]
-    )
-    penalty.add_argument("--amount", default="", help="yuan, of a fine")
-    penalty.add_argument("--cause", default="")
-    penalty.add_argument("--reason", default="", help="why it is lifted")
-    penalty.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
-    penalty.add_argument("--json", action="store_true")
+    act = acts(add("penalty", "supervising:penalty", "fines, and suspensions of institutions and agencies"))
+    impose = act("impose", "stop all numbers of an institution or agency, or fine it")
+    impose.add_argument("subject", metavar="CODE", help="of the institution or agency")
+    impose.add_argument("--kind", default="suspension", choices=["fine", "suspension", "fine_and_suspension"])
+    impose.add_argument("--amount", default="", help="yuan, of a fine")
+    impose.add_argument("--cause", required=True)
+    lift = act("lift", "end a penalty")
+    lift.add_argument("subject", metavar="ID", type=whole(1), help="of the penalty")
+    lift.add_argument("--reason", required=True)
+    for doing in (impose, lift):
+        doing.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
+        doing.add_argument("--json", action="store_true")
+
+    user = add("user", "people:user", "who works with the registry")
+    user.add_argument("doing", choices=["add", "list", "disable"])
+    user.add_argument("login", nargs="?", default="")
+    user.add_argument("--role", default="", help=ROLES)
+    user.add_argument("--person", default="", metavar="NAME", help="whose login it is; default: the login")
+    user.add_argument("--identity", type=Path, metavar="FILE", help="holds the person's identity number")
+    user.add_argument("--carrier", default="", help="code, for the role carrier")
+    user.add_argument("--institution", default="", metavar="CODE", help="for institution, agency, provider")
+    user.add_argument("--territory", default="", help="beginning of a region, such as 浙江省宁波市")
+    user.add_argument("--password", type=Path, metavar="FILE", help="holds the password for the console")
+    user.add_argument("--json", action="store_true")
+
+    token = add("token", "people:token", "keys to the API")
+    token.add_argument("doing", choices=["create", "list", "revoke"])
+    token.add_argument("id", nargs="?", default="", help="of the token, for `revoke`")
+    token.add_argument("--role", default="", help=f"of its oldest user: {ROLES}")
+    token.add_argument("--user", default="", metavar="LOGIN", help="whose token it is, instead of --role")
+    token.add_argument("--institution", default="", metavar="CODE", help="of that user")
+    token.add_argument("--carrier", default="", help="of that user")
+    token.add_argument("--scope", action="append", default=[], help="what it is good for; default: all")
+    token.add_argument("--days", type=int, default=90, help="until it expires")
+    token.add_argument("--name", default="", help="what it is for")
+    token.add_argument("--json", action="store_true")
+
+    audit = add("audit", "people:audit", "what was done by whom, and whether the audit's chain holds")
+    audit.add_argument("doing", choices=["list", "verify"])
+    audit.add_argument("--subject", default="", help="such as numbers/17")
+    audit.add_argument("--json", action="store_true")
 
     act = acts(add("records", "evidence:records", "what the journal of this node holds"))
     find = act("find", "attempts and replies, oldest first")

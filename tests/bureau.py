@@ -61,11 +61,11 @@ class Bureau:
             return [row["act"] for row in rows]
 
 
-async def settle(dsn: str) -> None:
+async def settle(dsn: str, key: RegistryKey = KEY) -> None:
     """Institutions and the people above, into a registry; institutions that are there stay."""
     c = await asyncpg.connect(dsn)
     try:
-        key_id = await store.register_key(c, KEY.fingerprint)
+        key_id = await store.register_key(c, key.fingerprint)
         await c.execute(
             """INSERT INTO institutions (code, name, kind, region) VALUES
                ('BANK', '示例银行', 'bank', '浙江省杭州市'), ('FIN', '示例消金', 'consumer_finance', ''),
@@ -77,8 +77,8 @@ async def settle(dsn: str) -> None:
                 """INSERT INTO persons (name, identity_hash, identity_sealed, key_id) VALUES ($1, $2, $3, $4)
                    ON CONFLICT (identity_hash) DO UPDATE SET name = excluded.name RETURNING id""",
                 name,
-                KEY.hash(name),
-                KEY.seal(name),
+                key.hash(name),
+                key.seal(name),
                 key_id,
             )
             await c.execute(

@@ -17,7 +17,7 @@ from gateway.registry.acting import Actor, Door
 
 CHEAP = Cost(memory=64, passes=1, lanes=1)
 PASSWORD = "correct horse battery"
-NOW = 1_800_000_000.0
+NOW = time.time() // 30 * 30
 
 
 class Office:
@@ -72,10 +72,7 @@ async def test_a_session_takes_password_and_code(office: Office) -> None:
     assert (who.login, who.role, who.door) == ("reg", "regulator", "console")
     assert await office.access.by_session(cookie) == who
     assert await office.c.fetchval("SELECT signed_in_at IS NOT NULL FROM credentials")
-    assert (
-        await office.c.fetchval("SELECT count(*) FROM sessions WHERE hash = convert_to($1, 'UTF8')", cookie)
-        == 0
-    )
+    assert await office.c.fetchval("SELECT hash FROM sessions") != cookie.encode()
     await office.access.sign_out(cookie)
     await office.access.sign_out(cookie)
     assert await office.access.by_session(cookie) is None

@@ -52,16 +52,16 @@ async def test_one_connection_serves_each_as_himself(door: Door, c: asyncpg.Conn
 
 async def test_a_read_of_the_same_actor_is_one_round_trip(door: Door, c: asyncpg.Connection) -> None:
     bank = await actor(c, "bank")
-    asked = []
-    for _ in range(2):
-        async with door.acting(bank) as connection:
-            connection.add_query_logger(lambda query: asked.append(query.query))
-            await connection.fetchval("SELECT 1")
-            await connection.fetchval("SELECT 2")
-    assert [query for query in asked if "set_config" in query] == []
+    asked: list[str] = []
+    async with door.acting(bank) as connection:
+        connection.add_query_logger(lambda query: asked.append(query.query))
+        await connection.fetchval("SELECT 1")
+    async with door.acting(bank) as connection:
+        await connection.fetchval("SELECT 2")
+    assert [query for query in asked if "SELECT" in query] == ["SELECT 1", "SELECT 2"]
     async with door.acting(await actor(c, "car")) as connection:
         await connection.fetchval("SELECT 3")
-    assert len([query for query in asked if "set_config" in query]) <= 1
+    assert len([query for query in asked if "set_config" in query]) == 1
 
 
 async def test_a_switch_that_breaks_off_ends_the_connection(
@@ -80,7 +80,7 @@ async def test_a_switch_that_breaks_off_ends_the_connection(
 
     task = asyncio.create_task(serve())
     asleep = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'"
-    while not await c.fetchval(asleep, first):
+    while not await c.fetchval(asleep, first):  # noqa: ASYNC110  # it happens in the server
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -94,7 +94,7 @@ async def test_a_switch_that_breaks_off_ends_the_connection(
 
 async def test_what_is_left_open_is_rolled_back_before_the_next(door: Door, c: asyncpg.Connection) -> None:
     regulator, other = await actor(c, "reg"), await actor(c, "reg2")
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
         async with door.acting(regulator) as connection, connection.transaction():
             await connection.execute("UPDATE institutions SET name = 'x'")
             raise ZeroDivisionError
@@ -122,7 +122,7 @@ async def test_a_database_that_goes_and_comes_back(door: Door, c: asyncpg.Connec
     bank = await actor(c, "bank")
     async with door.acting(bank) as connection:
         pid = await connection.fetchval("SELECT pg_backend_pid()")
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(Problem) as caught:  # noqa: PT012
         async with door.acting(bank) as connection:
             await c.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
             await connection.fetchval("SELECT 1")
@@ -166,13 +166,11 @@ async def test_an_act_is_recorded_under_its_actor_alone(door: Door, c: asyncpg.C
 
 
 async def test_no_detail_of_another_s_row_is_passed_on(c: asyncpg.Connection) -> None:
-    await c.execute(
-        "INSERT INTO numbers (number, channels, purposes, institution_id, status) VALUES ('10690001', 1, 1, 1, 'submitted')"
-    )
+    insert = """INSERT INTO numbers (number, channels, purposes, institution_id, status)
+                VALUES ('10690001', 1, 1, $1, 'submitted')"""
+    await c.execute(insert, 1)
     with pytest.raises(asyncpg.ExclusionViolationError) as caught:
-        await c.execute(
-            "INSERT INTO numbers (number, channels, purposes, institution_id, status) VALUES ('10690001', 1, 1, 2, 'submitted')"
-        )
+        await c.execute(insert, 2)
     assert "10690001" in str(caught.value.detail)
     problem = as_problem(caught.value)
     assert problem is not None

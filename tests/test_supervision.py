@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,7 +15,8 @@ from gateway.registry.appeals import Appeal, NewAppeal
 from gateway.registry.bans import NewBan
 from gateway.registry.cases import CaseChange, NewCase, NewItem, NewReferral
 from gateway.registry.complaints import Complaint, Complaints, NewComplaint
-from gateway.registry.deadlines import Terms, calendar
+from gateway.registry.deadlines import Terms, calendar, due
+from gateway.registry.exchange import export_file, import_file
 from gateway.registry.penalties import NewPenalty, Penalty
 
 Connection = asyncpg.Connection
@@ -199,6 +201,39 @@ async def test_a_complaint_is_taken_once_forwarded_and_answered(bureau: Bureau, 
     ]
 
 
+async def test_complaints_of_12321_come_in_by_file(bureau: Bureau, sql: Connection, tmp_path: Path) -> None:
+    await file_number(sql, "10690001", "FIN", extension_digits=4, agency="AGENT")
+    path = tmp_path / "12321.csv"
+    lines = [
+        "投诉用户,被投诉号码,渠道,时间,内容,来源,编号",
+        "13800000000,10690001,短信,2026-02-13 09:00,营销\t短信,12321,B-1",
+        "13800000001,10690001,短信,2026-02-13 10:00,,12321,B-2",
+        "13800000002,10690009,语音,2026-02-13 11:00,,12321,",
+        "13800000003,10690001,短信,2099-01-01,,12321,B-4",
+        "x,10690001,短信,2026-02-13 09:00,,12321,B-5",
+    ]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    result = await import_file("complaints", path, bureau.dsn, KEY, terms=TERMS)
+    assert (result.accepted, result.rejected) == (3, 2)
+    again = await import_file("complaints", path, bureau.dsn, KEY, terms=TERMS)
+    assert (again.accepted, again.unchanged) == (0, 3)
+    now = datetime.now(UTC)
+    async with bureau.acting("r1") as (c, actor):
+        first, second, third = await COMPLAINTS.page(c, actor, now)
+        assert [item.reference for item in (await cases.get(c, first.case or 0, now)).items] == ["1", "2"]
+        by_hand = NewComplaint.model_validate(
+            {"subscriber": SUBSCRIBER, "number": "10690001", "channel": "sms", "at": "2026-02-14"}
+        )
+        assert (await COMPLAINTS.receive(c, actor, by_hand, now)).case == first.case == second.case
+    assert (first.institution, first.agency, first.subscriber) == ("FIN", "AGENT", "138****0000")
+    assert (first.content, first.reference, first.channel) == ("营销 短信", "B-1", "sms")
+    assert (third.institution, third.channel, third.reference) == (None, "voice", None)
+    assert (first.forward_due, first.due) == (due(now, 5, TERMS.days).day, due(now, 15, TERMS.days).day)
+    out = tmp_path / "out.csv"
+    await export_file("complaints", out, bureau.dsn, KEY, headers="zh")
+    assert (await import_file("complaints", out, bureau.dsn, KEY, terms=TERMS)).unchanged == 4
+
+
 async def test_what_is_overdue_is_listed_and_reaches_another_person(bureau: Bureau, sql: Connection) -> None:
     forwarded = await complain(bureau)
     waiting = await complain(bureau, "10690002")
@@ -254,8 +289,8 @@ async def test_an_appeal_is_not_answered_by_who_made_what_it_attacks(bureau: Bur
     with pytest.raises(Problem) as refused:
         await answer(bureau, "r3", against_ban.id)
     assert refused.value.code == "wrong_state"
+    await sql.execute("UPDATE appeals SET status = 'open', answered_at = NULL, answered_person = NULL")
     with pytest.raises(asyncpg.CheckViolationError):  # SQL by hand is nobody's answer
-        await sql.execute("UPDATE appeals SET status = 'open', answered_at = NULL, answered_person = NULL")
         await sql.execute("UPDATE appeals SET status = 'upheld', answered_at = now(), answered_person = 1")
 
 

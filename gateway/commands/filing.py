@@ -8,6 +8,7 @@ from gateway.commands import common
 from gateway.errors import UsageError
 from gateway.registry import exchange
 from gateway.registry import migrate as migration
+from gateway.registry.deadlines import terms_of
 from gateway.registry.keys import load_key
 
 
@@ -26,6 +27,7 @@ def import_(options: argparse.Namespace) -> int:
                 dry_run=options.dry_run,
                 approve=(options.checker, options.approver) if options.approve else None,
                 break_glass=options.break_glass,
+                terms=terms_of(loaded.cases),
             )
         )
     would = "would be " if options.dry_run else ""

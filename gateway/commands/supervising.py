@@ -50,8 +50,6 @@ async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
     if doing == "list":
         async with _plain(dsn) as c:
             return [ban async for ban in _every(c, number)]
-    if not number:
-        raise UsageError(f"blacklist {doing} needs a number, or the id of an entry")
     if doing == "add":
         new = _read(
             bans.NewBan,
@@ -63,11 +61,15 @@ async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
         if options.dry_run:
             async with _plain(dsn) as c:
                 return [await bans.look(c, new)]
-        if not options.by or options.by == OPERATOR:
+        if options.by == OPERATOR:
             async with _plain(dsn) as c:
-                return [(await bans.add(c, None, new, OPERATOR))[0]]
-        async with _acting(dsn, options.by) as (c, actor):
-            return [(await bans.add(c, actor, new))[0]]
+                ban, fresh = await bans.add(c, None, new, OPERATOR)
+        else:
+            async with _acting(dsn, options.by) as (c, actor):
+                ban, fresh = await bans.add(c, actor, new)
+        if not fresh and not options.json:
+            print("as it was before: ", end="")
+        return [ban]
     async with _acting(dsn, options.by) as (c, actor):
         entry = await _entry(c, number, options.prefix)
         match doing:
@@ -84,9 +86,7 @@ async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
 async def _penalty(dsn: str, options: argparse.Namespace) -> penalties.Penalty:
     async with _acting(dsn, options.by) as (c, actor):
         if options.doing == "lift":
-            if not options.subject.isdecimal():
-                raise UsageError(f"penalty {options.subject!r}: right would be the id of a penalty")
-            return await penalties.lift(c, actor, int(options.subject), options.reason)
+            return await penalties.lift(c, actor, options.subject, options.reason)
         try:
             amount = Decimal(options.amount) if options.amount else None
         except InvalidOperation:

@@ -19,9 +19,9 @@ from gateway.errors import JsonValue, Problem, UsageError, Words
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
-    Base = asyncpg.Connection[Any]
-else:
-    Base = asyncpg.Connection
+    _Base = asyncpg.Connection[Any]
+else:  # generic in the stubs alone
+    _Base = asyncpg.Connection
 
 ROLES = ("regulator", "carrier", "institution", "agency", "provider", "auditor", "admin")
 SCOPES = ("read", "write", "attempts", "judge", "reveal", "admin")
@@ -39,6 +39,8 @@ BROKEN = (
     asyncpg.TooManyConnectionsError,
 )
 """What a query ends with when the database goes away."""
+MAYBE_OURS = (ConnectionError, asyncpg.InterfaceError)
+"""Of these, what another peer may have caused, or a mistake of ours: then the connection stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ _NAMES = ("role", *(f"zhengming.{name}" for name in (
 _SWITCH = "SELECT " + ", ".join(f"set_config('{name}', ${i}, false)" for i, name in enumerate(_NAMES, 1))
 
 
-class _Session(Base):
+class _Session(_Base):
     """A connection of the pool; `serves` is what it was switched to last, None while nobody knows."""
 
     serves: tuple[str, ...] | None = None
@@ -137,6 +139,8 @@ class Door:
                 session.serves = settings
             yield c
         except BROKEN as error:
+            if isinstance(error, MAYBE_OURS) and not session.is_closed():
+                raise
             raise _away() from error
         finally:
             if session.serves is None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from chinese_calendar import constants
 
+from gateway.config import Cases
 from gateway.errors import UsageError
 from gateway.policy.calendar import Calendar
 from gateway.registry.forms import FLAG, SHANGHAI
@@ -36,6 +37,17 @@ class Terms(NamedTuple):
     forward: int
     complaint: int
     appeal: int
+
+
+def standard() -> Terms:
+    """The regulation's: 5 workdays to forward a complaint, 15 to answer it or an appeal."""
+    return Terms(calendar(None), forward=5, complaint=15, appeal=15)
+
+
+def terms_of(said: Cases) -> Terms:
+    """As the configuration says. UsageError: the file of workdays can't be read."""
+    days = calendar(Path(said.workdays_file) if said.workdays_file else None)
+    return Terms(days, said.forward_workdays, said.complaint_workdays, said.appeal_workdays)
 
 
 @lru_cache(4)

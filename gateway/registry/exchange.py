@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from gateway.errors import UsageError
 from gateway.registry.acting import Actor
+from gateway.registry.deadlines import Terms
 from gateway.registry.intake import LOST, Intake, Outgo, Persons, Taken
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS, Kind
@@ -68,14 +69,16 @@ async def import_file(
     dry_run: bool = False,
     approve: tuple[str, str] | None = None,
     break_glass: str = "",
+    terms: Terms | None = None,
     progress: bool | None = None,
     actor: Actor | None = None,
 ) -> ImportResult:
     """Bring the rows of `path` into the registry; `dry_run`: only say what would become of each.
 
     `approve`: checker and approver, two persons by name; numbers come in approved instead of submitted.
-    `break_glass`: the case under which this is done although regulators have signed in. `progress`: a bar
-    on stderr; None: if that is a terminal. `actor`: whose file it is, and whose rows alone it may hold.
+    `break_glass`: the case under which this is done although regulators have signed in. `terms`: when
+    complaints are due; None: the regulation's. `progress`: a bar on stderr; None: if that is a terminal.
+    `actor`: whose file it is, and whose rows alone it may hold.
     UsageError: kind, file, header, persons or key are wrong; nothing has been changed then.
     """
     table = kind_of(kind)
@@ -88,7 +91,7 @@ async def import_file(
         read = batches(source, table, places)
         with report, _bar(source.size, f"{kind} ← {path.name}", progress) as bar:
             async with (
-                _Lanes(dsn, table, key, persons, dry_run, path.name, actor) as lanes,
+                _Lanes(dsn, table, key, persons, dry_run, path.name, terms, actor) as lanes,
                 aclosing(lanes.through(read)) as done,
             ):
                 async for batch, taken in done:
@@ -166,10 +169,19 @@ class _Lanes:
         persons: Persons,
         dry_run: bool,
         file_name: str,
+        terms: Terms | None,
         actor: Actor | None,
     ) -> None:
         self._open = partial(
-            Intake.open, dsn, kind, key, persons, dry_run=dry_run, file_name=file_name, actor=actor
+            Intake.open,
+            dsn,
+            kind,
+            key,
+            persons,
+            dry_run=dry_run,
+            file_name=file_name,
+            terms=terms,
+            actor=actor,
         )
         self._dry_run = dry_run
         self._run = 0

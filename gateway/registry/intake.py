@@ -9,6 +9,7 @@ change log stays silent); a transaction holds one batch. The statements of each 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 from unicodedata import normalize
 
@@ -17,6 +18,7 @@ import asyncpg
 from gateway.errors import UsageError
 from gateway.registry import runs, store
 from gateway.registry.acting import Actor
+from gateway.registry.deadlines import Terms, due, standard
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
 from gateway.registry.loading import ROW_AT_FAULT, Check, Loading, own_rows, problem_of
@@ -106,6 +108,7 @@ class Intake:
         *,
         dry_run: bool,
         file_name: str = "",
+        terms: Terms | None = None,
         actor: Actor | None = None,
     ) -> AsyncIterator[Self]:
         """Connect and make the temporary tables; they and the connection go when the context ends.
@@ -135,9 +138,20 @@ class Intake:
                 persons.act_of(persons.approver),
                 "approved" if persons.approver else "submitted",
             )
+            if kind.name == "complaints":
+                await intake.say_when_due(terms or standard())
             yield intake
         finally:
             await connection.close()
+
+    async def say_when_due(self, terms: Terms) -> None:
+        """Complaints that come in now are to be forwarded and answered by these days."""
+        now = datetime.now(UTC)
+        await self._connection.execute(
+            "SELECT set_config('zhengming.forward_due', $1, false), set_config('zhengming.due', $2, false)",
+            due(now, terms.forward, terms.days).day.isoformat(),
+            due(now, terms.complaint, terms.days).day.isoformat(),
+        )
 
     async def open_run(self) -> int:
         """Begin the import: the run that its rows belong to. UsageError when it takes a case."""

@@ -26,6 +26,15 @@ CODE = forms.text(
 NAME = forms.text(200)
 ACCOUNT = forms.text(128)
 SOURCE = forms.text(60)
+_TEXT: Callable[[str], str] = forms.text(2000).parse
+CONTENT = Form(
+    "text",
+    lambda cell: _TEXT(" ".join(cell.split())),
+    lambda value, _: value,
+    "text of at most 2000 characters; line breaks become spaces",
+    "不超过 2000 个字符的文字；换行记为空格",
+)
+COMPLAINT_SOURCES = {"own": "本部门", "12321": "12321"}
 PROTOCOL = forms.word({name: name for name in PROTOCOLS})
 
 
@@ -287,6 +296,20 @@ KINDS: dict[str, Kind] = {
             ),
             key=("subscriber", "institution", "source", "at"),
             check=_in_order("at", "until"),
+        ),
+        Kind(
+            "complaints",
+            "投诉",
+            (
+                Column("subscriber", "投诉用户", forms.SUBSCRIBER),
+                Column("number", "被投诉号码", forms.NUMBER),
+                Column("channel", "渠道", forms.word(forms.CHANNEL_WORDS), "sms"),
+                Column("at", "时间", forms.INSTANT),
+                Column("content", "内容", CONTENT, ""),
+                Column("source", "来源", forms.word(COMPLAINT_SOURCES), "12321"),
+                Column("reference", "编号", forms.text(60), None),
+            ),
+            key=("subscriber", "number", "channel", "at", "source", "reference"),
         ),
     )
 }

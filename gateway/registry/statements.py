@@ -296,5 +296,61 @@ SELECT count(*) FROM put""",
 SELECT t.subscriber_sealed, o.code, t.source, t.given_at, t.valid_until, t.document_sha256
   FROM consents t JOIN institutions o ON o.id = t.institution_id ORDER BY t.id""",
     ),
+    "complaints": Loading(
+        sealed=True,
+        checks=(
+            Check(
+                "at",
+                "i.at > now()",
+                Flaw("it has not happened yet", "时间在将来", "a time that is past", "过去的时间"),
+            ),
+        ),
+        # A case for each number of a holder, or the one that is open: as complaints.py does it one by one.
+        put=f"""
+WITH fresh AS MATERIALIZED (
+    SELECT DISTINCT ON (i.source, coalesce(i.reference, i.line::text))
+           i.*, CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END AS bit, h.institution_id, h.agency_id
+      FROM incoming i, LATERAL holder_at(i.number, CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END, i.at) h
+     WHERE {_LINES} AND NOT EXISTS (
+           SELECT FROM complaints t
+            WHERE t.source = i.source
+              AND CASE WHEN i.reference IS NULL
+                       THEN t.subscriber_hash = i.subscriber_hash AND t.number = i.number
+                            AND t.happened_at = i.at
+                            AND t.channel = CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END
+                       ELSE t.reference = i.reference END)
+     ORDER BY i.source, coalesce(i.reference, i.line::text)),
+about AS MATERIALIZED (
+    SELECT f.number, f.institution_id, standing.case_id IS NULL AS is_new,
+           coalesce(standing.case_id, nextval(pg_get_serial_sequence('cases', 'id'))) AS case_id
+      FROM (SELECT DISTINCT number, institution_id FROM fresh) f
+      LEFT JOIN LATERAL (
+           SELECT t.case_id FROM complaints t JOIN cases k ON k.id = t.case_id
+            WHERE t.number = f.number AND t.institution_id IS NOT DISTINCT FROM f.institution_id
+              AND k.status = 'open' ORDER BY t.id LIMIT 1) standing ON true),
+opened AS (
+    INSERT INTO cases (id, title, due) OVERRIDING SYSTEM VALUE
+    SELECT case_id, concat_ws(' ', '投诉', number, coalesce(code_of(institution_id), '未登记')),
+           current_setting('zhengming.due')::date
+      FROM about WHERE is_new),
+put AS (
+    INSERT INTO complaints (source, reference, subscriber_hash, key_id, subscriber_sealed, number, channel,
+                            happened_at, content, institution_id, agency_id, case_id, forward_due, due)
+    SELECT f.source, f.reference, f.subscriber_hash, f.key_id, f.subscriber_sealed, f.number, f.bit, f.at,
+           f.content, f.institution_id, f.agency_id, a.case_id,
+           current_setting('zhengming.forward_due')::date, current_setting('zhengming.due')::date
+      FROM fresh f
+      JOIN about a ON a.number = f.number AND a.institution_id IS NOT DISTINCT FROM f.institution_id
+     ORDER BY f.line
+    ON CONFLICT (source, reference) DO NOTHING
+    RETURNING id, case_id),
+tied AS (
+    INSERT INTO case_items (case_id, kind, reference) SELECT case_id, 'complaint', id::text FROM put)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT t.subscriber_sealed, t.number, CASE t.channel WHEN 1 THEN 'sms' ELSE 'voice' END, t.happened_at,
+       t.content, t.source, t.reference
+  FROM complaints t ORDER BY t.id""",
+    ),
 }
 """By name of the kind."""

@@ -107,8 +107,9 @@ BEGIN
     END IF;
     IF NEW.removed_at IS NOT NULL THEN
         NEW.removed_person := who.person_id;
-        IF NOT coalesce(who.person_id = OLD.added_person AND now() < OLD.added_at + interval '30 minutes', false)
-           AND coalesce(who.person_id = OLD.removal_proposed_person, true) THEN
+        IF (CASE WHEN OLD.removal_proposed_at IS NULL
+                THEN who.person_id IS DISTINCT FROM OLD.added_person OR now() >= OLD.added_at + interval '30 minutes'
+                ELSE coalesce(who.person_id = OLD.removal_proposed_person, true) END) THEN
             RAISE EXCEPTION 'removing takes two persons; the author alone may withdraw within 30 minutes'
                   USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'blacklist_persons', TABLE = 'blacklist';
         END IF;
@@ -248,6 +249,7 @@ CREATE TABLE complaints (
     CHECK (escalated_to <> assigned_to)
 );
 CREATE INDEX ON complaints (subscriber_hash);
+CREATE INDEX ON complaints (number);
 CREATE INDEX ON complaints (institution_id, id);
 CREATE INDEX complaints_due ON complaints (due) WHERE status <> 'answered';
 

@@ -1,14 +1,13 @@
 """Casework: complaints, appeals and cases, each with its due date."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import BaseModel, Field, JsonValue
 
 from gateway.errors import Words
 from gateway.registry import appeals, cases
 from gateway.registry.complaints import Complaint, Complaints, NewComplaint
-from gateway.registry.deadlines import Terms, calendar
+from gateway.registry.deadlines import terms_of
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, page_of
 from gateway.web.resources.supervision import HOLDERS, REGULATOR, WATCHERS
 
@@ -33,15 +32,8 @@ class CasePaging(DuePaging):
     status: str = Field("", pattern=r"^(|open|referred|closed)$", description="open, referred or closed")
 
 
-def terms_of(call: Call) -> Terms:
-    """Workdays of due dates, by the configuration."""
-    said = call.site.config.cases
-    days = calendar(Path(said.workdays_file) if said.workdays_file else None)
-    return Terms(days, said.forward_workdays, said.complaint_workdays, said.appeal_workdays)
-
-
 def _complaints(call: Call) -> Complaints:
-    return Complaints(call.site.key, terms_of(call))
+    return Complaints(call.site.key, terms_of(call.site.config.cases))
 
 
 def _now() -> datetime:
@@ -77,25 +69,36 @@ async def answer_complaint(call: Call) -> Answer:
 async def list_appeals(call: Call) -> Answer:
     query: DuePaging = call.query
     rows = await appeals.page(
-        call.c, terms_of(call), _now(), after=query.last, limit=query.limit + 1, overdue=query.overdue
+        call.c,
+        terms_of(call.site.config.cases),
+        _now(),
+        after=query.last,
+        limit=query.limit + 1,
+        overdue=query.overdue,
     )
     return Answer(page_of(rows, query.limit, lambda row: (row.id,)))
 
 
 async def file_appeal(call: Call) -> Answer:
-    found = await appeals.file(call.c, call.actor, call.body, terms_of(call), _now())
+    found = await appeals.file(call.c, call.actor, call.body, terms_of(call.site.config.cases), _now())
     return Answer(found, headers={"Location": f"/api/v1/appeals/{found.id}"})
 
 
 async def get_appeal(call: Call) -> Answer:
-    return Answer(await appeals.get(call.c, call.path["id"], terms_of(call), _now()))
+    return Answer(await appeals.get(call.c, call.path["id"], terms_of(call.site.config.cases), _now()))
 
 
 async def answer_appeal(call: Call) -> Answer:
     said: Decided = call.body
     return Answer(
         await appeals.answer(
-            call.c, call.actor, call.path["id"], said.decision, said.answer, terms_of(call), _now()
+            call.c,
+            call.actor,
+            call.path["id"],
+            said.decision,
+            said.answer,
+            terms_of(call.site.config.cases),
+            _now(),
         )
     )
 
@@ -114,7 +117,7 @@ async def list_cases(call: Call) -> Answer:
 
 
 async def open_case(call: Call) -> Answer:
-    found = await cases.open_case(call.c, call.actor, call.body, terms_of(call), _now())
+    found = await cases.open_case(call.c, call.actor, call.body, terms_of(call.site.config.cases), _now())
     return Answer(found, 0, found.row_version, {"Location": f"/api/v1/cases/{found.id}"})
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, UsageError, Words
 from gateway.registry import exchange
+from gateway.registry.deadlines import terms_of
 from gateway.registry.documents import KINDS, MOST, NAMING, Document, Documents
 from gateway.registry.forms import SHA256
 from gateway.registry.reading import REPORT
@@ -27,7 +28,7 @@ MOST_LINES = 1_000
 IMPORTS: dict[str, frozenset[str]] = {
     "institution": frozenset({"numbers", "consents", "refusals"}),
     "carrier": frozenset({"institutions", "accounts", "account_numbers"}),
-    "regulator": frozenset({"blacklist"}),
+    "regulator": frozenset({"blacklist", "complaints"}),
 }
 """The kinds of table that a role brings in by HTTP."""
 
@@ -109,6 +110,7 @@ async def bring(call: Call) -> Answer:
                 call.site.door.dsn,
                 call.site.key,
                 dry_run=call.query.dry_run in ("true", "1"),
+                terms=terms_of(call.site.config.cases),
                 progress=False,
                 actor=call.actor,
             )

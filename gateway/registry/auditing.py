@@ -1,0 +1,128 @@
+"""The audit: acts in the order of their places in the chain, the chain's proof, and old versions of rows.
+
+Rules: `verify` works out the chain by itself from the columns of the audit (migrations 0005 audit_text says
+how), with no function of the database's: who changes those can't change this.
+"""
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import asyncpg
+
+from gateway.errors import Problem, Words
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BATCH = 10_000
+TABLE = re.compile("[a-z_]{1,50}")
+HIDDEN = [
+    *("superseded_version", "superseded_xid", "superseded_at", "superseded_op", "row_xid", "key_id", "hash"),
+    *("subscriber_hash", "subscriber_key", "subscriber_sealed", "identity_hash", "identity_sealed"),
+]
+"""Columns of versions that nobody is shown."""
+
+
+class Act(NamedTuple):
+    """One act. `seq` and `hash` are its place in the chain; `session` is the database user it came by."""
+
+    id: int
+    seq: int
+    hash: bytes
+    at: datetime
+    user: str
+    person: str
+    session: str
+    door: str
+    act: str
+    subject: str
+    reason: str
+    detail: dict[str, Any]
+
+
+class Version(NamedTuple):
+    """A row as it was from `since` until it was superseded by `op` (update, delete or truncate); `until` is
+    None for the row as it is."""
+
+    since: datetime
+    until: datetime | None
+    op: str
+    row: dict[str, Any]
+
+
+async def acts(
+    c: "Connection", after: int = 0, limit: int = 50, *, subject: str = "", user: str = ""
+) -> list[Act]:
+    """Acts by id, beginning after the id `after`: all, or those on one subject, or of one login."""
+    rows = await c.fetch(
+        """SELECT a.id, k.seq, k.hash, a.at, coalesce(u.login, ''), coalesce(p.name, ''), a.by_session,
+                  a.door, a.act, a.subject, a.reason, a.detail::text
+             FROM audit a JOIN audit_chain k ON k.audit_id = a.id
+             LEFT JOIN users u ON u.id = a.user_id LEFT JOIN persons p ON p.id = a.person_id
+            WHERE a.id > $1 AND ($3 = '' OR a.subject = $3) AND ($4 = '' OR u.login = $4)
+            ORDER BY a.id LIMIT $2""",
+        after,
+        limit,
+        subject,
+        user,
+    )
+    return [Act._make((*known, json.loads(detail))) for *known, detail in rows]
+
+
+async def verify(c: "Connection") -> int | None:
+    """The first place of the chain that does not hold; None when all do.
+
+    When an act has no place at all it is the one after the last.
+    """
+    before, expected = b"", 1
+    while rows := await c.fetch(
+        """SELECT k.seq, k.hash, a.id, a.at, a.user_id, a.person_id, a.by_session, a.door, a.act, a.subject,
+                  a.reason, a.detail::text
+             FROM audit_chain k LEFT JOIN audit a ON a.id = k.audit_id
+            WHERE k.seq >= $1 ORDER BY k.seq LIMIT $2""",
+        expected,
+        BATCH,
+    ):
+        for seq, digest, *act in rows:
+            if seq != expected or act[0] is None:
+                return expected
+            if hashlib.sha256(before + _text(act)).digest() != digest:
+                return expected
+            before, expected = digest, expected + 1
+    lost = "SELECT count(*) FROM audit WHERE id NOT IN (SELECT audit_id FROM audit_chain)"
+    return expected if await c.fetchval(lost) else None
+
+
+async def history(c: "Connection", table: str, identity: int) -> list[Version]:
+    """All versions of a row of a registry table, oldest first, without what is hashed or sealed in it.
+
+    For the owner's connection: whether the actor may see the row is for the caller to know. Problem
+    `not_found` for an unknown table.
+    """
+    if not TABLE.fullmatch(table) or not await c.fetchval("SELECT to_regclass($1)::oid", f"{table}_history"):
+        raise Problem(
+            "not_found", Words("没有此登记表", "there is no such table"), field="table", value=table
+        )
+    rows = await c.fetch(
+        f"""SELECT changed_at, superseded_at, superseded_op, (to_jsonb(h) - $2::text[])::text, row_version
+              FROM {table}_history h WHERE id = $1
+            UNION ALL
+            SELECT changed_at, NULL, '', (to_jsonb(t) - $2::text[])::text, row_version
+              FROM {table} t WHERE id = $1
+            ORDER BY row_version""",
+        identity,
+        HIDDEN,
+    )
+    return [Version(since, until, op, json.loads(row)) for since, until, op, row, _ in rows]
+
+
+def _text(act: list[Any]) -> bytes:
+    """An act as it is hashed: PostgreSQL's text of a JSON array."""
+    identity, at, *rest, detail = act
+    micros = (at - EPOCH) // timedelta(microseconds=1)
+    members = [json.dumps(value, ensure_ascii=False) for value in (identity, micros, *rest)]
+    return f"[{', '.join([*members, detail])}]".encode()

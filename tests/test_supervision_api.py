@@ -1,0 +1,170 @@
+"""Supervision by HTTP, as regulators, auditors and those whom it hits do it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bureau import file_number
+from office import Office
+
+BAN = {"number": "10670001", "reason": "诈骗", "case_reference": "C-1"}
+
+
+@pytest.fixture
+async def office(database: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with Office(database, tmp_path) as office:
+        yield office
+
+
+async def filed(office: Office, number: str, institution: str, **more: Any) -> int:
+    async with office.site.door.owner() as c:
+        return await file_number(c, number, institution, **more)  # type: ignore[arg-type]
+
+
+async def test_a_ban_is_looked_at_made_confirmed_and_removed_by_persons(office: Office) -> None:
+    await filed(office, "10690001", "BANK", extension_digits=4)
+    prefix = BAN | {"number": "1069", "is_prefix": True}
+    seen = await office.post("regulator", "/blacklist?dry_run=true", prefix)
+    assert (seen.status, seen.body["hits_numbers"], seen.body["needs_second"]) == (200, 1, True)
+    assert (await office.get("regulator", "/blacklist")).body["items"] == []
+    made = await office.post("regulator", "/blacklist", prefix)
+    assert (made.status, made.body["in_force"]) == (201, False)
+    place = made.headers["Location"].removeprefix("/api/v1")
+    assert (await office.get("institution", place)).status == 404
+    same = await office.post("regulator", f"{place}/confirm")
+    assert (same.status, same.body["code"]) == (409, "same_person")
+    assert (await office.post("regulator2", f"{place}/confirm")).body["in_force"]
+    assert (await office.get("institution", place)).status == 200
+    again = await office.post("regulator2", "/blacklist", prefix)
+    assert (again.status, again.body["id"]) == (200, made.body["id"])
+    assert (await office.post("regulator2", f"{place}/withdraw")).body["code"] == "entry_kept"
+    assert (await office.post("regulator", f"{place}/removal", {"reason": "误列"})).status == 200
+    assert (await office.post("regulator", f"{place}/removal/confirm")).body["code"] == "same_person"
+    assert not (await office.post("regulator2", f"{place}/removal/confirm")).body["in_force"]
+    assert (await office.post("regulator", f"{place}/confirm")).body["code"] == "wrong_state"
+
+
+async def test_what_cannot_be_banned_is_said_in_both_languages(office: Office) -> None:
+    for language, word in (("en", "protected"), ("zh-CN", "受保护号码")):
+        said = await office.post(
+            "regulator", "/blacklist", BAN | {"number": "12321"}, headers={"Accept-Language": language}
+        )
+        assert (said.status, said.body["code"], said.body["field"]) == (409, "protected_number", "number")
+        assert word in said.body["detail"]
+    for wrong in ({"number": "x"}, {"reason": ""}, {"case_reference": "a\nb"}, {"number": "1" * 61}):
+        said = await office.post("regulator", "/blacklist", BAN | wrong)
+        assert (said.status, said.body["field"]) == (422, next(iter(wrong)))
+    for who in ("carrier", "institution", "auditor", "admin"):
+        assert (await office.post(who, "/blacklist", BAN)).status == 403
+    assert (await office.get("admin", "/blacklist")).status == 403
+    assert (await office.get("regulator", f"/blacklist/{2**62}")).status == 404
+
+
+async def test_a_ban_asked_for_twice_with_one_key_is_one(office: Office) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = await office.post("regulator", "/blacklist", BAN, headers=key)
+    second = await office.post("regulator", "/blacklist", BAN, headers=key)
+    assert (first.status, second.status) == (201, 201)
+    assert first.body == second.body
+
+
+async def test_the_blacklist_is_read_in_pages(office: Office) -> None:
+    for n in range(5):
+        await office.post("regulator", "/blacklist", BAN | {"number": f"1067000{n}"})
+    numbers: list[str] = []
+    after = ""
+    while True:
+        page = (await office.get("auditor", "/blacklist", params={"limit": "2", "after": after})).body
+        numbers += [one["number"] for one in page["items"]]
+        if page["next"] is None:
+            break
+        after = page["next"]
+    assert numbers == [f"1067000{n}" for n in range(5)]
+
+
+async def test_a_penalty_hits_all_numbers_of_an_agency_until_it_is_lifted(office: Office) -> None:
+    number = await filed(office, "10690001", "BANK", agency="AGENT")
+    office.sql(
+        "INSERT INTO mandates (institution_id, agency_id, channels, purposes) VALUES (%s, %s, 3, 7)",
+        office.institutions["BANK"],
+        office.institutions["AGENT"],
+    )
+    penalty = {"institution": "AGENT", "kind": "fine_and_suspension", "amount": "50000.00", "cause": "骚扰"}
+    made = await office.post("regulator", "/penalties", penalty)
+    assert (made.status, made.body["suspends"], made.body["amount"]) == (201, True, "50000.00")
+    place = made.headers["Location"].removeprefix("/api/v1")
+    assert (await office.get("institution", f"/numbers/{number}")).body["standing"] == "suspended"
+    assert (await office.get("agency", place)).body["imposed_by"] is None
+    assert (await office.get("institution2", place)).status == 404
+    lifted = await office.post("regulator2", f"{place}/lift", {"reason": "整改完成"})
+    assert (lifted.status, lifted.body["suspends"], lifted.body["lifted_by"]) == (200, False, "regulator2")
+    assert (await office.get("institution", f"/numbers/{number}")).body["standing"] == "effective"
+    assert (await office.post("regulator", f"{place}/lift", {"reason": "x"})).body["code"] == "wrong_state"
+    wrong = await office.post("regulator", "/penalties", penalty | {"kind": "suspension"})
+    assert (wrong.status, wrong.body["code"]) == (422, "invalid")
+
+
+async def test_a_complaint_goes_its_way_and_its_case_is_closed(office: Office) -> None:
+    await filed(office, "10690001", "BANK")
+    complaint = {"subscriber": "13800000000", "number": "10690001", "channel": "sms",
+                 "at": "2026-02-13T10:00:00+08:00", "content": "营销"}  # fmt: skip
+    made = await office.post("regulator", "/complaints", complaint)
+    assert (made.status, made.body["institution"], made.body["subscriber"]) == (201, "BANK", "138****0000")
+    place, case = made.headers["Location"].removeprefix("/api/v1"), f"/cases/{made.body['case']}"
+    seen = await office.get("institution", place)
+    assert (seen.body["subscriber"], seen.body["case"]) == (None, None)
+    assert (await office.get("institution2", place)).status == 404
+    assert (await office.get("institution", case)).status == 403
+    assert (await office.post("regulator", f"{place}/forward")).body["status"] == "forwarded"
+    assert (await office.post("regulator", f"{place}/answer", {"answer": "已处理"})).body[
+        "status"
+    ] == "answered"
+    assert (await office.get("regulator", "/complaints?overdue=true")).body["items"] == []
+    read = await office.get("auditor", case)
+    assert [one["kind"] for one in read.body["items"]] == ["complaint"]
+    change: dict[str, Any] = {"headers": {"If-Match": read.headers["ETag"]}}
+    assert (await office.ask("regulator", "PATCH", case, {"title": "营销扰民"}, **change)).status == 200
+    stale = await office.ask("regulator", "PATCH", case, {"title": "x"}, **change)
+    assert (stale.status, stale.body["code"]) == (412, "changed_meanwhile")
+    assert (await office.ask("regulator", "PATCH", case, {"title": "x"})).status == 428
+    item = {"kind": "record", "reference": "ab" * 16}
+    assert len((await office.post("regulator", f"{case}/items", item)).body["items"]) == 2
+    police = {"authority": "示例市公安局", "reason": "涉嫌诈骗"}
+    assert (await office.post("regulator", f"{case}/referral", police)).body["status"] == "referred"
+    assert (await office.post("regulator", f"{case}/close", {"outcome": "已移送"})).body["status"] == "closed"
+    assert (await office.post("regulator", f"{case}/items", item)).body["code"] == "wrong_state"
+    assert len((await office.get("auditor", "/cases?status=closed")).body["items"]) == 1
+
+
+async def test_an_appeal_is_answered_by_another(office: Office) -> None:
+    penalty = {"institution": "AGENT", "kind": "suspension", "cause": "骚扰"}
+    against = (await office.post("regulator", "/penalties", penalty)).body["id"]
+    appeal = {"against_kind": "penalty", "against": str(against), "grounds": "事实不清"}
+    assert (await office.post("institution", "/appeals", appeal)).body["field"] == "against"
+    made = await office.post("agency", "/appeals", appeal)
+    assert (made.status, made.body["status"], made.body["institution"]) == (201, "open", "AGENT")
+    place = made.headers["Location"].removeprefix("/api/v1")
+    decision = {"decision": "upheld", "answer": "证据不足"}
+    same = await office.post("regulator", f"{place}/answer", decision)
+    assert (same.status, same.body["code"]) == (409, "same_person")
+    done = await office.post("regulator2", f"{place}/answer", decision)
+    assert (done.status, done.body["status"]) == (200, "upheld")
+    assert (await office.get("agency", place)).body["answer"] == "证据不足"
+    assert (await office.get("institution", place)).status == 404
+
+
+async def test_files_of_bans_and_complaints_come_in_under_the_regulator_s_name(office: Office) -> None:
+    await filed(office, "10690001", "BANK", extension_digits=4)
+    bans = "number,is_prefix,reason,case_reference\n10670001,,r,C-1\n1069,true,r,C-1\n110,,r,C-1\n"
+    csv = {"Content-Type": "text/csv"}
+    said = await office.post("regulator", "/imports/blacklist", data=bans.encode(), headers=csv)
+    assert (said.status, said.body["accepted"], said.body["rejected"]) == (200, 2, 1), said.body
+    plain, wide = (await office.get("regulator", "/blacklist")).body["items"]
+    assert (plain["added_by"], plain["in_force"], wide["in_force"]) == ("regulator", True, False)
+    assert (await office.post("regulator", f"/blacklist/{wide['id']}/confirm")).body["code"] == "same_person"
+    complaints = "投诉用户,被投诉号码,时间,编号\n13800000000,10690001,2026-02-13 09:00,B-1\n"
+    said = await office.post("regulator", "/imports/complaints", data=complaints.encode(), headers=csv)
+    assert (said.status, said.body["accepted"]) == (200, 1), said.body
+    (one,) = (await office.get("auditor", "/complaints")).body["items"]
+    assert (one["institution"], one["source"], one["subscriber"]) == ("BANK", "12321", "138****0000")
