@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from gateway import app, config, node, status
+from gateway import app, config, node, staff, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.registry import exchange, migrate
@@ -32,7 +32,6 @@ from gateway.simulator.sender import LoginRefused, SenderSim
 from gateway.telemetry import LOG_VARIABLE
 
 ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
-PERSONS = ("checker", "approver")
 READY_SECONDS = 90.0
 ACCOUNTS = ("900001", "900002", "900003", "900004", "900005", "900006")
 
@@ -105,6 +104,7 @@ class Demo:
         self._profile = profile
         self._path = directory / "zhengming.toml"
         self._ready = directory / "ready.json"
+        self._staff = staff.Staff({}, {})
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -205,18 +205,22 @@ profile = {json.dumps(profile)}
         return config.load(self._path)
 
     async def _fill_registry(self, settings: Config, dsn: str) -> None:
-        """Import the sample files, as an operator would."""
+        """Import the sample files, as an operator would, into an empty registry; and have people there."""
         samples = self._directory / "samples"
         shipped = resources.files("gateway") / "samples"
         with resources.as_file(shipped) as folder:
             shutil.copytree(folder, samples, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*"))
         await asyncio.to_thread(migrate.upgrade, dsn)
-        for kind in ORDER:
-            result = await exchange.import_file(
-                kind, samples / f"{kind}.csv", dsn, load_key(app.registry_key(settings)), approve=PERSONS
-            )
-            if result.rejected:
-                raise NotReady(f"sample rows were rejected: see {result.rejected_path}")
+        key = load_key(app.registry_key(settings))
+        if not await staff.has_samples(dsn):  # later the registry is the users' own
+            await staff.add_checkers(dsn, key)
+            for kind in ORDER:
+                result = await exchange.import_file(
+                    kind, samples / f"{kind}.csv", dsn, key, approve=staff.CHECKERS
+                )
+                if result.rejected:
+                    raise NotReady(f"sample rows were rejected: see {result.rejected_path}")
+        self._staff = await staff.staffed(dsn, key, settings.node.carrier)
 
     async def _until_ready(self, settings: Config, serving: "asyncio.Task[int]") -> bool:
         """Wait until the node takes traffic; False when it was stopped before."""
@@ -250,6 +254,8 @@ profile = {json.dumps(profile)}
             "listeners": {sms.protocol: sms.listen for sms in settings.sms},
             "carriers": {"cmpp": upstream},
             "accounts": {"cmpp": {"account": ACCOUNTS[0], "secret": secret}},
+            "tokens": self._staff.tokens,
+            "logins": self._staff.logins,
             "pids": {
                 "supervisor": os.getpid(),
                 "acceptor": pid["acceptor"],
@@ -269,6 +275,8 @@ profile = {json.dumps(profile)}
             f"""正名网关 Zhengming is running.
   CMPP senders  {settings.sms[0].listen}   accounts {", ".join(ACCOUNTS)}
   their secret  {self._directory / "secret"}
+  console, API  http://{settings.web.listen}   http://{settings.web.listen}/api/v1/openapi.json
+  sign-ins      {", ".join(staff.POSTS)}: passwords, codes and tokens in {self._ready}
   metrics       http://{settings.metrics.listen}/metrics
   readiness     http://{settings.web.listen}/readyz
   any command   .venv/bin/zhengming … -c {self._path}

@@ -53,8 +53,8 @@ class Said(NamedTuple):
 
 
 class Office:
-    """See above. `settings` are of the configuration: `{"web": {"read_rate": 1}}`; `through` is another way to
-    the database, for the API alone."""
+    """See above. `settings` are of the configuration: `{"web": {"read_rate": 1}}`; `through` is another way
+    to the database, for the API alone."""
 
     def __init__(
         self, dsn: str, folder: Path, settings: dict[str, dict[str, Any]] | None = None, through: str = ""
@@ -65,6 +65,7 @@ class Office:
         self.tokens: dict[str, str] = {}
         self.users: dict[str, int] = {}
         self.institutions: dict[str, int] = {}
+        self.foreign: dict[str, int] = {}  # by table: a row of others', where a test brings them
         environment = {
             f"ZHENGMING__{section}__{key}".upper(): json.dumps(value)
             for section, keys in (settings or {}).items()

@@ -117,8 +117,10 @@ async def test_users_and_tokens_are_made_changed_and_ended_and_all_of_it_is_on_r
     assert (changed.status, changed.body["status"]) == (200, "disabled")
     stale = await office.ask("admin", "PATCH", where, {"status": "active"}, headers=tag)
     assert (stale.status, stale.body["code"]) == (412, "changed_meanwhile")
-    acts = office.sql("SELECT act, door FROM audit WHERE user_id = %s ORDER BY id", office.users["admin"])
-    assert acts == [(act, "api") for act in ("user.add", "token.create", "token.revoke", "user.change")]
+    acts = (await office.get("auditor", "/audit", params={"user": "admin"})).body["items"]
+    assert [act["act"] for act in acts] == ["user.add", "token.create", "token.revoke", "user.change"]
+    assert [act["seq"] for act in acts] == sorted(act["seq"] for act in acts)
+    assert all(len(act["hash"]) == 64 and act["door"] == "api" for act in acts)
     listed = (await office.get("admin", "/tokens", params={"limit": 1000})).body["items"]
     assert token.body["secret"] not in json.dumps(listed)
     assert next(one for one in listed if one["id"] == token.body["id"])["revoked_at"]

@@ -92,7 +92,8 @@ CALL allow('auditor', 'SELECT', 'blacklist', 'true');
 CALL allow('carrier institution agency provider', 'SELECT', 'blacklist', 'removed_at IS NULL AND (NOT needs_second OR confirmed_at IS NOT NULL)');
 CALL allow('regulator', 'SELECT INSERT UPDATE', 'holds', 'true');
 CALL allow('auditor', 'SELECT', 'holds', 'true');
-CALL allow('carrier institution agency provider', 'SELECT', 'holds', 'EXISTS (SELECT FROM numbers n WHERE n.id = number_id) OR institution_id = my_institution() OR account_id IN (SELECT id FROM accounts)');
+CALL allow('carrier institution agency', 'SELECT', 'holds', 'EXISTS (SELECT FROM numbers n WHERE n.id = number_id) OR institution_id = my_institution() OR account_id IN (SELECT id FROM accounts)');
+CALL allow('provider', 'SELECT', 'holds', 'institution_id = my_institution() OR account_id IN (SELECT id FROM accounts)'); -- has no numbers
 CALL allow('regulator', 'SELECT INSERT UPDATE', 'penalties', 'my_territory() = '''' OR institution_id IN (SELECT id FROM institutions)');
 CALL allow('auditor', 'SELECT', 'penalties', 'true');
 CALL allow('institution agency provider', 'SELECT', 'penalties', 'institution_id = my_institution()');

@@ -1,12 +1,12 @@
-"""Administration: signing in, users and tokens."""
+"""Administration: signing in, users, tokens, and the audit of what everybody did."""
 
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from gateway.errors import Words
-from gateway.registry import people
+from gateway.registry import auditing, people
 from gateway.registry.acting import ROLES, SCOPES
 from gateway.web.api import EVERYBODY, PREFIX, Answer, Call, Endpoint, Page, Paging, page_of
 from gateway.web.cookies import COOKIE, cookie_of
@@ -110,6 +110,28 @@ class TokenMade(Token):
     secret: str = Field(description="shown once; only its hash is kept")
 
 
+class Act(BaseModel):
+    """An act, and its place in the chain of hashes."""
+
+    id: int
+    seq: int
+    hash: str
+    at: datetime.datetime
+    user: str
+    person: str
+    session: str = Field(description="user of the database")
+    door: str
+    act: str
+    subject: str
+    reason: str
+    detail: dict[str, JsonValue]
+
+
+class AuditQuery(Paging):
+    subject: Annotated[str, StringConstraints(max_length=200)] = Field("", description="such as numbers/17")
+    user: Annotated[str, StringConstraints(max_length=60)] = Field("", description="login")
+
+
 def _me(call: Call) -> dict[str, Any]:
     actor = call.actor
     return {
@@ -202,6 +224,13 @@ async def add_token(call: Call) -> Answer:
 async def revoke_token(call: Call) -> Answer:
     await people.revoke_token(call.c, call.actor, call.path["id"])
     return Answer()
+
+
+async def list_acts(call: Call) -> Answer:
+    asked = call.query
+    rows = await auditing.acts(call.c, asked.last, asked.limit + 1, subject=asked.subject, user=asked.user)
+    acts = [Act(**row._asdict() | {"hash": row.hash.hex()}) for row in rows]
+    return Answer(page_of(acts, asked.limit, lambda act: (act.id,)))
 
 
 ENDPOINTS = (
@@ -326,5 +355,15 @@ ENDPOINTS = (
         Words("注销令牌", "end a token"),
         revoke_token,
         status=204,
+    ),
+    Endpoint(
+        "GET",
+        "/audit",
+        READERS,
+        "read",
+        Words("操作审计", "what everybody did, chained by hashes"),
+        list_acts,
+        query=AuditQuery,
+        answer=Page[Act],
     ),
 )

@@ -1,0 +1,67 @@
+"""Schemathesis reads the API's description and tries to find an answer that is not in it.
+
+A subprocess, because its pytest plug-in and warnings as errors don't go together. Each role asks as itself.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from office import Office
+from playbook import database_of
+
+from gateway.registry.acting import ROLES
+from gateway.registry.embedded import EmbeddedPostgres
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1800)]
+
+PROGRAM = Path(sys.executable).with_name("schemathesis")
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def office(
+    embedded: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Office]:
+    with database_of(embedded.dsn, template, "schemathesis") as dsn:
+        async with Office(dsn, tmp_path_factory.mktemp("schemathesis")) as office:
+            yield office
+
+
+async def tried(office: Office, role: str, examples: int, phases: str) -> None:
+    """What this role is answered is described, whatever it asks."""
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM,
+        "run",
+        office.url + "/openapi.json",
+        *("--checks", CHECKS),
+        *("--header", f"Authorization: Bearer {office.tokens[role]}"),
+        *("--max-examples", str(examples)),
+        *("--phases", phases),
+        *("--seed", "1"),
+        "--no-color",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=office.folder,
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, said.decode("utf-8", "replace")[-12000:]
+
+
+@pytest.mark.parametrize("role", ["regulator", "institution"])
+async def test_nothing_is_answered_that_is_not_described(office, role):
+    await tried(office, role, 5, "examples,fuzzing")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("role", ROLES)
+async def test_nothing_is_answered_that_is_not_described_however_long_one_tries(office, role):
+    await tried(office, role, 50, "examples,coverage,fuzzing")

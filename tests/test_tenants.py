@@ -1,0 +1,199 @@
+"""Who may call what, and that nobody learns of what is not his: generated from the table of endpoints.
+
+A row that row security hides from a role is answered, by every route and method, as one that does not exist:
+same status, same body. Whether it is hidden is asked of PostgreSQL itself. A new endpoint is in these tests
+by standing in the table; one that they can't fill in fails them.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from office import Office, Said
+from playbook import database_of
+from pydantic import TypeAdapter
+
+from gateway.registry.acting import ROLES, actor_of
+from gateway.registry.embedded import EmbeddedPostgres
+from gateway.web.api import Endpoint, Octets
+from gateway.web.openapi import statuses
+from gateway.web.resources import ENDPOINTS
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MISSING = 900_000_000
+TABLES = {"import-runs": "import_runs"}
+"""Tables that are not called as their path is."""
+
+TEXTS = {
+    "sha256": ("ab" * 32, "cd" * 32),
+    "kind": ("numbers", "nothing"),
+    "record": ("00" * 12, "ff" * 12),
+}
+"""Parts of a path that are no number: one of another's, and one that is missing."""
+
+IDENTIFIED = """SELECT table_name FROM information_schema.columns
+                 WHERE table_schema = 'public' AND column_name = 'id' AND data_type = 'bigint'"""
+FOREIGN = Path(__file__).with_name("foreign.sql").read_text("utf-8")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def office(
+    embedded: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Office]:
+    with database_of(embedded.dsn, template, "tenants") as dsn:
+        async with Office(dsn, tmp_path_factory.mktemp("tenants")) as office:
+            sealed = office.key.seal("+8613800000001").hex()
+            office.sql(FOREIGN.replace(r"'\x01'", rf"'\x{sealed}'"))
+            office.foreign = {
+                table: found for (table,) in office.sql(IDENTIFIED) if (found := last(office, table))
+            }
+            yield office
+
+
+def last(office: Office, table: str) -> int:
+    """The newest id of a table: of the row that foreign.sql brought; 0 for none."""
+    return int(office.sql(f"SELECT coalesce(max(id), 0) FROM {table}")[0][0])
+
+
+def table_of(endpoint: Endpoint) -> str:
+    first = endpoint.path.split("/")[1]
+    return TABLES.get(first, first)
+
+
+def paths(office: Office, endpoint: Endpoint) -> tuple[str, str]:
+    """The endpoint's path with another's id, and with one that nothing has."""
+    theirs = missing = endpoint.path
+    for name in re.findall(r"{(\w+)}", endpoint.path):
+        if name == "id":
+            assert table_of(endpoint) in office.foreign, f"foreign.sql has no row of {table_of(endpoint)}"
+            values: tuple[Any, Any] = (office.foreign[table_of(endpoint)], MISSING)
+        else:
+            values = TEXTS[name]
+        theirs = theirs.replace("{" + name + "}", str(values[0]))
+        missing = missing.replace("{" + name + "}", str(values[1]))
+    return theirs, missing
+
+
+def named(path: str) -> str:
+    """The id in a path."""
+    return path.split("/")[2]
+
+
+async def send(office: Office, who: str, endpoint: Endpoint, path: str) -> Said:
+    """One right request of the endpoint."""
+    more: dict[str, Any] = {"headers": {}}
+    if endpoint.versioned and not endpoint.safe:
+        more["headers"]["If-Match"] = '"1"'
+    if endpoint.key == "required":
+        more["headers"]["Idempotency-Key"] = f"{who}{path}"
+    if isinstance(endpoint.body, Octets):
+        more["data"] = b"x"
+        more["headers"]["Content-Type"] = endpoint.body.kinds[0]
+    body = endpoint.example if endpoint.body is not None and not isinstance(endpoint.body, Octets) else None
+    query = {
+        name: field.examples[0] if field.examples else "test"
+        for name, field in endpoint.query.model_fields.items()
+        if field.is_required()
+    }
+    return await office.ask(who, endpoint.method, path, body, params=query, **more)
+
+
+async def visible(office: Office, role: str, table: str) -> set[Any]:
+    """What PostgreSQL shows a role of a table."""
+    async with office.site.door.owner() as c:
+        actor = await actor_of(c, role, "api")
+    async with office.site.door.acting(actor) as c:
+        return {row[0] for row in await c.fetch(f"SELECT id FROM {table}")}
+
+
+def without(asked: Any, said: Said) -> str:
+    """An answer without the id that was asked for, which it may say back."""
+    return re.sub(rf"\b{asked}\b", "#", json.dumps(said.body))
+
+
+every = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.label)
+signed_in = pytest.mark.parametrize(
+    "endpoint", [one for one in ENDPOINTS if one.roles], ids=lambda endpoint: endpoint.label
+)
+
+
+@every
+async def test_an_example_is_what_its_endpoint_takes(endpoint):
+    if endpoint.body is not None and not isinstance(endpoint.body, Octets):
+        TypeAdapter(endpoint.body).validate_json(json.dumps(endpoint.example), strict=True)
+
+
+@signed_in
+async def test_a_role_that_is_not_named_gets_403_whatever_the_id(office, endpoint):
+    theirs, missing = paths(office, endpoint)
+    for role in set(ROLES) - endpoint.roles:
+        said = [await send(office, role, endpoint, path) for path in (theirs, missing)]
+        assert [(one.status, one.body["code"]) for one in said] == [(403, "forbidden")] * 2, role
+        assert said[0].body == said[1].body
+
+
+@signed_in
+async def test_what_a_role_does_not_see_is_answered_as_what_does_not_exist(office, endpoint):
+    if "{" not in endpoint.path:
+        return
+    theirs, missing = paths(office, endpoint)
+    seen = {}
+    if "{id}" in endpoint.path:
+        seen = {role: await visible(office, role, table_of(endpoint)) for role in endpoint.roles}
+    for role in sorted(endpoint.roles):
+        if "{id}" in endpoint.path and int(named(theirs)) in seen[role]:
+            if endpoint.safe:
+                assert (await send(office, role, endpoint, theirs)).status == 200, role
+            continue
+        said = [await send(office, role, endpoint, path) for path in (theirs, missing)]
+        assert [one.status for one in said] == [404, 404], (role, said)
+        assert without(named(theirs), said[0]) == without(named(missing), said[1]), role
+
+
+@signed_in
+async def test_a_list_holds_what_its_reader_may_see_and_nothing_else(office, endpoint):
+    if "{" in endpoint.path or not endpoint.safe or not hasattr(endpoint.answer, "model_fields"):
+        return
+    if "items" not in endpoint.answer.model_fields or "id" not in json.dumps(
+        endpoint.answer.model_json_schema()
+    ):
+        return
+    for role in sorted(endpoint.roles):
+        said = await send(office, role, endpoint, endpoint.path)
+        assert said.status == 200, said.body
+        assert set(said.body) == {"items", "next"}, "no counts"
+        ids = {item["id"] for item in said.body["items"]}
+        if ids and isinstance(next(iter(ids)), int):
+            assert ids <= await visible(office, role, table_of(endpoint)), role
+
+
+@signed_in
+async def test_every_endpoint_is_reached_by_every_role_it_names(office, endpoint):
+    _, missing = paths(office, endpoint)
+    documented = {endpoint.status, *endpoint.statuses, *statuses(endpoint)}
+    for role in sorted(endpoint.roles):
+        said = await send(office, role, endpoint, missing)
+        assert said.status in documented, (role, said)
+        assert said.status < 500 or said.body["code"] == "busy", (role, said)
+        assert said.status not in {400, 403, 428}, (role, said)
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "table", "body"),
+    [
+        ("institution", "/numbers/steps", "numbers", {"step": "submit", "ids": [0]}),
+        ("institution", "/appeals", "penalties", {"against_kind": "penalty", "against": "0", "grounds": "x"}),
+    ],
+)
+async def test_an_id_in_a_body_tells_no_more(office, who, path, table, body):
+    said = []
+    for value in (office.foreign[table], MISSING):
+        text = json.dumps(body).replace("[0]", f"[{value}]").replace('"0"', f'"{value}"')
+        one = await office.post(who, path, json.loads(text))
+        said.append((one.status, without(value, one)))
+    assert said[0] == said[1]
