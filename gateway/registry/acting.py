@@ -92,7 +92,7 @@ class Door:
     """The connections of one process to the registry."""
 
     def __init__(self, dsn: str, size: int) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         self._size = size
         self._pool: asyncpg.Pool[Any] | None = None
         self._opening = asyncio.Lock()
@@ -151,7 +151,7 @@ class Door:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self._dsn,
+                    self.dsn,
                     min_size=0,
                     max_size=self._size,
                     connection_class=_Session,

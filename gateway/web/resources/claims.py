@@ -12,8 +12,8 @@ from gateway.registry.claims import (
     NewAllocation,
     NewDispute,
 )
+from gateway.registry.deadlines import terms_of
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, page_of
-from gateway.web.resources.casework import terms_of
 
 PORTS = frozenset({"carrier", "provider", "regulator", "auditor"})
 SIDES = frozenset({"institution", "regulator", "auditor"})
@@ -52,7 +52,7 @@ async def disputes(call: Call) -> Answer:
 
 
 async def file(call: Call) -> Answer:
-    made = await claims.file(call.c, call.actor, call.body, terms_of(call), _now())
+    made = await claims.file(call.c, call.actor, call.body, terms_of(call.site.config.cases), _now())
     return Answer(made, 201, made.row_version, {"Location": f"/api/v1/disputes/{made.id}"})
 
 
