@@ -10,6 +10,7 @@ from gateway.web.resources.filing import ENDPOINTS as FILING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
+from gateway.web.resources.watching import ENDPOINTS as WATCHING
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *ADMINISTRATION,
@@ -21,4 +22,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *JUDGING,
     *PAPERS,
     *SUPERVISION,
+    *WATCHING,
 )
