@@ -16,6 +16,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from gateway.model import REPLY_KINDS, Reason
+
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client reads the folder of the mapped files from this variable when it is imported."""
 
@@ -107,6 +109,11 @@ class Telemetry:
             "registry_version", "Version of the registry that is judged by", mode="livemax"
         )
         self.registry_lag = gauge("registry_lag_seconds", "Age of the last registry news", mode="livemax")
+
+        for reason in Reason:  # there from the start: Prometheus sees no increase in a first 1
+            self.observed.labels(reason.value)
+        for kind in REPLY_KINDS:
+            self.replies.labels(kind)
 
     def relay(self, protocol: str, direction: str) -> Durations:
         """`relay_seconds` of one direction: to_carrier or to_sender."""

@@ -415,7 +415,10 @@ async def test_two_demos_side_by_side(folder: Path, cities: Path) -> None:
 
             async def every_verdict() -> bool:
                 _, text = await page(lively.ready["metrics"])
-                return all(f'reason="{reason}"' in text for reason in VERDICTS)
+                counted = [
+                    line for line in text.splitlines() if line.startswith("zhengming_intercepts_total{")
+                ]
+                return all(any(f'reason="{reason}"' in line for line in counted) for reason in VERDICTS)
 
             await eventually(every_verdict, 40.0, every=0.2)
             judge = ("judge", "--from", "106900090001", "--to", "13800000001", "--text", SIGNED)
