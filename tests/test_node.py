@@ -145,6 +145,35 @@ async def test_a_node_waits_for_ports_and_then_says_which(
         assert f"{path}: metrics.listen = '{HOST}:{port}'" in str(error.value)
 
 
+# descriptors
+
+LIMITED = """
+import os, resource, sys
+from gateway.errors import UsageError
+from gateway.supervisor import raise_descriptor_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    print(raise_descriptor_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+except UsageError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "said"), [(1000, 9000, "9000 9000\n"), (9000, 9000, "9000 9000\n"), (1000, 1000, None)]
+)
+def test_the_descriptor_limit_is_raised_or_refused(soft: int, hard: int, said: str | None) -> None:
+    """Also where soft and hard are the same, as after `ulimit -n 1000`."""
+    command = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.stdout == (said or "")
+    if said is None:
+        assert f"the hard limit is {hard}" in run.stderr
+        assert "right would be" in run.stderr
+
+
 # parts one by one
 
 
