@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from conftest import HouseOf
 from playbook import HOST, MARKETING, TEXT, eventually, free_ports, run_cli
 
-from gateway import config, node, supervisor
+from gateway import config, node, status, supervisor
 from gateway.errors import UsageError
+from gateway.registry import store
 
 WRONG = 2
 
@@ -198,6 +200,25 @@ async def test_parts_served_one_by_one_are_a_node_whose_metrics_are_together(
                 part.send_signal(signal.SIGTERM)
             for part in parts:
                 assert await asyncio.to_thread(part.wait, 30) == 0
+
+
+# keys
+
+
+async def test_a_node_with_another_key_than_its_database_s_says_so(folder: Path, database: str) -> None:
+    connection = await asyncpg.connect(database)
+    await store.register_key(connection, bytes(16))
+    await connection.close()
+    path = folder / "zhengming.toml"
+    path.write_text(f'[database]\ndsn = "{database}"\n', "utf-8")
+    keeper = started(folder, "serve", "keeper", "-c", str(path))
+    try:
+        told = "this node's registry key is not the database's"
+        await eventually(lambda: told in status.read(folder / "var" / "run", "keeper").why)
+    finally:
+        keeper.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(keeper.wait, 30) == 0
+    assert "Traceback" not in (folder / "output").read_text("utf-8")
 
 
 # stopped on the way up
