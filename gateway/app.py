@@ -333,7 +333,7 @@ async def keeper(process: Process) -> None:
         process.telemetry.registry_lag.set(feed.lag_seconds)
         process.telemetry.journal_unshipped.set(shipper.unshipped())
         if following.done() and (error := following.exception()) is not None:
-            raise error
+            raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
         if replica.used() > FULL:
             log.error("replica nearly full", extra={"fields": {"used": round(replica.used(), 3)}})
         return "" if feed.ready else "no replica of the registry yet"

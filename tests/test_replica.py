@@ -240,6 +240,25 @@ def test_there_is_one_keeper(replica: Replica, tmp_path: Path) -> None:
         Replica.open(tmp_path / "registry", KEY, writer=True)
 
 
+@pytest.mark.parametrize("what", ["a generation", "a refusal"])
+def test_under_another_registry_key_nothing_is_judged(replica: Replica, tmp_path: Path, what: str) -> None:
+    """No refusal would be found under its hashes. Where nothing has been written, a key may still come."""
+    directory, other = replica.directory, RegistryKey(b"x" * 32)
+    replica.close()
+    for key in (other, KEY):
+        Replica.open(directory, key, writer=True, map_size=1 << 26).close()
+    again = Replica.open(directory, KEY, writer=True, map_size=1 << 26)
+    if what == "a refusal":
+        again.add_local_refusals([said_no()])
+    else:
+        build(ReplicaWriter(again))
+    again.close()
+    for writer in (False, True):
+        with pytest.raises(UsageError, match="another registry key"):
+            Replica.open(directory, other, writer=writer, map_size=1 << 26)
+    Replica.open(directory, KEY, writer=True, map_size=1 << 26).close()
+
+
 def test_a_new_generation_takes_over_at_once(replica: Replica, writer: ReplicaWriter) -> None:
     view, other = replica.snapshot(), replica.snapshot()
     view.senders["some sender"] = "its facts"  # type: ignore[index,assignment]

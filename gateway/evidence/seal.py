@@ -79,7 +79,7 @@ class Keys:
     """The keys of a node, in a folder that all its processes share.
 
     Creates the folder and the master key on the first start; raises UsageError when data keys exist whose
-    master key does not.
+    master key does not, or is another one.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -99,6 +99,8 @@ class Keys:
             raise UsageError(f"{master}: {len(key)} octets, expected 32")
         self._master = AESGCM(key)
         self._master_id = _derive(key, b"master id")[:8]
+        for newest in sorted(self._data.glob("*.key"))[-1:]:
+            self._ours(newest, newest.read_bytes())
 
     @staticmethod
     def name(day: str, retention: str = TRAFFIC, hold: str = "") -> str:
@@ -178,12 +180,15 @@ class Keys:
             raise KeyGone(f"data key {path.stem} was forgotten")
         if octets[:8] != _WRAPPED or len(octets) != 76:
             raise UsageError(f"{path}: not a wrapped key, or cut")
-        if octets[8:16] != self._master_id:
-            raise UsageError(f"{path}: wrapped by another master key than {self._directory / 'master.key'}")
+        self._ours(path, octets)
         try:
             return self._master.decrypt(octets[16:28], octets[28:], self._bound(path))
         except InvalidTag:
             raise UsageError(f"{path}: damaged, or renamed from another key") from None
+
+    def _ours(self, path: Path, octets: bytes) -> None:
+        if octets[:8] == _WRAPPED and octets[8:16] != self._master_id:
+            raise UsageError(f"{path}: wrapped by another master key than {self._directory / 'master.key'}")
 
     def _bound(self, path: Path) -> bytes:
         return self._master_id + f"{path.parent.name}/{path.stem}".encode()

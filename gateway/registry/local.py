@@ -16,7 +16,7 @@ from struct import Struct
 import lmdb
 import msgspec
 
-from gateway.errors import NotReady
+from gateway.errors import NotReady, UsageError
 from gateway.model import AccountKey
 from gateway.registry.keys import RegistryKey
 from gateway.registry.mapped import Mapped
@@ -27,6 +27,8 @@ STATE = Struct("<QQQ")
 
 
 DAMAGED = b"damaged"
+KEY = b"key"
+"""Where the fingerprint of the registry key stands under which everything here was hashed."""
 
 
 class LocalRefusal(msgspec.Struct, frozen=True, array_like=True):
@@ -79,10 +81,11 @@ def learn(
 class LocalRefusals:
     """The LMDB environment in `directory`, made if missing.
 
-    A file that was cut short is set aside, and an empty one takes its place.
+    A file that was cut short is set aside, and an empty one takes its place. Raises UsageError when it was
+    written under another registry key (`fingerprint`): no subscriber's refusal would be found.
     """
 
-    def __init__(self, directory: Path, *, map_size: int = MAP_SIZE) -> None:
+    def __init__(self, directory: Path, fingerprint: bytes, *, map_size: int = MAP_SIZE) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = directory / "data.mdb"
         try:
@@ -94,9 +97,17 @@ class LocalRefusals:
         self.meta = self.env.open_db(b"meta")
         self.pending_db = self.env.open_db(b"pending")
         self.kept_db = self.env.open_db(b"kept")
+        self._fingerprint = fingerprint
         with self.file.writing() as txn:
             if txn.get(b"s", db=self.meta) is None:
                 txn.put(b"s", STATE.pack(0, 0, 0), db=self.meta)
+            bound = txn.get(KEY, fingerprint, db=self.meta)
+        if bound != fingerprint:
+            self.file.close()
+            raise UsageError(
+                f"{directory.parent}: written under another registry key than this node's; right would be"
+                " that key, or an empty folder (refusals that the database lacks are lost with this one)"
+            )
         self._encode = msgspec.msgpack.Encoder().encode
         self._one = msgspec.msgpack.Decoder(LocalRefusal).decode
         self._many = msgspec.msgpack.Decoder(list[LocalRefusal]).decode
@@ -205,3 +216,5 @@ class LocalRefusals:
 
     def _set_state(self, txn: "lmdb.Transaction[bytes]", generation: int, changes: int, pending: int) -> None:
         txn.put(b"s", STATE.pack(generation, changes, pending), db=self.meta)
+        if generation or pending:
+            txn.put(KEY, self._fingerprint, db=self.meta)

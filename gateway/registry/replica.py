@@ -84,14 +84,19 @@ class Replica:
         self.current: Generation | None = None
         self.writer = writer
         self._keeper = self._become_keeper() if writer else -1
-        self.local = LocalRefusals(directory / "local")
+        try:
+            self.local = LocalRefusals(directory / "local", key.fingerprint)
+        except UsageError:
+            self._resign()
+            raise
         self._local_lock = Lock()
 
     @staticmethod
     def open(
         directory: Path, key: RegistryKey, *, writer: bool = False, map_size: int = MAP_SIZE
     ) -> "Replica":
-        """Raises UsageError when `writer` is asked for and another keeper is at work."""
+        """Raises UsageError when `writer` is asked for and another keeper is at work, and when the files were
+        written under another key."""
         return Replica(directory, key, writer=writer, map_size=map_size)
 
     def snapshot(self) -> "Snapshot":
@@ -116,7 +121,7 @@ class Replica:
             generation = self.local.state()[0] if readable else 0
             pending = self.local.pending() if readable else []
             file.close()
-            self.local = LocalRefusals(file.path.parent)
+            self.local = LocalRefusals(file.path.parent, self.key.fingerprint)
             self.local.add(pending)
             if generation and self.local.state()[0] == 0:
                 self.local.use(generation)
@@ -157,6 +162,9 @@ class Replica:
             self.current.file.close()
             self.current = None
         self.local.file.close()
+        self._resign()
+
+    def _resign(self) -> None:
         if self._keeper >= 0:
             os.close(self._keeper)
             self._keeper = -1
