@@ -9,7 +9,7 @@ from gateway import app
 from gateway.commands import common
 from gateway.errors import NotReady, UsageError
 from gateway.evidence import search
-from gateway.evidence.journal import clear
+from gateway.evidence.folder import clear
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
 from gateway.policy import explain
@@ -104,7 +104,7 @@ def records(options: argparse.Namespace) -> int:
 
 def journal(options: argparse.Namespace) -> int:
     size = clear(common.load(options).data_dir / "journal", options.writer)
-    if not size:
+    if size is None:
         print(f"{options.writer}: not poisoned, nothing to clear")
         return 0
     print(f"{options.writer}: its last segment ends after {size} octets; the next start begins a new one")
