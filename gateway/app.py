@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import uvloop
 
@@ -28,7 +28,13 @@ from gateway.policy.profile import parse_profile
 from gateway.supervisor import die_with_parent
 from gateway.telemetry import Telemetry, logger
 
+if TYPE_CHECKING:
+    from gateway.evidence.journal import Journal
+
 T = TypeVar("T")
+
+KEEPER = "keeper"
+"""The writer of registry acts; workers are w0, w1, …"""
 
 SCHEMA_SECONDS = 3.0
 """How long the keeper waits for the database's schema before it serves the replica that is there."""
@@ -173,11 +179,11 @@ async def worker(process: Process, index: int) -> None:
     view = await _when_ready(process, replica.snapshot)
     if view is None:
         return
-    poisoned: list[str] = []
+    drains: list[asyncio.Task[None]] = []
 
     def on_poisoned(why: str) -> None:
-        poisoned.append(why)
-        relay.abort()
+        log.error("journal poisoned", extra={"fields": {"error": why}})
+        drains.append(asyncio.create_task(relay.drain("journal_poisoned")))
 
     def on_commit(_: int, octets: int, seconds: float) -> None:
         telemetry.written += octets
@@ -217,10 +223,8 @@ async def worker(process: Process, index: int) -> None:
 
     def missing() -> str:
         replica.check()
-        if poisoned:
-            return f"journal poisoned: {poisoned[0]}; an operator has to look at the disk"
-        if journal.full:
-            return "journal full: no room on the disk"
+        if why := journal_missing(journal, writer, telemetry):
+            return why
         try:
             view.renew()
         except NotReady as error:
@@ -242,6 +246,17 @@ async def worker(process: Process, index: int) -> None:
     await journal.close()
     contacts.close()
     replica.close()
+
+
+def journal_missing(journal: "Journal", writer: str, telemetry: Telemetry) -> str:
+    """Why a journal takes nothing, "" when it does; said in /metrics too."""
+    journal.check()
+    telemetry.journal_stopped.labels("poisoned").set(bool(journal.poisoned))
+    telemetry.journal_stopped.labels("full").set(journal.full)
+    if journal.poisoned:
+        heal = f"see to the disk, then `zhengming journal clear {writer}`"
+        return f"journal poisoned; {heal}: {journal.poisoned}"
+    return f"journal {writer} full: no room on the disk" if journal.full else ""
 
 
 async def _when_ready(process: Process, make: Callable[[], T]) -> T | None:
@@ -272,7 +287,7 @@ async def keeper(process: Process) -> None:
     keys, key = Keys(config.data_dir / "keys"), load_key(registry_key(config))
     replica = Replica.open(config.data_dir / "registry", key, writer=True)
     durability = config.evidence.durability
-    acts = Journal(directory, config.node.name, "keeper", keys, durability=durability, retention=REGISTRY)
+    acts = Journal(directory, config.node.name, KEEPER, keys, durability=durability, retention=REGISTRY)
 
     def record(changes: list[Change]) -> None:
         at = now()
@@ -310,7 +325,8 @@ async def keeper(process: Process) -> None:
             raise error
         if replica.used() > FULL:
             log.error("replica nearly full", extra={"fields": {"used": round(replica.used(), 3)}})
-        return "" if feed.ready else "no replica of the registry yet"
+        why = journal_missing(acts, KEEPER, process.telemetry)
+        return why or ("" if feed.ready else "no replica of the registry yet")
 
     acts.start()
     following = asyncio.create_task(follow())
