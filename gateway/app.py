@@ -222,10 +222,10 @@ async def worker(process: Process, index: int) -> None:
             relay.listeners = fresh.sms
 
     def missing() -> str:
-        replica.check()
         if why := journal_missing(journal, writer, telemetry):
             return why
         try:
+            replica.check()
             view.renew()
         except NotReady as error:
             return str(error)
@@ -279,6 +279,7 @@ async def keeper(process: Process) -> None:
     from gateway.registry import migrate  # noqa: PLC0415
     from gateway.registry.feed import Feed  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
+    from gateway.registry.recorded import Recorded  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.registry.store import Change  # noqa: PLC0415
 
@@ -298,7 +299,7 @@ async def keeper(process: Process) -> None:
         except NotReady as error:
             log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})
 
-    feed = Feed(dsn, replica, on_changes=record)
+    feed = Feed(dsn, replica, on_changes=record, recorded=Recorded(directory, keys, key))
     shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key)
 
     async def upgrade() -> None:
@@ -312,13 +313,13 @@ async def keeper(process: Process) -> None:
 
     async def follow() -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(feed.keep_local())
             await asyncio.wait({group.create_task(upgrade())}, timeout=SCHEMA_SECONDS)
             group.create_task(feed.run())
             group.create_task(shipper.run())
             group.create_task(keep_indexed(directory))
 
     def missing() -> str:
-        replica.check()
         process.telemetry.registry_lag.set(feed.lag_seconds)
         process.telemetry.journal_unshipped.set(shipper.unshipped())
         if following.done() and (error := following.exception()) is not None:
