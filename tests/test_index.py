@@ -60,8 +60,8 @@ class Node:
         journal = journal or self.journal
         for n in numbers:
             shown = ("1069", REFUSED) if n % 10 == 0 else ("10690001", PASSED)
-            item = (judged(*shown), 0, n, 0, 1, 1, 0, "杭州", subscriber(n), 8, 0, b"text %d" % n)
-            ids += journal.attempts(at + n, 1, 5, [item], lambda error: None)
+            item = (judged(*shown), 0, 1, n, 0, 1, 1, 0, "杭州", subscriber(n), 8, 0, b"text %d" % n)
+            ids += journal.attempts(at + n, 5, [item], lambda error: None)
             await journal.sync()
         return ids
 
@@ -126,9 +126,9 @@ async def test_batches_of_one_minute_add_up_and_parts_are_counted(node: Node, c:
     await node.write(*range(1, 10))
     await ship(shipper, c)
     await node.write(11, 12)
-    whole = (judged("10690001", PASSED), 0, 1, 0, 3, 0, 7, "杭州", subscriber(1), 8, 0, (b"a", b"b", b"c"))
-    odd = (*whole[:4], 0, 0, 0, *whole[7:11], b"alone")
-    node.journal.attempts(NOON, 1, 5, [whole, odd], lambda error: None)  # type: ignore[list-item]
+    whole = (judged("10690001", PASSED), 0, 1, 1, 0, 3, 0, 7, "杭州", subscriber(1), 8, 0, (b"a", b"b", b"c"))
+    odd = (*whole[:5], 0, 0, 0, *whole[8:12], b"alone")
+    node.journal.attempts(NOON, 5, [whole, odd], lambda error: None)  # type: ignore[list-item]
     await node.journal.sync()
     await ship(shipper, c)
     rows = await c.fetch("SELECT count, parts, institution, purpose FROM traffic_minute")
@@ -330,8 +330,8 @@ async def test_what_postgresql_cannot_hold_stops_nothing(node: Node, c: Any) -> 
     odd = rec.judged(
         model.AccountKey("mobile", "cmpp", "90\0001"), "n", model.SMS, "10\0", REFUSED, profile="", lexicon=""
     )
-    item = (odd, 0, 1, 0, 1, 1, 0, "", "12\0345678", 8, 0, b"")
-    node.journal.attempts(NOON, 1, 5, [item], lambda error: None)
+    item = (odd, 0, 1, 1, 0, 1, 1, 0, "", "12\0345678", 8, 0, b"")
+    node.journal.attempts(NOON, 5, [item], lambda error: None)
     await node.journal.sync()
     assert await ship(node.shipper(), c) == 1
     assert await c.fetchval("SELECT number FROM intercepts") == "10\ufffd"

@@ -29,7 +29,7 @@ REPLY = model.Reply(ACCOUNT, "10690001", "+8613800000001", "R", "refuse", b"m", 
 
 
 def items(*sequences: int) -> list[Item]:
-    return [(JUDGED, 0, n, 0, 1, 1, 0, "杭州", f"+86138{n:08d}", 8, 0, b"text %d" % n) for n in sequences]
+    return [(JUDGED, 0, 77, n, 0, 1, 1, 0, "杭州", f"+86138{n:08d}", 8, 0, b"text %d" % n) for n in sequences]
 
 
 def records(folder: Path) -> list[rec.Record]:
@@ -64,7 +64,7 @@ async def until(holds: Callable[[], object]) -> None:
 
 async def add(journal: Journal, *numbers: int, at: int = NOON) -> list[bytes]:
     future: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-    ids = journal.attempts(at, 1, 5, items(*numbers), future.set_result)
+    ids = journal.attempts(at, 5, items(*numbers), future.set_result)
     error = await future
     if error is not None:
         raise error
@@ -75,7 +75,7 @@ async def test_every_kind_is_recorded_and_opens_again(tmp_path: Path) -> None:
     journal = make(tmp_path)
     journal.start()
     done: list[Exception | None] = []
-    ids = journal.attempts(NOON, 77, 5, items(1, 2), done.append)
+    ids = journal.attempts(NOON, 5, items(1, 2), done.append)
     journal.outcomes(NOON + 1, [(ids[0], 0, b"msgid", 0), (ids[1], rec.UNKNOWN, b"", 0)])
     journal.report(NOON, ACCOUNT, b"m", "DELIVRD", "2511211200", "2511211201", "10690001", "+8613800000001")
     journal.report(NOON, ACCOUNT, b"m", "DELIVRD", "", "", "", "", attempt=ids[0], part=1)
@@ -113,8 +113,8 @@ async def test_every_kind_is_recorded_and_opens_again(tmp_path: Path) -> None:
 async def test_a_message_in_parts_is_one_record(tmp_path: Path) -> None:
     journal = make(tmp_path)
     journal.start()
-    whole = (*items(1)[0][:4], 2, 0, 99, *items(1)[0][7:11], (b"part 1", b"part 2"))
-    journal.attempts(NOON, 1, 5, [whole], lambda error: None)  # type: ignore[list-item]
+    whole = (*items(1)[0][:5], 2, 0, 99, *items(1)[0][8:12], (b"part 1", b"part 2"))
+    journal.attempts(NOON, 5, [whole], lambda error: None)  # type: ignore[list-item]
     await journal.close()
     (found,) = records(tmp_path / "journal" / "w0")
     assert isinstance(found, rec.Attempt)
@@ -139,13 +139,13 @@ async def test_callbacks_come_in_order_and_a_failing_one_stops_nobody(tmp_path: 
 
     journal.after(lambda error: said.append("at once"))
     assert said == ["at once"]
-    journal.attempts(NOON, 1, 5, items(0), chain)
-    journal.attempts(NOON, 1, 5, items(1), fail)
+    journal.attempts(NOON, 5, items(0), chain)
+    journal.attempts(NOON, 5, items(1), fail)
     journal.after(lambda error: said.append("after 1"))
-    journal.attempts(NOON, 1, 5, items(2), lambda error: said.append(2))
+    journal.attempts(NOON, 5, items(2), lambda error: said.append(2))
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # the first group is at the disk now
-    journal.attempts(NOON, 1, 5, items(3), lambda error: said.append(3))
+    journal.attempts(NOON, 5, items(3), lambda error: said.append(3))
     journal.after(lambda error: said.append("after 3"))
     await journal.sync()
     assert said[1:] == [
@@ -187,7 +187,7 @@ async def test_local_values_are_applied_after_the_disk_and_before_the_answer(tmp
     assert seen == [("applied", [1, 2], 3), None, None, None]
     seen.clear()
     journal.reply(NOON, REPLY, b"R", 0, 0, **how, local=13, done=lambda e: seen.append(str(e)))  # type: ignore[arg-type]
-    journal.attempts(NOON, 1, 5, items(1), seen.append)
+    journal.attempts(NOON, 5, items(1), seen.append)
     await journal.sync()
     assert seen[1:] == ["no room in the local map", None]
     await journal.close()
@@ -276,14 +276,14 @@ async def test_an_error_of_the_disk_poisons_until_an_operator_acts(tmp_path: Pat
     journal.start()
     await add(journal, 1)
     disk.fail = lambda call: OSError(errno.EIO, "gone") if call == "write" else None
-    journal.attempts(NOON, 1, 5, items(2), called.append)
+    journal.attempts(NOON, 5, items(2), called.append)
     with pytest.raises(JournalPoisoned):
         await journal.sync()
     assert "gone" in journal.poisoned
     assert said == [journal.poisoned]
     disk.fail = lambda call: None
     for refused in (
-        lambda: journal.attempts(NOON, 1, 5, items(3), called.append),
+        lambda: journal.attempts(NOON, 5, items(3), called.append),
         lambda: journal.reply(
             NOON, REPLY, b"R", 0, 0, purposes=1, channels=1, registry_version=5, done=called.append
         ),
@@ -327,7 +327,7 @@ async def test_an_error_that_nobody_waited_for_poisons_too(
     journal._groups._thread._look_ahead(journal._groups._plan)  # type: ignore[arg-type]
     disk.fail = lambda call: None
     told: list[Exception | None] = []
-    journal.attempts(NOON, 1, 5, items(2), told.append)
+    journal.attempts(NOON, 5, items(2), told.append)
     with pytest.raises(JournalPoisoned):
         await journal.sync()
     await journal.close()
@@ -341,7 +341,7 @@ async def test_an_error_of_sync_poisons_too(tmp_path: Path) -> None:
     journal.start()
     disk.fail = lambda call: OSError(errno.EIO, "sync") if call == "sync" else None
     told: list[Exception | None] = []
-    journal.attempts(NOON, 1, 5, items(1), told.append)
+    journal.attempts(NOON, 5, items(1), told.append)
     with pytest.raises(JournalPoisoned):
         await journal.sync()
     await journal.close()
@@ -475,7 +475,7 @@ async def test_a_full_disk_refuses_and_recovers_by_itself(
         await add(journal, 1)
     disk.fail = lambda asked: OSError(errno.ENOSPC, "full") if asked == call else None
     order: list[object] = []
-    journal.attempts(NOON, 1, 5, items(2), lambda error: order.append(("a", type(error))))
+    journal.attempts(NOON, 5, items(2), lambda error: order.append(("a", type(error))))
     journal.outcomes(NOON, [(b"o" * 16, 0, b"", 0)])
     await asyncio.sleep(0)
     journal.after(lambda error: order.append(("after", type(error))))
@@ -484,7 +484,7 @@ async def test_a_full_disk_refuses_and_recovers_by_itself(
     assert order[-1] == ("after", JournalFull)
     assert journal.backlog == 0
     with pytest.raises(JournalFull):
-        journal.attempts(NOON, 1, 5, items(3), lambda error: None)
+        journal.attempts(NOON, 5, items(3), lambda error: None)
     journal.report(NOON, ACCOUNT, b"m", "DELIVRD", "", "", "10690001", "+8613800000001")
     await asyncio.sleep(0.05)
     assert journal.full
@@ -558,10 +558,10 @@ async def main():
             if error is None:
                 print(upto, flush=True)
         batch = [
-            (JUDGED, 0, n, 0, 1, 1, 0, "", "+8613800000000", 8, 0, b"x" * 100)
+            (JUDGED, 0, 77, n, 0, 1, 1, 0, "", "+8613800000000", 8, 0, b"x" * 100)
             for n in range(number, number + 7)
         ]
-        journal.attempts(time.time_ns() // 10**6, 1, 5, batch, done)
+        journal.attempts(time.time_ns() // 10**6, 5, batch, done)
         number += 7
         await asyncio.sleep(0)
         if journal.waiting > 20:
@@ -612,9 +612,9 @@ def test_what_was_promised_survives_kill_9_a_hundred_times(tmp_path: Path) -> No
 async def test_text_that_has_no_octets_leaves_no_half_batch(tmp_path: Path) -> None:
     journal = make(tmp_path)
     journal.start()
-    bad = (*items(2)[0][:8], "\ud800", *items(2)[0][9:])
+    bad = (*items(2)[0][:9], "\ud800", *items(2)[0][10:])
     with pytest.raises(UnicodeEncodeError):
-        journal.attempts(NOON, 1, 5, [*items(1), bad], lambda error: None)  # type: ignore[list-item]
+        journal.attempts(NOON, 5, [*items(1), bad], lambda error: None)  # type: ignore[list-item]
     await add(journal, 3)
     await journal.close()
     assert sequences(tmp_path / "journal" / "w0") == [3]

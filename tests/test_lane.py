@@ -83,6 +83,12 @@ def test_our_number_is_not_one_that_the_peer_has_outstanding():
     assert numbering.answer(FIRST_OWN) == FIRST_OWN
 
 
+def test_a_direction_with_requests_under_way_gives_none_of_their_numbers_away():
+    numbering = Numbering([FIRST_OWN, FIRST_OWN + 1, 7])
+    assert numbering.choose() == FIRST_OWN + 2
+    assert numbering.answer(FIRST_OWN) == FIRST_OWN
+
+
 @given(st.lists(st.sampled_from(["ours", "theirs", "answer"]), max_size=60), st.randoms())
 def test_every_answer_finds_its_request_and_no_number_is_used_twice(steps, random):
     numbering = Numbering()

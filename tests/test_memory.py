@@ -13,7 +13,7 @@ def seen(sequence: int, fingerprint: int = 1, *, answered: bool = False, durable
 def test_the_same_sequence_and_bytes_are_the_same_attempt_and_other_bytes_are_not():
     memory = Memory()
     first = seen(1, 7)
-    memory.add([first])
+    memory.add(first)
     assert memory.repeated(1, 7) is first
     assert memory.repeated(1, 8) is None
     assert memory.repeated(2, 7) is None
@@ -37,6 +37,31 @@ def test_a_repeat_of_a_passed_submit_goes_on_as_the_first_did():
     assert cuts == [(0, 9, b"less")]
 
 
+def test_a_repeat_of_an_accepted_submit_gets_the_carriers_answer_and_does_not_go_on():
+    memory, cuts = Memory(), []
+    memory.add(seen(1))
+    memory.answered(1).close(b"yes")
+    assert memory.repeated(1, 1).repeat(0, 9, cuts) == b"yes"
+    assert cuts == [(0, 9, b"")]
+    memory.answered(1).close(b"")  # the carrier's answer to a repeat that it got meanwhile
+    assert memory.repeated(1, 1).answer == b"yes"
+
+
+def test_a_submit_that_the_carrier_did_not_accept_is_another_attempt_when_it_comes_again():
+    memory = Memory()
+    memory.add(seen(1))
+    memory.answered(1).close(b"")
+    assert memory.repeated(1, 1) is None
+    assert memory.answered(1).ids == [b"id"]
+
+
+def test_an_answer_to_what_the_carrier_never_got_is_none():
+    memory = Memory()
+    memory.add(refused := seen(1))
+    refused.octets = b""
+    assert memory.answered(1) is None
+
+
 def test_a_repeat_before_the_first_is_durable_is_dropped():
     refused = seen(1, durable=False)
     refused.answer = b"no"
@@ -48,7 +73,7 @@ def test_a_repeat_before_the_first_is_durable_is_dropped():
 def test_answered_submits_are_forgotten_oldest_first():
     memory = Memory()
     for sequence in range(MOST_SEEN * 5):
-        memory.add([seen(sequence, answered=True)])
+        memory.add(seen(sequence, answered=True))
         assert len(memory._seen) <= 2 * MOST_SEEN
     assert memory.repeated(0, 1) is None
     for sequence in range(MOST_SEEN * 4, MOST_SEEN * 5):
@@ -57,31 +82,63 @@ def test_answered_submits_are_forgotten_oldest_first():
 
 def test_what_waits_for_the_carrier_is_never_forgotten():
     memory = Memory()
-    memory.add([seen(sequence) for sequence in range(MOST_SEEN * 3)])
+    for sequence in range(MOST_SEEN * 3):
+        memory.add(seen(sequence))
     assert memory.waiting == MOST_SEEN * 3
-    memory.add([seen(sequence, answered=True) for sequence in range(MOST_SEEN * 3, MOST_SEEN * 6)])
-    assert memory.answered(0) == [b"id"]
+    for sequence in range(MOST_SEEN * 3, MOST_SEEN * 6):
+        memory.add(seen(sequence))
+        memory.answered(sequence)
+    assert memory.answered(0).ids == [b"id"]
     assert memory.waiting == MOST_SEEN * 3 - 1
 
 
 def test_waiting_counts_each_submit_once():
     memory = Memory()
-    memory.add([seen(1, 1)])
-    memory.add([seen(1, 2)])  # the sender used the number again without an answer
+    memory.add(seen(1, 1))
+    memory.add(seen(1, 2))  # the sender used the number again without an answer
     assert memory.waiting == 1
     memory.answered(1)
     memory.answered(1)
     assert memory.waiting == 0
-    memory.add([seen(2)])
-    memory.forget(2)
+    again = seen(2)
+    memory.add(again)
+    memory.forget(again)
+    memory.forget(again)
     assert memory.waiting == 0
-    assert memory.answered(2) == ()
+    assert memory.answered(2) is None
+
+
+def test_one_that_we_refuse_waits_until_it_is_durable():
+    memory = Memory()
+    refused, passed = seen(1, durable=False), seen(2, durable=False)
+    refused.octets, refused.answer = b"", b"no"
+    memory.add(refused)
+    memory.add(passed)
+    assert memory.waiting == 2
+    memory.settle([refused, passed])
+    memory.settle([refused])
+    assert memory.waiting == 1
+    assert refused.durable
+    assert passed.durable
+
+
+def test_a_number_used_again_before_the_first_is_durable_is_counted_once():
+    memory = Memory()
+    first, second = seen(1, 1, durable=False), seen(1, 2, durable=False)
+    first.octets = b""
+    memory.add(first)
+    memory.add(second)
+    memory.settle([first])
+    memory.forget(first)
+    assert memory.waiting == 1
+    assert memory.repeated(1, 2) is second
 
 
 def test_contents_are_let_go():
     memory = Memory()
     submit = seen(1)
     submit.verdicts = ["verdict"]
-    memory.add([submit])
+    memory.add(submit)
+    memory.settle([submit])
     assert submit.submission is None
     assert submit.verdicts == ()

@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from gateway.policy.numbers import canonical, is_mobile, mask
+from gateway.policy.numbers import canonical, is_mobile, mask, opaque
+from gateway.registry.numbering import subscriber
 
 AREAS = (
     "10 20 21 22 23 24 25 27 28 29 311 351 371 431 451 512 532 551 571 574 579 591 731 755 851 898 951 991"
@@ -139,3 +140,23 @@ def test_spellings(spelling: str | bytes, number: str) -> None:
 )
 def test_mask_hides_a_subscriber(number: str, shown: str) -> None:
     assert mask(number) == shown
+
+
+@given(st.binary(max_size=40))
+def test_a_pseudo_number_is_kept_as_it_came_and_is_nobody_elses(raw: bytes) -> None:
+    spelled = opaque(raw)
+    if spelled:
+        assert spelled == f"pseudo:{raw.decode()}"
+        assert canonical(spelled) == canonical(spelled.encode()) == spelled
+        assert canonical(raw) != spelled
+    else:
+        assert not 1 <= len(raw) <= 32 or any(not 0x21 <= octet <= 0x7E for octet in raw)
+
+
+def test_a_refusal_of_a_pseudo_number_can_be_brought_in_as_it_was_exported() -> None:
+    assert subscriber("pseudo:A1B2C3") == "pseudo:A1B2C3"
+
+
+def test_what_looks_like_a_pseudo_number_and_is_none() -> None:
+    assert canonical("pseudo:") == canonical("pseudo:a b") == canonical("pseudo:" + "1" * 33) == ""
+    assert mask(opaque(b"A1B2C3D4E5F6")) == "pseudo:A1B2****E5F6"

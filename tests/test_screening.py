@@ -309,6 +309,37 @@ async def test_texts_of_each_coding_are_read(house: House, fmt: int, coding: str
     assert found.content.octets == content
 
 
+HALF = "【示例银行】您的验证码是000000".encode("utf-16-be")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "udhi", "content", "wanted"),
+    [
+        pytest.param(8, 0, HALF + b"\x4e", 101, id="half a character at the end"),
+        pytest.param(8, 1, b"\5\0\3\1\2\1" + HALF + b"\x4e", 101, id="half a character at the end of a part"),
+        pytest.param(8, 1, b"\x20\0\3\1\2\1" + HALF[:20], 101, id="a header beyond the text"),
+        pytest.param(8, 0x40, b"\5\0\x09\1\2\1" + HALF, 101, id="an element beyond its header"),
+        pytest.param(3, 0, b"to the card", 101, id="a write to the card"),
+        pytest.param(4, 0, b"\1\2\3", 101, id="octets"),
+        pytest.param(8, 1, b"\5\0\3\1\2\0" + HALF, 0, id="part 0: shown as a message of its own"),
+        pytest.param(
+            0, 0, HALF.decode("utf-16-be").encode("gb18030"), 0, id="Chinese that claims to be ASCII"
+        ),
+    ],
+)
+@pytest.mark.parametrize("account", ["900001", "900006"])
+async def test_what_can_not_be_read_does_not_pass(
+    house: House, account: str, fmt: int, udhi: int, content: bytes, wanted: int
+) -> None:
+    """From a bank's number for service alone, and from a court: neither is stopped by anything else."""
+    fields = {"msg_fmt": fmt, "tp_udhi": udhi, "msg_content": content}
+    source = SERVICE if account == "900001" else "10690002"
+    async with Raw.login(house, account) as raw:
+        raw.send(submit(source, [house.subscriber()], "", 1, **fields))
+        assert (await raw.frame())[20] == wanted
+    assert len(house.carrier.submits) == (not wanted)
+
+
 async def test_numbers_are_canonical_whatever_they_look_like(house: House) -> None:
     subscriber = house.subscriber()
     async with house.sender() as sender:

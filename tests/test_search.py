@@ -42,9 +42,9 @@ async def fill(path: Path, writer: str, numbers: range, *, days: int = 1) -> dic
     for n in numbers:
         at = NOON + 1000 * n + ((n - numbers.start) * days // len(numbers)) * DAY
         item = (
-            judged(NUMBERS[n % 3], n), 0, n, 0, 1, 1, 0, "", subscriber(n % 50), 8, 0, b"text %d" % n
+            judged(NUMBERS[n % 3], n), 0, 1, n, 0, 1, 1, 0, "", subscriber(n % 50), 8, 0, b"text %d" % n
         )  # fmt: skip
-        (ids[n],) = journal.attempts(at, 1, 5, [item], lambda error: None)
+        (ids[n],) = journal.attempts(at, 5, [item], lambda error: None)
         if n % 10:
             journal.outcomes(at + 5, [(ids[n], 0, b"m%d" % n, 0)])
         if n % 20 == 1:

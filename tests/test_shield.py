@@ -3,6 +3,7 @@
 "At once" here is: when the carrier has its acknowledgement, the next submit on any worker is refused.
 """
 
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -237,6 +238,37 @@ async def test_answers_to_submits_keep_their_place_behind_a_reply(house: House) 
         said = [deliver(NUMBER, house.subscriber(), b"R", 5), answer_to(frame, 3), Cmpp.terminate(6)]
         there.send(*said)
         assert await raw.frames(3) == said
+
+
+async def test_a_pseudo_number_is_shielded_and_is_nobody_elses(house: House) -> None:
+    """CMPP 3.0, Dest_terminal_type 1: opaque, so that its digits are not read as somebody's number."""
+    for name in ("F00DA1B2C3D4E5F6A7B8C9D0E1F2A3B4", house.subscriber()):
+
+        def asked(number: int, pseudo: int, to: str = name) -> bytes:
+            return submit(NUMBER, [to], TEXT, number, V30, dest_terminal_type=pseudo)
+
+        async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014", V30) as raw:
+            there = await carrier.session()
+            raw.send(asked(1, 1))
+            assert await there.frame() == asked(1, 1)
+            there.send(said := deliver(NUMBER, name, b"R", 9, V30, src_terminal_type=1))
+            assert await raw.frame() == said
+            raw.send(asked(2, 1))
+            assert int.from_bytes((await raw.frame())[20:], "big") == 110
+            if name.isdigit():
+                raw.send(asked(3, 0))
+                assert await there.frame() == asked(3, 0)
+        (reply,) = house.records(rec.Reply, number=NUMBER, since=int(time.time() * 1000) - 5000)[-1:]
+        assert reply.content is not None
+        assert reply.content.subscriber == f"pseudo:{name}"
+
+        def counted(spelled: str = name) -> int:
+            query = "SELECT count(*) FROM refusals WHERE subscriber_hash = %s"
+            return int(house.sql(query, house.key.hash(f"pseudo:{spelled}"))[0][0])
+
+        await eventually(lambda: counted() == 1)
+        code, out, _ = await house.cli("records", "find", "--subscriber", f"pseudo:{name}", "--json")
+        assert (code, len(json.loads(out))) == (0, 3)
 
 
 async def test_a_reply_that_can_not_be_read_passes_and_is_recorded(house: House) -> None:

@@ -55,6 +55,7 @@ class Groups:
         self._gathering: deque[Group] = deque()
         self._inflight: Group | None = None
         self._finishing: Group | None = None
+        self._comers: list[Callable[[], None]] = []
         self._pressed = False
         self._timer: asyncio.TimerHandle | None = None
         self._kept: list[Note] = []
@@ -105,6 +106,16 @@ class Groups:
         group.notes.append((count, again))
         if self._inflight is None and not self._pressed:
             self._linger()
+
+    def when_free(self, come: Callable[[], None]) -> None:
+        """Call `come` when the disk can take a group: in time to add to that very group.
+
+        What is added earlier waits for the disk all the same; what is prepared later, in one go, costs less.
+        """
+        if self._inflight is None:
+            self._loop.call_soon(come)
+        else:
+            self._comers.append(come)
 
     def after(self, done: Done) -> None:
         """Call `done` when all that waits now was answered; at once when nothing waits."""
@@ -207,18 +218,26 @@ class Groups:
         self.backlog -= group.octets
         if isinstance(error, JournalFull):
             self._refuse(group, error)
+            self._let_come()
         elif error is not None:
             self._poison(error, group)
+            self._let_come()
         else:
             if self.full and group.plan is self._plan:
                 self._room_again()
             if self._on_commit is not None and group.records:
                 self._on_commit(len(group.records), octets, seconds)
+            self._let_come()
             if len(self._gathering) > 1 or (self._gathering and self._gathering[0].dones):
                 self._go()  # the disk works while the callbacks run
             elif self._gathering:
                 self._linger()
             self._answer(group, None)
+
+    def _let_come(self) -> None:
+        comers, self._comers = self._comers, []
+        for come in comers:
+            come()
 
     def _answer(self, group: Group, error: Exception | None) -> None:
         self._finishing = group

@@ -33,6 +33,7 @@ _TEXTS = 1024
 Item: TypeAlias = tuple[
     Raw,  # judged
     int,  # deliver_at, ms; 0: at once
+    int,  # connection
     int | bytes,  # sequence
     int,  # recipient, from 0
     int,  # pk_total
@@ -129,10 +130,8 @@ class Journal:
 
     # ── what waits for the disk ──────────────────────────────────────────────────────────────────────
 
-    def attempts(
-        self, at: int, connection: int, registry_version: int, items: Sequence[Item], done: Done
-    ) -> list[bytes]:
-        """Record a batch of attempts, judged at `at` (ms), of one connection; their ids.
+    def attempts(self, at: int, registry_version: int, items: Sequence[Item], done: Done) -> list[bytes]:
+        """Record a batch of attempts, judged at `at` (ms); their ids.
 
         All or none: raises JournalFull or JournalPoisoned when nothing was taken, UnicodeEncodeError when
         a text has lone surrogates. `done` is called once the whole batch is durable.
@@ -145,19 +144,22 @@ class Journal:
         first = self._ids(at, len(items))
         ids = [n.to_bytes(16, "big") for n in range(first, first + len(items))]
         records = []
+        # the members of Item, and of record.Attempt, in their order
+        # fmt: off
         for id_, item in zip(ids, items, strict=True):
-            judged, deliver_at, sequence, place, total, part, ref, city, subscriber, fmt, udhi, octets = item
+            (
+                judged, deliver_at, connection, sequence, place, total, part, ref, city, subscriber,
+                fmt, udhi, octets,
+            ) = item
             hashed = hash_subscriber(subscriber.encode())
             digest = known(octets) or self._digest(plan, octets)
             sealed = encrypt(index.to_bytes(12, "big"), pack((subscriber, octets)), aad)
-            # the members of record.Attempt, in their order
-            # fmt: off
             records.append(pack((
                 version, kind, id_, at, deliver_at, connection, sequence, place, total, part, ref,
                 registry_version, city, hashed, digest, fmt, udhi, sealed, judged,
             )))
-            # fmt: on
             index += 1
+        # fmt: on
         self._groups.add(group, records, done)
         return ids
 
@@ -232,6 +234,10 @@ class Journal:
         )
         self._groups.add(group, [rec.encode(act)], done)
         return identifier
+
+    def when_free(self, come: Callable[[], None]) -> None:
+        """Call `come` when the disk can take what it then adds."""
+        self._groups.when_free(come)
 
     def after(self, done: Done) -> None:
         """Call `done` when all that waits now has been answered; at once when nothing waits.

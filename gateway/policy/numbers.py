@@ -1,9 +1,9 @@
 """Telephone numbers in one canonical spelling (domain.md "Telephone numbers").
 
 Rules of this file: canonical text is `+` and E.164 for mobile, geographic and foreign numbers, bare digits
-for codes that have no international form (10…, 11…, 12…, 95…, 96…, 400…, 800…); what cannot be read is "".
-Pseudo-numbers of CMPP 3.0 are opaque and do not pass through here. Proved against the phonenumbers library
-by tests; the library itself is too slow for the path.
+for codes that have no international form (10…, 11…, 12…, 95…, 96…, 400…, 800…); `pseudo:` and the octets
+as they came for pseudo-numbers of CMPP 3.0, which are opaque; what cannot be read is "". Proved against the
+phonenumbers library by tests; the library itself is too slow for the path.
 
 Spellings that could be two numbers, and how they are read:
 * bare 10…, 12…, 95…, 96… is a code, never a Beijing or Ningxia number without its trunk 0;
@@ -29,6 +29,8 @@ _CITY_SERVICE = re.compile(rf"(?:10|2\d|{_AREA_OF_3})(?:100\d\d|123\d\d|9[56]\d{
 _BARE_GEOGRAPHIC = re.compile(rf"2\d[2-8]\d{{7}}|{_AREA_OF_3}[2-8]\d{{6,7}}")
 _FOREIGN = re.compile(r"(?!86)[1-9]\d{6,14}")
 _URI = re.compile(r"(tel|sips?):([^;?@:>]*)[^;?>]*(?:;[^?>]*?phone-context=(\+[\d.()\-]+))?", re.IGNORECASE)
+PSEUDO = "pseudo:"
+_PSEUDO = re.compile(rf"{PSEUDO}[!-~]{{1,32}}")
 _SEPARATORS = re.compile(r"[\s()./\0\u2010-\u2015\u2212-]+")
 
 
@@ -58,6 +60,12 @@ def canonical(raw: bytes | str) -> str:
     return _read(text)
 
 
+def opaque(raw: bytes) -> str:
+    """The canonical spelling of a pseudo-number: nobody's real number, whatever its digits; "" as above."""
+    text = PSEUDO + raw.decode("latin-1")
+    return text if _PSEUDO.fullmatch(text) else ""
+
+
 def mask(number: str) -> str:
     """How a subscriber's number may be shown: `138****0000`; the last eight digits lose their first four."""
     digits = number.removeprefix("+86").removeprefix("+")
@@ -73,6 +81,8 @@ def _read(text: str) -> str:
     """Any spelling but the commonest."""
     if not text.isascii():
         text = normalize("NFKC", text)
+    if text.startswith(PSEUDO):
+        return text if _PSEUDO.fullmatch(text) else ""
     if ":" in text:
         uri = _URI.match(text.strip())
         if uri is None:

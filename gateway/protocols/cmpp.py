@@ -65,7 +65,7 @@ _JUDGED = (
     "src_id dest_terminal_id msg_fmt tp_udhi msg_content registered_delivery at_time valid_time pk_total "
     "pk_number msg_src dest_terminal_type"
 )
-_SAID = "msg_id src_terminal_id dest_id msg_fmt tp_udhi msg_content registered_delivery"
+_SAID = "msg_id src_terminal_id dest_id msg_fmt tp_udhi msg_content registered_delivery src_terminal_type"
 _SUBMISSION = [reader(wire.Submit, _JUDGED, column) for column in (0, 1)]
 _DELIVERY = [reader(wire.Deliver, _SAID, column) for column in (0, 1)]
 _RESULT = [reader(wire.SubmitResp, "msg_id result", column) for column in (0, 1)]
@@ -367,16 +367,10 @@ class Cmpp:
             values = self._delivery(data, start + 12, end)
         except WireError:
             values = self._cut(data, start + 12, end)
-        value, subscriber, number, fmt, udhi, content, registered = values
-        return Delivery(
-            value.to_bytes(8, "big"),
-            subscriber,
-            number,
-            fmt,
-            udhi & 0x41 != 0,
-            content,
-            _report(content) if registered == 1 else None,
-        )
+        value, subscriber, number, fmt, udhi, content, registered, pseudo = values
+        report = _report(content) if registered == 1 else None
+        identity, udhi = value.to_bytes(8, "big"), udhi & 0x41 != 0
+        return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo == 1)
 
     def _cut(self, data: bytes, at: int, end: int) -> tuple[Any, ...]:
         place = at + wire.Deliver.offset("msg_length", self._column)

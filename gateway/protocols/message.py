@@ -43,7 +43,10 @@ class Report(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """A DELIVER: a reply of a subscriber, or a status report (then `report` is set)."""
+    """A DELIVER: a reply of a subscriber, or a status report (then `report` is set).
+
+    `pseudo`: `subscriber` is a pseudo-number (CMPP 3.0, Src_terminal_type 1).
+    """
 
     message_id: bytes
     subscriber: bytes
@@ -52,3 +55,4 @@ class Delivery(NamedTuple):
     udhi: bool
     content: bytes
     report: Report | None
+    pseudo: bool = False

@@ -8,7 +8,7 @@ from codecs import utf_16_be_decode
 from collections.abc import Iterable
 from typing import NamedTuple
 
-ASCII, BINARY, LATIN, UCS2, GB = 0, 4, 3, 8, 15
+ASCII, BINARY, UCS2, GB = 0, 4, 8, 15
 """Msg_Fmt as we send it."""
 
 _GSM = (
@@ -21,10 +21,11 @@ _ESCAPE = 0x1B
 _TO_GSM = {character: bytes([code]) for code, character in enumerate(_GSM) if code != _ESCAPE}
 _TO_GSM |= {character: bytes([_ESCAPE, code]) for code, character in _EXTENSION.items()}
 
-_CODINGS = {0: "text", 1: "text", LATIN: "latin-1", UCS2: "ucs2", GB: "gb18030"}
+_CODINGS = {0: "text", 1: "text", UCS2: "ucs2", GB: "gb18030"}
 _CODINGS |= dict.fromkeys(range(0x18, 0x1C), "ucs2")  # TS 23.038 general group: UCS-2 with a message class
 _CODINGS |= dict.fromkeys([*range(0x10, 0x14), *range(0xF0, 0xF4)], "gsm7")
-"""Every other value is binary: SIM data (0xF6), WAP push (0xF5), octets (4), and what nobody has named."""
+"""Every other value is binary: a write to the card (3), octets (4), SIM data (0xF6), WAP push (0xF5), and
+what nobody has named."""
 
 
 def decode(content: bytes, fmt: int, udhi: bool) -> tuple[str, str]:

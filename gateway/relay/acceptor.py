@@ -16,6 +16,7 @@ from gateway.errors import WireError
 from gateway.protocols import WIRES
 from gateway.relay import handoff
 from gateway.relay.dial import set_options
+from gateway.relay.login import turn_away
 from gateway.telemetry import Telemetry
 
 LOGIN_SECONDS = 10
@@ -98,10 +99,10 @@ class Acceptor:
                 if error.cause == "no_worker":
                     answer = wire.login_refused(first[start:end], sequence)
                 if answer:
-                    await asyncio.get_running_loop().sock_sendall(connection, answer)
+                    await turn_away(connection, answer)
                 raise
         except WireError as error:
-            self._end(index, connection, address, error.cause)
+            self._end(index, connection, address, error.cause, error.detail)
         except TimeoutError:
             self._end(index, connection, address, "no_login")
         except OSError as error:

@@ -6,6 +6,7 @@ Neither knows a protocol.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
 FIRST_OWN = 0xF000_0001  # far from where peers count; any value would do, as collisions are handled
@@ -87,8 +88,8 @@ class Numbering:
 
     __slots__ = ("_next", "_outstanding", "_own", "_renamed")
 
-    def __init__(self) -> None:
-        self._outstanding: dict[int, None] = {}
+    def __init__(self, outstanding: Iterable[int] = ()) -> None:
+        self._outstanding: dict[int, None] = dict.fromkeys(outstanding)
         self._own: dict[int, None] = {}
         self._renamed: dict[int, int] = {}
         self._next = FIRST_OWN

@@ -19,14 +19,17 @@ from gateway.relay.leg import Leg
 LOGIN_SECONDS = 5.0
 """For all upstreams of an account together; each has its share."""
 
+TURN_AWAY_SECONDS = 2.0
+
 
 class LoginRefused(Exception):
-    """The connection may not come in; `status` goes into the login's answer."""
+    """The connection may not come in; `status` goes into the login's answer, `detail` into the log."""
 
-    def __init__(self, status: int, cause: str) -> None:
+    def __init__(self, status: int, cause: str, detail: str = "") -> None:
         super().__init__(cause)
         self.status = status
         self.cause = cause
+        self.detail = detail
 
 
 def may_enter(account: Account | None, address: str, connections: int, wire: type[Cmpp]) -> None:
@@ -46,16 +49,19 @@ async def ask_carrier(
 ) -> tuple[Leg, bytes]:
     """Log in at the first upstream that answers: (its connection, its answer as it came).
 
-    Raises LoginRefused when none does. A late answerer is closed.
+    Raises LoginRefused when none does, with what became of each. A late answerer is closed.
     """
     upstreams: Sequence[str] = (account.upstream if account is not None else ()) or sms.upstream
+    failed = []
     for upstream in upstreams:
         try:
             async with asyncio.timeout(LOGIN_SECONDS / len(upstreams)):
                 return await _log_in(wire, frame, sms, endpoint(upstream), peer)
-        except (OSError, TimeoutError, WireError):
-            continue
-    raise LoginRefused(wire.OTHER, "no_upstream")
+        except TimeoutError:
+            failed.append(f"{upstream}: no answer in time")
+        except (OSError, WireError, ValueError) as error:  # ValueError: what stands there is no address
+            failed.append(f"{upstream}: {error}")
+    raise LoginRefused(wire.OTHER, "no_upstream", "; ".join(failed) or "none is configured")
 
 
 async def _log_in(
@@ -102,3 +108,18 @@ async def take_over(connection: socket.socket) -> Leg:
     loop = asyncio.get_running_loop()
     _, leg = await loop.connect_accepted_socket(Leg, connection)
     return leg
+
+
+async def turn_away(connection: socket.socket, answer: bytes) -> None:
+    """Say no and hang up; what the sender had sent already is read, or a reset would overtake the no."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(TURN_AWAY_SECONDS):
+            await loop.sock_sendall(connection, answer)
+            connection.shutdown(socket.SHUT_WR)
+            while await loop.sock_recv(connection, 65536):
+                pass
+    except (OSError, TimeoutError):
+        pass  # it has gone, or will not go
+    finally:
+        connection.close()

@@ -1,18 +1,24 @@
-"""Submits: one on its way through the node, and what a connection remembers of those it has seen.
+"""Submits: one on its way through the node, those of one read, and what a connection remembers of them.
 
-The same connection, sequence and bytes again (CMPP repeats after 60 s) is the same attempt. Bounded:
-beyond twice `MOST_SEEN` answered submits are forgotten but for the newest `MOST_SEEN`; those that wait for
-the carrier stay, and the session stops reading at `MOST_WAITING` of them.
+The same connection, sequence and bytes again (CMPP repeats after 60 s) is the same attempt: it goes on again
+until the carrier has answered, then it gets the same answer and goes nowhere, or who has sent once could go
+on sending unjudged. What the carrier did not accept is over: the same again is judged anew.
+
+Bounded: beyond twice `MOST_SEEN` answered submits are forgotten but for the newest `MOST_SEEN`; those that
+wait for the carrier stay, and the session stops reading at `MOST_WAITING` of them.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from gateway.model import Verdict
+from gateway.model import AccountKey, Verdict
 from gateway.protocols.message import Submission
 from gateway.protocols.table import Frame
+from gateway.relay.lane import Place
 
 MOST_SEEN = 1024
 MOST_WAITING = 4096
+OVER = -1  # instead of the fingerprint: no hash is -1
 
 Cuts = list[tuple[int, int, bytes]]
 """(start, end, octets): what goes on instead of data[start:end]."""
@@ -66,10 +72,17 @@ class Submit:
         self.ids: Sequence[bytes] = ()
         self.verdicts: Sequence[Verdict] = ()
         self.refused = 0
-        self.answer = answer  # what the sender got from us, when we refused
-        self.octets: bytes | None = None  # what went on instead of the frame as it came
+        self.answer = answer  # what the sender got: from us, when we refused, or from the carrier
+        self.octets: bytes | None = None  # what goes on instead of the frame as it came; b"": nothing
         self.answered = False  # by the carrier, or by us
         self.durable = False
+
+    def close(self, accepted: bytes) -> None:
+        """The carrier's answer, when it accepted; b"" when it did not, or nobody can say."""
+        if accepted:
+            self.answer = accepted
+        elif not self.answer:
+            self.fingerprint = OVER
 
     def repeat(self, start: int, end: int, cuts: Cuts) -> bytes:
         """The same frame came again, in data[start:end]: what to answer, and in `cuts` what goes on.
@@ -84,6 +97,61 @@ class Submit:
         return b""
 
 
+class Owner(Protocol):
+    """Whose submits are judged: a session."""
+
+    def judged(self, batch: "Batch") -> None:
+        """Each submit has its verdicts and ids; nothing may leave yet."""
+
+    def settled(self, batch: "Batch", error: Exception | None) -> None:
+        """All of it is durable; or, with an error, nothing of it was recorded and all has to come again."""
+
+    def abort(self) -> None:
+        """It can't go on."""
+
+
+class Batch:
+    """What one read of a sender's connection brought, while its submits are judged and recorded."""
+
+    __slots__ = (
+        "began",
+        "connection",
+        "cuts",
+        "data",
+        "key",
+        "octets",
+        "owner",
+        "place",
+        "refusals",
+        "submits",
+        "used",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        key: AccountKey,
+        connection: int,
+        submits: Sequence[Submit],
+        data: bytes,
+        used: int,
+        cuts: Cuts,
+        place: Place,
+        began: float,
+    ) -> None:
+        self.owner = owner
+        self.key = key
+        self.connection = connection
+        self.submits = submits
+        self.data = data
+        self.used = used  # octets of data that are whole frames
+        self.cuts = cuts
+        self.place = place  # on the way to the carrier
+        self.began = began  # perf_counter
+        self.octets = b""  # what goes there
+        self.refusals: list[bytes] = []  # what goes back to the sender
+
+
 class Memory:
     """The submits of one connection by sequence number."""
 
@@ -91,42 +159,56 @@ class Memory:
 
     def __init__(self) -> None:
         self._seen: dict[int, Submit] = {}
-        self.waiting = 0  # how many wait for the carrier's answer
+        self.waiting = 0  # how many wait for the disk or for the carrier's answer
+
+    @property
+    def outstanding(self) -> list[int]:
+        """The numbers of the submits that wait for the carrier."""
+        return [sequence for sequence, submit in self._seen.items() if not submit.answered]
 
     def repeated(self, sequence: int, fingerprint: int) -> Submit | None:
         """The same submit, if it was seen before."""
         seen = self._seen.get(sequence)
         return seen if seen is not None and seen.fingerprint == fingerprint else None
 
-    def add(self, submits: Sequence[Submit]) -> None:
-        """Remember judged submits; their contents are let go."""
+    def add(self, submit: Submit) -> None:
+        """Remember a submit that was read just now."""
         everything = self._seen
-        for submit in submits:
-            sequence = submit.sequence
-            if sequence in everything:
-                self.forget(sequence)
-            everything[sequence] = submit
-            submit.submission = None
-            submit.verdicts = ()
-            if not submit.answered:
-                self.waiting += 1
+        before = everything.get(submit.sequence)
+        if before is not None:
+            self.forget(before)
+        everything[submit.sequence] = submit
+        self.waiting += 1
         if len(everything) > 2 * MOST_SEEN:
             self._trim()
 
-    def forget(self, sequence: int) -> None:
-        seen = self._seen.pop(sequence, None)
-        if seen is not None and not seen.answered:
-            self.waiting -= 1
+    def settle(self, submits: Sequence[Submit]) -> None:
+        """They are durable: those that we refused wait no longer, the contents of all are let go."""
+        for submit in submits:
+            submit.durable = True
+            submit.submission = None
+            submit.verdicts = ()
+            if submit.octets == b"" and not submit.answered:
+                submit.answered = True
+                if self._seen.get(submit.sequence) is submit:  # else `forget` has counted it off
+                    self.waiting -= 1
 
-    def answered(self, sequence: int) -> Sequence[bytes]:
-        """The carrier answered: the attempts that it answers; () when nothing is known of it."""
+    def forget(self, submit: Submit) -> None:
+        """As if it had never come; nothing when another has taken its number since."""
+        if self._seen.get(submit.sequence) is submit:
+            del self._seen[submit.sequence]
+            if not submit.answered:
+                self.waiting -= 1
+
+    def answered(self, sequence: int) -> Submit | None:
+        """The carrier answered: what, for the caller to `close`; None when it got nothing by that number."""
         seen = self._seen.get(sequence)
-        if seen is None:
-            return ()
+        if seen is None or seen.octets == b"":
+            return None
         if not seen.answered:
             seen.answered = True
             self.waiting -= 1
-        return seen.ids
+        return seen
 
     def _trim(self) -> None:
         old = len(self._seen) - MOST_SEEN

@@ -7,7 +7,6 @@ make up carry the gateway code that the operator configured.
 
 import time
 from collections.abc import Callable
-from itertools import count
 
 from gateway.model import Account, Reason
 from gateway.protocols.cmpp import Cmpp
@@ -17,19 +16,23 @@ from gateway.relay.memory import Submit
 SHANGHAI = 8 * 3600  # seconds; status reports carry local time
 IDS = 1 << 16  # the sequence part of a message id
 
+MakeIds = Callable[[time.struct_time, int], list[bytes]]
+"""(now, count) → that many message ids, each one above the last: the first stands for all in an answer."""
 
-def made_up_ids(
-    wire: type[Cmpp], gateway_code: int, worker: int, workers: int
-) -> Callable[[time.struct_time], bytes]:
+
+def made_up_ids(wire: type[Cmpp], gateway_code: int, worker: int, workers: int) -> MakeIds:
     """Message ids that no other worker of this node makes up in the same second."""
     share = IDS // workers
-    numbers = count()
+    used = 0
 
-    def make(now: time.struct_time) -> bytes:
-        number = worker * share + next(numbers) % share
-        return wire.message_id(
-            now.tm_mon, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec, gateway_code, number
-        )
+    def make(now: time.struct_time, count: int) -> list[bytes]:
+        nonlocal used
+        if used + count > share:
+            used = 0
+        first = worker * share + used
+        used += count
+        date = now.tm_mon, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec
+        return [wire.message_id(*date, gateway_code, number) for number in range(first, first + count)]
 
     return make
 
@@ -39,7 +42,7 @@ def answer(
     submit: Submit,
     account: Account | None,
     numbering: Numbering,
-    make_id: Callable[[time.struct_time], bytes],
+    make_ids: MakeIds,
 ) -> list[bytes]:
     """What tells the sender about a refused submit: its answer, and the reports that follow if any do."""
     submission = submit.submission
@@ -50,7 +53,7 @@ def answer(
         return [wire.refusal(submit.sequence, first_reason(submit))]
     now = time.gmtime(time.time() + SHANGHAI)
     stamp = time.strftime("%y%m%d%H%M", now)
-    ids = [make_id(now) for _ in submission.destinations]
+    ids = make_ids(now, len(submission.destinations))
     reports = (
         wire.rejected_report(submission, index, identity, numbering.choose(), stamp, stamp)
         for index, identity in enumerate(ids)

@@ -4,14 +4,15 @@ One `Returns` per worker. A reply that refuses is in the journal and in `local.m
 so that the session passes it on only when it holds (domain.md "A reply (MO) means").
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter, time_ns
 
-from gateway.evidence.journal import Done
+from gateway.evidence.journal import Done, OutcomeItem
 from gateway.model import SMS, VOICE, AccountKey, Reply
 from gateway.policy.facts import governing
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import canonical, opaque
 from gateway.policy.replies import classify
 from gateway.protocols.message import Delivery
 from gateway.protocols.text import decode
@@ -36,9 +37,16 @@ class Returns:
         self._contacts = contacts
         self._telemetry = telemetry
         self._kinds: Counter[str] = Counter()
+        self._answered: list[OutcomeItem] = []
 
-    def outcomes(self, answered: Sequence[tuple[bytes, int, bytes, int]]) -> None:
-        """The carrier's answers: (attempt id, result, message id, part)."""
+    def outcomes(self, answered: Sequence[OutcomeItem]) -> None:
+        """The carrier's answers; those of one turn of the loop are recorded together."""
+        if not self._answered:
+            asyncio.get_running_loop().call_soon(self._record_outcomes)
+        self._answered += answered
+
+    def _record_outcomes(self) -> None:
+        answered, self._answered = self._answered, []
         self._screen.journal.outcomes(time_ns() // 1_000_000, answered)
 
     def report(self, account: AccountKey, delivery: Delivery) -> None:
@@ -53,7 +61,7 @@ class Returns:
             report.submit_time.decode("latin-1"),
             report.done_time.decode("latin-1"),
             canonical(delivery.number),
-            canonical(delivery.subscriber),
+            _subscriber(delivery),
         )
 
     def reply(self, account: AccountKey, delivery: Delivery, done: Done) -> None:
@@ -63,7 +71,7 @@ class Returns:
         view = self._screen.view
         view.renew()
         text, _ = decode(delivery.content, delivery.fmt, delivery.udhi)
-        number, subscriber = canonical(delivery.number), canonical(delivery.subscriber)
+        number, subscriber = canonical(delivery.number), _subscriber(delivery)
         contact = self._last(number, subscriber, now)
         institution = contact.institution if contact is not None else 0
         kind = classify(text)
@@ -126,3 +134,7 @@ class Returns:
             return None
         hashed = self._key.hash
         return self._contacts.last(key_of(hashed(number), hashed(subscriber)), now)
+
+
+def _subscriber(delivery: Delivery) -> str:
+    return (opaque if delivery.pseudo else canonical)(delivery.subscriber)

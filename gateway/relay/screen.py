@@ -1,33 +1,41 @@
-"""The station between two sockets: a batch of submits becomes attempts, verdicts and durable records.
+"""The station between two sockets: submits become attempts, verdicts and durable records.
 
-One `Screen` per worker. It does per batch what can be done per batch (one snapshot, one instant, one call
-of each kind) and per message only what differs. It sends nothing: it tells the session, in each `Submit`,
-what to do once the batch is durable.
+One `Screen` per worker. What comes on all connections while the disk is busy, or in one turn of the event
+loop, is judged together (one snapshot, one instant, one call of each kind), per message only what differs.
+It sends nothing: it tells each session, in its `Submit`s, what to do once they are durable.
 """
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
 
 from gateway.errors import NotReady
-from gateway.evidence.journal import Done, Item, Journal
+from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
 from gateway.model import SMS, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
 from gateway.protocols.text import decode
 from gateway.regions import Regions
 from gateway.registry.replica import Snapshot
 from gateway.relay.contacts import Contacts, key_of
-from gateway.relay.memory import Submit
+from gateway.relay.memory import Batch, Submit
 from gateway.telemetry import Telemetry
 
+ENOUGH = 32
+"""Submits that are judged at the end of the loop's turn; fewer wait for others until the disk is free."""
+
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
-UNREADABLE = {"binary", "undecodable"}  # notes of text.decode after which there is no text to judge
+UNREADABLE = {"binary", "undecodable", "odd_length", "udh_truncated"}
+"""Notes of text.decode after which nobody can say what the subscriber would read. Not "wrong_fmt": it was
+read; not "bad_concat": handsets ignore such a header element and show the rest (TS 23.040 §9.2.3.24.1)."""
+
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", b"", 1, 1, b"", 0)
 """What is recorded of a frame that can't be read."""
 
@@ -58,11 +66,14 @@ class Screen:
         self._telemetry = telemetry
         self._sources: dict[bytes, str] = {}
         self._judged: dict[tuple[int, str, AccountKey], tuple[Verdict, Any]] = {}
-        self._passed: Counter[str] = Counter()
         self._number_keys: dict[str, bytes] = {}
         self._tally: Counter[tuple[str, str, bool]] = Counter()
         self._refused: Counter[tuple[str, Reason]] = Counter()
         self._observed: Counter[Reason] = Counter()
+        self._waiting: list[Batch] = []
+        self._submits = 0  # in `_waiting`
+        self._accounts: dict[AccountKey, Account | None] = {}
+        self._accounts_of = 0  # the registry version that they were read from
         self.profile = profile
 
     def use(self, profile: Profile) -> None:
@@ -70,26 +81,66 @@ class Screen:
         self.profile = profile
         self._judged.clear()
 
-    def judge(
-        self, key: AccountKey, account: Account | None, connection: int, submits: Sequence[Submit], done: Done
-    ) -> None:
-        """Judge a batch and put it into the journal; `done` is called when it is durable.
+    def account(self, key: AccountKey) -> Account | None:
+        """How an account is filed at the instant of the snapshot: a connection outlives many changes."""
+        if self._accounts_of != self.view.version:
+            self._accounts.clear()
+            self._accounts_of = self.view.version
+        if key not in self._accounts:
+            self._accounts[key] = self.view.account(key)
+        return self._accounts[key]
 
-        Raises NotReady (journal full or poisoned, replica not readable); then nothing was recorded and the
-        sender has to be told to come again.
+    def put(self, batch: Batch) -> None:
+        """Judge and record it, with whatever else comes until then; its owner hears of it.
+
+        When nothing was recorded (journal full or poisoned, replica not readable) `settled` gets the error.
         """
+        self._waiting.append(batch)
+        if len(self._waiting) == 1:
+            self.journal.when_free(self._turn)
+        before, self._submits = self._submits, self._submits + len(batch.submits)
+        if before < ENOUGH <= self._submits:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        if not self._waiting:
+            return
+        batches, self._waiting, self._submits = self._waiting, [], 0
+        try:
+            self._judge(batches)
+        except NotReady as error:
+            self._settle(batches, error)
+        except Exception:
+            self._log.exception("a batch could not be judged")
+            for batch in batches:  # or they would wait for ever; nobody else notices
+                batch.owner.abort()
+
+    def _judge(self, batches: Sequence[Batch]) -> None:
         began = perf_counter()
         now = time_ns() // 1_000_000
         self.view.renew()
-        attempts = self._attempts(key, submits)
+        attempts = self._attempts(batches)
         verdicts = self._decide(attempts, now)
-        if len(attempts) != len(submits):
-            self._settle_masses(account, submits, verdicts)
+        if len(attempts) != sum(len(batch.submits) for batch in batches):
+            _settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
-        items = self._items(key, submits, attempts, verdicts)
-        ids = self.journal.attempts(now, connection, self.view.version, items, done)
-        self._tell(submits, verdicts, ids)
-        self._remember(attempts, verdicts, ids, now)
+        items = self._items(batches, attempts, verdicts)
+        ids = self.journal.attempts(now, self.view.version, items, partial(self._settle, batches))
+        self._tell(batches, attempts, verdicts, ids, now)
+        for batch in batches:
+            try:
+                batch.owner.judged(batch)
+            except Exception:
+                self._log.exception("a judged batch could not be made ready")
+                batch.owner.abort()  # what is not ready must not leave; nobody else notices
+
+    def _settle(self, batches: Sequence[Batch], error: Exception | None) -> None:
+        for batch in batches:
+            try:
+                batch.owner.settled(batch, error)
+            except Exception:
+                self._log.exception("a recorded batch could not leave")
+                batch.owner.abort()
 
     def flush_metrics(self) -> None:
         """Add what was counted since the last call to the metrics; called a few times a second."""
@@ -103,28 +154,36 @@ class Screen:
         for counter in (self._tally, self._refused, self._observed):
             counter.clear()
 
-    def _attempts(self, key: AccountKey, submits: Sequence[Submit]) -> list[Attempt]:
-        attempts = []
-        sources = self._sources
-        for submit in submits:
-            submission = submit.submission
-            if submission is None:
-                attempts.append(Attempt(key, SMS, "", "", "", "frame"))
-                continue
-            source = sources.get(submission.source)
-            if source is None:
-                source = self._source(submission.source)
-            text, note = decode(submission.content, submission.fmt, submission.udhi)
-            flaw = "" if source else "source"
-            if note in UNREADABLE:
-                flaw = flaw or "text"
-            for raw in submission.destinations:
-                destination = canonical(raw)
-                attempts.append(
-                    Attempt(
-                        key, SMS, source, destination, text, flaw or ("" if destination else "destination")
+    def _attempts(self, batches: Sequence[Batch]) -> list[Attempt]:
+        attempts: list[Attempt] = []
+        add, sources = attempts.append, self._sources
+        for batch in batches:
+            key = batch.key
+            for submit in batch.submits:
+                submission = submit.submission
+                if submission is None:
+                    add(Attempt(key, SMS, "", "", "", "frame"))
+                    continue
+                source = sources.get(submission.source)
+                if source is None:
+                    source = self._source(submission.source)
+                text, note = decode(submission.content, submission.fmt, submission.udhi)
+                flaw = "" if source else "source"
+                if note in UNREADABLE:
+                    flaw = flaw or "text"
+                spell = opaque if submission.pseudo == 1 else canonical
+                for raw in submission.destinations:
+                    destination = spell(raw)
+                    add(
+                        Attempt(
+                            key,
+                            SMS,
+                            source,
+                            destination,
+                            text,
+                            flaw or ("" if destination else "destination"),
+                        )
                     )
-                )
         return attempts
 
     def _source(self, raw: bytes) -> str:
@@ -133,88 +192,88 @@ class Screen:
         source = self._sources[raw] = canonical(raw)
         return source
 
-    def _settle_masses(
-        self, account: Account | None, submits: Sequence[Submit], verdicts: list[Verdict]
-    ) -> None:
-        """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
-        reduces = account is not None and account.mass_manner == "reduce"
-        index = 0
-        for submit in submits:
-            count = submit.width
-            if count > 1:
-                mine = verdicts[index : index + count]
-                refused = sum(verdict.reason is not None for verdict in mine)
-                wants_report = submit.submission is not None and submit.submission.wants_report
-                if 0 < refused < count and not (reduces and not wants_report):
-                    verdicts[index : index + count] = [
-                        verdict if verdict.reason is not None else _with_mass_refused(verdict)
-                        for verdict in mine
-                    ]
-            index += count
-
     def _decide(self, attempts: Sequence[Attempt], now: int) -> list[Verdict]:
         try:
             return decide(attempts, self.view, self.profile, now)
         except NotReady:
             raise
         except Exception:  # a rule that breaks must stop neither the process nor the law: nothing passes
+            if len(attempts) > 1:  # but the others don't pay for it
+                return [self._decide([attempt], now)[0] for attempt in attempts]
             self._log.exception("judging failed")
-            return [FAULT] * len(attempts)
+            return [FAULT]
 
     def _items(
-        self,
-        key: AccountKey,
-        submits: Sequence[Submit],
-        attempts: Sequence[Attempt],
-        verdicts: Sequence[Verdict],
+        self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
     ) -> list[Item]:
-        """What the journal wants to know of each attempt; counts them on the way."""
+        """What the journal wants to know of each attempt."""
         items: list[Item] = []
         add, region, judged_of = items.append, self._regions.region, self._judged.get
-        passed = self._passed
         index = 0
-        for submit in submits:
-            _, _, fmt, udhi, content, _, _, _, total, number, _, _ = submit.submission or UNREAD
-            for recipient in range(submit.width):
-                attempt, verdict = attempts[index], verdicts[index]
-                index += 1
-                source, destination = attempt.source, attempt.destination
-                found = judged_of((id(verdict), source, key))
-                raw = found[1] if found is not None else self._encode(key, source, verdict)
-                add(
-                    (
-                        raw,
-                        attempt.deliver_at,
-                        submit.sequence,
-                        recipient,
-                        total,
-                        number,
-                        0,
-                        region(destination),
-                        destination,
-                        fmt,
-                        1 if udhi else 0,
-                        content,
+        for batch in batches:
+            key, connection = batch.key, batch.connection
+            for submit in batch.submits:
+                _, _, fmt, udhi, content, _, _, _, total, number, _, _ = submit.submission or UNREAD
+                for recipient in range(submit.width):
+                    attempt, verdict = attempts[index], verdicts[index]
+                    index += 1
+                    source, destination = attempt.source, attempt.destination
+                    found = judged_of((id(verdict), source, key))
+                    add(
+                        (
+                            found[1] if found is not None else self._encode(key, source, verdict),
+                            attempt.deliver_at,
+                            connection,
+                            submit.sequence,
+                            recipient,
+                            total,
+                            number,
+                            0,
+                            region(destination),
+                            destination,
+                            fmt,
+                            1 if udhi else 0,
+                            content,
+                        )
                     )
-                )
-                if verdict.findings:
-                    self._count_findings(key.protocol, verdict)
-                else:
-                    passed[verdict.purpose] += 1
-        self._tally.update({(key.protocol, purpose, True): count for purpose, count in passed.items()})
-        passed.clear()
         return items
 
-    def _tell(self, submits: Sequence[Submit], verdicts: Sequence[Verdict], ids: Sequence[bytes]) -> None:
+    def _tell(
+        self,
+        batches: Sequence[Batch],
+        attempts: Sequence[Attempt],
+        verdicts: Sequence[Verdict],
+        ids: Sequence[bytes],
+        now: int,
+    ) -> None:
+        """Tell each submit what became of it, count, and note who sent to whom, so that a reply finds its
+        institution."""
+        remember, hashed, numbers = self._contacts.remember, self.view.hash, self._number_keys
         index = 0
-        for submit in submits:
-            end = index + submit.width
-            submit.ids = ids[index:end]
-            submit.verdicts = mine = verdicts[index:end]
-            for verdict in mine:
-                if verdict.reason is not None:
-                    submit.refused += 1
-            index = end
+        for batch in batches:
+            protocol = batch.key.protocol
+            passed: dict[str, int] = {}
+            for submit in batch.submits:
+                end = index + submit.width
+                submit.ids = ids[index:end]
+                submit.verdicts = verdicts[index:end]
+                while index < end:
+                    verdict = verdicts[index]
+                    if verdict.findings:
+                        self._count_findings(protocol, verdict)
+                    else:
+                        passed[verdict.purpose] = passed.get(verdict.purpose, 0) + 1
+                    attempt = attempts[index]
+                    if verdict.reason is not None:
+                        submit.refused += 1
+                    elif attempt.destination:
+                        number = numbers.get(attempt.source) or self._number_key(attempt.source)
+                        remember(
+                            key_of(number, hashed(attempt.destination)), now, verdict.institution, ids[index]
+                        )
+                    index += 1
+            for purpose, count in passed.items():
+                self._tally[protocol, purpose, True] += count
 
     def _count_findings(self, protocol: str, verdict: Verdict) -> None:
         self._tally[protocol, verdict.purpose, verdict.reason is None] += 1
@@ -247,20 +306,35 @@ class Screen:
         )  # the reference keeps the id from being reused
         return raw
 
-    def _remember(
-        self, attempts: Sequence[Attempt], verdicts: Sequence[Verdict], ids: Sequence[bytes], now: int
-    ) -> None:
-        """Note who sent to whom, so that a reply finds its institution."""
-        remember, hashed = self._contacts.remember, self.view.hash
-        numbers = self._number_keys
-        for attempt, verdict, identity in zip(attempts, verdicts, ids, strict=True):
-            if verdict.reason is None and attempt.destination:
-                number_key = numbers.get(attempt.source)
-                if number_key is None:
-                    if len(numbers) >= MOST_CACHED:
-                        numbers.clear()
-                    number_key = numbers[attempt.source] = hashed(attempt.source)
-                remember(key_of(number_key, hashed(attempt.destination)), now, verdict.institution, identity)
+    def _number_key(self, number: str) -> bytes:
+        if len(self._number_keys) >= MOST_CACHED:
+            self._number_keys.clear()
+        key = self._number_keys[number] = self.view.hash(number)
+        return key
+
+
+def _settle_masses(
+    batches: Sequence[Batch], verdicts: list[Verdict], filed: Callable[[AccountKey], Account | None]
+) -> None:
+    """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
+    index = 0
+    for batch in batches:
+        for submit in batch.submits:
+            count = submit.width
+            if count > 1:
+                mine = verdicts[index : index + count]
+                refused = sum(verdict.reason is not None for verdict in mine)
+                if 0 < refused < count and not _reduces(submit, filed(batch.key)):
+                    verdicts[index : index + count] = [
+                        verdict if verdict.reason is not None else _with_mass_refused(verdict)
+                        for verdict in mine
+                    ]
+            index += count
+
+
+def _reduces(submit: Submit, account: Account | None) -> bool:
+    wants_report = submit.submission is not None and submit.submission.wants_report
+    return account is not None and account.mass_manner == "reduce" and not wants_report
 
 
 def _with_mass_refused(verdict: Verdict) -> Verdict:

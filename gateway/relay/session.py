@@ -13,19 +13,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from gateway.errors import NotReady, WireError
-from gateway.model import Account, AccountKey
+from gateway.evidence.journal import OutcomeItem
+from gateway.model import AccountKey
 from gateway.protocols.cmpp import Cmpp
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame, Unframed
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
-from gateway.relay.memory import MOST_WAITING, Cuts, Memory, Submit, join
-from gateway.relay.refusing import answer
+from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
+from gateway.relay.refusing import MakeIds, answer
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -45,7 +46,7 @@ class Desk:
     returns: Returns
     telemetry: Telemetry
     log: logging.Logger
-    make_id: Callable[[time.struct_time], bytes]
+    make_ids: MakeIds
 
 
 class Session:
@@ -56,7 +57,6 @@ class Session:
         desk: Desk,
         wire: Cmpp,
         key: AccountKey,
-        account: Account | None,
         connection: int,
         sender: Leg,
         carrier: Leg,
@@ -67,16 +67,15 @@ class Session:
         self.draining = False
         self._desk = desk
         self._wire = wire
-        self._account = account
         self._connection = connection
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._sender, self._carrier = sender.transport, carrier.transport
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
         self._numbering = Numbering()
-        self._tails = [b"", b""]
-        self._unread: tuple[set[str], set[str]] = (set(), set())
         self._notes = 0
-        self._farewell: int | None = None
+        self._goodbye: Numbering | None = None  # to the carrier, once we have a frame of our own there
+        self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
+        self._half_closed = False
         self._idle = asyncio.Event()
         self._out = desk.telemetry.relay(key.protocol, "to_carrier")
         self._back = desk.telemetry.relay(key.protocol, "to_sender")
@@ -86,8 +85,8 @@ class Session:
         carrier, sender = self._legs
         for leg, of_sender in ((sender, True), (carrier, False)):
             leg.lost = self._lost_sender if of_sender else self._lost_carrier
-        sender.blocked = self._sender_reads
-        carrier.blocked = lambda blocked: self._read_on(True, "socket", not blocked)
+        sender.blocked, sender.ended = self._sender_reads, self._sender_ended
+        carrier.blocked = lambda blocked: sender.read_on("socket", not blocked)
         sender.received, carrier.received = self.from_sender, self.from_carrier
         for leg in (carrier, sender):
             early, leg.early = leg.early, b""
@@ -97,12 +96,11 @@ class Session:
                 leg.lost()
 
     def from_sender(self, data: bytes) -> None:
-        """Judge what has to be judged and pass the rest on, in order."""
+        """Have judged what has to be judged and pass the rest on, in order."""
         began = time.perf_counter()
         data, frames, error = self._frames(data, True)
-        wire, screen = self._wire, self._desk.screen
+        wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
         submits: list[Submit] = []
-        fresh: dict[int, int] = {}
         cuts: Cuts = []
         answers: list[bytes] = []
         for frame in frames:
@@ -110,32 +108,67 @@ class Session:
             doing = wire.SENDER_MAY.get(command)
             if doing == "judge":
                 fingerprint = hash(data[start:end])
-                seen = self.memory.repeated(sequence, fingerprint)
+                seen = memory.repeated(sequence, fingerprint)
                 if seen is not None:
                     answers.append(seen.repeat(start, end, cuts))
-                elif fresh.get(sequence) == fingerprint:
-                    cuts.append((start, end, b""))  # the first one, in this same batch, speaks for both
-                elif self.draining or screen.journal.full:
+                elif self.draining or full:
                     answers.append(wire.busy(command, sequence) or b"")
                     cuts.append((start, end, b""))
                 else:
-                    submits.append(self._read(data, frame, fingerprint))
-                    fresh[sequence] = fingerprint
+                    submit = self._read(data, frame, fingerprint)
+                    memory.add(submit)
+                    submits.append(submit)
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
-                    self._renumber(data, frame, cuts)
+                    self._renumber(data, frame, self._numbering.answer(sequence), cuts)
+                elif self._goodbye is not None:
+                    self._renumber(data, frame, self._goodbye.request(sequence), cuts)
+                self._leaving = self._leaving or doing == "close"
             else:
                 cuts.append((start, end, b""))
                 answers.append(self._unexpected(data, frame, doing))
         if answers:
             self._answer(answers)
         if submits:
-            self._judge(data, frames[-1][1], submits, cuts, began)
+            if memory.waiting >= MOST_WAITING:
+                self._legs[True].read_on("window", False)
+            place, used = self._to_carrier.hold(), frames[-1][1]
+            batch = Batch(self, self.key, self._connection, submits, data, used, cuts, place, began)
+            self._desk.screen.put(batch)
         elif frames:
             self._to_carrier.send(join(data, frames[-1][1], cuts))
             self._out.observe(time.perf_counter() - began)
         if error is not None:
             self.end(error)
+
+    def judged(self, batch: Batch) -> None:
+        """Make ready what leaves when the batch is durable."""
+        for submit in batch.submits:
+            if submit.refused:
+                self._cut(submit, batch)
+        batch.octets = join(batch.data, batch.used, batch.cuts)
+        if self._desk.screen.journal.backlog > MOST_BACKLOG:
+            self._legs[True].read_on("journal", False)
+
+    def settled(self, batch: Batch, error: Exception | None) -> None:
+        """Let it leave; or, when it was not recorded, neither send nor refuse it: the sender comes again."""
+        if error is None:
+            self.memory.settle(batch.submits)
+            if batch.refusals:
+                self._answer(batch.refusals)
+            batch.place.fill(batch.octets)
+            self._out.observe(time.perf_counter() - batch.began)
+        else:
+            known = {submit.start for submit in batch.submits}
+            cuts = [cut for cut in batch.cuts if cut[0] not in known]
+            busy = (self._wire.busy(submit.command, submit.sequence) for submit in batch.submits)
+            self._answer([frame or b"" for frame in busy])
+            for submit in batch.submits:
+                self.memory.forget(submit)
+                cuts.append((submit.start, submit.end, b""))
+            batch.place.fill(join(batch.data, batch.used, cuts))
+        self._legs[True].read_on("journal", True)
+        self._rested()
 
     def from_carrier(self, data: bytes) -> None:
         """Pass everything on; note outcomes and reports; replies wait for the disk."""
@@ -143,33 +176,28 @@ class Session:
         data, frames, error = self._frames(data, False)
         wire, numbering = self._wire, self._numbering
         cuts: Cuts = []
-        outcomes: list[tuple[bytes, int, bytes, int]] = []
+        outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
         for frame in frames:
-            start, end, command, sequence = frame
+            _, _, command, sequence = frame
             doing = wire.CARRIER_SENDS.get(command)
             if doing == "result":
                 self._outcome(data, frame, outcomes)
             elif doing == "delivery":
                 self._delivery(data, frame, replies)
             if not command & wire.ANSWER:
-                number = numbering.request(sequence)
-                if number != sequence:
-                    cuts.append((start, end, wire.with_sequence(data[start:end], number)))
-            elif sequence == self._farewell and wire.LINK.get(command) == "close_answer":
-                cuts.append((start, end, b""))
+                self._renumber(data, frame, numbering.request(sequence), cuts)
+            elif self._goodbye is not None:
+                self._renumber(data, frame, self._goodbye.answer(sequence), cuts)
         if outcomes:
             self._desk.returns.outcomes(outcomes)
-            if self.memory.waiting < MOST_WAITING:
-                self._read_on(True, "window", True)
-            if self.draining and not self.memory.waiting:
-                self._idle.set()
         if frames:
             if replies:
                 self._hold_replies(data, frames[-1][1], replies, cuts)
             else:
                 self._to_sender.send(join(data, frames[-1][1], cuts))
             self._back.observe(time.perf_counter() - began)
+            self._rested()
         if error is not None:
             self.end(error)
 
@@ -182,16 +210,22 @@ class Session:
         self._sender.close()
         self._to_carrier.close()
 
+    def sweep(self) -> None:
+        """Give up a peer that has begun a frame and not gone on since this was called last."""
+        for leg in self._legs:
+            if leg.stalls():
+                self.end(WireError("half_frame", f"{len(leg.tail)} octets"))
+                return
+
     async def drain(self, seconds: float) -> None:
         """Answer submits with the busy code, let the carrier answer what it has, unbind both sides, close."""
         self.draining = True
         if self.memory.waiting:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
-        self._farewell = self._numbering.choose()
-        farewell = self._wire.terminate(self._farewell)
-        for lane in (self._to_sender, self._to_carrier):
-            lane.send(farewell)
+        self._goodbye = Numbering(self.memory.outstanding)
+        for lane, numbering in ((self._to_sender, self._numbering), (self._to_carrier, self._goodbye)):
+            lane.send(self._wire.terminate(numbering.choose()))
         try:
             await asyncio.wait_for(self.closed.wait(), GOODBYE_SECONDS)
         except TimeoutError:
@@ -201,6 +235,14 @@ class Session:
         """Cut both connections at once."""
         self._sender.abort()
         self._carrier.abort()
+
+    def _sender_ended(self) -> bool:
+        """The sender sends no more, but may read: what it has asked is still answered, for a moment."""
+        if not self.memory.waiting and not self._leaving:
+            return False
+        self._half_closed = True
+        asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._to_sender.close)
+        return True
 
     def _lost_sender(self) -> None:
         self._to_sender.lost()
@@ -219,15 +261,15 @@ class Session:
     # Single steps
 
     def _frames(self, data: bytes, of_sender: bool) -> tuple[bytes, list[Frame], WireError | None]:
-        tail = self._tails[of_sender]
-        if tail:
-            data = tail + data
+        leg = self._legs[of_sender]
+        if leg.tail:
+            data = leg.tail + data
         error = None
         try:
             frames, used = self._wire.frames(data)
         except Unframed as broken:
             error, frames, used = broken, broken.frames, len(data)
-        self._tails[of_sender] = data[used:] if used < len(data) else b""
+        leg.tail = data[used:] if used < len(data) else b""
         return data, frames, error
 
     def _read(self, data: bytes, frame: Frame, fingerprint: int) -> Submit:
@@ -238,70 +280,42 @@ class Session:
             self._note("submit not understood", error)
             return Submit(frame, fingerprint, None, self._wire.malformed(command, sequence, error) or b"")
 
-    def _judge(self, data: bytes, used: int, submits: list[Submit], cuts: Cuts, began: float) -> None:
-        desk = self._desk
-        place = self._to_carrier.hold()
-        refusals: list[bytes] = []
-        others = list(cuts)
-        octets = b""
-
-        def done(error: Exception | None) -> None:
-            if error is not None:  # the disk filled up: not recorded, so neither sent nor refused
-                busy = (self._wire.busy(submit.command, submit.sequence) for submit in submits)
-                self._answer([frame or b"" for frame in busy])
-                for submit in submits:
-                    self.memory.forget(submit.sequence)
-                    others.append((submit.start, submit.end, b""))
-                place.fill(join(data, used, others))
-            else:
-                for submit in submits:
-                    submit.durable = True
-                if refusals:
-                    self._answer(refusals)
-                place.fill(octets)
-                self._out.observe(time.perf_counter() - began)
-            self._read_on(True, "journal", True)
-            if self.memory.waiting < MOST_WAITING:
-                self._read_on(True, "window", True)
-
-        try:
-            desk.screen.judge(self.key, self._account, self._connection, submits, done)
-        except NotReady as error:
-            done(error)
-            return
-        for submit in submits:
-            if submit.refused:
-                self._cut(data, submit, cuts, refusals)
-        self.memory.add(submits)
-        octets = join(data, used, cuts)
-        if desk.screen.journal.backlog > MOST_BACKLOG:
-            self._read_on(True, "journal", False)
-        if self.memory.waiting >= MOST_WAITING:
-            self._read_on(True, "window", False)
-
-    def _cut(self, data: bytes, submit: Submit, cuts: Cuts, refusals: list[bytes]) -> None:
+    def _cut(self, submit: Submit, batch: Batch) -> None:
         """A submit that does not go on as it came: refused, or reduced to the recipients who may have it."""
-        octets = b""
+        submit.octets = b""
         if submit.refused < submit.width:
             passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
-            octets = submit.octets = self._wire.reduced(data, submit.start, submit.end, passed)
+            submit.octets = self._wire.reduced(batch.data, submit.start, submit.end, passed)
             submit.ids = [submit.ids[i] for i in passed]
         else:
-            submit.answered = True
-            said = answer(self._wire, submit, self._account, self._numbering, self._desk.make_id)
+            account = self._desk.screen.account(self.key)
+            said = answer(self._wire, submit, account, self._numbering, self._desk.make_ids)
             submit.answer = said[0]
-            refusals += said
-        cuts.append((submit.start, submit.end, octets))
+            batch.refusals += said
+        batch.cuts.append((submit.start, submit.end, submit.octets))
 
-    def _outcome(self, data: bytes, frame: Frame, outcomes: list[tuple[bytes, int, bytes, int]]) -> None:
-        ids = self.memory.answered(frame[3])
-        if ids:
+    def _rested(self) -> None:
+        """Some submits wait no more."""
+        waiting = self.memory.waiting
+        if waiting < MOST_WAITING:
+            self._legs[True].read_on("window", True)
+        if self.draining and not waiting:
+            self._idle.set()
+        if self._half_closed and not waiting and not self._leaving:
+            self._to_sender.close()
+
+    def _outcome(self, data: bytes, frame: Frame, outcomes: list[OutcomeItem]) -> None:
+        start, end, _, sequence = frame
+        submit = self.memory.answered(sequence)
+        if submit is not None:
             try:
-                result, message_id = self._wire.result(data, frame[0], frame[1])
+                result, message_id = self._wire.result(data, start, end)
             except WireError as error:
                 self._note("answer not understood", error)
+                submit.close(b"")
                 return
-            for identity in ids:
+            submit.close(b"" if result else data[start:end])
+            for identity in submit.ids:
                 outcomes.append((identity, result, message_id, 0))
 
     def _delivery(self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]]) -> None:
@@ -320,7 +334,7 @@ class Session:
     ) -> None:
         place = self._to_sender.hold()
         left = len(replies)
-        self._read_on(False, "journal", False)
+        self._legs[False].read_on("journal", False)
 
         def done(frame: Frame, error: Exception | None) -> None:
             nonlocal left
@@ -333,7 +347,7 @@ class Session:
                 cuts.append((start, end, b""))
             if not left:
                 place.fill(join(data, used, cuts))
-                self._read_on(False, "journal", True)
+                self._legs[False].read_on("journal", True)
 
         for frame, reply in replies:
             try:
@@ -341,9 +355,9 @@ class Session:
             except NotReady as error:
                 done(frame, error)
 
-    def _renumber(self, data: bytes, frame: Frame, cuts: Cuts) -> None:
+    def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
+        """The frame goes on under this number; None: it does not."""
         start, end, _, sequence = frame
-        number = self._numbering.answer(sequence)
         if number != sequence:
             octets = b"" if number is None else self._wire.with_sequence(data[start:end], number)
             cuts.append((start, end, octets))
@@ -361,24 +375,13 @@ class Session:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""
         self._to_sender.send(b"".join(frames))
         if self._sender.get_write_buffer_size() > MOST_UNREAD:
-            self._read_on(True, "unread", False)
+            self._legs[True].read_on("unread", False)
 
     def _sender_reads(self, blocked: bool) -> None:
-        self._read_on(False, "socket", not blocked)
+        carrier, sender = self._legs
+        carrier.read_on("socket", not blocked)
         if not blocked:
-            self._read_on(True, "unread", True)
-
-    def _read_on(self, of_sender: bool, cause: str, on: bool) -> None:
-        """Stop reading one side for a cause, or go on when the last cause has gone."""
-        causes = self._unread[of_sender]
-        if on and cause not in causes:
-            return
-        transport = self._sender if of_sender else self._carrier
-        before = bool(causes)
-        (causes.discard if on else causes.add)(cause)
-        if transport.is_closing() or before == bool(causes):
-            return
-        (transport.pause_reading if causes else transport.resume_reading)()
+            sender.read_on("unread", True)
 
     def _note(self, what: str, error: WireError | None) -> None:
         self._notes += 1

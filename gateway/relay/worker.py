@@ -13,20 +13,23 @@ import time
 from collections import Counter
 
 from gateway.config import Sms
-from gateway.errors import NotReady, WireError
-from gateway.model import AccountKey
+from gateway.errors import NotReady
+from gateway.model import Account, AccountKey
 from gateway.protocols import WIRES
+from gateway.protocols.cmpp import Cmpp
 from gateway.relay import handoff
 from gateway.relay.contacts import Contacts
-from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over
+from gateway.relay.leg import Leg
+from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
 from gateway.relay.refusing import made_up_ids
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.session import GOODBYE_SECONDS, Desk, Session
+from gateway.relay.session import Desk, Session
 from gateway.telemetry import Telemetry
 
 DRAIN_SECONDS = 8.0  # with the goodbye behind it a drain takes 10
 TICK_SECONDS = 0.25
+HALF_SECONDS = 30.0  # a frame that has not gone on for that long, twice at most, ends its connection
 
 
 class Worker:
@@ -68,6 +71,7 @@ class Worker:
         self._channels: set[socket.socket] = set()
         self._draining = asyncio.Event()
         self._cause = ""
+        self._sweep_at = time.monotonic() + HALF_SECONDS
 
     async def serve(self, door: socket.socket) -> None:
         """Take connections over until cancelled; `door` is the socket of `handoff.listen`."""
@@ -93,6 +97,10 @@ class Worker:
                 self._telemetry.sessions.labels(sms.protocol, side).set(sessions[sms.protocol])
         self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
         self._telemetry.registry_version.set(self._screen.view.version)
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at += HALF_SECONDS
+            for session in list(self._sessions.values()):
+                session.sweep()
 
     async def drain(self, cause: str = "draining") -> None:
         """Refuse logins, answer submits with the busy code, let the carrier answer, unbind, close."""
@@ -133,16 +141,16 @@ class Worker:
         login = wire.login(login_frame)
         key = AccountKey(self._carrier, sms.protocol, login.account)
         self._connections[key] += 1
+        legs: list[Leg] = []
         try:
-            view = self._screen.view
-            view.renew()
-            account = view.account(key)
+            account = self._filed(key, wire)
             if self._draining.is_set():
                 raise LoginRefused(wire.OTHER, self._cause)
             if wire.too_high(login):
                 raise LoginRefused(wire.VERSION_TOO_HIGH, "version_too_high")
             may_enter(account, arrival.peer[0], self._connections[key] - 1, type(wire))
             carrier, answer = await ask_carrier(wire, login_frame, sms, account, arrival.peer)
+            legs.append(carrier)
             if self._draining.is_set():
                 carrier.transport.close()
                 raise LoginRefused(wire.OTHER, self._cause)
@@ -150,14 +158,15 @@ class Worker:
             if status:
                 self._note("login refused by the carrier", key, arrival, str(status))
                 carrier.transport.close()
-                await self._turn_away(arrival.connection, answer)
+                await turn_away(arrival.connection, answer)
                 return
             sender = await take_over(arrival.connection)
+            legs.append(sender)
             sender.transport.write(answer)
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
             number = next(self._connection_ids)
-            session = Session(self._desks[arrival.listener], wire, key, account, number, sender, carrier)
+            session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier)
             self._sessions[number] = session
             try:
                 session.draining = self._draining.is_set()
@@ -167,32 +176,32 @@ class Worker:
                 del self._sessions[number]
         except LoginRefused as refused:
             self._telemetry.closed.labels(sms.protocol, refused.cause).inc()
-            self._note("login refused", key, arrival, refused.cause)
-            await self._turn_away(
-                arrival.connection, wire.login_refused(login_frame, sequence, refused.status)
-            )
-        except (OSError, NotReady, WireError) as error:
-            self._note("login interrupted", key, arrival, str(error))
+            self._note("login refused", key, arrival, refused.cause, refused.detail)
+            await turn_away(arrival.connection, wire.login_refused(login_frame, sequence, refused.status))
+        except Exception as error:  # nothing that one connection does may leave it open or reach another
+            if not isinstance(error, OSError):
+                self._log.exception("connection failed")
+            self._telemetry.closed.labels(sms.protocol, "login_interrupted").inc()
+            self._note("login interrupted", key, arrival, "login_interrupted", str(error))
             arrival.connection.close()
+            for leg in legs:
+                leg.transport.abort()
         finally:
             self._connections[key] -= 1
             if not self._connections[key]:
                 del self._connections[key]
 
-    async def _turn_away(self, connection: socket.socket, answer: bytes) -> None:
-        """Say no and hang up; what the sender had sent already is read, or a reset would overtake the no."""
-        loop = asyncio.get_running_loop()
+    def _filed(self, key: AccountKey, wire: Cmpp) -> Account | None:
+        """How the account is filed now; LoginRefused while the registry can't be read."""
+        view = self._screen.view
         try:
-            async with asyncio.timeout(GOODBYE_SECONDS):
-                await loop.sock_sendall(connection, answer)
-                connection.shutdown(socket.SHUT_WR)
-                while await loop.sock_recv(connection, 65536):
-                    pass
-        except (OSError, TimeoutError):
-            pass  # it has gone, or will not go
-        finally:
-            connection.close()
+            view.renew()
+            return view.account(key)
+        except NotReady as error:
+            raise LoginRefused(wire.OTHER, "not_ready", str(error)) from error
 
-    def _note(self, what: str, key: AccountKey, arrival: handoff.Arrival, cause: str) -> None:
+    def _note(
+        self, what: str, key: AccountKey, arrival: handoff.Arrival, cause: str, detail: str = ""
+    ) -> None:
         fields = {"protocol": key.protocol, "account": key.account, "peer": arrival.peer[0], "cause": cause}
-        self._log.info(what, extra={"fields": fields | {"pid": os.getpid()}})
+        self._log.info(what, extra={"fields": fields | {"detail": detail, "pid": os.getpid()}})

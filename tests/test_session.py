@@ -1,0 +1,239 @@
+"""A session at its edges, from outside: logins that can't be served, repeats, halves, goodbyes.
+
+`test_relay.py` has the sentences of the design; here stands what was found wrong beside them once.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from conftest import HouseOf
+from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually, refresh
+from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
+
+from gateway.evidence import record as rec
+from gateway.protocols.cmpp import V20, V30, Cmpp
+from gateway.protocols.cmpp_tables import TERMINATE
+from gateway.simulator.carrier import CarrierSim
+from gateway.simulator.sender import LoginRefused
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OTHER = 5
+PASSING = MARKETING + "0001"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node(house_of: HouseOf) -> AsyncIterator[House]:
+    async with house_of(extra=("900016",)) as house:
+        yield house
+
+
+@pytest.fixture
+def house(node: House) -> House:
+    refresh(node.carrier)
+    return node
+
+
+async def change(house: House, query: str, *values: Any) -> None:
+    """A statement on the registry, and the wait until workers judge by it."""
+    before = await house.metric("registry_version")
+    house.sql(query, *values)
+
+    async def seen() -> bool:
+        return await house.metric("registry_version") > before
+
+    await eventually(seen)
+
+
+# Login
+
+
+async def test_an_upstream_that_is_no_address_is_passed_over_and_named_in_the_log(house: House) -> None:
+    """What stands in the registry by somebody's SQL must not hang a login, nor hide the next upstream."""
+    second = f"{HOST}:{house.upstreams.second}"
+    file = "UPDATE accounts SET upstream = %s WHERE account = '900016'"
+    async with CarrierSim(HOST, house.upstreams.second) as carrier:
+        await change(house, file, ["10.0.0.5", f"{'x' * 70}:80", "[::1:22]", second])
+        async with house.sender("900016", V30) as sender:
+            assert (await sender.submit(PASSING, [house.subscriber()], TEXT)).result == 0
+        assert carrier.counts["submits"] == 1
+    await change(house, file, ["10.0.0.5", second])
+    async with house.counted("connections_closed_total", cause="no_upstream"):
+        with pytest.raises(LoginRefused) as caught:
+            async with house.sender("900016", V30):
+                pass
+    await change(house, file, [])
+    assert caught.value.status == OTHER
+    (line,) = house.log_lines("login refused", account="900016")
+    assert line["detail"].startswith("10.0.0.5: expected host:port")
+    assert second in line["detail"]
+
+
+async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(house: House) -> None:
+    cut = house.sender().connect()[:38]
+    async with Raw.open(house.port) as raw:
+        raw.send(b"\0\0\0\x26" + cut[4:], Cmpp.heartbeat(2) * 10_000)
+        answer = await raw.frame()
+        assert (len(answer), answer[12]) == (30, 1)
+        assert await raw.rest() == []
+    (line,) = await eventually(lambda: house.log_lines("before login", cause="truncated_body"))
+    assert line["detail"] == "Timestamp"
+
+
+# Repeats
+
+
+@pytest.mark.parametrize("version", [V20, V30])
+async def test_a_repeat_after_the_answer_gets_it_again_and_reaches_nobody(house: House, version: int) -> None:
+    """Otherwise who has sent once could go on sending to a subscriber who has refused since, unjudged."""
+    subscriber = house.subscriber()
+    frame, other = (submit(PASSING, [subscriber], TEXT, number, version) for number in (1, 2))
+    async with (
+        RawCarrier(house.upstreams.raw) as carrier,
+        Raw.login(house, "900014", version) as raw,
+    ):
+        there = await carrier.session()
+        raw.send(frame)
+        assert await there.frame() == frame
+        accepted = answer_to(frame, 77, 0, version)
+        there.send(accepted)
+        assert await raw.frame() == accepted
+        there.send(reply := deliver(PASSING, subscriber, b"R", 9, version))
+        assert await raw.frame() == reply
+        raw.send(frame, frame, Cmpp.heartbeat(3))
+        assert await raw.frames(2) == [accepted, accepted]
+        assert await there.frame() == Cmpp.heartbeat(3)
+        raw.send(other)
+        assert int.from_bytes((await raw.frame())[20:], "big") == 110
+    assert house.reasons(subscriber=subscriber) == ["", "refused_by_subscriber"]
+
+
+async def test_what_the_carrier_did_not_accept_is_judged_anew_when_it_comes_again(house: House) -> None:
+    """Result 8 asks for a new number; senders that keep the old one are served too."""
+    subscriber = house.subscriber()
+    frame = submit(PASSING, [subscriber], TEXT, 1)
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        for result in (8, 0):
+            raw.send(frame)
+            assert await there.frame() == frame
+            there.send(answer := answer_to(frame, 77, result))
+            assert await raw.frame() == answer
+    assert house.reasons(subscriber=subscriber) == ["", ""]
+
+
+# Filing
+
+
+async def test_a_changed_filing_of_the_account_holds_on_connections_that_stand(house: House) -> None:
+    """They stand for weeks; how a refusal is said, and what becomes of several recipients, is not theirs."""
+    refused = "13800009999"
+    async with house.sender("900016") as sender:
+        assert (await sender.submit(BANNED, [house.subscriber()], TEXT, report=True)).result == 103
+        assert (await sender.submit(PASSING, [house.subscriber(), refused], TEXT)).result == 110
+        manners = "UPDATE accounts SET refusal_manner = %s, mass_manner = %s WHERE account = '900016'"
+        await change(house, manners, "report", "reduce")
+        accepted = await sender.submit(BANNED, [house.subscriber()], TEXT, report=True)
+        assert accepted.result == 0
+        assert (await sender.report_of(accepted.message_id)).stat == b"REJECTD"
+        assert (await sender.submit(PASSING, [house.subscriber(), refused], TEXT)).result == 0
+    assert len(house.carrier.submits) == 1
+
+
+# Halves
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_a_frame_that_does_not_go_on_ends_its_connection_within_a_minute(house: House) -> None:
+    """One of each side; a frame that comes slowly, and a reader that is slow, are left in peace."""
+    frame = submit(PASSING, [house.subscriber()], TEXT, 1)
+    slow = deliver(PASSING, house.subscriber(), bytes(100), 9)
+    async with (
+        house.counted("connections_closed_total", 2, protocol="cmpp", cause="half_frame"),
+        RawCarrier(house.upstreams.raw) as carrier,
+        Raw.login(house, "900014") as half,
+        Raw.login(house, "900014") as other,
+        Raw.login(house, "900014") as dripping,
+    ):
+        halves, others, drips = [await carrier.session() for _ in range(3)]
+        half.send(frame[:100])
+        others.send(slow[:11])
+        began = time.monotonic()
+        ends = asyncio.gather(half.rest(90), halves.rest(90), other.rest(90), others.rest(90))
+        place = 0
+        while not ends.done():
+            dripping.send(frame[place : place + 1])
+            drips.send(slow[place : place + 1])
+            place += 1
+            await asyncio.wait({ends}, timeout=2.0)
+        assert await ends == [[], [], [], []]
+        assert 29 < time.monotonic() - began < 65
+        dripping.send(frame[place:])
+        assert await drips.frame() == frame
+        drips.send(slow[place:])
+        assert await dripping.frame() == slow
+
+
+# Goodbyes
+
+
+async def test_a_sender_that_only_reads_any_more_gets_its_answers(house: House) -> None:
+    """And so the outcome of what it sent last is known."""
+    passed, refused = house.subscriber(), house.subscriber()
+    frames = [submit(PASSING, [passed], TEXT, 1), submit(BANNED, [refused], TEXT, 2)]
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(*frames)
+        raw.writer.write_eof()
+        assert await there.frame() == frames[0]
+        assert (await raw.frame())[20] == 103
+        there.send(answer := answer_to(frames[0], 7))
+        assert await raw.rest() == [answer]
+        assert await there.rest() == []
+    (found,) = house.records(subscriber=passed)
+
+    def results() -> list[int]:
+        outcomes = house.records(rec.Outcome, kinds=frozenset({rec.OUTCOME}))
+        return [one.record.result for one in outcomes if one.record.attempt == found.record.id]  # type: ignore[union-attr]
+
+    assert await eventually(results) == [0]
+
+
+@pytest.mark.parametrize("carrier_closes", [True, False])
+async def test_a_sender_that_leaves_with_its_goodbye_hears_the_carriers(
+    house: House, carrier_closes: bool
+) -> None:
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(submit(PASSING, [house.subscriber()], TEXT, 1), Cmpp.terminate(2))
+        raw.writer.write_eof()
+        first, second = await there.frames(2)
+        there.send(answer_to(first, 7), Cmpp.terminate_answer(2))
+        if carrier_closes:
+            await there.hang_up()
+        assert await raw.rest() == [answer_to(first, 7), Cmpp.terminate_answer(2)]
+        assert second == Cmpp.terminate(2)
+
+
+async def test_our_goodbye_takes_no_number_of_the_senders(house: House) -> None:
+    """And a sender who says goodbye too, under the number that we chose, gets his own answer."""
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        stopping = asyncio.create_task(house.stop())
+        ours, to_sender = await there.frame(), await raw.frame()
+        assert command_of(ours) == command_of(to_sender) == TERMINATE
+        raw.send(ours)
+        theirs = await there.frame()
+        assert command_of(theirs) == TERMINATE
+        assert theirs != ours
+        there.send(*(Cmpp.terminate_answer(sequence_of(frame)) for frame in (ours, theirs)))
+        assert await raw.frame() == Cmpp.terminate_answer(sequence_of(ours))
+        raw.send(Cmpp.terminate_answer(sequence_of(to_sender)))
+        assert await asyncio.gather(raw.rest(), there.rest()) == [[], []]
+        assert await stopping == 0
+    await house.start()
