@@ -233,7 +233,6 @@ async def worker(process: Process, index: int) -> None:
 
     process.on_reload = reload
     journal.start()
-    contacts.expire(now())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
@@ -300,7 +299,8 @@ async def keeper(process: Process) -> None:
             log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})
 
     feed = Feed(dsn, replica, on_changes=record, recorded=Recorded(directory, keys, key))
-    shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key)
+    kept = config.evidence.kept_days
+    shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key, kept_days=kept)
 
     async def upgrade() -> None:
         while True:

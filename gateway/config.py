@@ -56,6 +56,16 @@ def _is_duration(text: str) -> str:
     return text
 
 
+LEAST_KEPT = 155
+"""Days: five months are 153 at most, and a day is kept to its end (domain.md "Kept")."""
+
+
+def _is_kept_long_enough(text: str) -> str:
+    if milliseconds(text) < LEAST_KEPT * _UNITS["d"]:
+        raise ValueError(f"five months have to be kept: at least {LEAST_KEPT}d")
+    return text
+
+
 Endpoint = Annotated[str, AfterValidator(_is_endpoint)]
 Duration = Annotated[str, AfterValidator(_is_duration)]
 RELOAD: dict[str, JsonValue] = {"reload": True}
@@ -107,6 +117,14 @@ class Evidence(Section):
     durability: Literal["disk", "os"] = Field(
         "disk", description="disk: fdatasync before anything is sent on | os: page cache"
     )
+    keep: Annotated[Duration, AfterValidator(_is_kept_long_enough)] = Field(
+        "160d",
+        description="texts, subscribers and indexed traffic that are older are forgotten for good",
+    )
+
+    @property
+    def kept_days(self) -> int:
+        return milliseconds(self.keep) // _UNITS["d"]
 
 
 class Registry(Section):

@@ -74,6 +74,7 @@ def test_the_environment_overrides_the_file(tmp_path):
         ('[registry]\nmax_age = "72"\n', ["registry.max_age", "'72'", "72h"]),
         ('[registry]\nunknown_account = "pass"\n', ["registry.unknown_account", "'pass'", "'refuse'"]),
         ('[[sms]]\nprotocol = "cmpp"\nlisten = "7890"\n', ["sms.0.listen", "'7890'", "host:port"]),
+        ('[evidence]\nkeep = "90d"\n', ["evidence.keep", "'90d'", "at least 155d"]),
         ("[node\n", ["not TOML"]),
     ],
 )
