@@ -3,8 +3,8 @@
    Its lines: CALL ERRNO PART
      write 5 /journal/w0/     writes to files whose path contains PART fail with that errno (so do fsync,
                               fdatasync, fallocate and truncate, by their own names: sync, reserve, cut)
-     look 0 /registry/        not an error: when such a file's end has been asked for, it is cut to nothing,
-                              once (the answer is the size that it had)
+     look 1234 /registry/     not an error: when process 1234 has asked for the end of such a file, the file
+                              is cut to nothing, once (the answer is the size that it had)
    Without the file, or with an empty one, the disk is well. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,7 +18,7 @@
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-/* The errno that a call on this descriptor has to fail with, or 0; for `look` 1 if it is to be cut. */
+/* The number beside a call on this descriptor, or 0. */
 static int fault(const char *call, int fd, char *path, size_t room) {
     char *plan = getenv("FAULTY_DISK"), link[64], word[16], part[256];
     int number, found = 0;
@@ -28,7 +28,7 @@ static int fault(const char *call, int fd, char *path, size_t room) {
     ssize_t length = readlink(link, path, room - 1);
     path[length > 0 ? length : 0] = 0;
     while (!found && fscanf(file, "%15s %d %255s", word, &number, part) == 3)
-        if (!strcmp(word, call) && strstr(path, part)) found = strcmp(call, "look") ? number : 1;
+        if (!strcmp(word, call) && strstr(path, part)) found = number;
     fclose(file);
     return found;
 }
@@ -85,7 +85,7 @@ int ftruncate(int fd, off_t length) {
 static void look(int fd, int whence) {
     char path[4096];
     int saved = errno;
-    if (whence == SEEK_END && fault("look", fd, path, sizeof path)) {
+    if (whence == SEEK_END && fault("look", fd, path, sizeof path) == getpid()) {
         unlink(getenv("FAULTY_DISK"));
         if (truncate(path, 0)) perror(path);
     }

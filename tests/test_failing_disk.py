@@ -4,9 +4,13 @@ Errors that say "perhaps" (EIO) poison one worker's journal until an operator ha
 room makes it busy until there is some. Nothing leaves, and nothing is refused, without its record.
 """
 
+import contextlib
 import errno
 import shutil
+import signal
 import subprocess
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -59,6 +63,11 @@ class Disk:
         draft = self._plan.with_suffix(".new")
         draft.write_text("".join(f"{line}\n" for line in lines), "ascii")
         draft.replace(self._plan)
+
+    @property
+    def planned(self) -> bool:
+        """Whether it will still do something."""
+        return self._plan.exists()
 
     def is_well(self) -> None:
         self._plan.unlink(missing_ok=True)
@@ -225,3 +234,40 @@ async def test_without_room_it_is_busy_until_there_is_some_and_nothing_is_lost(
         return attempt.record.id in {found.record.attempt for found in outcomes}  # type: ignore[union-attr]
 
     await eventually(answered)  # kept in memory meanwhile
+
+
+@pytest.mark.parametrize("victim", [WORKER, "keeper"])
+@pytest.mark.parametrize("file", ["replica-", "local"])
+async def test_a_file_cut_between_a_look_and_a_read_costs_one_process_and_its_connections(
+    house: House, disk: Disk, file: str, victim: str
+) -> None:
+    """A mapped page that is not there any more kills who reads it (SIGBUS); nothing accepted is lost."""
+    replied = house.subscriber()
+    async with house.sender(MINE) as sender, house.sender(OTHER) as other:
+        assert await result(sender, house, to=replied) == 0
+        assert await house.carrier.deliver(NUMBER, replied, "R", account=MINE) == 0
+        pids = {role: house.running(role) for role in house.roles}
+        got = Counter(received.text for received in house.carrier.submits)
+        disk.fails(f"look {pids[victim]} /registry/{file}")
+        await eventually(lambda: not disk.planned)
+        began = time.monotonic()
+
+        async def judged() -> bool:
+            with contextlib.suppress(LoginRefused, OSError):
+                async with house.sender(MINE, login_seconds=3.0) as again:
+                    assert await result(again, house, BANNED) in (REFUSED, BUSY, None)
+                    return await result(again, house, to=replied) == 110
+            return False
+
+        await eventually(judged)
+        assert time.monotonic() - began < 8.0
+        assert await result(other, house, to=replied) in (110, BUSY)
+        assert await result(other, house, BANNED) in (REFUSED, BUSY)
+        assert other.cause is None
+        if victim != WORKER:
+            assert sender.cause is None
+    await house.ready()
+    died = {role for role, pid in pids.items() if house.running(role) != pid}
+    assert {victim} <= died <= {victim, "keeper"}  # the keeper writes to these files by itself
+    assert house.log_lines("part died", pid=pids[victim], code=-signal.SIGBUS)
+    assert Counter(received.text for received in house.carrier.submits) == got

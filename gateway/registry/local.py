@@ -137,7 +137,10 @@ class LocalRefusals:
         self._many = msgspec.msgpack.Decoder(list[LocalRefusal]).decode
 
     def state(self) -> tuple[int, int, int]:
-        """Generation of the replica, count of changes, subscribers in `pending`."""
+        """Generation of the replica, count of changes, subscribers in `pending`. Raises NotReady when the
+        file was cut."""
+        if not self.file.whole():
+            raise NotReady(f"{self.path} was cut")
         with self.env.begin() as txn:
             return self._state(txn)
 

@@ -63,8 +63,8 @@ class Mapped:
             return False
 
     def filled(self) -> float:
-        """Share of the map that is in use."""
-        if self.descriptor < 0:
+        """Share of the map that is in use; 0 of one that was cut."""
+        if not self.whole():
             return 0.0
         info = self.env.info()
         return (info["last_pgno"] + 1) * PAGESIZE / info["map_size"]
