@@ -6,6 +6,7 @@ room makes it busy until there is some. Nothing leaves, and nothing is refused, 
 
 import contextlib
 import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -271,3 +272,37 @@ async def test_a_file_cut_between_a_look_and_a_read_costs_one_process_and_its_co
     assert {victim} <= died <= {victim, "keeper"}  # the keeper writes to these files by itself
     assert house.log_lines("part died", pid=pids[victim], code=-signal.SIGBUS)
     assert Counter(received.text for received in house.carrier.submits) == got
+
+
+async def test_without_room_for_another_local_it_waits_and_no_process_ends(house: House, disk: Disk) -> None:
+    pids = house.pids()
+    replied = house.subscriber()
+    file = house.data_dir / "registry" / "local" / "data.mdb"
+
+    async def unready() -> bool:
+        code, why = await house.readyz()
+        return code == 503 and why.count("data.mdb can't be made") == 2
+
+    async with house.sender(MINE) as sender, house.sender(OTHER) as other:
+        assert await result(sender, house, to=replied) == 0
+        assert await house.carrier.deliver(NUMBER, replied, "R", account=MINE) == 0
+        disk.fails(f"write {errno.ENOSPC} /registry/", f"cut {errno.ENOSPC} /registry/")
+        file.unlink()
+        await eventually(unready)
+        assert await result(sender, house) == 0  # what was deleted is still mapped
+        assert await result(other, house, to=replied) == 110
+        disk.is_well()
+        await house.ready()
+        assert await result(other, house, to=replied) == 110
+        disk.fails(f"write {errno.ENOSPC} /registry/", f"cut {errno.ENOSPC} /registry/")
+        os.truncate(file, 3 * 4096)
+        await eventually(unready)
+        for one in (sender, other):
+            assert await result(one, house, to=replied) == BUSY
+        disk.is_well()
+        await house.ready()
+        for one in (sender, other):
+            assert await result(one, house) == 0
+            assert await result(one, house, to=replied) == 110
+        assert sender.cause is other.cause is None
+    assert house.pids() == pids
