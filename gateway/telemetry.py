@@ -103,6 +103,7 @@ class Telemetry:
         self.journal_bytes = gauge("journal_bytes", "Octets written to the journal since this process began")
         self.written = 0  # octets, for journal_bytes
         self.journal_sync = self._often(histogram("journal_sync_seconds", "Making one group durable"))
+        self.journal_stopped = gauge("journal_stopped", "Journals that take nothing: full, poisoned", "cause")
         self.journal_unshipped = gauge(
             "journal_unshipped_records", "Records not yet in PostgreSQL", mode="livemax"
         )

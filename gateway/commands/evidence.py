@@ -15,7 +15,7 @@ from gateway.commands import common
 from gateway.config import Config
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.evidence import search
-from gateway.evidence.journal import clear
+from gateway.evidence.folder import clear
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
 from gateway.policy import View, explain
@@ -162,7 +162,7 @@ def journal(options: argparse.Namespace) -> int:
             f"writer {options.writer!r}: not one of {folder}; right would be one of {', '.join(writers)}"
         )
     size = clear(folder, options.writer)
-    if not size:
+    if size is None:
         print(f"{options.writer}: not poisoned, nothing to clear")
         return 0
     print(f"{options.writer}: its last segment ends after {size} octets; the next start begins a new one")

@@ -32,6 +32,9 @@ TRAFFIC = "traffic"
 REGISTRY = "registry"
 """Retention class of registry acts (kept for good)."""
 
+MOST_KNOWN = 4
+"""Data keys that a process holds in memory: today's, tomorrow's, and those of a clock set back."""
+
 _WRAPPED = b"ZMKEY1\r\n"
 _FORGOTTEN = b"ZMGONE1\n"
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -115,6 +118,8 @@ class Keys:
         name = self.name(day, retention, hold)
         known = self._known.get(name)
         if known is None:
+            while len(self._known) >= MOST_KNOWN:  # those of days gone by have no business in memory
+                del self._known[next(iter(self._known))]
             known = self._known[name] = DataKey(name, self._obtain(self._data / f"{name}.key"))
         return known
 

@@ -118,7 +118,7 @@ class Search:
             kinds &= {rec.ATTEMPT}
 
         def matches(record: rec.Record, subscriber_hash: bytes) -> bool:
-            if record.kind not in kinds or not since <= record.at < until:
+            if not since <= record.at < until:
                 return False
             if subscriber_hash and getattr(record, "subscriber", b"") != subscriber_hash:
                 return False
@@ -140,7 +140,11 @@ class Search:
                 needle = hashed or number.encode()
                 for block in _blocks(segment, subscriber=hashed, number=number, since=since, until=until):
                     for place, octets in enumerate(block.records):
-                        if needle in octets and matches(record := rec.decode(octets), hashed):
+                        if (
+                            needle in octets
+                            and rec.kind_of(octets) in kinds
+                            and matches(record := rec.decode(octets), hashed)
+                        ):
                             yield self._found(segment, block.first + place, octets, record)
 
         return heapq.merge(*map(of_writer, writers(self._journal)), key=lambda found: found.record.at)
