@@ -140,8 +140,8 @@ class LocalRefusals:
         if bound != self._fingerprint:
             self.file.close()
             raise UsageError(
-                f"{self.path.parent.parent}: written under another registry key than this node's; right would be"
-                " that key, or an empty folder (refusals that the database lacks are lost with this one)"
+                f"{self.path.parent.parent}: written under another registry key than this node's; right would"
+                " be that key, or an empty folder (refusals that the database lacks are lost with this one)"
             )
         self._encode = msgspec.msgpack.Encoder().encode
         self._one = msgspec.msgpack.Decoder(LocalRefusal).decode
