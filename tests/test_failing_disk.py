@@ -20,8 +20,8 @@ import pytest_asyncio
 from conftest import HouseOf
 from playbook import BANNED, MARKETING, TEXT, House, eventually, refresh
 
+from gateway.direct import owner
 from gateway.evidence import record as rec
-from gateway.relay.handoff import owner
 from gateway.simulator.sender import LoginRefused, SenderSim
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
