@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from gateway import status, telemetry
 from gateway.web import openapi
 from gateway.web.dispatch import Dispatch
+from gateway.web.pages import Pages
 from gateway.web.resources import ENDPOINTS
 from gateway.web.site import Site
 
@@ -35,6 +36,7 @@ def console(run_dir: Path, roles: list[str], site: Site) -> web.Application:
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
     site.openapi = json.dumps(openapi.document(ENDPOINTS), ensure_ascii=False).encode()
     Dispatch(site, ENDPOINTS, site.log).mount(application)
+    Pages(site).mount(application)
     return application
 
 
