@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from conftest import HouseOf
 from office import Office
-from playbook import database_of
 
 from gateway.registry.acting import ROLES
-from gateway.registry.embedded import EmbeddedPostgres
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1800)]
 
@@ -23,12 +22,10 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def office(
-    embedded: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Office]:
-    with database_of(embedded.dsn, template, "schemathesis") as dsn:
-        async with Office(dsn, tmp_path_factory.mktemp("schemathesis")) as office:
-            yield office
+async def office(house_of: HouseOf) -> AsyncIterator[Office]:
+    """The API beside a whole node: there is a replica, and workers who take attempts."""
+    async with house_of() as house, Office(house.dsn, house.data_dir) as office:
+        yield office
 
 
 async def tried(office: Office, role: str, examples: int, phases: str) -> None:

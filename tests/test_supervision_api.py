@@ -168,3 +168,28 @@ async def test_files_of_bans_and_complaints_come_in_under_the_regulator_s_name(o
     assert (said.status, said.body["accepted"]) == (200, 1), said.body
     (one,) = (await office.get("auditor", "/complaints")).body["items"]
     assert (one["institution"], one["source"], one["subscriber"]) == ("BANK", "12321", "138****0000")
+
+
+async def test_alarms_and_broken_glass_are_shown_until_somebody_has_seen_them(office: Office) -> None:
+    office.sql("INSERT INTO alarms (kind, user_id) VALUES ('lock_out', %s)", office.users["institution"])
+    persons = [row[0] for row in office.sql("SELECT id FROM persons ORDER BY id LIMIT 2")]
+    office.sql("INSERT INTO import_runs (kind) VALUES ('numbers')")
+    office.sql(
+        """INSERT INTO import_runs (kind, checker_id, approver_id, case_reference)
+           VALUES ('numbers', %s, %s, 'C-9')""",
+        *persons,
+    )
+    for path, field in (
+        ("/alarms?unseen=true", "kind"),
+        ("/import-runs?break_glass=true&unseen=true", "case"),
+    ):
+        (seen,) = (await office.get("auditor", path)).body["items"]
+        assert {"lock_out", "C-9"} & set(map(str, seen.values())), field
+        place = f"{path.partition('?')[0]}/{seen['id']}/acknowledge"
+        assert (await office.post("auditor", place)).status == 403
+        assert (await office.post("regulator", place)).status == 204
+        assert (await office.post("regulator2", place)).body["code"] == "wrong_state"
+        assert (await office.get("admin", path)).body["items"] == []
+        assert (await office.post("regulator", f"{path.partition('?')[0]}/99/acknowledge")).status == 404
+    assert (await office.get("institution", "/alarms")).status == 403
+    assert len((await office.get("regulator", "/import-runs")).body["items"]) == 2

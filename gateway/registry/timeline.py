@@ -71,7 +71,7 @@ async def events(
 def _event(row: dict[str, Any]) -> Event:
     purposes, channels = row.pop("purposes"), row.pop("channels")
     covers = "、".join(names_of(purposes, PURPOSES)) if purposes else ""
-    return Event(
+    return Event.model_construct(
         **{**row, "said": row["said"] or covers},
         channel="、".join(names_of(channels, CHANNELS)) if channels else "",
     )

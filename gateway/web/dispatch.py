@@ -69,7 +69,7 @@ class Dispatch:
         for path, methods in self._routes.items():
             pattern = PREFIX + path.replace("{id}", r"{id:\d{1,19}}")
             application.router.add_route("*", pattern, self._handler(path, methods))
-        for path in (PREFIX, PREFIX + "/{tail:.*}"):
+        for path in (PREFIX, PREFIX + r"/{tail:[\s\S]*}"):
             application.router.add_route("*", path, self._handler("", {}))
 
     def _handler(self, path: str, methods: dict[str, Route]) -> Handler:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import Problem, Words
@@ -65,6 +66,7 @@ _SHAPES: dict[str, tuple[str, str, str, str]] = {
 }  # fmt: skip
 """By pydantic's type of error: what is wrong, and what would be right, in Chinese and English."""
 
+NO_FORM = (ValueError, HttpProcessingError)
 _NUL = (Words("含有空字符", "holds a NUL character"), Words("可见文字", "text without it"))
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _TAG = re.compile(r'"(-?\d{1,18})"')
@@ -220,8 +222,8 @@ async def _upload(kind: Octets, request: web.Request) -> Upload:
     try:
         form = await request.multipart()
         part = await form.next()
-    except ValueError as error:
-        raise Invalid([Wrong("", None, Words("表单无法读取", f"not a form: {error}"))]) from None
+    except NO_FORM:
+        raise _no_form() from None
     if not isinstance(part, BodyPartReader) or part.name != "file":
         expected = Words("表单的第一项为 file", "the form's first part is `file`")
         raise Invalid([Wrong("file", None, Words("缺少此项", "is missing"), expected)])
@@ -233,8 +235,16 @@ async def _upload(kind: Octets, request: web.Request) -> Upload:
 
 
 async def _parts(part: BodyPartReader) -> AsyncIterator[bytes]:
-    while chunk := await part.read_chunk(CHUNK):
-        yield chunk
+    try:
+        while chunk := await part.read_chunk(CHUNK):
+            yield chunk
+    except NO_FORM:
+        raise _no_form() from None
+
+
+def _no_form() -> Invalid:
+    expected = Words("multipart/form-data，首项为 file", "multipart/form-data whose first part is `file`")
+    return Invalid([Wrong("body", None, Words("表单无法读取", "the form can't be read"), expected)])
 
 
 def _media_type(given: str, kinds: tuple[str, ...]) -> Problem:

@@ -17,6 +17,9 @@ from gateway.web.pages import Pages
 from gateway.web.resources import ENDPOINTS
 from gateway.web.site import Site
 
+LINE = 1 << 16
+"""Octets of a request's line or header: what is too long is to be told so by us, not cut off."""
+
 
 def console(run_dir: Path, roles: list[str], site: Site) -> web.Application:
     """The application of `[web] listen`."""
@@ -53,7 +56,7 @@ def metrics() -> web.Application:
 
 async def listen(application: web.Application, host: str, port: int) -> web.AppRunner:
     """Serve an application; the caller cleans the runner up. Raises OSError when the port is taken."""
-    runner = web.AppRunner(application, access_log=None)
+    runner = web.AppRunner(application, access_log=None, max_line_size=LINE, max_field_size=LINE)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner

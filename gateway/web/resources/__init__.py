@@ -11,6 +11,7 @@ from gateway.web.resources.finding import ENDPOINTS as FINDING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
+from gateway.web.resources.watching import ENDPOINTS as WATCHING
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *ADMINISTRATION,
@@ -23,4 +24,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *JUDGING,
     *PAPERS,
     *SUPERVISION,
+    *WATCHING,
 )
