@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gateway import app, regions, supervisor
 from gateway.config import ENVIRONMENT_PREFIX, Config, endpoint
-from gateway.errors import UsageError
+from gateway.errors import NotReady, UsageError
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
@@ -135,7 +135,7 @@ class Node:
             if self.database is not None:
                 self.dsn = self.database.dsn
                 stack.callback(self.database.stop)
-            if not self.stop.is_set():
+            if self._only in {"", "relay"} and not self.stop.is_set():
                 await self._make_regions(config.data_dir / "regions.bin")
             if not self.stop.is_set():
                 await self._crew(alone)
@@ -174,12 +174,14 @@ class Node:
         replica.close()
 
     async def _make_regions(self, path: Path) -> None:
-        """Build the table of cities once, in a process of its own: its source is large."""
-        if path.exists():
+        """Build the table of cities where there is none that can be read, in a process of its own, as its
+        source is large. Raises NotReady when that fails."""
+        with contextlib.suppress(OSError, ValueError):
+            regions.Regions(path)
             return
         process = await asyncio.create_subprocess_exec(*regions.build_command(path), process_group=0)
-        with contextlib.suppress(asyncio.CancelledError):
-            await process.wait()
+        if await process.wait():
+            raise NotReady(f"{path}: the table of cities could not be made; standard error says why")
 
 
 def serve(config: Config, path: Path | None, only: str = "") -> int:

@@ -3,6 +3,9 @@
 import asyncio
 import csv
 import datetime
+import subprocess
+import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -622,3 +625,51 @@ async def test_a_line_too_long_does_not_decide_the_encoding(bring: Bring, databa
 async def test_a_header_too_long_is_no_header(bring: Bring) -> None:
     with pytest.raises(UsageError, match="too long"):
         await bring("institutions", ["code,name,kind" + "," * 2_000_000, "B002,好,bank"])
+
+
+SMALL = """
+import asyncio, resource, sys
+from pathlib import Path
+from gateway.errors import NotReady
+from gateway.registry.exchange import export_file, import_file
+from gateway.registry.keys import RegistryKey
+do, limit, path, dsn = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+act = {"import": import_file, "export": export_file}[do]
+try:
+    asyncio.run(act("institutions", Path(path), dsn, RegistryKey(bytes(32))))
+except NotReady as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("do", "name", "limit", "told"),
+    [
+        ("export", "out.csv", 600, "out.csv"),
+        ("export", "out.xlsx", 600, "out.xlsx"),
+        ("import", "in.csv", 400_000, "in.csv.rejected.csv"),
+        ("import", "in.csv", 600, ""),
+    ],
+)
+def test_a_disk_without_room_is_told_with_the_place(
+    database: str, tmp_path: Path, do: str, name: str, limit: int, told: str
+) -> None:
+    """A limit on the size of files stands for it: the write fails in the same place."""
+    rows = [f"C{number:03d},名称{number},银行" for number in range(100)]
+    (tmp_path / "all.csv").write_text("\n".join(["code,name,kind", *rows]), "utf-8")
+    asyncio.run(import_file("institutions", tmp_path / "all.csv", database, KEY))
+    bad = [f"{row}{'!' * 5000}" for row in rows]
+    (tmp_path / "in.csv").write_text("\n".join(["code,name,kind", *bad]), "utf-8")
+    command = [sys.executable, "-c", SMALL, do, str(limit), str(tmp_path / name), database]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    place = tmp_path / told if told else Path(tempfile.gettempdir())
+    assert run.stdout.startswith(f"{place}: cannot be written: File too large"), run.stderr
+    assert not told or not place.exists()
+
+
+async def test_a_folder_is_no_file_to_write(bring: Bring, database: str, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(UsageError, match=r"out\.csv: cannot be written: Is a directory"):
+        await export_file("institutions", tmp_path / "out.csv", database, KEY)
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.csv"]

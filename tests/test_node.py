@@ -17,8 +17,8 @@ import pytest
 from conftest import HouseOf
 from playbook import HOST, MARKETING, TEXT, eventually, free_ports, run_cli
 
-from gateway import config, node, status, supervisor
-from gateway.errors import UsageError
+from gateway import config, node, regions, status, supervisor
+from gateway.errors import NotReady, UsageError
 from gateway.registry import store
 
 WRONG = 2
@@ -174,6 +174,27 @@ def test_the_descriptor_limit_is_raised_or_refused(soft: int, hard: int, said: s
     if said is None:
         assert f"the hard limit is {hard}" in run.stderr
         assert "right would be" in run.stderr
+
+
+# the table of cities
+
+
+@pytest.mark.parametrize("octets", [None, b"", b"ZMREGION1\n\x00\x00"])
+async def test_a_table_of_cities_that_is_missing_or_cut_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cities: Path, octets: bytes | None
+) -> None:
+    path = tmp_path / "regions.bin"
+    if octets is not None:
+        path.write_bytes(octets)
+    monkeypatch.setattr(regions, "build_command", lambda place: ["cp", str(cities), str(place)])
+    made = node.Node(settings(tmp_path, ""), None)
+    await made._make_regions(path)
+    assert regions.Regions(path).region("+8613800000000")
+    monkeypatch.setattr(regions, "build_command", lambda place: ["false"])
+    await made._make_regions(path)  # is there
+    path.unlink()
+    with pytest.raises(NotReady, match="table of cities"):
+        await made._make_regions(path)
 
 
 # parts one by one

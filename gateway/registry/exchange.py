@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from typing import Never, Self
 
 from tqdm import tqdm
 
-from gateway.errors import UsageError
+from gateway.errors import NotReady, UsageError
 from gateway.registry.acting import Actor
 from gateway.registry.deadlines import Terms
 from gateway.registry.intake import LOST, Intake, Outgo, Persons, Taken
@@ -141,13 +141,16 @@ async def export_file(
                         ]
                         for row in values
                     ]
-                    await asyncio.to_thread(_write_all, sink, lines)
+                    with _told(path):
+                        await asyncio.to_thread(_write_all, sink, lines)
                     count += len(lines)
                     bar.update(len(lines))
+        with _told(path):
+            await asyncio.to_thread(sink.close)  # packs a whole sheet
     except BaseException:
-        sink.discard()
+        with contextlib.suppress(OSError):  # what could not be written can't be flushed either
+            sink.discard()
         raise
-    await asyncio.to_thread(sink.close)  # packs a whole sheet
     return count
 
 
@@ -269,6 +272,10 @@ class _Report:
         self._sink: CsvSink | None = None
 
     def add(self, problems: list[Problem]) -> None:
+        with _told(self.path):
+            self._add(problems)
+
+    def _add(self, problems: list[Problem]) -> None:
         for problem in problems:
             if self._sink is None:
                 self._sink = CsvSink(self.path)
@@ -292,10 +299,20 @@ class _Report:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._sink is not None:
-            self._sink.close()
-        else:
-            self.path.unlink(missing_ok=True)
+        with _told(self.path):
+            if self._sink is not None:
+                self._sink.close()
+            else:
+                self.path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the disk says against writing `path` becomes NotReady, with the name of the file."""
+    try:
+        yield
+    except OSError as problem:
+        raise NotReady(f"{path}: cannot be written: {problem.strerror or problem}") from None
 
 
 def _write_all(sink: Sink, lines: list[list[str]]) -> None:

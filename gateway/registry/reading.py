@@ -5,13 +5,14 @@ whose key is forgotten at the end. Blocking, made for a thread. It knows no data
 """
 
 import mmap
+import os
 import tempfile
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from gateway.errors import UsageError
+from gateway.errors import NotReady, UsageError
 from gateway.registry.kinds import REQUIRED, Column, Kind, Misfit, columns_of
 from gateway.registry.rows import Bad, Flaw, Row, Source
 
@@ -165,9 +166,15 @@ class Seen:
 
     def _make(self, slots: int) -> None:
         self._mask = slots - 1
-        with tempfile.TemporaryFile() as file:
-            file.truncate(slots * 16)
-            self._map = mmap.mmap(file.fileno(), slots * 16)
+        try:
+            with tempfile.TemporaryFile() as file:
+                os.posix_fallocate(file.fileno(), 0, slots * 16)  # a page without room would kill the process
+                self._map = mmap.mmap(file.fileno(), slots * 16)
+        except OSError as error:
+            raise NotReady(
+                f"{tempfile.gettempdir()}: cannot be written: {error.strerror}; right would be room for"
+                f" {slots * 16} octets, or another TMPDIR"
+            ) from None
         self._slots = memoryview(self._map).cast("Q")
 
     def _put(self, fingerprint: int, line: int) -> int:

@@ -8,6 +8,7 @@ recognise UTF-8. It knows nothing of kinds, of what columns mean, or of the data
 
 import codecs
 import csv
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,8 @@ def open_table(path: Path) -> Source:
 def create_table(path: Path, legend: list[list[str]]) -> Sink:
     """Start writing `path`; `legend` (rows that explain the columns) goes where the format has room."""
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         match path.suffix.lower():
             case ".csv":
                 return CsvSink(path)
@@ -169,5 +172,5 @@ class CsvSink:
         self._part.replace(self._path)
 
     def discard(self) -> None:
-        self._file.close()
         self._part.unlink(missing_ok=True)
+        self._file.close()

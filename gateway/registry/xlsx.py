@@ -164,8 +164,8 @@ class XlsxSink:
         for sheet in self._sheets:
             with suppress(OSError):  # a full disk may be why; openpyxl removes its temporary files at exit
                 sheet.close()
-        self._file.close()
         self._part.unlink(missing_ok=True)
+        self._file.close()
 
     def _append(self, sheet: Any, cells: list[str]) -> None:
         # a row is written cell by cell, so one styled cell serves all; a new one each would cost far more
