@@ -1,16 +1,19 @@
 """One subscriber's timeline: what he said and allowed, as the registry has it, for a complaint's case.
 
-Refusals and their liftings, consents and complaints; the attempts come from the journals (web/finding.py).
+Refusals and their liftings, consents, complaints, what was refused on any node, and the mandates under which
+agencies sent; what passed comes from the journals (web/finding.py).
 The subscriber is looked up by his keyed hash and never shown. Rows are those that the actor may see.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from gateway.evidence.seal import keyed_hash
 from gateway.model import CHANNELS, PURPOSES, names_of
-from gateway.registry.fields import Instant
+from gateway.registry.forms import SHANGHAI
 from gateway.registry.keys import RegistryKey
 
 if TYPE_CHECKING:
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
 class Event(BaseModel):
     """One thing that happened; which fields say something depends on `kind`."""
 
-    at: Instant
-    kind: str = Field(description="attempt, reply, refusal, refusal_lifted, consent, complaint")
+    at: datetime
+    kind: str = Field(description="attempt, reply, refusal, refusal_lifted, consent, complaint, mandate")
     institution: str = Field("", description="code")
     agency: str = Field("", description="code")
     number: str = ""
@@ -68,10 +71,50 @@ async def events(
     return [_event(dict(row)) for row in rows]
 
 
+async def intercepts(
+    c: "Connection", key: RegistryKey, subscriber: str, since: datetime, until: datetime, most: int
+) -> list[Event]:
+    """The newest attempts that any node refused, newest first; the keepers bring them within seconds."""
+    rows = await c.fetch(
+        """SELECT at, 'attempt' AS kind, institution, agency, number, 'refuse' AS verdict, reason, purpose,
+                  replace(id::text, '-', '') AS record, '' AS said, 0 AS purposes, channel AS channels
+             FROM intercepts WHERE subscriber_hash = $1 AND at >= $2 AND at < $3 ORDER BY at DESC LIMIT $4""",
+        keyed_hash(key.lookup_key)(subscriber.encode()),
+        since,
+        until,
+        most,
+    )
+    return [_event(dict(row)) for row in rows]
+
+
+async def mandates(
+    c: "Connection", pairs: Iterable[tuple[str, str]], since: datetime, until: datetime
+) -> list[Event]:
+    """The mandates between these institutions and agencies that stood in that time, at their beginnings; one
+    without a beginning is as old as its filing."""
+    wanted = sorted(pairs)
+    rows = await c.fetch(
+        """SELECT coalesce(m.valid_from, m.changed_at) AS at, 'mandate' AS kind, i.code AS institution,
+                  a.code AS agency, m.id AS mandate, m.purposes, m.channels,
+                  CASE m.status WHEN 'revoked' THEN 'revoked' ELSE '' END AS reason, '' AS said
+             FROM mandates m JOIN institutions i ON i.id = m.institution_id
+             JOIN institutions a ON a.id = m.agency_id
+             JOIN unnest($1::text[], $2::text[]) AS pair (institution, agency)
+               ON pair.institution = i.code AND pair.agency = a.code
+            WHERE coalesce(m.valid_from < $4, true) AND coalesce(m.valid_until > $3, true)
+            ORDER BY m.id""",
+        [institution for institution, _ in wanted],
+        [agency for _, agency in wanted],
+        since,
+        until,
+    )
+    return [_event(dict(row)) for row in rows]
+
+
 def _event(row: dict[str, Any]) -> Event:
     purposes, channels = row.pop("purposes"), row.pop("channels")
     covers = "、".join(names_of(purposes, PURPOSES)) if purposes else ""
-    return Event.model_construct(
-        **{**row, "said": row["said"] or covers},
+    return Event(
+        **{**row, "at": row["at"].astimezone(SHANGHAI), "said": row["said"] or covers},
         channel="、".join(names_of(channels, CHANNELS)) if channels else "",
     )

@@ -24,6 +24,7 @@ from gateway.web.api import Answer, Call, Endpoint, Page, Paging, cursor, not_fo
 READERS = frozenset({"regulator", "auditor", "carrier", "institution", "agency"})
 WATCHERS = frozenset({"regulator", "auditor"})
 HALF = 1 << 63
+MOST_EVENTS = 1000
 
 
 class InterceptFilter(Paging):
@@ -40,7 +41,7 @@ class Intercept(BaseModel):
     """A refused attempt, as the index has it; the record itself stands under its id."""
 
     id: str
-    at: Instant
+    at: datetime.datetime
     carrier: str
     node: str
     account: str
@@ -113,7 +114,8 @@ class TimelineWanted(BaseModel):
 
 
 class Timeline(BaseModel):
-    """Everything known of a subscriber, oldest first; the newest 1,000 attempts and replies of this node."""
+    """Everything known of a subscriber, oldest first: the newest 1,000 attempts and replies of this node, and
+    as many that any node refused. `incomplete`: nodes whose passed attempts are not in it."""
 
     subscriber: str = Field(description="masked")
     events: list[Event]
@@ -212,7 +214,9 @@ async def subscribers_timeline(call: Call) -> Answer:
     return Answer(Timeline(subscriber=mask(wanted.subscriber), events=events, incomplete=incomplete))
 
 
-async def timeline_of(call: Call, wanted: TimelineWanted) -> tuple[list[Event], list[str]]:
+async def timeline_of(
+    call: Call, wanted: TimelineWanted, subject: str = "subscribers"
+) -> tuple[list[Event], list[str]]:
     """The events, oldest first, and the nodes that were not asked; puts the look on the audit."""
     since, until = finding.instants(wanted.since, wanted.until)
     known = await timeline.events(call.c, call.site.key, wanted.subscriber, since, until)
@@ -222,11 +226,25 @@ async def timeline_of(call: Call, wanted: TimelineWanted) -> tuple[list[Event], 
         subscriber=wanted.subscriber,
         since=finding.milliseconds(since),
         until=finding.milliseconds(until),
-        limit=1000,
+        limit=MOST_EVENTS,
     )
-    await record(call.c, call.actor, "subscriber.timeline", "subscribers", reason=wanted.reason)
-    events = sorted([*known, *map(finding.event_of, found)], key=lambda event: event.at)
-    return events, await _other_nodes(call)
+    recorded = [finding.event_of(one) for one in found]
+    here = {event.record for event in recorded}
+    refused = await timeline.intercepts(
+        call.c, call.site.key, wanted.subscriber, since, until, most=MOST_EVENTS
+    )
+    attempts = [*recorded, *(event for event in refused if event.record not in here)]
+    pairs = {(event.institution, event.agency) for event in attempts if event.agency}
+    under = await timeline.mandates(call.c, pairs, since, until)
+    await record(
+        call.c,
+        call.actor,
+        "subscriber.timeline",
+        subject,
+        reason=wanted.reason,
+        subscriber=mask(wanted.subscriber),
+    )
+    return sorted([*known, *attempts, *under], key=lambda event: event.at), await _other_nodes(call)
 
 
 async def stats(call: Call) -> Answer:
