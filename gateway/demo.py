@@ -27,6 +27,7 @@ from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.sender import LoginRefused, SenderSim
+from gateway.supervisor import raise_descriptor_limit
 from gateway.telemetry import LOG_VARIABLE
 
 ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
@@ -105,6 +106,7 @@ class Demo:
         self._ready = directory / "ready.json"
 
     async def run(self) -> int:
+        raise_descriptor_limit()
         self._directory.mkdir(parents=True, exist_ok=True)
         self._ready.unlink(missing_ok=True)
         logs = self._directory / "var" / "log"

@@ -134,14 +134,14 @@ def raise_descriptor_limit() -> int:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < NEEDED_DESCRIPTORS:
         raise UsageError(
             f"RLIMIT_NOFILE: the hard limit is {hard}, a node needs at least {NEEDED_DESCRIPTORS};"
             " set LimitNOFILE= in the systemd unit, or `ulimit -Hn` before the start"
         )
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
 
 
