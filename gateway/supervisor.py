@@ -146,9 +146,13 @@ def raise_descriptor_limit() -> int:
 
 
 def metrics_folder(run_dir: Path) -> Path:
-    """A fresh folder for the counters of all processes: they begin at 0 when the node starts."""
+    """The folder for the counters of all processes: those of processes that are no more are forgotten.
+
+    Those of living ones stay: parts of a node may run under supervisors of their own.
+    """
     folder = run_dir / "metrics"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):
-        old.unlink()
+        if not Path(f"/proc/{old.stem.rpartition('_')[2]}").exists():
+            old.unlink(missing_ok=True)
     return folder
