@@ -29,6 +29,7 @@ from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.sender import LoginRefused, SenderSim
+from gateway.supervisor import raise_descriptor_limit
 from gateway.telemetry import LOG_VARIABLE
 
 ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
@@ -109,6 +110,7 @@ class Demo:
 
     async def run(self) -> int:
         """Whenever it is stopped, also on its way up: nothing that it has started stays."""
+        raise_descriptor_limit()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)

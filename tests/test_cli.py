@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -287,6 +288,32 @@ async def test_serve_with_a_wrong_file_says_so_and_ends(tmp_path: Path) -> None:
     code, _, err = await run_cli("serve", "-c", str(tmp_path / "none.toml"))
     assert code == WRONG
     assert "none.toml" in err
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+async def test_too_few_descriptors_are_refused_and_others_raised(
+    house: House, folder: Path, command: str
+) -> None:
+    """2,000 sessions are 4,000 sockets: better said at the start than on the day when they come."""
+    words = ["serve", "-c", str(house.path)] if command == "serve" else ["demo", "--dir", str(folder)]
+
+    def run(hard: int) -> subprocess.CompletedProcess[str]:
+        shell = f'ulimit -n {hard}; exec "$0" -m gateway "$@"'
+        return subprocess.run(
+            ["bash", "-c", shell, sys.executable, *words],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    for hard in (256, 8191):
+        ended = await asyncio.to_thread(run, hard)
+        assert ended.returncode == WRONG
+        assert ended.stderr.startswith("zhengming: RLIMIT_NOFILE")
+        for word in (str(hard), "8192", "LimitNOFILE", "ulimit"):
+            assert word in ended.stderr
+        assert "Traceback" not in ended.stderr
+    for role in house.roles:
+        soft, most = resource.prlimit(house.pid(role), resource.RLIMIT_NOFILE)
+        assert soft == min(most, 1 << 20)
 
 
 async def test_migrate_prints_sql_that_makes_the_same_schema(house: House) -> None:

@@ -4,6 +4,8 @@
 """
 
 import asyncio
+import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +19,7 @@ from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_o
 from gateway.evidence import record as rec
 from gateway.protocols.cmpp import V20, V30, Cmpp
 from gateway.protocols.cmpp_tables import TERMINATE
+from gateway.relay.acceptor import MOST_WAITING
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import LoginRefused
 
@@ -82,6 +85,18 @@ async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(h
         assert await raw.rest() == []
     (line,) = await eventually(lambda: house.log_lines("before login", cause="truncated_body"))
     assert line["detail"] == "Timestamp"
+
+
+async def test_silent_connections_keep_nobody_out(house: House) -> None:
+    """However many: the one that has waited longest makes room."""
+    async with contextlib.AsyncExitStack() as stack:
+        async with house.counted("connections_closed_total", 20, cause="too_many_logins"):
+            for _ in range(MOST_WAITING + 20):
+                silent = stack.enter_context(socket.create_connection((HOST, house.port)))
+            async with house.sender() as sender:
+                assert (await sender.submit(PASSING, [house.subscriber()], TEXT)).result == 0
+        silent.sendall(house.sender().connect(1))
+        assert silent.recv(64)[:12] == bytes.fromhex("0000001e8000000100000001")
 
 
 # Repeats

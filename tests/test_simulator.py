@@ -57,6 +57,16 @@ async def test_a_long_text_goes_in_parts() -> None:
         assert {(r.submission.pk_total, r.submission.udhi) for r in carrier.submits} == {(3, True)}
 
 
+async def test_a_long_reply_comes_in_parts() -> None:
+    said = "您好，我已经还清了全部欠款，请核实以后再联系我。" * 5
+    async with CarrierSim(reply=lambda _: said) as carrier, sender_to(carrier) as sender:
+        await sender.submit(NUMBER, [SUBSCRIBER], "hello")
+        await carrier.deliver(NUMBER, SUBSCRIBER, said)
+        await sender.until(lambda: len(sender.replies) == 4)
+        assert "".join(reply.text for reply in sender.replies) == said * 2
+        assert {delivery.udhi for _, delivery in sender.deliveries} == {True}
+
+
 @pytest.mark.parametrize(
     ("settings", "status"),
     [({"secret": "other"}, 3), ({"account": "900002"}, 2), ({"version": V30}, 4)],

@@ -2,7 +2,8 @@
 
 All connections of one account meet in one worker (`direct.owner`), so the acceptor knows nothing of
 registry, rules or records. What does not log in within `LOGIN_SECONDS`, or is not the protocol, is closed
-and counted.
+and counted. Where too many wait, the one that has waited longest makes room: who means to log in does so at
+once, and silent connections, however many, keep nobody out.
 """
 
 import asyncio
@@ -44,7 +45,7 @@ class Acceptor:
         self._telemetry = telemetry
         self._log = log
         self._channels: dict[int, socket.socket] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # oldest first
         self._sockets: list[socket.socket] = []
 
     def listen(self) -> None:
@@ -66,7 +67,7 @@ class Acceptor:
             for sock in self._sockets:
                 sock.close()
             for task in self._tasks:
-                task.cancel()
+                task.cancel("draining")
 
     async def _accept(self, index: int, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -78,11 +79,12 @@ class Acceptor:
                 await asyncio.sleep(0.1)
                 continue
             if len(self._tasks) >= MOST_WAITING:
-                self._end(index, connection, address, "too_many_logins")
-                continue
+                oldest = next(iter(self._tasks))
+                del self._tasks[oldest]
+                oldest.cancel("too_many_logins")
             task = asyncio.create_task(self._admit(index, connection, address))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = None
+            task.add_done_callback(lambda task: self._tasks.pop(task, None))
 
     async def _admit(self, index: int, connection: socket.socket, address: Any) -> None:
         wire = WIRES[self._listeners[index].protocol]()
@@ -104,6 +106,8 @@ class Acceptor:
                 raise
         except WireError as error:
             self._end(index, connection, address, error.cause, error.detail)
+        except asyncio.CancelledError as cancelled:
+            self._end(index, connection, address, str(cancelled))
         except TimeoutError:
             self._end(index, connection, address, "no_login")
         except OSError as error:

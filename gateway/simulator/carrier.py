@@ -105,7 +105,7 @@ class CarrierSim(Watched):
         self._secret = secret.encode() if secret is not None else None
         self._version, self._gateway = version, gateway
         self._timing = {"window": window, "idle": idle, "wait": wait}
-        self._number = 0
+        self._number = self._ref = 0
         self._server: asyncio.Server | None = None
         self._later: set[asyncio.TimerHandle] = set()
 
@@ -147,19 +147,13 @@ class CarrierSim(Watched):
         sequence: int | None = None,
         account: str = "",
     ) -> int | None:
-        """Send a subscriber's reply; its Result, or None when nothing answered.
+        """Send a subscriber's reply, a long one in parts; the last Result, or None when nothing answered.
 
         `identity` is the Msg_Id (the same again: a redelivery), `sequence` one to use for the next.
         """
-        fmt = codings.fitting(text) if fmt is None else fmt
-        body = Deliver(
-            msg_id=int.from_bytes(identity or self._identity(), "big"),
-            dest_id=number.encode(),
-            src_terminal_id=subscriber.encode(),
-            msg_fmt=fmt,
-            msg_content=codings.encode(text, fmt),
-        )
-        return await self._delivered(self.connection(account), body, sequence)
+        bodies = self._reply(number.encode(), subscriber.encode(), text, fmt, identity)
+        end = self.connection(account)
+        return (await asyncio.gather(*(self._delivered(end, body, sequence) for body in bodies)))[-1]
 
     async def report(self, received: Received, stat: str = "DELIVRD", index: int = 0) -> int | None:
         """Send a status report for one recipient of a SUBMIT; its Result, or None when nothing answered."""
@@ -296,15 +290,32 @@ class CarrierSim(Watched):
                 self._after(self.report_after, partial(self._send, received.end, report))
         answer = self.reply(received) if self.reply is not None else None
         if answer is not None:
-            fmt = codings.fitting(answer)
-            body = Deliver(
-                msg_id=int.from_bytes(self._identity(), "big"),
-                dest_id=received.submission.source,
-                src_terminal_id=received.submission.destinations[0],
+            submission = received.submission
+            for body in self._reply(submission.source, submission.destinations[0], answer):
+                self._after(self.report_after or 0.0, partial(self._send, received.end, body))
+
+    def _reply(
+        self,
+        number: bytes,
+        subscriber: bytes,
+        text: str,
+        fmt: int | None = None,
+        identity: bytes | None = None,
+    ) -> list[Deliver]:
+        fmt = codings.fitting(text) if fmt is None else fmt
+        self._ref = (self._ref + 1) & 0xFF
+        contents = codings.split(text, fmt, self._ref)
+        return [
+            Deliver(
+                msg_id=int.from_bytes(identity or self._identity(), "big"),
+                dest_id=number,
+                src_terminal_id=subscriber,
+                tp_udhi=int(len(contents) > 1),
                 msg_fmt=fmt,
-                msg_content=codings.encode(answer, fmt),
+                msg_content=content,
             )
-            self._after(self.report_after or 0.0, partial(self._send, received.end, body))
+            for content in contents
+        ]
 
     def _report(self, received: Received, stat: str, index: int) -> Deliver:
         identity = int.from_bytes(received.message_id, "big") + index

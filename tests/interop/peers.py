@@ -4,13 +4,14 @@ Each peer is a small program around a foreign library; all of them take the same
 JSON line:
 
     --host --port --account --secret --version 20|30 --text TEXT --from NUMBER --refused-from NUMBER
-    --messages N --replies N --seconds N
+    --messages N --replies N --seconds N --parts N
 
     {"connected", "submitted", "results": {code: n}, "reports": {stat: n}, "replies": [text],
      "active_tests", "terminated"}
 
 They submit N messages to 13800000000 and following with a report asked for, every third one from the number
 that is to be refused, wait for all answers, reports and `--replies` replies, test the link and terminate.
+`--parts` is how many submits, and answers, the library makes of one text.
 """
 
 import json
@@ -32,7 +33,8 @@ BUILD = HERE.parent.parent / "build" / "interop"
 class Peer:
     """A foreign sender: its library, the tools that build it, the CMPP versions that it speaks.
 
-    CI installs the tools of those that are `expected`; the others are tried where their tools stand.
+    CI installs the tools of those that are `expected`; the others are tried where their tools stand. Some
+    libraries split long texts, and join the parts of long replies, by themselves.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Peer:
     versions: tuple[str, ...]
     build: Callable[[Path], list[str]]
     expected: bool = True
+    splits: bool = False
+    joins: bool = False
 
     def command(self) -> list[str]:
         """How to start it, once it is built. Skips the test where it can't be had, saying why."""
@@ -100,7 +104,23 @@ def _cmppprotocol(folder: Path) -> list[str]:
 
 
 PEERS = (
-    Peer("smsgate", "SMSGate sms-core 2.1.13 (Java)", ("mvn", "java", "javac"), ("20", "30"), _smsgate),
-    Peer("cmppprotocol", "cmppprotocol 0.1 (Rust)", ("cargo",), ("20",), _cmppprotocol, expected=False),
+    Peer(
+        "smsgate",
+        "SMSGate sms-core 2.1.13 (Java)",
+        ("mvn", "java", "javac"),
+        ("20", "30"),
+        _smsgate,
+        splits=True,
+        joins=True,
+    ),
+    Peer(
+        "cmppprotocol",
+        "cmppprotocol 0.1 (Rust)",
+        ("cargo",),
+        ("20",),
+        _cmppprotocol,
+        expected=False,
+        splits=True,
+    ),
     Peer("gocmpp", "bigwhite/gocmpp (Go)", ("go",), ("20", "21", "30"), _gocmpp),
 )

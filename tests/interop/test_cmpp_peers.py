@@ -17,6 +17,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parent.parent.parent
 ZHENGMING = Path(sys.executable).parent / "zhengming"
 TEXT = "【示例银行】新户专享利率，拒收请回复R"
+LONG = "".join(f"【示例银行】第{line}条：您的账单已出，请于到期日前还款。" for line in range(1, 7))
+LONG_REPLY = "您好，我已经还清了全部欠款，请核实以后再联系我。" * 4
 MESSAGES = 30
 CASES = [
     pytest.param(peer, version, id=f"{peer.name}-{version}") for peer in PEERS for version in peer.versions
@@ -175,17 +178,23 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         node.fill(
             "institutions",
             ["code", "name", "kind", "licence_scope"],
-            [[f"IOP{n}", f"互通示例银行{n}", "bank", "marketing"] for n in names],
+            [[f"IOP{n}", f"互通示例银行{n}", "bank", "marketing;service"] for n in names],
         )
         node.fill(
             "accounts",
-            ["carrier", "protocol", "account", "holder"],
-            [["mobile", "cmpp", f"88000{n}", f"IOP{n}"] for n in names],
+            ["carrier", "protocol", "account", "holder", "refusal_manner"],
+            [
+                *(["mobile", "cmpp", f"88000{n}", f"IOP{n}", "result"] for n in names),
+                *(["mobile", "cmpp", f"88100{n}", f"IOP{n}", "report"] for n in names),
+            ],
         )
         node.fill(
             "numbers",
             ["number", "channels", "purposes", "institution", "signatures"],
-            [[f"1068800{n}", "sms", "marketing", f"IOP{n}", "示例银行"] for n in names],
+            [
+                *([f"1068800{n}", "sms", "marketing", f"IOP{n}", "示例银行"] for n in names),
+                *([f"1068900{n}", "sms", "service", f"IOP{n}", "示例银行"] for n in names),
+            ],
         )
         yield node
     finally:
@@ -193,19 +202,26 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         demo.wait(60)
 
 
-@pytest.mark.parametrize(("peer", "version"), CASES)
-def test_peer_works_unchanged_through_the_gateway(
-    peer: Peer, version: str, node: Node, request: pytest.FixtureRequest
-) -> None:
-    peer.command()
-    case = [param.id for param in CASES].index(request.node.callspec.id)
-    listener = node.ready["listeners"]["cmpp"]
-    number = f"1068800{case}"
-    options = {
-        "port": listener.rpartition(":")[2], "account": f"88000{case}", "secret": "s3cret",
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> int:
+    """The number of a peer and version, which has accounts and numbers of its own."""
+    return [param.id for param in CASES].index(request.node.callspec.id)
+
+
+def through(node: Node, version: str, account: str, number: str, **others: object) -> dict[str, object]:
+    """What a peer is told so that it sends through the gateway."""
+    return {
+        "port": node.ready["listeners"]["cmpp"].rpartition(":")[2], "account": account, "secret": "s3cret",
         "version": version, "text": TEXT, "from_": number, "refused_from": "10697777",
         "messages": MESSAGES, "seconds": 30,
-    }  # fmt: skip
+    } | others  # fmt: skip
+
+
+@pytest.mark.parametrize(("peer", "version"), CASES)
+def test_peer_works_unchanged_through_the_gateway(peer: Peer, version: str, node: Node, case: int) -> None:
+    peer.command()
+    number = f"1068800{case}"
+    options = through(node, version, f"88000{case}", number)
 
     before = node.counters()
     with node.carrier("--reply-every", "10") as carrier:
@@ -236,3 +252,44 @@ def test_peer_works_unchanged_through_the_gateway(
     assert node.gained(before, again) == again
     verdicts = Counter(record["reason"] or "pass" for record in records if record["kind"] == "attempt")
     assert verdicts == {"pass": 38, "refused_by_subscriber": 2}
+
+
+@pytest.mark.parametrize(("peer", "version"), CASES)
+def test_peer_hears_of_refusals_by_report(peer: Peer, version: str, node: Node, case: int) -> None:
+    """Our own reports stand among the carrier's: read, counted and acknowledged like them."""
+    peer.command()
+    with node.carrier() as carrier:
+        sender = peer.drive(**through(node, version, f"88100{case}", f"1068900{case}"))
+    assert sender["results"] == {"0": MESSAGES}
+    assert sender["reports"] == {"DELIVRD": 20, "REJECTD": 10}
+    assert sender["terminated"]
+    assert carrier["reports_answered"] == carrier["submits"] == 20
+
+
+@pytest.mark.parametrize(("peer", "version"), CASES)
+def test_peer_reads_a_long_reply(peer: Peer, version: str, node: Node, case: int) -> None:
+    peer.command()
+    options = through(node, version, f"88000{case}", f"1068900{case}", replies=2 if peer.joins else 4)
+    with node.carrier("--reply-every", "10", "--reply-text", LONG_REPLY) as carrier:
+        sender = peer.drive(**options)
+    assert "".join(sender["replies"]) == LONG_REPLY * 2
+    assert carrier["replies"] == carrier["replies_answered"] == 4
+    assert sender["terminated"]
+
+
+@pytest.mark.parametrize(("peer", "version"), [case for case in CASES if case.values[0].splits])
+def test_peer_sends_a_long_text(peer: Peer, version: str, node: Node, case: int) -> None:
+    """Its parts are forwarded, answered and reported one by one, and stand in the records."""
+    peer.command()
+    number, parts = f"1068900{case}", 3
+    since = datetime.now(UTC).isoformat()
+    with node.carrier() as carrier:
+        sender = peer.drive(**through(node, version, f"88000{case}", number, text=LONG, parts=parts))
+    assert sender["submitted"] == MESSAGES
+    assert sender["results"].pop("0") == 20 * parts == carrier["submits"]
+    assert sum(sender["results"].values()) == 10 * parts
+    assert sender["reports"] == {"DELIVRD": 20 * parts}
+    words = ("--number", number, "--subscriber", "13800000000", "--since", since, "--json")
+    records = [r for r in json.loads(node.command("records", "find", *words)) if r["kind"] == "attempt"]
+    assert [(r["pk_number"], r["pk_total"]) for r in records] == [(n, parts) for n in range(1, parts + 1)]
+    assert "".join(record["text"] for record in records) == LONG

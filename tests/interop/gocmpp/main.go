@@ -64,8 +64,8 @@ func submit(version, account, source, destination, text string) cmpp.Packer {
 	}
 }
 
-// deliver counts a report or a reply, and acknowledges it.
-func (c *counts) deliver(client *cmpp.Client, registered uint8, content string, format uint8) {
+// deliver counts a report or a reply; the part of a long one is told without its header.
+func (c *counts) deliver(registered uint8, content string, format uint8, udhi uint8) {
 	if registered == 1 {
 		report := &cmpp.CmppReceiptPkt{}
 		if err := report.Unpack([]byte(content)); err != nil {
@@ -73,6 +73,9 @@ func (c *counts) deliver(client *cmpp.Client, registered uint8, content string, 
 		}
 		c.Reports[report.Stat]++
 		return
+	}
+	if udhi == 1 {
+		content = content[1+int(content[0]):]
 	}
 	text := content
 	if format == 8 {
@@ -94,6 +97,7 @@ func main() {
 	replies := flag.Int("replies", 0, "how many to wait for")
 	seconds := flag.Int("seconds", 30, "")
 	flag.String("verify", "", "not for this library")
+	flag.Int("parts", 1, "not for this library, which splits nothing")
 	flag.Parse()
 
 	client := cmpp.NewClient(map[string]cmpp.Type{"20": cmpp.V20, "21": cmpp.V21, "30": cmpp.V30}[*version])
@@ -140,10 +144,10 @@ func main() {
 			seen.Results[p.Result]++
 			outstanding--
 		case *cmpp.Cmpp2DeliverReqPkt:
-			seen.deliver(client, p.RegisterDelivery, p.MsgContent, p.MsgFmt)
+			seen.deliver(p.RegisterDelivery, p.MsgContent, p.MsgFmt, p.TpUdhi)
 			err = client.SendRspPkt(&cmpp.Cmpp2DeliverRspPkt{MsgId: p.MsgId}, p.SeqId)
 		case *cmpp.Cmpp3DeliverReqPkt:
-			seen.deliver(client, p.RegisterDelivery, p.MsgContent, p.MsgFmt)
+			seen.deliver(p.RegisterDelivery, p.MsgContent, p.MsgFmt, p.TpUdhi)
 			err = client.SendRspPkt(&cmpp.Cmpp3DeliverRspPkt{MsgId: p.MsgId}, p.SeqId)
 		case *cmpp.CmppActiveTestReqPkt:
 			err = client.SendRspPkt(&cmpp.CmppActiveTestRspPkt{}, p.SeqId)

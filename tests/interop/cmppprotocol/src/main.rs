@@ -35,6 +35,7 @@ async fn main() -> cmppprotocol::Result<()> {
     let number =
         |name: &str, default: &str| option(name, default).parse::<usize>().expect("a number");
     let (messages, replies) = (number("messages", "30"), number("replies", "0"));
+    let answers = messages * number("parts", "1");
     let deadline = Instant::now() + Duration::from_secs(number("seconds", "30") as u64);
 
     let connection = CmppConnection::connect(CmppConfig {
@@ -74,7 +75,7 @@ async fn main() -> cmppprotocol::Result<()> {
     let mut reports: BTreeMap<String, usize> = BTreeMap::new();
     let mut texts: Vec<String> = Vec::new();
     let mut alive = true;
-    while results.values().sum::<usize>() < messages
+    while results.values().sum::<usize>() < answers
         || reports.values().sum::<usize>() < results.get(&0).copied().unwrap_or(0)
         || texts.len() < replies
     {

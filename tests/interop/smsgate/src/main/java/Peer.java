@@ -89,10 +89,12 @@ public final class Peer {
         return;
       }
       CmppDeliverRequestMessage deliver = (CmppDeliverRequestMessage) message;
-      CmppDeliverResponseMessage answer = new CmppDeliverResponseMessage(deliver.getHeader().getSequenceId());
-      answer.setResult(0);
-      answer.setMsgId(deliver.getMsgId());
-      context.channel().writeAndFlush(answer);
+      answer(context, deliver);
+      if (deliver.getFragments() != null) {
+        for (CmppDeliverRequestMessage part : deliver.getFragments()) {
+          answer(context, part);
+        }
+      }
       if (deliver.isReport()) {
         synchronized (REPORTS) {
           REPORTS.merge(deliver.getReportRequestMessage().getStat(), 1, Integer::sum);
@@ -101,6 +103,14 @@ public final class Peer {
       } else {
         REPLIES.add(deliver.getMsgContent());
       }
+    }
+
+    /** Each part of a long reply by itself, as the library's manual says: it joins them, and answers none. */
+    private static void answer(ChannelHandlerContext context, CmppDeliverRequestMessage deliver) {
+      CmppDeliverResponseMessage answer = new CmppDeliverResponseMessage(deliver.getHeader().getSequenceId());
+      answer.setResult(0);
+      answer.setMsgId(deliver.getMsgId());
+      context.channel().writeAndFlush(answer);
     }
   }
 
@@ -134,6 +144,7 @@ public final class Peer {
     }
     String account = options.get("account");
     int messages = Integer.parseInt(options.getOrDefault("messages", "30"));
+    int answers = messages * Integer.parseInt(options.getOrDefault("parts", "1"));
     int replies = Integer.parseInt(options.getOrDefault("replies", "0"));
     long deadline =
         System.nanoTime() + TimeUnit.SECONDS.toNanos(Long.parseLong(options.getOrDefault("seconds", "30")));
@@ -166,7 +177,7 @@ public final class Peer {
     }
     await(
         deadline,
-        () -> ANSWERED.get() == messages && REPORTED.get() == ACCEPTED.get() && REPLIES.size() >= replies);
+        () -> ANSWERED.get() == answers && REPORTED.get() == ACCEPTED.get() && REPLIES.size() >= replies);
     channel.writeAndFlush(new CmppActiveTestRequestMessage());
     await(deadline, () -> ACTIVE_TESTS.get() > 0);
     channel.writeAndFlush(new CmppTerminateRequestMessage());
