@@ -26,6 +26,17 @@ KINDS = (
     "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents or complaints"
 )
 
+STATES = ("draft", "submitted", "returned", "checked", "approved", "revoked", "withdrawn")
+STEPS = {
+    "submit": "an institution hands in a draft, or what came back",
+    "return": "a carrier gives back, with reasons",
+    "check": "a carrier's first person finds the papers right",
+    "approve": "a carrier's second person agrees",
+    "veto": "a regulator ends what is not approved yet",
+    "revoke": "a regulator ends what was approved",
+    "withdraw": "an institution ends it",
+}
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -182,6 +193,29 @@ def parser() -> argparse.ArgumentParser:
     for doing in (impose, lift):
         doing.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
         doing.add_argument("--json", action="store_true")
+
+    act = acts(add("number", "numbers:number", "filings of numbers, and the steps of their life"))
+    filings = act("list", "by id")
+    filings.add_argument("--status", choices=STATES, default="")
+    filings.add_argument("--limit", type=whole(1), default=1000)
+    filings.set_defaults(ids=[])
+    for doing in (
+        filings,
+        act("show", "with holds and the steps taken"),
+        *(act(name, words) for name, words in STEPS.items()),
+        act("suspend", "a regulator places a hold"),
+        act("resume", "a regulator lifts a hold"),
+    ):
+        doing.add_argument("--by", required=True, metavar="LOGIN", help="who does this")
+        doing.add_argument("--json", action="store_true")
+        if doing is filings:
+            continue
+        doing.add_argument("ids", nargs="+", type=whole(1), metavar="ID")
+        doing.add_argument("--reason", default="")
+        doing.add_argument("--cause", default="", help="of a suspension")
+        doing.add_argument("--case", default="", help="case reference of a suspension")
+        doing.add_argument("--until", default="", metavar="TIME", help="when a suspension ends by itself")
+        doing.add_argument("--hold", type=whole(1), metavar="ID", help="which is lifted, when several stand")
 
     user = add("user", "people:user", "who works with the registry")
     user.add_argument("doing", choices=["add", "list", "disable"])

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Self
 
 import aiohttp
 import psycopg
-from aiohttp.test_utils import TestServer
 
 from gateway.config import load, read_profile
 from gateway.policy.profile import parse_profile
@@ -80,19 +79,19 @@ class Office:
         profile = parse_profile(read_profile, "zhejiang")
         self.log = logging.getLogger("office")
         self.site = Site(self.config, profile, self.key, await Door.open(self.through), Telemetry(), self.log)
-        self._server = TestServer(server.console(self.folder, [], self.site))
-        await self._server.start_server()
+        self._runner = await server.listen(server.console(self.folder, [], self.site), "127.0.0.1", 0)
         self._client = aiohttp.ClientSession()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
-        await self._server.close()
+        await self._runner.cleanup()
         await self.site.stop()
 
     @property
     def host(self) -> str:
-        return f"{self._server.host}:{self._server.port}"
+        host, port = self._runner.addresses[0]
+        return f"{host}:{port}"
 
     @property
     def url(self) -> str:

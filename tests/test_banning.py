@@ -1,4 +1,4 @@
-"""What regulators do by command line holds on the wire within a second: bans, penalties, and their lifting."""
+"""What regulators do by command line holds on the wire within a second: bans, penalties, lifted too."""
 
 import json
 import time

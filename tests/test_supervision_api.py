@@ -8,6 +8,8 @@ import pytest
 from bureau import file_number
 from office import Office
 
+from gateway.evidence.seal import keyed_hash
+
 BAN = {"number": "10670001", "reason": "诈骗", "case_reference": "C-1"}
 
 
@@ -168,3 +170,85 @@ async def test_files_of_bans_and_complaints_come_in_under_the_regulator_s_name(o
     assert (said.status, said.body["accepted"]) == (200, 1), said.body
     (one,) = (await office.get("auditor", "/complaints")).body["items"]
     assert (one["institution"], one["source"], one["subscriber"]) == ("BANK", "12321", "138****0000")
+
+
+async def test_alarms_and_broken_glass_are_shown_until_somebody_has_seen_them(office: Office) -> None:
+    office.sql("INSERT INTO alarms (kind, user_id) VALUES ('lock_out', %s)", office.users["institution"])
+    persons = [row[0] for row in office.sql("SELECT id FROM persons ORDER BY id LIMIT 2")]
+    office.sql("INSERT INTO import_runs (kind) VALUES ('numbers')")
+    office.sql(
+        """INSERT INTO import_runs (kind, checker_id, approver_id, case_reference)
+           VALUES ('numbers', %s, %s, 'C-9')""",
+        *persons,
+    )
+    for path, field in (
+        ("/alarms?unseen=true", "kind"),
+        ("/import-runs?break_glass=true&unseen=true", "case"),
+    ):
+        (seen,) = (await office.get("auditor", path)).body["items"]
+        assert {"lock_out", "C-9"} & set(map(str, seen.values())), field
+        place = f"{path.partition('?')[0]}/{seen['id']}/acknowledge"
+        assert (await office.post("auditor", place)).status == 403
+        assert (await office.post("regulator", place)).status == 204
+        assert (await office.post("regulator2", place)).body["code"] == "wrong_state"
+        assert (await office.get("admin", path)).body["items"] == []
+        assert (await office.post("regulator", f"{path.partition('?')[0]}/99/acknowledge")).status == 404
+    assert (await office.get("institution", "/alarms")).status == 403
+    assert len((await office.get("regulator", "/import-runs")).body["items"]) == 2
+
+
+async def test_the_timeline_of_a_complaint_has_what_all_did(office: Office) -> None:
+    subscriber = "+8613800000000"
+    await filed(office, "10690001", "BANK", agency="AGENT")
+    hashed, sealed = office.key.hash(subscriber), office.key.seal(subscriber)
+    bank, agent = office.institutions["BANK"], office.institutions["AGENT"]
+    office.sql(
+        "INSERT INTO mandates (institution_id, agency_id, channels, purposes, valid_from)"
+        " VALUES (%s, %s, 3, 2, '2026-01-02')", bank, agent,
+    )  # fmt: skip
+    office.sql(
+        "INSERT INTO consents (subscriber_hash, key_id, subscriber_sealed, institution_id, source, given_at)"
+        " SELECT %s, key_id, %s, %s, 'web', '2026-01-03' FROM registry_keys", hashed, sealed, bank,
+    )  # fmt: skip
+    office.sql(
+        "INSERT INTO refusals (subscriber_hash, key_id, subscriber_sealed, institution_id, purposes,"
+        " channels, source, refused_at)"
+        " SELECT %s, key_id, %s, %s, 1, 3, 'reply', '2026-01-04' FROM registry_keys",
+        hashed, sealed, bank,
+    )  # fmt: skip
+    office.sql("CREATE TABLE intercepts_other PARTITION OF intercepts DEFAULT")
+    office.sql(
+        """INSERT INTO intercepts (id, at, carrier, node, protocol, account, channel, number, registration,
+               institution, agency, purpose, region, subscriber, subscriber_hash, reason, sub, findings,
+               profile, registry_version, writer, segment, "offset", place)
+           VALUES (gen_random_uuid(), '2026-01-05', 'mobile', 'node-2', 'cmpp', '900001', 1, '10690001',
+               '10690001', 'BANK', 'AGENT', 'collection', '', '138****0000', %s,
+               'refused_by_subscriber', '', '[]', '', 1, 'w0', 1, 1, 1)""",
+        keyed_hash(office.key.lookup_key)(subscriber.encode()),
+    )
+    complaint = {"subscriber": "13800000000", "number": "10690001", "channel": "sms", "at": "2026-01-06"}
+    made = await office.post("regulator", "/complaints", complaint)
+    assert made.status == 201, made.body
+    place = made.headers["Location"].removeprefix("/api/v1") + "/timeline"
+    assert (await office.get("regulator", place)).status == 422
+    office.sql("INSERT INTO nodes (name, carrier, url) VALUES ('node-2', 'mobile', 'http://192.0.2.1')")
+    said = await office.get("regulator", place, params={"reason": "核查", "since": "2026-01-01"})
+    assert said.status == 422  # nothing but a reason
+    wanted = {"subscriber": "13800000000", "reason": "核查", "since": "2026-01-01", "until": "2026-02-01"}
+    said = await office.post("regulator", "/subscribers/timeline", wanted)
+    assert said.status == 200, said.body
+    kinds = [one["kind"] for one in said.body["events"]]
+    assert kinds == ["mandate", "consent", "refusal", "attempt", "complaint"]
+    assert (said.body["subscriber"], said.body["incomplete"]) == ("138****0000", ["node-2"])
+    attempt = said.body["events"][3]
+    assert (attempt["verdict"], attempt["reason"], attempt["agency"]) == (
+        "refuse", "refused_by_subscriber", "AGENT",
+    )  # fmt: skip
+    of_complaint = await office.get("auditor", place, params={"reason": "复核"})
+    assert (of_complaint.status, of_complaint.body["subscriber"]) == (200, "138****0000")
+    looks = office.sql("SELECT subject, reason FROM audit WHERE act = 'subscriber.timeline' ORDER BY id")
+    assert looks == [("subscribers", "核查"), (place.strip("/").removesuffix("/timeline"), "复核")]
+    assert (await office.get("institution", place, params={"reason": "x"})).status == 403
+    seen = await office.get("institution", "/intercepts", params={"until": "2026-02-01"})
+    assert [one["reason"] for one in seen.body["items"]] == ["refused_by_subscriber"]
+    assert (await office.get("institution2", "/intercepts")).body["items"] == []

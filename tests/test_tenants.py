@@ -31,7 +31,7 @@ TABLES = {"import-runs": "import_runs"}
 
 TEXTS = {
     "sha256": ("ab" * 32, "cd" * 32),
-    "kind": ("numbers", "nothing"),
+    "kind": ("recipients", "nothing"),
     "record": ("00" * 12, "ff" * 12),
 }
 """Parts of a path that are no number: one of another's, and one that is missing."""

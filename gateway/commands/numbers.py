@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.commands import common
 from gateway.config import Config
-from gateway.errors import UsageError
-from gateway.registry import filings, workflow
+from gateway.registry import filings
 from gateway.registry.acting import Actor, Door, actor_of
 from gateway.registry.filings import FilingFilter
 from gateway.registry.shown import Filing
@@ -19,17 +18,9 @@ if TYPE_CHECKING:
 
     Do = Callable[[Connection, Actor, Config, argparse.Namespace], Awaitable[int]]
 
-DOINGS = ("list", "show", *(step.name for step in workflow.STEPS), "suspend", "resume")
-"""What follows `zhengming number`."""
-
 
 def number(options: argparse.Namespace) -> int:
-    """`options`: doing, ids, by, reason, cause, case, until, hold, status, limit, json. 1 when a step was
-    refused to any of the numbers."""
-    if not options.by:
-        raise UsageError("nobody is named as doing this; right would be --by LOGIN")
-    if options.doing != "list" and not options.ids:
-        raise UsageError(f"number {options.doing} needs the ids of numbers; `number list` shows them")
+    """1 when a step was refused to any of the numbers."""
     loaded = common.load(options)
     with common.database(loaded) as dsn:
         return asyncio.run(_do(dsn, loaded, options))

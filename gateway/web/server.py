@@ -13,8 +13,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from gateway import status, telemetry
 from gateway.web import openapi
 from gateway.web.dispatch import Dispatch
+from gateway.web.pages import Pages
 from gateway.web.resources import ENDPOINTS
 from gateway.web.site import Site
+
+LINE = 1 << 16
+"""Octets of a request's line or header: what is too long is to be told so by us, not cut off."""
 
 
 def console(run_dir: Path, roles: list[str], site: Site) -> web.Application:
@@ -35,6 +39,7 @@ def console(run_dir: Path, roles: list[str], site: Site) -> web.Application:
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
     site.openapi = json.dumps(openapi.document(ENDPOINTS), ensure_ascii=False).encode()
     Dispatch(site, ENDPOINTS, site.log).mount(application)
+    Pages(site).mount(application)
     return application
 
 
@@ -51,7 +56,7 @@ def metrics() -> web.Application:
 
 async def listen(application: web.Application, host: str, port: int) -> web.AppRunner:
     """Serve an application; the caller cleans the runner up. Raises OSError when the port is taken."""
-    runner = web.AppRunner(application, access_log=None)
+    runner = web.AppRunner(application, access_log=None, max_line_size=LINE, max_field_size=LINE)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner

@@ -7,9 +7,11 @@ from gateway.web.resources.bodies import ENDPOINTS as BODIES
 from gateway.web.resources.casework import ENDPOINTS as CASEWORK
 from gateway.web.resources.claims import ENDPOINTS as CLAIMS
 from gateway.web.resources.filing import ENDPOINTS as FILING
+from gateway.web.resources.finding import ENDPOINTS as FINDING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
+from gateway.web.resources.watching import ENDPOINTS as WATCHING
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *ADMINISTRATION,
@@ -18,7 +20,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *CASEWORK,
     *CLAIMS,
     *FILING,
+    *FINDING,
     *JUDGING,
     *PAPERS,
     *SUPERVISION,
+    *WATCHING,
 )

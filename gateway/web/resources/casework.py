@@ -5,15 +5,21 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field, JsonValue
 
 from gateway.errors import Words
+from gateway.policy.numbers import mask
 from gateway.registry import appeals, cases
 from gateway.registry.complaints import Complaint, Complaints, NewComplaint
 from gateway.registry.deadlines import terms_of
-from gateway.web.api import Answer, Call, Endpoint, Page, Paging, page_of
+from gateway.web.api import Answer, Call, Endpoint, Page, Paging, Query, page_of
+from gateway.web.resources.finding import Timeline, TimelineWanted, timeline_of
 from gateway.web.resources.supervision import HOLDERS, REGULATOR, WATCHERS
 
 
 class Reply(BaseModel):
     answer: str = Field(min_length=1, max_length=4000, pattern=r"\S")
+
+
+class Why(Query):
+    reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", description="why it is looked at")
 
 
 class Outcome(BaseModel):
@@ -64,6 +70,14 @@ async def forward_complaint(call: Call) -> Answer:
 async def answer_complaint(call: Call) -> Answer:
     done = await _complaints(call).answer(call.c, call.actor, call.path["id"], call.body.answer, _now())
     return Answer(done)
+
+
+async def complaint_timeline(call: Call) -> Answer:
+    identity = call.path["id"]
+    subscriber = await _complaints(call).subscriber(call.c, identity)
+    wanted = TimelineWanted(subscriber=subscriber, reason=call.query.reason)
+    events, incomplete = await timeline_of(call, wanted, f"complaints/{identity}")
+    return Answer(Timeline(subscriber=mask(subscriber), events=events, incomplete=incomplete))
 
 
 async def list_appeals(call: Call) -> Answer:
@@ -178,6 +192,11 @@ ENDPOINTS = (
         "POST", "/complaints/{id}/answer", REGULATOR, "write", Words("答复投诉", "answer it"),
         answer_complaint, body=Reply, answer=Complaint, problems=frozenset({"wrong_state"}),
         example={"answer": "已责令整改"},
+    ),
+    Endpoint(
+        "GET", "/complaints/{id}/timeline", WATCHERS, "read",
+        Words("投诉用户的时间线（记录查阅理由）", "its subscriber's timeline; the look is on record"),
+        complaint_timeline, query=Why, answer=Timeline,
     ),
     Endpoint(
         "GET", "/appeals", WATCHERS | HOLDERS, "read", Words("申诉", "appeals"), list_appeals,

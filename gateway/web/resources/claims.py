@@ -12,8 +12,8 @@ from gateway.registry.claims import (
     NewAllocation,
     NewDispute,
 )
+from gateway.registry.deadlines import terms_of
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, page_of
-from gateway.web.resources.casework import terms_of
 
 PORTS = frozenset({"carrier", "provider", "regulator", "auditor"})
 SIDES = frozenset({"institution", "regulator", "auditor"})
