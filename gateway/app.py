@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import uvloop
 
@@ -30,7 +30,13 @@ from gateway.policy.profile import parse_profile
 from gateway.supervisor import die_with_parent
 from gateway.telemetry import Telemetry, logger
 
+if TYPE_CHECKING:
+    from gateway.evidence.journal import Journal
+
 T = TypeVar("T")
+
+KEEPER = "keeper"
+"""The writer of registry acts; workers are w0, w1, …"""
 
 SCHEMA_SECONDS = 3.0
 """How long the keeper waits for the database's schema before it serves the replica that is there."""
@@ -193,11 +199,11 @@ async def worker(process: Process, index: int) -> None:
     view = await _when_ready(process, replica.snapshot)
     if view is None:
         return
-    poisoned: list[str] = []
+    drains: list[asyncio.Task[None]] = []
 
     def on_poisoned(why: str) -> None:
-        poisoned.append(why)
-        relay.abort()
+        log.error("journal poisoned", extra={"fields": {"error": why}})
+        drains.append(asyncio.create_task(relay.drain("journal_poisoned")))
 
     def on_commit(_: int, octets: int, seconds: float) -> None:
         telemetry.written += octets
@@ -237,12 +243,10 @@ async def worker(process: Process, index: int) -> None:
             relay.listeners = fresh.sms
 
     def missing() -> str:
-        replica.check()
-        if poisoned:
-            return f"journal poisoned: {poisoned[0]}; an operator has to look at the disk"
-        if journal.full:
-            return "journal full: no room on the disk"
+        if why := journal_missing(journal, writer, telemetry):
+            return why
         try:
+            replica.check()
             view.renew()
         except NotReady as error:
             return str(error)
@@ -250,7 +254,6 @@ async def worker(process: Process, index: int) -> None:
 
     process.on_reload = reload
     journal.start()
-    contacts.expire(now())
     asked.expire(now())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
@@ -268,6 +271,17 @@ async def worker(process: Process, index: int) -> None:
     asked.close()
     contacts.close()
     replica.close()
+
+
+def journal_missing(journal: "Journal", writer: str, telemetry: Telemetry) -> str:
+    """Why a journal takes nothing, "" when it does; said in /metrics too."""
+    journal.check()
+    telemetry.journal_stopped.labels("poisoned").set(bool(journal.poisoned))
+    telemetry.journal_stopped.labels("full").set(journal.full)
+    if journal.poisoned:
+        heal = f"see to the disk, then `zhengming journal clear {writer}`"
+        return f"journal poisoned; {heal}: {journal.poisoned}"
+    return f"journal {writer} full: no room on the disk" if journal.full else ""
 
 
 async def _when_ready(process: Process, make: Callable[[], T]) -> T | None:
@@ -290,6 +304,7 @@ async def keeper(process: Process) -> None:
     from gateway.registry import migrate  # noqa: PLC0415
     from gateway.registry.feed import Feed  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
+    from gateway.registry.recorded import Recorded  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.registry.store import Change  # noqa: PLC0415
 
@@ -298,7 +313,7 @@ async def keeper(process: Process) -> None:
     keys, key = Keys(config.data_dir / "keys"), load_key(registry_key(config))
     replica = Replica.open(config.data_dir / "registry", key, writer=True)
     durability = config.evidence.durability
-    acts = Journal(directory, config.node.name, "keeper", keys, durability=durability, retention=REGISTRY)
+    acts = Journal(directory, config.node.name, KEEPER, keys, durability=durability, retention=REGISTRY)
 
     def record(changes: list[Change]) -> None:
         at = now()
@@ -309,8 +324,9 @@ async def keeper(process: Process) -> None:
         except NotReady as error:
             log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})
 
-    feed = Feed(dsn, replica, on_changes=record)
-    shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key)
+    feed = Feed(dsn, replica, on_changes=record, recorded=Recorded(directory, keys, key))
+    kept = config.evidence.kept_days
+    shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key, kept_days=kept)
 
     async def upgrade() -> None:
         while True:
@@ -323,20 +339,21 @@ async def keeper(process: Process) -> None:
 
     async def follow() -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(feed.keep_local())
             await asyncio.wait({group.create_task(upgrade())}, timeout=SCHEMA_SECONDS)
             group.create_task(feed.run())
             group.create_task(shipper.run())
             group.create_task(keep_indexed(directory))
 
     def missing() -> str:
-        replica.check()
         process.telemetry.registry_lag.set(feed.lag_seconds)
         process.telemetry.journal_unshipped.set(shipper.unshipped())
         if following.done() and (error := following.exception()) is not None:
-            raise error
+            raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
         if replica.used() > FULL:
             log.error("replica nearly full", extra={"fields": {"used": round(replica.used(), 3)}})
-        return "" if feed.ready else "no replica of the registry yet"
+        why = journal_missing(acts, KEEPER, process.telemetry)
+        return why or ("" if feed.ready else "no replica of the registry yet")
 
     acts.start()
     following = asyncio.create_task(follow())

@@ -3,13 +3,16 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from gateway import app, config, node, status
 from gateway.config import Config
 from gateway.errors import UsageError
+from gateway.evidence.seal import Keys
 from gateway.registry.embedded import EmbeddedPostgres
+from gateway.registry.keys import load_key
 
 CONNECT_SECONDS = 5
 
@@ -37,9 +40,17 @@ def _folder(settings: Config) -> Iterator[str]:
     except UsageError as error:
         yield str(error)
         return
-    for key in (folder / "keys").glob("*.key"):
+    keys = folder / "keys"
+    for key in sorted(keys.rglob("*.key")):
         if key.stat().st_mode & 0o077:
-            yield f"{key}: others may read it; it has to be 0600"
+            yield f"{key}: others may read it; right would be mode 0600"
+    try:
+        if (keys / "master.key").exists() or any((keys / "data").glob("*")):
+            Keys(keys)
+        if app.registry_key(settings).exists():
+            load_key(app.registry_key(settings))
+    except (UsageError, OSError) as error:
+        yield str(error)
 
 
 def _ports(settings: Config) -> Iterator[str]:
@@ -60,12 +71,28 @@ def _upstreams(settings: Config) -> Iterator[str]:
 
 
 def _database(settings: Config) -> Iterator[str]:
+    server = None
     try:
         if settings.database.dsn == node.EMBEDDED:
             server = EmbeddedPostgres(settings.data_dir / "postgres")
             server.start()
+        dsn = server.dsn if server is not None else settings.database.dsn
+        with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS) as connection:
+            known = _keys_of(connection)
+        path = app.registry_key(settings)
+        if known and path.exists() and load_key(path).fingerprint not in known:
+            yield f"{path}: not the key of this database; right would be that file of a node that uses it"
+    except (UsageError, psycopg.Error, OSError) as error:
+        yield f"database.dsn: {' '.join(str(error).split())}"
+    finally:
+        if server is not None:
             server.stop()
-        else:
-            psycopg.connect(settings.database.dsn, connect_timeout=CONNECT_SECONDS).close()
-    except (UsageError, psycopg.Error) as error:
-        yield f"database.dsn: {error}"
+
+
+def _keys_of(connection: "psycopg.Connection[Any]") -> set[bytes]:
+    """The fingerprints of the registry keys that a database knows; empty before its first use."""
+    try:
+        rows = connection.execute("SELECT fingerprint FROM registry_keys").fetchall()
+    except psycopg.errors.UndefinedTable:
+        return set()
+    return {fingerprint for (fingerprint,) in rows}

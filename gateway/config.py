@@ -111,6 +111,17 @@ Dsn = Annotated[
         lambda text: text == "embedded" or text.startswith(("postgresql://", "postgres://")),
     ),
 ]
+LEAST_KEPT = 155
+"""Days: five months are 153 at most, and a day is kept to its end (domain.md "Kept")."""
+
+
+def _is_kept_long_enough(text: str) -> bool:
+    return milliseconds(text) >= LEAST_KEPT * _UNITS["d"]
+
+
+Kept = Annotated[
+    str, _right(f"at least {LEAST_KEPT}d, as five months have to be kept, in quotes", _is_kept_long_enough)
+]
 RELOAD: dict[str, JsonValue] = {"reload": True}
 
 
@@ -182,6 +193,14 @@ class Evidence(Section):
     durability: Annotated[Literal["disk", "os"], _one_of("disk", "os")] = Field(
         "disk", description="disk: fdatasync before anything is sent on | os: page cache"
     )
+    keep: Kept = Field(
+        "160d",
+        description="texts, subscribers and indexed traffic that are older are forgotten for good",
+    )
+
+    @property
+    def kept_days(self) -> int:
+        return milliseconds(self.keep) // _UNITS["d"]
 
 
 class Registry(Section):

@@ -228,6 +228,10 @@ class Verdict:
         return self.reason is None
 
 
+REPLY_KINDS = ("refuse", "accept", "wrong_person", "ambiguous", "other")
+"""What a subscriber's reply may be understood as (domain.md "A reply (MO) means")."""
+
+
 @dataclass(slots=True)
 class Reply:
     """What a subscriber sent back (MO), and what it was understood as."""
@@ -236,7 +240,7 @@ class Reply:
     number: str  # where it was sent to: our number, canonical
     subscriber: str
     text: str
-    kind: str = "other"  # refuse | accept | wrong_person | ambiguous | other
+    kind: str = "other"  # one of REPLY_KINDS
     message_id: bytes = b""
     institution: int = 0
     institution_code: str = ""

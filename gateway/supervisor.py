@@ -135,16 +135,20 @@ def raise_descriptor_limit() -> int:
     Raises UsageError when that is not enough for a node, with what an operator has to set.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    if wanted < NEEDED_DESCRIPTORS:
+    if hard != resource.RLIM_INFINITY and hard < NEEDED_DESCRIPTORS:
+        with contextlib.suppress(OSError, ValueError):  # a privileged user may
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, NEEDED_DESCRIPTORS))
+            hard = NEEDED_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and hard < NEEDED_DESCRIPTORS:
         raise UsageError(
-            f"RLIMIT_NOFILE: the hard limit is {hard}, a node needs at least {NEEDED_DESCRIPTORS};"
+            f"RLIMIT_NOFILE: the hard limit is {hard}; right would be {NEEDED_DESCRIPTORS} or more:"
             " set LimitNOFILE= in the systemd unit, or `ulimit -Hn` before the start"
         )
-    return wanted
+    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
 
 
 def metrics_folder(run_dir: Path, *, fresh: bool) -> Path:

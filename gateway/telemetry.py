@@ -16,6 +16,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from gateway.model import REPLY_KINDS, Reason
+
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client reads the folder of the mapped files from this variable when it is imported."""
 
@@ -101,6 +103,7 @@ class Telemetry:
         self.journal_bytes = gauge("journal_bytes", "Octets written to the journal since this process began")
         self.written = 0  # octets, for journal_bytes
         self.journal_sync = self._often(histogram("journal_sync_seconds", "Making one group durable"))
+        self.journal_stopped = gauge("journal_stopped", "Journals that take nothing: full, poisoned", "cause")
         self.journal_unshipped = gauge(
             "journal_unshipped_records", "Records not yet in PostgreSQL", mode="livemax"
         )
@@ -114,6 +117,11 @@ class Telemetry:
         self.api_limited = counter("api_limited_total", "Requests beyond a rate", "kind")
         self.alarms = counter("alarms_total", "Alarms for the regulator", "kind")
         self.sign_ins = counter("sign_ins_total", "Tries to sign in", "result")
+
+        for reason in Reason:  # there from the start: Prometheus sees no increase in a first 1
+            self.observed.labels(reason.value)
+        for kind in REPLY_KINDS:
+            self.replies.labels(kind)
 
     def relay(self, protocol: str, direction: str) -> Durations:
         """`relay_seconds` of one direction: to_carrier or to_sender."""

@@ -192,7 +192,7 @@ class House:
         self.extra = tuple(extra)
         self._regions = regions
         self._settings = settings
-        self._environment = dict(environment or {})
+        self.environment = dict(environment or {})
         self._subscribers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._client: aiohttp.ClientSession | None = None
@@ -230,7 +230,7 @@ class House:
         await self.ready()
 
     def launch(self) -> None:
-        environment = dict(os.environ) | {LOG_VARIABLE: str(self.logs)} | self._environment
+        environment = dict(os.environ) | {LOG_VARIABLE: str(self.logs)} | self.environment
         environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
         with (self.directory / "output").open("ab") as output:
             self._process = subprocess.Popen(
@@ -300,13 +300,17 @@ class House:
         said = status.read(self.data_dir / "run", role)
         return said.pid if said.ready else 0
 
+    def running(self, role: str) -> int:
+        """Process id of a role, ready or not; 0 while there is no such process."""
+        return status.read(self.data_dir / "run", role).pid
+
     def pids(self) -> dict[str, int]:
         return {role: self.pid(role) for role in self.roles}
 
     def signal(self, role: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal to one process of the node; which it was."""
-        pid = self.pid(role)
-        assert pid, f"{role} is not up"
+        pid = self.running(role)
+        assert pid, f"{role} does not run"
         os.kill(pid, number)
         return pid
 

@@ -190,7 +190,9 @@ async def test_records_find_and_show(house: House) -> None:
     assert all(row["subscriber"] == f"138****{subscriber[-4:]}" for row in attempts)
     assert subscriber not in out
     assert attempts[0]["text"] == TEXT
-    assert [row["meaning"] for row in found if row["kind"] == "reply"] == ["refuse"]
+    (reply,) = (row for row in found if row["kind"] == "reply")
+    assert reply["meaning"] == "refuse"
+    assert (reply["purposes"], reply["channels"]) == (["marketing"], ["sms", "voice"])
 
     async def complete() -> dict[str, Any]:
         code, out, _ = await house.cli("records", "show", attempts[0]["id"], "--json")
@@ -415,7 +417,10 @@ async def test_two_demos_side_by_side(folder: Path, cities: Path) -> None:
 
             async def every_verdict() -> bool:
                 _, text = await page(lively.ready["metrics"])
-                return all(f'reason="{reason}"' in text for reason in VERDICTS)
+                counted = [
+                    line for line in text.splitlines() if line.startswith("zhengming_intercepts_total{")
+                ]
+                return all(any(f'reason="{reason}"' in line for line in counted) for reason in VERDICTS)
 
             await eventually(every_verdict, 40.0, every=0.2)
             judge = ("judge", "--from", "106900090001", "--to", "13800000001", "--text", SIGNED)

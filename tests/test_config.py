@@ -99,6 +99,7 @@ def test_the_environment_overrides_the_file(tmp_path):
         ('[[sms]]\nprotocol = "cmpp"\nupstream_bind = "here"\n', ["upstream_bind", "an IP address"]),
         ('[[sms]]\nprotocol = "cmpp"\nproxy_protocol = "yes"\n', ["proxy_protocol", "true or false"]),
         ('[[sms]]\nprotocol = "cmpp"\ngateway_code = 4194304\n', ["gateway_code", "from 0 to 4194303"]),
+        ('[evidence]\nkeep = "90d"\n', ["evidence.keep", "at least 155d"]),
         ("[node\n", ["not TOML"]),
     ],
 )

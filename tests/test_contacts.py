@@ -1,6 +1,7 @@
 """Who last sent to whom on this node."""
 
 import os
+import shutil
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,6 +72,22 @@ def test_it_grows_and_survives_the_process(tmp_path):
     again.remember(keys[0], NOW + 1, 7, attempt(NOW + 1))
     assert again.last(keys[0], NOW) == Contact(NOW + 1, 7, attempt(NOW + 1))
     assert all(again.last(key, NOW).institution == place for place, key in enumerate(keys) if place)
+
+
+def test_old_days_go_when_a_new_one_begins(tmp_path):
+    contacts = Contacts(tmp_path, "w0")
+    for day in (0, 1, 30, 31):
+        contacts.remember(KEY + day, NOW + day * DAY, 1, attempt(NOW + day * DAY))
+    today = (NOW + module.SHANGHAI) // DAY
+    assert sorted(path.name for path in tmp_path.iterdir()) == [str(today + day) for day in (1, 30, 31)]
+
+
+def test_a_folder_that_was_removed_comes_back(tmp_path):
+    contacts = Contacts(tmp_path / "contacts", "w0")
+    contacts.remember(KEY, NOW, 1, attempt(NOW))
+    shutil.rmtree(tmp_path / "contacts")
+    contacts.remember(KEY, NOW + DAY, 1, attempt(NOW + DAY))
+    assert Contacts(tmp_path / "contacts", None).last(KEY, NOW + DAY) is not None
 
 
 def test_a_full_disk_stops_noting_but_nothing_else(tmp_path, monkeypatch):

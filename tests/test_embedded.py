@@ -249,3 +249,17 @@ def test_root_s_server_is_not_everybody_s(made: Path) -> None:
     )
     assert tried.returncode == 2
     server.stop()
+
+
+@pytest.mark.skipif(not ROOT, reason="speaks of root")
+def test_it_stops_although_a_folder_above_was_closed_meanwhile(folder: Path) -> None:
+    server = EmbeddedPostgres(folder / "above" / "postgres")
+    server.start()
+    pid = server.pid
+    (folder / "above").chmod(0o700)
+    assert one(server.dsn, "SELECT 1") == 1
+    server.stop()
+    assert not alive(pid)
+    (folder / "above").chmod(0o700)
+    server.start()
+    server.stop()

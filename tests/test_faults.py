@@ -567,6 +567,66 @@ async def test_a_damaged_replica_lets_nothing_unjudged_pass(house: House, damage
         one.assert_nothing_unjudged_passed()
 
 
+@pytest.mark.parametrize(
+    ("damage", "restart"),
+    [
+        *(("cut", False), ("emptied", False), ("deleted", False), ("folder deleted", False)),
+        *(("cut", True), ("overwritten", True), ("folder deleted", True)),
+    ],
+)
+async def test_refusals_of_a_lost_local_come_back_from_the_journal(
+    house: House, server: EmbeddedPostgres, damage: str, restart: bool
+) -> None:
+    """What only this node knows, as the database is away: under traffic, or found at the next start."""
+    subscribers = [house.subscriber() for _ in range(3)]
+    await asyncio.to_thread(server.stop)
+    async with Traffic(house, MINE) as traffic, Traffic(house, OTHER) as others:
+        await traffic.more()
+        async with house.sender() as sender:
+            for subscriber in subscribers:
+                assert await result(sender, house, NUMBER, to=subscriber) == 0
+                assert await house.carrier.deliver(NUMBER, subscriber, "R", account=MINE) == 0
+        if restart:
+            os.kill(house.supervisor, signal.SIGKILL)
+            house.forget_supervisor()
+            await eventually(lambda: not any(map(house.running, house.roles)))
+        local = house.data_dir / "registry" / "local"
+        file = local / "data.mdb"
+        match damage:
+            case "cut":
+                os.truncate(file, 3 * 4096)
+            case "emptied":
+                os.truncate(file, 0)
+            case "overwritten":
+                file.write_bytes(b"garbage" * 10_000)
+            case "deleted":
+                file.unlink()
+            case "folder deleted":
+                shutil.rmtree(local)
+        if restart:
+            await house.start()
+        await traffic.more()
+        await others.more()
+        await house.ready()
+        async with house.sender() as sender, house.sender(OTHER) as other:
+            for subscriber in subscribers:
+                for one in (sender, other):
+                    assert await result(one, house, OTHER_NUMBER, to=subscriber) == 110
+        await asyncio.to_thread(server.start)
+        events = [
+            found.record.message_id
+            for subscriber in subscribers
+            for found in house.records(rec.Reply, subscriber=subscriber)
+        ]
+        await eventually(
+            lambda: len(house.sql("SELECT id FROM refusals WHERE message_id = ANY (%s)", events)) == 3
+        )
+        async with house.sender() as sender:
+            assert await result(sender, house, NUMBER, to=subscribers[0]) == 110
+    for one in (traffic, others):
+        one.assert_nothing_unjudged_passed()
+
+
 async def test_what_was_counted_by_the_database_is_what_the_journals_hold(house: House) -> None:
     def same() -> Any:
         counted = house.sql("SELECT coalesce(sum(count), 0) FROM traffic_minute")[0][0]

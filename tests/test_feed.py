@@ -18,15 +18,19 @@ import pytest
 from conftest import sibling
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from playbook import BY_RUN, OPEN_RUN
 
 from gateway.errors import UsageError
+from gateway.evidence.seal import Keys
 from gateway.model import AccountKey, Refusal
+from gateway.registry import feed as feed_module
 from gateway.registry import migrate, store
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.feed import Feed
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import LocalRefusal, learn
+from gateway.registry.recorded import UNDER_WAY, Recorded
 from gateway.registry.replica import Replica, Snapshot
 from gateway.registry.store import Change
 
@@ -348,6 +352,26 @@ async def test_what_a_node_learns_reaches_the_database_and_other_nodes(
     other.close()
 
 
+async def test_what_is_not_yet_returned_will_be_read_back(
+    database: str, replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "HEARTBEAT_SECONDS", 0.05)
+    (tmp_path / "journal").mkdir()
+    recorded = Recorded(tmp_path / "journal", Keys(tmp_path / "keys"), KEY)
+    stuck = structs.replace(said_no(institution=99), at=time.time_ns() // 1_000_000 - 3_600_000)
+    feed = Feed(database, replica, recorded=recorded)
+    task = asyncio.create_task(feed.run())
+    try:
+        await until(lambda: recorded.settled() > stuck.at)
+        replica.add_local_refusals([stuck])
+        await until(lambda: recorded.settled() == stuck.at - UNDER_WAY)
+        replica.local.returned([stuck.event], [stuck.key], 1)
+        await until(lambda: recorded.settled() > stuck.at)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_refusal_that_the_database_does_not_take_stays_on_the_node(
     database: str, c: asyncpg.Connection, replica: Replica
 ) -> None:
@@ -555,7 +579,8 @@ asyncio.run(Feed(sys.argv[2], replica).run())
                 await c.execute("DELETE FROM blacklist WHERE id IN (SELECT id FROM blacklist LIMIT 20)")
         keeper.send_signal(signal.SIGKILL)
         await keeper.wait()
-    learnt = {refusal.event for refusal in [*worker.local.pending(), *worker.local.kept()]}
+    kept = [refusal for refusal, _ in worker.local.kept()]
+    learnt = {refusal.event for refusal in [*worker.local.pending(), *kept]}
     worker.close()
 
     replica = Replica.open(directory, KEY, writer=True, map_size=SMALL)

@@ -15,10 +15,10 @@ from gateway import model
 from gateway.evidence import gather, index, plan
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segment_path, segments
-from gateway.evidence.index import Shipper, forget, keep_indexed
+from gateway.evidence.index import Shipper, keep_indexed
 from gateway.evidence.journal import Journal
 from gateway.evidence.lookup import index_path
-from gateway.evidence.seal import Keys, keyed_hash
+from gateway.evidence.seal import REGISTRY, Keys, keyed_hash
 from gateway.evidence.search import Search
 
 ACCOUNT = model.AccountKey("mobile", "cmpp", "900001")
@@ -51,8 +51,20 @@ class Node:
     def open(self, writer: str = "w0") -> Journal:
         return Journal(self.path / "journal", "n", writer, self.keys, clock=lambda: NOON)
 
-    def shipper(self, now: int = NOON) -> Shipper:
-        return Shipper(self.dsn, self.path / "journal", "n", self.keys, LOOKUP, clock=lambda: now)
+    def shipper(self, now: int = NOON, database: int | None = None) -> Shipper:
+        async def database_clock(_: Any) -> int:
+            return now if database is None else database
+
+        return Shipper(
+            self.dsn,
+            self.path / "journal",
+            "n",
+            self.keys,
+            LOOKUP,
+            kept_days=160,
+            clock=lambda: now,
+            database_clock=database_clock,
+        )
 
     async def write(self, *numbers: int, at: int = NOON, journal: Journal | None = None) -> list[bytes]:
         """Attempt n: refused when it is a multiple of ten; a group of its own."""
@@ -193,6 +205,7 @@ async def test_a_database_that_was_away_or_restored_is_caught_up(node: Node, c: 
         "n",
         node.keys,
         LOOKUP,
+        kept_days=160,
         clock=lambda: NOON,
     )
     task = asyncio.create_task(away.run())
@@ -337,12 +350,10 @@ async def test_what_postgresql_cannot_hold_stops_nothing(node: Node, c: Any) -> 
     assert await c.fetchval("SELECT number FROM intercepts") == "10\ufffd"
 
 
-async def test_closed_segments_get_their_index_and_forgotten_ones_go(
-    node: Node, c: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_closed_segments_get_their_index(node: Node, c: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "SEGMENT_OCTETS", 1500)
     monkeypatch.setattr(index, "INDEX_SECONDS", 0.01)
-    (old, *_) = await node.write(*range(10, 20))
+    await node.write(*range(10, 20))
     await node.write(*range(20, 30), at=NOON + DAY)
     folder = node.path / "journal" / "w0"
     task = asyncio.create_task(keep_indexed(node.path / "journal"))
@@ -352,25 +363,48 @@ async def test_closed_segments_get_their_index_and_forgotten_ones_go(
     await asyncio.gather(task, return_exceptions=True)
     assert not index_path(segments(folder)[-1]).exists()
 
-    shipper = node.shipper()
+
+async def test_what_is_older_than_kept_is_forgotten_and_verdicts_stay(node: Node, c: Any) -> None:
+    passed, refused = await node.write(9, 10)
+    await node.write(20, at=NOON + DAY)
+    held = node.keys.data_key("2025-11-21", hold="CASE")
+    acts = node.keys.data_key("2025-11-21", REGISTRY)
     journal = node.path / "journal"
-    assert forget(journal, node.keys, date(2025, 11, 21)) == (0, 0)
-    assert forget(journal, node.keys, date(2025, 11, 22), removable=shipper.shipped_before) == (1, 0)
-    shown = Search(journal, node.keys).show(old)
-    assert shown is not None
-    assert shown.found.content is None
-    await ship(shipper, c)
-    rows = await c.fetch("SELECT subscriber, subscriber_hash FROM intercepts ORDER BY at")
-    assert [tuple(row) for row in rows] == [
-        ("", None),
-        ("138****0020", keyed_hash(LOOKUP)(subscriber(20).encode())),
-    ]
-    destroyed, removed = forget(journal, node.keys, date(2025, 11, 22), removable=shipper.shipped_before)
-    assert destroyed == 0
-    assert removed > 0
-    assert Search(journal, node.keys).show(old) is None
-    assert {one.record.judged.verdict for one in Search(journal, node.keys).find()} == {"pass", "refuse"}  # type: ignore[union-attr]
-    assert await ship(node.shipper(), c) == 0
+
+    def text(identity: bytes) -> object:
+        shown = Search(journal, node.keys).show(identity)
+        assert shown is not None
+        return shown.found.content and shown.found.content.octets
+
+    await ship(node.shipper(NOON + 160 * DAY), c)
+    assert await counts(c) == (1, 2, 2)
+    assert (text(passed), text(refused)) == (b"text 9", b"text 10")
+    for wrong in (node.shipper(NOON + 999 * DAY, NOON + 160 * DAY), node.shipper(NOON, NOON + 999 * DAY)):
+        await ship(wrong, c)  # one of two clocks is ahead
+        assert await counts(c) == (1, 2, 2)
+        assert text(passed) == b"text 9"
+
+    shipper = node.shipper(NOON + 161 * DAY)
+    for _ in range(2):
+        await ship(shipper, c)
+        assert await counts(c) == (0, 1, 1)
+        assert (text(passed), text(refused)) == (None, None)
+    found = {one.record.id: one for one in Search(journal, node.keys).find()}  # type: ignore[union-attr]
+    assert [found[one].record.judged.verdict for one in (passed, refused)] == ["pass", "refuse"]  # type: ignore[union-attr]
+    assert "was forgotten" in found[passed].sealed_by
+    assert len([one for one in found.values() if one.content is not None]) == 1
+    assert node.keys.find(held.name, held.check).check == held.check
+    assert node.keys.find(acts.name, acts.check).check == acts.check
+
+
+async def test_what_is_shipped_after_its_key_went_is_counted_without_its_subscriber(
+    node: Node, c: Any
+) -> None:
+    await node.write(10)
+    node.keys.forget("2025-11-21", at=NOON)
+    await ship(node.shipper(), c)
+    assert await counts(c) == (0, 1, 1)
+    assert tuple(await c.fetchrow("SELECT subscriber, subscriber_hash FROM intercepts")) == ("", None)
 
 
 async def until(holds: Callable[[], object]) -> None:

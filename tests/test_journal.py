@@ -17,8 +17,8 @@ from gateway import model
 from gateway.errors import UsageError
 from gateway.evidence import commit, groups, plan, segment
 from gateway.evidence import record as rec
-from gateway.evidence.folder import segment_path, segments
-from gateway.evidence.journal import Item, Journal, JournalFull, JournalPoisoned, clear
+from gateway.evidence.folder import clear, segment_path, segments
+from gateway.evidence.journal import Item, Journal, JournalFull, JournalPoisoned
 from gateway.evidence.seal import Keys
 from gateway.evidence.segment import Disk, Segment
 
@@ -35,6 +35,8 @@ def items(*sequences: int) -> list[Item]:
 def records(folder: Path) -> list[rec.Record]:
     found = []
     for path in segments(folder):
+        if not path.stat().st_size:
+            continue  # nothing of it was whole
         with Segment(path) as opened:
             index = 0
             for block in opened.blocks():
@@ -291,7 +293,7 @@ async def test_an_error_of_the_disk_poisons_until_an_operator_acts(tmp_path: Pat
     journal.outcomes(NOON, [(bytes(16), 0, b"", 0)])
     assert journal.dropped == 1
     await journal.close()
-    assert called == []
+    assert [type(error) for error in called] == [JournalPoisoned]
 
     again = make(tmp_path, on_poisoned=said.append)
     assert "gone" in again.poisoned
@@ -324,10 +326,12 @@ async def test_an_error_that_nobody_waited_for_poisons_too(
     monkeypatch.setattr(commit, "AHEAD", 1 << 19)
     journal._groups._thread._look_ahead(journal._groups._plan)  # type: ignore[arg-type]
     disk.fail = lambda call: None
-    journal.attempts(NOON, 5, items(2), lambda error: pytest.fail("called"))
+    told: list[Exception | None] = []
+    journal.attempts(NOON, 5, items(2), told.append)
     with pytest.raises(JournalPoisoned):
         await journal.sync()
     await journal.close()
+    assert [type(error) for error in told] == [JournalPoisoned]
     assert sequences(tmp_path / "journal" / "w0") == [1]
 
 
@@ -336,9 +340,119 @@ async def test_an_error_of_sync_poisons_too(tmp_path: Path) -> None:
     journal = make(tmp_path, disk=disk)
     journal.start()
     disk.fail = lambda call: OSError(errno.EIO, "sync") if call == "sync" else None
-    journal.attempts(NOON, 5, items(1), lambda error: pytest.fail("called"))
+    told: list[Exception | None] = []
+    journal.attempts(NOON, 5, items(1), told.append)
     with pytest.raises(JournalPoisoned):
         await journal.sync()
+    await journal.close()
+    assert [type(error) for error in told] == [JournalPoisoned]
+
+
+@pytest.mark.parametrize("gone", ["00000001.seg", "tail", "lock"])
+async def test_a_file_that_is_removed_under_the_writer_poisons(tmp_path: Path, gone: str) -> None:
+    folder = tmp_path / "journal" / "w0"
+    journal = make(tmp_path)
+    journal.start()
+    await add(journal, 1)
+    journal.check()
+    await add(journal, 2)
+    (folder / gone).rename(folder / "taken")
+    journal.check()
+    await until(lambda: journal.poisoned)
+    assert f"{gone}: removed" in journal.poisoned
+    with pytest.raises(JournalPoisoned):
+        await add(journal, 3)
+    await journal.close()
+
+
+async def test_a_segment_that_is_cut_under_the_writer_poisons(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    journal.start()
+    await add(journal, 1)
+    os.truncate(segment_path(tmp_path / "journal" / "w0", 1), 300)
+    journal.check()
+    await until(lambda: journal.poisoned)
+    assert "cut to 300" in journal.poisoned
+    await journal.close()
+    assert "cut to 300" in make(tmp_path).poisoned
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def damaged(path: Path) -> None:
+    octets = bytearray(path.read_bytes())
+    octets[-1] ^= 1
+    path.write_bytes(octets)
+
+
+def beheaded(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("harm", [removed, cut, damaged, beheaded])
+async def test_a_start_without_what_was_durable_is_refused_until_an_operator_acts(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "journal" / "w0"
+    for number in (1, 2):
+        journal = make(tmp_path)
+        journal.start()
+        await add(journal, number)
+        await add(journal, 10 * number)
+        await journal.close()
+    assert clear(tmp_path / "journal", "w0") is None
+    last = segment_path(folder, 2)
+    harm(last)
+    left = last.read_bytes() if last.exists() else None
+    for _ in range(2):
+        journal = make(tmp_path)
+        assert str(last) in journal.poisoned
+        journal.start()
+        with pytest.raises(JournalPoisoned):
+            await add(journal, 3)
+        await journal.close()
+    assert (last.read_bytes() if last.exists() else None) == left  # for who wants to know what happened
+    size = clear(tmp_path / "journal", "w0")
+    assert size == (last.stat().st_size if last.exists() else 0)
+    journal = make(tmp_path)
+    assert not journal.poisoned
+    journal.start()
+    await add(journal, 3)
+    await journal.close()
+    kept = [] if harm in (removed, beheaded) else [2]
+    assert sequences(folder) == [1, 10, *kept, 3]
+    assert segments(folder)[-1] == segment_path(folder, 3)  # no number twice: readers know them by it
+
+
+async def test_without_durable_writes_a_lost_end_is_no_reason_to_stop(tmp_path: Path) -> None:
+    journal = make(tmp_path, durability="os")
+    journal.start()
+    await add(journal, 1)
+    await add(journal, 2)
+    await journal.close()
+    cut(segment_path(tmp_path / "journal" / "w0", 1))
+    again = make(tmp_path, durability="os")
+    assert not again.poisoned
+    again.start()
+    await add(again, 3)
+    await again.close()
+    assert sequences(tmp_path / "journal" / "w0") == [1, 3]
+
+
+async def test_a_day_whose_key_can_not_be_had_is_said_not_thrown(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    journal.start()
+    await add(journal, 1)
+    (tmp_path / "keys" / "data" / "2025-11-23.traffic.key").write_bytes(b"no key")
+    with pytest.raises(JournalPoisoned, match=r"2025-11-23\.traffic\.key: not a wrapped key"):
+        await add(journal, 2, at=NOON + 2 * plan.DAY)
+    assert "2025-11-23" in journal.poisoned
     await journal.close()
 
 

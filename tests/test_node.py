@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from conftest import HouseOf
 from playbook import HOST, MARKETING, TEXT, eventually, free_ports, run_cli
 
-from gateway import config, node, supervisor
+from gateway import config, node, status, supervisor
 from gateway.errors import UsageError
+from gateway.registry import store
 
 WRONG = 2
 
@@ -145,6 +147,35 @@ async def test_a_node_waits_for_ports_and_then_says_which(
         assert f"{path}: metrics.listen = '{HOST}:{port}'" in str(error.value)
 
 
+# descriptors
+
+LIMITED = """
+import os, resource, sys
+from gateway.errors import UsageError
+from gateway.supervisor import raise_descriptor_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    print(raise_descriptor_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+except UsageError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "said"), [(1000, 9000, "9000 9000\n"), (9000, 9000, "9000 9000\n"), (1000, 1000, None)]
+)
+def test_the_descriptor_limit_is_raised_or_refused(soft: int, hard: int, said: str | None) -> None:
+    """Also where soft and hard are the same, as after `ulimit -n 1000`."""
+    command = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.stdout == (said or "")
+    if said is None:
+        assert f"the hard limit is {hard}" in run.stderr
+        assert "right would be" in run.stderr
+
+
 # parts one by one
 
 
@@ -169,6 +200,25 @@ async def test_parts_served_one_by_one_are_a_node_whose_metrics_are_together(
                 part.send_signal(signal.SIGTERM)
             for part in parts:
                 assert await asyncio.to_thread(part.wait, 30) == 0
+
+
+# keys
+
+
+async def test_a_node_with_another_key_than_its_database_s_says_so(folder: Path, database: str) -> None:
+    connection = await asyncpg.connect(database)
+    await store.register_key(connection, bytes(16))
+    await connection.close()
+    path = folder / "zhengming.toml"
+    path.write_text(f'[database]\ndsn = "{database}"\n', "utf-8")
+    keeper = started(folder, "serve", "keeper", "-c", str(path))
+    try:
+        told = "this node's registry key is not the database's"
+        await eventually(lambda: told in status.read(folder / "var" / "run", "keeper").why)
+    finally:
+        keeper.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(keeper.wait, 30) == 0
+    assert "Traceback" not in (folder / "output").read_text("utf-8")
 
 
 # stopped on the way up

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from gateway.policy.numbers import canonical, is_mobile, mask, opaque
+from gateway.registry.numbering import number as registry_number
 from gateway.registry.numbering import subscriber
+from gateway.registry.rows import Bad
 
 AREAS = (
     "10 20 21 22 23 24 25 27 28 29 311 351 371 431 451 512 532 551 571 574 579 591 731 755 851 898 951 991"
@@ -155,6 +157,8 @@ def test_a_pseudo_number_is_kept_as_it_came_and_is_nobody_elses(raw: bytes) -> N
 
 def test_a_refusal_of_a_pseudo_number_can_be_brought_in_as_it_was_exported() -> None:
     assert subscriber("pseudo:A1B2C3") == "pseudo:A1B2C3"
+    with pytest.raises(Bad):  # nobody sends from one, and none is filed or banned
+        registry_number("pseudo:A1B2C3")
 
 
 def test_what_looks_like_a_pseudo_number_and_is_none() -> None:

@@ -1,6 +1,7 @@
 """The replica: immutable snapshots, caches dropped only for what concerns them, damage survived."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from gateway.errors import NotReady, UsageError
 from gateway.model import FOREVER, AccountKey, AccountNumber, Ban, Hold, Refusal, Span
+from gateway.registry import local as local_module
 from gateway.registry.changelog import Cursor
 from gateway.registry.keys import RegistryKey, load_key, subscriber_key
 from gateway.registry.local import LocalRefusal, learn
@@ -56,6 +58,7 @@ def writer(replica: Replica) -> ReplicaWriter:
     """With an empty generation in use."""
     made = ReplicaWriter(replica)
     assert made.open() is None
+    replica.local.complete()
     build(made)
     return made
 
@@ -226,7 +229,7 @@ def test_a_reply_delivered_again_changes_nothing(replica: Replica, writer: Repli
     assert local.pending() == [second]
     local.returned({second.event}, {second.key, b"unknown!"}, 90)
     assert local.state()[2] == 0
-    assert {refusal.event for refusal in local.kept()} == {first.event, second.event}
+    assert {refusal.event for refusal, _ in local.kept()} == {first.event, second.event}
 
     local.revive([first])
     assert local.pending() == [first]
@@ -238,6 +241,25 @@ def test_a_reply_delivered_again_changes_nothing(replica: Replica, writer: Repli
 def test_there_is_one_keeper(replica: Replica, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="keeper"):
         Replica.open(tmp_path / "registry", KEY, writer=True)
+
+
+@pytest.mark.parametrize("what", ["a generation", "a refusal"])
+def test_under_another_registry_key_nothing_is_judged(replica: Replica, tmp_path: Path, what: str) -> None:
+    """No refusal would be found under its hashes. Where nothing has been written, a key may still come."""
+    directory, other = replica.directory, RegistryKey(b"x" * 32)
+    replica.close()
+    for key in (other, KEY):
+        Replica.open(directory, key, writer=True, map_size=1 << 26).close()
+    again = Replica.open(directory, KEY, writer=True, map_size=1 << 26)
+    if what == "a refusal":
+        again.add_local_refusals([said_no()])
+    else:
+        build(ReplicaWriter(again))
+    again.close()
+    for writer in (False, True):
+        with pytest.raises(UsageError, match="another registry key"):
+            Replica.open(directory, other, writer=writer, map_size=1 << 26)
+    Replica.open(directory, KEY, writer=True, map_size=1 << 26).close()
 
 
 def test_a_new_generation_takes_over_at_once(replica: Replica, writer: ReplicaWriter) -> None:
@@ -332,6 +354,9 @@ def test_garbage_in_the_replica_is_damage_not_a_crash(replica: Replica, writer: 
 
 def test_what_was_learnt_survives_the_deletion_of_its_file(replica: Replica, writer: ReplicaWriter) -> None:
     view = replica.snapshot()
+    old = said_no("+8613800000008")
+    replica.add_local_refusals([old])
+    replica.local.returned([old.event], [old.key], 99)
     replica.add_local_refusals([said_no()])
     replica.check()
     replica.local.path.unlink()
@@ -344,6 +369,46 @@ def test_what_was_learnt_survives_the_deletion_of_its_file(replica: Replica, wri
     replica.add_local_refusals([said_no("+8613800000009")])
     view.renew()
     assert view.refusals("+8613800000009")
+    assert list(replica.local.kept()) == [(old, 99)]
+
+
+def test_without_room_for_another_the_deleted_one_serves_on(
+    replica: Replica, writer: ReplicaWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = replica.snapshot()
+    replica.add_local_refusals([said_no()])
+    replica.local.path.unlink()
+    with monkeypatch.context() as full:
+        full.setattr(local_module, "Mapped", no_room)
+        with pytest.raises(NotReady, match="No space left"):
+            replica.check()
+    view.renew()
+    assert view.refusals(SUBSCRIBER)
+    replica.check()
+    view.renew()
+    assert view.refusals(SUBSCRIBER)
+
+
+def test_without_room_for_another_a_cut_one_lets_nobody_judge(
+    replica: Replica, writer: ReplicaWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = replica.snapshot()
+    os.truncate(replica.local.path, 5000)
+    with monkeypatch.context() as full:
+        full.setattr(local_module, "Mapped", no_room)
+        for _ in range(2):
+            with pytest.raises(NotReady, match="No space left"):
+                replica.check()
+            with pytest.raises(NotReady, match="was cut"):
+                view.renew()
+        assert replica.used() < 1
+    replica.check()
+    with pytest.raises(NotReady):
+        view.renew()
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise lmdb.DiskError("No space left on device")
 
 
 @pytest.mark.parametrize("octets", [0, 5000])
@@ -351,12 +416,38 @@ def test_a_cut_local_is_set_aside(replica: Replica, writer: ReplicaWriter, octet
     view = replica.snapshot()
     replica.add_local_refusals([said_no()])
     os.truncate(replica.local.path, octets)
+    with pytest.raises(NotReady, match="was cut"):
+        view.renew()
     replica.check()
+    assert replica.local.path.with_suffix(".damaged").stat().st_size == octets
     with pytest.raises(NotReady):  # which generation is in use stood there
         view.renew()
     assert replica.local.pending() == []
     build(writer)
+    with pytest.raises(NotReady):  # as long as it is not said that nothing is missing
+        view.renew()
+    replica.local.complete()
+    assert writer.open() == CURSOR
+    assert writer.use()
     view.renew()
+
+
+def test_the_newest_whole_replica_is_used_when_nothing_says_which(
+    replica: Replica, writer: ReplicaWriter
+) -> None:
+    put(writer, "blacklist", [1, "1069", True, "r", "c"])
+    newest = replica.local.state()[0]
+    writer.begin()  # and never finished
+    writer.build_rows("blacklist", [[1, "1068", True, "r", "c"]])
+    writer.abandon()
+    shutil.rmtree(replica.local.path.parent)
+    replica.check()
+    replica.local.use(0)
+    again = ReplicaWriter(replica)
+    assert again.open() == CURSOR
+    assert again.use()
+    assert replica.local.state()[0] == newest
+    assert replica.snapshot().ban("1069")
 
 
 def test_other_processes_see_and_add(replica: Replica, writer: ReplicaWriter, tmp_path: Path) -> None:

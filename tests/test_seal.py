@@ -93,7 +93,7 @@ def test_a_lost_or_wrong_master_key_is_named_not_replaced(tmp_path: Path) -> Non
         Keys(tmp_path)
     master.write_bytes(b"x" * 32)
     with pytest.raises(UsageError, match="another master key"):
-        Keys(tmp_path).data_key(DAY)
+        Keys(tmp_path)  # at once, not with the first record
     master.write_bytes(b"short")
     with pytest.raises(UsageError, match="5 octets"):
         Keys(tmp_path)

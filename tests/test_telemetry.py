@@ -2,10 +2,14 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from gateway import telemetry
+from gateway.model import Reason
 from gateway.telemetry import Durations
 
 
@@ -34,6 +38,24 @@ def test_durations_added_up_are_what_prometheus_would_have_counted():
 
     assert shown(added_up) == shown(one_by_one)
     assert b'le="+Inf"} 6.0' in shown(added_up)
+
+
+def test_what_may_be_counted_is_there_from_the_start_at_0(tmp_path):
+    """Else the first one is no increase to Prometheus. A process of its own: the folder is read at import."""
+    program = """
+from gateway import telemetry
+telemetry.Telemetry()
+print(telemetry.exposition().decode())
+"""
+    environment = os.environ | {telemetry.FOLDER_VARIABLE: str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    lines = run.stdout.splitlines()
+    for reason in Reason:
+        assert f'zhengming_observed_total{{reason="{reason}"}} 0.0' in lines
+    for kind in ("refuse", "accept", "wrong_person", "ambiguous", "other"):
+        assert f'zhengming_replies_total{{kind="{kind}"}} 0.0' in lines
 
 
 def test_a_log_line_is_one_json_object(tmp_path, monkeypatch):

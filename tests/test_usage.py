@@ -2,17 +2,22 @@
 message that names the place, the value and what would be right. Nothing is made on the way.
 """
 
+import asyncio
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from playbook import free_ports
 
 from gateway.cli import main
+from gateway.evidence.seal import Keys
+from gateway.registry import store
 from gateway.registry.embedded import EmbeddedPostgres
+from gateway.registry.keys import RegistryKey, load_key
 
 FAILED, WRONG = 1, 2
 SENDER = ("simulate", "sender", "--account", "900001")
@@ -198,3 +203,36 @@ def test_options_may_come_before_what_they_belong_to(run: Run, config: Path) -> 
     assert (code, "none.toml" in said) == (WRONG, True)
     code, said = run("blacklist", "add", "--prefix", "abc", *BAN, "-c", str(config.with_name("none.toml")))
     assert (code, "none.toml" in said) == (WRONG, True)
+
+
+async def known_to(dsn: str, key: RegistryKey) -> None:
+    connection = await asyncpg.connect(dsn)
+    await store.register_key(connection, key.fingerprint)
+    await connection.close()
+
+
+def test_keys_that_are_not_this_node_s_or_not_this_database_s(run: Run, config: Path, database: str) -> None:
+    """A registry key of one's own making would find nobody's refusal; a wrong master key opens no record."""
+    web, metrics = free_ports(2)
+    text = f'[web]\nlisten = "127.0.0.1:{web}"\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+    config.write_text(f'{text}[database]\ndsn = "{database}"\n')
+    keys = config.parent / "var" / "keys"
+    registry_key, master = keys / "registry.key", keys / "master.key"
+    asyncio.run(known_to(database, load_key(registry_key)))
+    Keys(keys).data_key("2026-11-21")
+    check = ("config", "--check", "-c", str(config))
+    assert run(*check) == (0, "")
+    for path, octets, words in (
+        (registry_key, b"x" * 32, "not the key of this database"),
+        (registry_key, b"x" * 5, "32 octets, not 5"),
+        (master, b"x" * 32, "another master key"),
+        (master, b"", "0 octets, expected 32"),
+    ):
+        kept = path.read_bytes()
+        path.write_bytes(octets)
+        code, said = run(*check)
+        assert (code, str(path) in said, words in said) == (WRONG, True, True), said
+        path.write_bytes(kept)
+    registry_key.chmod(0o644)
+    code, said = run(*check)
+    assert (code, f"{registry_key}: others may read it; right would be mode 0600" in said) == (WRONG, True)

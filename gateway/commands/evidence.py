@@ -15,11 +15,11 @@ from gateway.commands import common
 from gateway.config import Config
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.evidence import search
-from gateway.evidence.journal import clear
+from gateway.evidence.folder import clear
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
 from gateway.policy import View, explain
-from gateway.policy.numbers import mask
+from gateway.policy.numbers import is_mobile, mask
 from gateway.registry import past
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
@@ -75,7 +75,8 @@ def judge(options: argparse.Namespace) -> int:
         print(json.dumps(shown, ensure_ascii=False))
     else:
         words = "通过 pass" if verdict.passed else f"拦截 refuse: {verdict.reason}"
-        print(f"{words}   ({mask(attempt.source)} → {mask(attempt.destination)}, registry {view.version})")
+        source = mask(attempt.source) if is_mobile(attempt.source) else attempt.source
+        print(f"{words}   ({source} → {mask(attempt.destination)}, registry {view.version})")
         for answer in explanation.answers:
             sign = "✓" if answer.holds else "✗"
             print(f"  {sign} {answer.words.zh} {answer.reason} [{answer.mode}] {answer.sub} {answer.fact}")
@@ -161,7 +162,7 @@ def journal(options: argparse.Namespace) -> int:
             f"writer {options.writer!r}: not one of {folder}; right would be one of {', '.join(writers)}"
         )
     size = clear(folder, options.writer)
-    if not size:
+    if size is None:
         print(f"{options.writer}: not poisoned, nothing to clear")
         return 0
     print(f"{options.writer}: its last segment ends after {size} octets; the next start begins a new one")

@@ -35,7 +35,7 @@ AHEAD = 256 << 10
 """Octets of room that are kept before a group needs them."""
 
 Done = Callable[[Exception | None], None]
-"""Called on the loop: None when durable; JournalFull when it was not recorded."""
+"""Called on the loop: None when durable; JournalFull or JournalPoisoned when it was not recorded."""
 
 
 class JournalFull(NotReady):
@@ -105,6 +105,10 @@ class CommitThread:
         if group.records:
             group.packed = pack_block(group.records, group.first, group.plan.digest, self._compressor)
         self._jobs.put(group)
+
+    def fail(self, error: OSError) -> None:
+        """Poison the next group with this error."""
+        self._failed = error
 
     async def stop(self) -> None:
         """Finish what was put, cut the file to size, end."""

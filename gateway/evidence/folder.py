@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 
 from gateway.errors import UsageError
+from gateway.evidence.segment import NO_ROOM, SegmentDamaged, in_place, recover
 
 _TAIL = struct.Struct(">QQQB200p")
 _FLOCK = struct.Struct("hhqqi4x")
@@ -27,9 +28,11 @@ class Tail:
     """
 
     def __init__(self, path: Path, *, write: bool = False) -> None:
+        self._path = path
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
         try:
+            self._known = os.fstat(descriptor)
             if write and os.fstat(descriptor).st_size < _TAIL.size:
                 os.truncate(descriptor, _TAIL.size)
             access = mmap.ACCESS_WRITE if write else mmap.ACCESS_READ
@@ -45,6 +48,10 @@ class Tail:
         number, end, index, poisoned, why = _TAIL.unpack_from(self._map, 0)
         return number, end, index, why.decode("utf-8", "replace") or "unknown" if poisoned else ""
 
+    def lost(self) -> str:
+        """Whether somebody removed the file from under us, in words; "" when nobody did."""
+        return "" if in_place(self._path, self._known) else f"{self._path}: removed while in use"
+
     def close(self) -> None:
         self._map.close()
 
@@ -53,12 +60,18 @@ class WriterLock:
     """One process writes a writer's folder at a time. Raises UsageError when another one does."""
 
     def __init__(self, folder: Path) -> None:
-        self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = folder / "lock"
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
         except (BlockingIOError, PermissionError):
             os.close(self._descriptor)
-            raise UsageError(f"{folder}: another process writes this journal") from None
+            raise UsageError(f"{folder}: another process writes this journal: stop the node first") from None
+
+    def lost(self) -> str:
+        """As `Tail.lost`."""
+        known = os.fstat(self._descriptor)
+        return "" if in_place(self._path, known) else f"{self._path}: removed while in use"
 
     def release(self) -> None:
         os.close(self._descriptor)
@@ -79,6 +92,63 @@ def is_alive(folder: Path) -> bool:
 
 def _whole_file(kind: int) -> bytes:
     return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+
+
+def resume(folder: Path, tail: Tail, *, durable: bool) -> tuple[int, str]:
+    """Go on after an earlier life: (the number of the last segment that there ever was, why not or "").
+
+    Cuts the last segment behind its last good block. With `durable` (a write that returned is on the disk)
+    a segment that has less than was durable poisons the journal: it was removed, cut or damaged. So does an
+    error of the disk, because the next try might find in memory what is not on it. Raises OSError when
+    there is no room.
+    """
+    number, end, index, poisoned = tail.get()
+    paths = segments(folder)
+    last = int(paths[-1].stem) if paths else 0
+    if not poisoned:
+        try:
+            if last >= number and paths:
+                tail.set(last, *recover(paths[-1], durable=end if durable and last == number else 0))
+            elif durable and end:
+                path = segment_path(folder, number)
+                raise SegmentDamaged(f"{path}: missing, {end} octets of it were durable")
+        except (SegmentDamaged, OSError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise
+            poisoned = str(error)
+            tail.set(number, end, index, poisoned)
+    return max(last, number), poisoned
+
+
+def clear(directory: Path, writer: str) -> int | None:
+    """An operator's word that the disk is well again: take the poison off, and cut the segment that was
+    written last behind what was durable for certain; its size then. None when nothing was poisoned.
+
+    Run it while the writer is down. Raises UsageError when the writer is alive, or there is none.
+    """
+    folder = directory / writer
+    if not folder.is_dir():
+        known = ", ".join(path.name for path in writers(directory))
+        raise UsageError(f"{folder}: no such writer; there are {known or 'none'}")
+    lock = WriterLock(folder)
+    tail = Tail(folder / "tail", write=True)
+    try:
+        number, end, _, poisoned = tail.get()
+        if not poisoned:
+            return None
+        size = index = 0
+        for path in segments(folder):
+            if int(path.stem) >= number:
+                try:
+                    size, index = recover(path, end if int(path.stem) == number else 0)
+                except SegmentDamaged:  # its header is gone: nothing in it can be read
+                    path.rename(path.with_suffix(".damaged"))
+                    size, index = 0, 0
+        tail.set(number, size, index)
+        return size
+    finally:
+        tail.close()
+        lock.release()
 
 
 def segment_path(folder: Path, number: int) -> Path:

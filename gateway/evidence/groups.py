@@ -3,16 +3,18 @@
 One group is at the disk, later ones gather; callbacks are called in the order of adding, one wake-up per
 group. A full disk refuses all that waits, keeps notes (records that nobody waits for) up to `MAX_KEPT`,
 and looks for room by itself, in a new segment: an index that sealed once never seals again. A poisoned
-journal calls no callback ever again. This file knows no record's fields.
+journal refuses all that waits, and takes nothing more. This file knows no record's fields.
 """
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from gateway.errors import NotReady
+from gateway.errors import NotReady, UsageError
 from gateway.evidence.commit import CommitThread, Done, Group, JournalFull, JournalPoisoned
 from gateway.evidence.plan import Plan, Planner
+from gateway.evidence.seal import KeyGone
 from gateway.evidence.segment import NO_ROOM
 
 GROUP_OCTETS = 4 << 20
@@ -58,7 +60,6 @@ class Groups:
         self._timer: asyncio.TimerHandle | None = None
         self._kept: list[Note] = []
         self._kept_records = 0
-        self._syncs: set[asyncio.Future[None]] = set()
         self._closing = False
 
     def start(self) -> None:
@@ -134,6 +135,16 @@ class Groups:
         groups = [*self._gathering, *filter(None, (self._inflight, self._finishing))]
         return sum(len(group.dones) for group in groups)
 
+    def check(self, why: str) -> None:
+        """Poison the journal for this cause, or because the segment is not on the disk any more."""
+        plan = self._plan
+        if self.poisoned or plan is None or plan.file is None or not (why := why or plan.file.lost()):
+            return
+        self._thread.fail(OSError(errno.EIO, why))
+        if self._inflight is None:
+            self._inflight = Group(plan)
+            self._thread.put(self._inflight)
+
     async def sync(self) -> None:
         """All that was added is durable. Raises JournalFull, JournalPoisoned."""
         if self.poisoned:
@@ -148,8 +159,6 @@ class Groups:
                 future.set_result(None) if error is None else future.set_exception(error)
 
         last.dones.append(done)
-        self._syncs.add(future)
-        future.add_done_callback(self._syncs.discard)
         self._press()
         await future
 
@@ -174,13 +183,16 @@ class Groups:
 
     def _turn(self, at: int) -> Plan:
         try:
-            self._plan = self._planner.next(at)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            self._no_room()
-            raise JournalFull(f"{self._planner.folder}: {error}") from error
-        return self._plan
+            plan = self._plan = self._planner.next(at)
+        except (OSError, KeyGone, UsageError) as error:
+            why = f"{self._planner.folder}: {error}"
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                self._no_room()
+                raise JournalFull(why) from error
+            poisoned = JournalPoisoned(why)
+            self._poison(poisoned)
+            raise poisoned from error
+        return plan
 
     def _press(self) -> None:
         """Have the groups go as soon as the disk is free, after the loop's present round."""
@@ -208,7 +220,7 @@ class Groups:
             self._refuse(group, error)
             self._let_come()
         elif error is not None:
-            self._poison(str(error))
+            self._poison(error, group)
             self._let_come()
         else:
             if self.full and group.plan is self._plan:
@@ -239,14 +251,15 @@ class Groups:
         group.dones = []
         self._finishing = None
 
-    def _poison(self, why: str) -> None:
-        self.poisoned = why
+    def _poison(self, error: Exception, *failed: Group) -> None:
+        self.poisoned = str(error)
+        refused = [*failed, *self._gathering]
+        self.backlog -= sum(later.octets for later in self._gathering)
         self._gathering.clear()
-        for future in list(self._syncs):
-            if not future.done():
-                future.set_exception(JournalPoisoned(why))
+        for one in refused:  # what reached the disk of it lies behind the tail, where nobody reads
+            self._answer(one, error)
         if self._on_poisoned is not None:
-            self._on_poisoned(why)
+            self._on_poisoned(self.poisoned)
 
     def _refuse(self, group: Group, error: JournalFull) -> None:
         refused = [group, *self._gathering]
@@ -283,7 +296,7 @@ class Groups:
         if self._inflight is None:
             try:
                 self._plan = self._plan or self._planner.next(self._planner.now())
-            except OSError:
+            except (OSError, KeyGone, UsageError):
                 self._plan = None
             else:
                 self._inflight = Group(self._plan)

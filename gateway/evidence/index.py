@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+from collections.abc import Awaitable, Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +21,14 @@ from gateway.evidence import record as rec
 from gateway.evidence.folder import segments, writers
 from gateway.evidence.gather import INTERCEPT, Batch, Cursor, Gatherer
 from gateway.evidence.lookup import build_index, index_path, is_closed
-from gateway.evidence.seal import Keys
-from gateway.evidence.segment import Segment, SegmentDamaged
+from gateway.evidence.seal import TRAFFIC, Keys
+from gateway.evidence.segment import SegmentDamaged
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
 
 TABLES = ("intercepts", "traffic_minute")
 """Tables with a partition a day."""
-KEPT_DAYS = 160
-"""Days of partitions that are kept: five months and a week (domain.md "Kept")."""
 AHEAD_DAYS = 2
 BATCH = 50_000
 """Records of a writer that go in one transaction, when there are so many."""
@@ -51,7 +49,8 @@ class Shipper:
     """Ships the journals below `journal` to the database at `dsn`.
 
     `lookup_key`: 32 octets, of the hash by which intercepts are found by subscriber; all nodes of one
-    database need the same.
+    database need the same. What is older than `kept_days` is forgotten once an hour: partitions go, keys are
+    destroyed. That can't be undone, so a day is over when the database's clock says so, too.
     """
 
     def __init__(
@@ -62,8 +61,9 @@ class Shipper:
         keys: Keys,
         lookup_key: bytes,
         *,
-        kept_days: int = KEPT_DAYS,
+        kept_days: int,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        database_clock: "Callable[[Connection], Awaitable[int]] | None" = None,
     ) -> None:
         self._dsn = dsn
         self._journal = journal
@@ -72,6 +72,8 @@ class Shipper:
         self._lookup_key = lookup_key
         self._kept_days = kept_days
         self._clock = clock
+        self._database_clock = database_clock or _now
+        self._oldest = 0
         self._gatherers: dict[str, Gatherer] = {}
         self._cursors: dict[str, Cursor] = {}
         self._days: set[int] = set()
@@ -138,35 +140,31 @@ class Shipper:
             if writer in self._gatherers
         )
 
-    def shipped_before(self, path: Path) -> bool:
-        """Whether all of a segment is in the database: only then may its file be removed."""
-        cursor = self._cursors.get(path.parent.name)
-        return cursor is not None and int(path.stem) < cursor.segment
-
     def _gatherer(self, folder: Path) -> Gatherer:
         if folder.name not in self._gatherers:
             self._gatherers[folder.name] = Gatherer(
                 folder,
                 self._keys,
                 self._lookup_key,
-                oldest_day=lambda: self._today() - self._kept_days,
+                oldest_day=lambda: self._oldest,
                 on_damage=lambda why: log.error("segment damaged", extra={"fields": {"error": why}}),
             )
         return self._gatherers[folder.name]
 
-    def _today(self) -> int:
-        return rec.day_number(self._clock())
-
     async def _upkeep(self, connection: "Connection") -> None:
-        """Partitions of the days to come; none of days whose time is over."""
-        today = self._today()
+        """Partitions of the days to come; neither rows nor keys of days whose time is over."""
+        now = min(self._clock(), await self._database_clock(connection))
+        today = rec.day_number(now)
+        self._oldest = today - self._kept_days
         self._days.clear()
         await self._make_days(connection, set(range(today, today + AHEAD_DAYS + 1)))
         with contextlib.suppress(asyncpg.LockNotAvailableError):  # behind a long report; later, then
             for table in TABLES:
-                oldest = _date(today - self._kept_days)
+                oldest = _date(self._oldest)
                 while await connection.fetchval("SELECT drop_traffic_partition($1, $2)", table, oldest):
                     log.info("traffic dropped", extra={"fields": {"table": table, "before": str(oldest)}})
+        if destroyed := await asyncio.to_thread(destroy_keys, self._keys, self._oldest, now):
+            log.info("keys destroyed", extra={"fields": {"keys": destroyed}})
         self._upkept_at = time.monotonic()
 
     async def _make_days(self, connection: "Connection", days: set[int]) -> None:
@@ -174,6 +172,11 @@ class Shipper:
             for table in TABLES:
                 await connection.execute("SELECT make_traffic_partition($1, $2)", table, _date(day))
             self._days.add(day)
+
+
+async def _now(connection: "Connection") -> int:
+    """The database's clock, ms."""
+    return int(await connection.fetchval("SELECT millis(clock_timestamp())"))
 
 
 def _date(day: int) -> date:
@@ -256,32 +259,17 @@ async def keep_indexed(journal: Path) -> None:
         await asyncio.sleep(INDEX_SECONDS)
 
 
-def forget(
-    journal: Path, keys: Keys, before: date, *, removable: Callable[[Path], bool] | None = None
-) -> tuple[int, int]:
-    """Forget texts and subscribers of all traffic from before a day: (keys destroyed, segments removed).
+def destroy_keys(keys: Keys, before: int, at: int) -> list[str]:
+    """Destroy the data keys of traffic of the days before `before` (record.day_number); their names.
 
-    Verdicts and times stay readable in the segments, unless `removable` (`Shipper.shipped_before`) lets a
-    segment be removed, which takes its records away for good. Keys under a legal hold are not touched.
+    Texts and subscribers of those days can't be read any more; verdicts, numbers and times stay readable, and
+    segments stay. Keys under a legal hold and those of registry acts are not touched. `at`: ms, for the
+    tombstones.
     """
-    now = int(datetime.now(UTC).timestamp() * 1000)
-    destroyed = 0
+    destroyed = []
     for name in keys.names():
         day, retention, *hold = name.split(".")
-        if not hold and retention == "traffic" and day < before.isoformat():
-            destroyed += keys.forget(day, retention, at=now)
-    removed = 0
-    for folder in writers(journal) if removable is not None else ():
-        for path in segments(folder)[:-1]:
-            if removable is not None and _day_of(path) < before.isoformat() and removable(path):
-                index_path(path).unlink(missing_ok=True)
-                path.unlink()
-                removed += 1
-    return destroyed, removed
-
-
-def _day_of(path: Path) -> str:
-
-    with contextlib.suppress(SegmentDamaged, FileNotFoundError), Segment(path) as segment:
-        return segment.header.day
-    return "9999"
+        over = not hold and retention == TRAFFIC and day < _date(before).isoformat()
+        if over and keys.forget(day, retention, at=at):
+            destroyed.append(name)
+    return destroyed

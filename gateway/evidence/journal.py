@@ -18,19 +18,14 @@ from msgspec.msgpack import Encoder
 
 from gateway.evidence import record as rec
 from gateway.evidence.commit import CommitThread, Done, Group, JournalFull, JournalPoisoned
-from gateway.evidence.folder import Tail, WriterLock, segments
+from gateway.evidence.folder import Tail, WriterLock, resume
 from gateway.evidence.groups import Groups
 from gateway.evidence.plan import Plan, Planner
 from gateway.evidence.seal import TRAFFIC, Keys
-from gateway.evidence.segment import (
-    Disk,
-    SegmentDamaged,
-    recover,
-    sync_folder,
-)
+from gateway.evidence.segment import Disk, sync_folder
 from gateway.model import AccountKey, Reply
 
-__all__ = ["Done", "Item", "Journal", "JournalFull", "JournalPoisoned", "OutcomeItem", "clear"]
+__all__ = ["Done", "Item", "Journal", "JournalFull", "JournalPoisoned", "OutcomeItem"]
 
 _TEXTS = 1024
 """Digests of texts kept: a mass text is digested once."""
@@ -84,14 +79,7 @@ class Journal:
         sync_folder(directory)
         self._lock = WriterLock(folder)
         self._tail = Tail(folder / "tail", write=True)
-        existing = segments(folder)
-        number = int(existing[-1].stem) if existing else 0
-        poisoned = self._tail.get()[3]
-        if existing and not poisoned:
-            try:
-                self._tail.set(number, *recover(existing[-1]))
-            except SegmentDamaged as error:
-                poisoned = str(error)
+        number, poisoned = resume(folder, self._tail, durable=durability == "disk")
         planner = Planner(folder, node, writer, keys, retention, number, clock)
         thread = CommitThread(
             disk or Disk(),
@@ -313,6 +301,10 @@ class Journal:
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────────────
 
+    def check(self) -> None:
+        """To be called once a second: files that somebody removed or cut under us poison the journal."""
+        self._groups.check(self._tail.lost() or self._lock.lost())
+
     async def sync(self) -> None:
         """All that was added is durable. Raises JournalFull, JournalPoisoned."""
         await self._groups.sync()
@@ -350,25 +342,3 @@ class Journal:
 
 def _answer(group: Group, done: Done, error: Exception | None) -> None:
     done(error or group.apply_error)
-
-
-def clear(directory: Path, writer: str) -> int:
-    """An operator's word that the disk is well again: cut the last segment behind what was durable for
-    certain, take the poison off; the segment's size. Run it while the writer is down.
-
-    Raises UsageError when the writer is alive.
-    """
-    folder = directory / writer
-    lock = WriterLock(folder)
-    try:
-        tail = Tail(folder / "tail", write=True)
-        number, end, index, poisoned = tail.get()
-        size = 0
-        for path in segments(folder):
-            if poisoned and int(path.stem) >= number:
-                size, _ = recover(path, end if int(path.stem) == number else 0)
-        tail.set(number, end, index)
-        tail.close()
-        return size
-    finally:
-        lock.release()

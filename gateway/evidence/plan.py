@@ -10,9 +10,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.errors import UsageError
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segment_path
-from gateway.evidence.seal import DataKey, Keys
+from gateway.evidence.seal import DataKey, KeyGone, Keys
 from gateway.evidence.segment import Header, SegmentFile, encode_header
 
 SEGMENT_OCTETS = 64 << 20
@@ -68,7 +69,10 @@ class Planner:
         return self._clock()
 
     def next(self, at: int) -> Plan:
-        """The segment for records of that time. Raises OSError when a new day's key can't be kept."""
+        """The segment for records of that time.
+
+        Raises OSError, KeyGone or UsageError when a new day's key can't be made, or read.
+        """
         key = self._keys.data_key(rec.day_of(at), self._retention)
         header = Header(
             node=self._node,
@@ -91,5 +95,5 @@ class Planner:
         """Have tomorrow's key ready, so that nobody waits for it at midnight; called off the loop."""
         try:
             self._keys.data_key(rec.day_of(self._clock() + DAY), self._retention)
-        except OSError:
+        except (OSError, KeyGone, UsageError):
             return  # midnight will try again, where the error has an answer

@@ -32,6 +32,9 @@ TRAFFIC = "traffic"
 REGISTRY = "registry"
 """Retention class of registry acts (kept for good)."""
 
+MOST_KNOWN = 4
+"""Data keys that a process holds in memory: today's, tomorrow's, and those of a clock set back."""
+
 _WRAPPED = b"ZMKEY1\r\n"
 _FORGOTTEN = b"ZMGONE1\n"
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -79,7 +82,7 @@ class Keys:
     """The keys of a node, in a folder that all its processes share.
 
     Creates the folder and the master key on the first start; raises UsageError when data keys exist whose
-    master key does not.
+    master key does not, or is another one.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -99,6 +102,8 @@ class Keys:
             raise UsageError(f"{master}: {len(key)} octets, expected 32")
         self._master = AESGCM(key)
         self._master_id = _derive(key, b"master id")[:8]
+        for newest in sorted(self._data.glob("*.key"))[-1:]:
+            self._ours(newest, newest.read_bytes())
 
     @staticmethod
     def name(day: str, retention: str = TRAFFIC, hold: str = "") -> str:
@@ -113,6 +118,8 @@ class Keys:
         name = self.name(day, retention, hold)
         known = self._known.get(name)
         if known is None:
+            while len(self._known) >= MOST_KNOWN:  # those of days gone by have no business in memory
+                del self._known[next(iter(self._known))]
             known = self._known[name] = DataKey(name, self._obtain(self._data / f"{name}.key"))
         return known
 
@@ -178,12 +185,15 @@ class Keys:
             raise KeyGone(f"data key {path.stem} was forgotten")
         if octets[:8] != _WRAPPED or len(octets) != 76:
             raise UsageError(f"{path}: not a wrapped key, or cut")
-        if octets[8:16] != self._master_id:
-            raise UsageError(f"{path}: wrapped by another master key than {self._directory / 'master.key'}")
+        self._ours(path, octets)
         try:
             return self._master.decrypt(octets[16:28], octets[28:], self._bound(path))
         except InvalidTag:
             raise UsageError(f"{path}: damaged, or renamed from another key") from None
+
+    def _ours(self, path: Path, octets: bytes) -> None:
+        if octets[:8] == _WRAPPED and octets[8:16] != self._master_id:
+            raise UsageError(f"{path}: wrapped by another master key than {self._directory / 'master.key'}")
 
     def _bound(self, path: Path) -> bytes:
         return self._master_id + f"{path.parent.name}/{path.stem}".encode()

@@ -23,7 +23,7 @@ from gateway.evidence.folder import segments, writers
 from gateway.evidence.lookup import Index
 from gateway.evidence.seal import DataKey, KeyGone, Keys
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
-from gateway.model import CHANNELS, FOREVER, names_of
+from gateway.model import CHANNELS, FOREVER, PURPOSES, names_of
 from gateway.policy.numbers import mask
 from gateway.protocols.text import decode
 
@@ -118,7 +118,7 @@ class Search:
             kinds &= {rec.ATTEMPT}
 
         def matches(record: rec.Record, subscriber_hash: bytes) -> bool:
-            if record.kind not in kinds or not since <= record.at < until:
+            if not since <= record.at < until:
                 return False
             if subscriber_hash and getattr(record, "subscriber", b"") != subscriber_hash:
                 return False
@@ -140,7 +140,11 @@ class Search:
                 needle = hashed or number.encode()
                 for block in _blocks(segment, subscriber=hashed, number=number, since=since, until=until):
                     for place, octets in enumerate(block.records):
-                        if needle in octets and matches(record := rec.decode(octets), hashed):
+                        if (
+                            needle in octets
+                            and rec.kind_of(octets) in kinds
+                            and matches(record := rec.decode(octets), hashed)
+                        ):
                             yield self._found(segment, block.first + place, octets, record)
 
         return heapq.merge(*map(of_writer, writers(self._journal)), key=lambda found: found.record.at)
@@ -310,7 +314,7 @@ def _plain(found: Found) -> dict[str, Any]:
     for name in found.record.__struct_fields__:
         value = getattr(found.record, name)
         if name not in {"version", "kind", "subscriber", "digest", "sealed", "judged"}:
-            said[name] = _time(value) if name == "at" else _word(value)
+            said[name] = _worded(name, value)
     if isinstance(found.record, rec.Attempt):
         judged = found.record.judged
         said |= {name: _word(getattr(judged, name)) for name in judged.__struct_fields__}
@@ -329,6 +333,19 @@ def _plain(found: Found) -> dict[str, Any]:
     elif found.sealed_by:
         said["sealed_by"] = found.sealed_by
     return said | {"writer": found.writer, "segment": found.segment, "index": found.index}
+
+
+def _worded(name: str, value: Any) -> Any:
+    match name:
+        case "at":
+            return _time(value)
+        case "deliver_at":
+            return _time(value) if value else ""
+        case "channels":
+            return list(names_of(value, CHANNELS))
+        case "purposes":
+            return list(names_of(value, PURPOSES))
+    return _word(value)
 
 
 def _word(value: Any) -> Any:

@@ -180,6 +180,16 @@ class SegmentFile:
         if self._durable:
             self._disk.sync(self._descriptor)
 
+    def lost(self) -> str:
+        """How somebody took what was written from under us; "" when nobody did. For any thread."""
+        end = self.end
+        found = os.fstat(self._descriptor)
+        if not in_place(self.path, found):
+            return f"{self.path}: removed while it was being written"
+        if found.st_size < end:
+            return f"{self.path}: cut to {found.st_size} octets, {end} were written"
+        return ""
+
     def close(self) -> None:
         os.close(self._descriptor)
 
@@ -318,20 +328,32 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def recover(path: Path, limit: int | None = None) -> tuple[int, int]:
+def in_place(path: Path, known: os.stat_result) -> bool:
+    """Whether this very file still stands at its path."""
+    try:
+        return os.path.samestat(path.stat(), known)
+    except FileNotFoundError:
+        return False
+
+
+def recover(path: Path, limit: int | None = None, *, durable: int = 0) -> tuple[int, int]:
     """Cut a segment behind its last good block that ends by `limit`, make it durable: (size, records).
 
     What is cut off and not empty is kept beside it as `.torn`. A file that was torn while its header was
-    being written becomes empty. Raises SegmentDamaged when the header of a filled segment is wrong.
+    being written becomes empty. Raises SegmentDamaged, and touches nothing, when the header of a filled
+    segment is wrong, or less is good than the `durable` octets that were.
     """
     try:
         with Segment(path) as segment:
             end, index = segment.good_end(limit)
             clean = segment.clean_after(end)
     except SegmentDamaged:
-        if any(path.read_bytes()[4096:]):
+        octets = path.read_bytes()
+        if any(octets[4096:]):
             raise
-        end, index, clean = 0, 0, True
+        end, index, clean = 0, 0, not any(octets)
+    if end < durable:
+        raise SegmentDamaged(f"{path}: good up to octet {end}, but {durable} were durable: cut or damaged")
     path.with_suffix(".idx").unlink(missing_ok=True)  # made of what is perhaps cut off now
     with path.open("r+b") as file:
         if not clean:

@@ -41,7 +41,7 @@ async def copy_afresh(
                 writer.build_refusals(_by_key(held[:end]))
                 held = held[end:]
         writer.build_refusals(_by_key(held))
-        kept = local.kept()
+        kept = (refusal for refusal, _ in local.kept())
         while some := list(islice(kept, KEPT_BATCH)):
             missing = await store.missing_events(c, [refusal.event for refusal in some])
             if missing:

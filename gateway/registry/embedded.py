@@ -127,7 +127,6 @@ class EmbeddedPostgres:
         if self._user is not None:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
             os.chown(unfinished, self._user.pw_uid, self._user.pw_gid)
-            self._let_through()
         self._run(
             *("initdb", "-D", str(unfinished), "-U", "postgres", "--auth=trust", "--encoding=UTF8"),
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -143,8 +142,6 @@ class EmbeddedPostgres:
             )
 
     def _launch(self) -> None:
-        if self._user is not None:
-            self._let_through()
         socket_dir = self._socket_dir()
         for name in (self.data / "postmaster.pid", socket_dir / ".s.PGSQL.5432.lock"):
             name.unlink(missing_ok=True)  # `alive` was free: whoever wrote them is no more
@@ -251,6 +248,7 @@ class EmbeddedPostgres:
         identity: dict[str, Any] = {}
         environment = _environment()
         if self._user is not None:
+            self._let_through()  # each time: somebody may have closed a folder above since
             identity = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
             environment |= {"HOME": str(self.directory), "USER": self._user.pw_name}
         with tempfile.TemporaryFile() as said:  # not a pipe: the server would hold it open

@@ -29,6 +29,7 @@ from gateway.registry import store
 from gateway.registry.changelog import Cursor, Range, StaleCursor, between, compare, number_of
 from gateway.registry.copying import copy_afresh
 from gateway.registry.local import LocalRefusal
+from gateway.registry.recorded import Recorded
 from gateway.registry.replica import Replica
 from gateway.registry.store import Change
 from gateway.registry.tables import TABLES, Row
@@ -49,6 +50,7 @@ HEARTBEAT_SECONDS = 2.0
 STEP = 1000
 """Rows between two looks at the log: how long the newest change may have to wait."""
 
+HEAL_SECONDS = 1.0
 PRUNE_SECONDS = 3600.0
 TIMEOUT_SECONDS = 20.0
 LONGEST_BACKOFF_SECONDS = 5.0
@@ -68,16 +70,23 @@ class Feed:
     """Keeps `replica` (opened with `writer`) equal to the database at `dsn`.
 
     `on_changes` gets the rows of the change log as they are read, each at least once, newest first; and one
-    with op `copy` when everything was copied afresh.
+    with op `copy` when everything was copied afresh. From `recorded` comes back what a lost `local` held.
     """
 
     def __init__(
-        self, dsn: str, replica: Replica, *, on_changes: Callable[[list[Change]], None] | None = None
+        self,
+        dsn: str,
+        replica: Replica,
+        *,
+        on_changes: Callable[[list[Change]], None] | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
         self._dsn = dsn
         self._replica = replica
         self._writer = ReplicaWriter(replica)
         self._on_changes = on_changes or (lambda changes: None)
+        self._recorded = recorded
+        self._healing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._cursor: Cursor | None = None
         self._unread: list[Range] = []  # of the log up to the cursor, the newest last
@@ -133,11 +142,34 @@ class Feed:
                     self._cursor = None
                 backoff = 0.1 if self.connected else min(backoff * 2, LONGEST_BACKOFF_SECONDS)
                 self.connected = False
-                self._replica.check()
                 await asyncio.sleep(backoff)
         finally:
             self.connected = False
             self._writer.abandon()
+
+    async def keep_local(self) -> None:
+        """See once a second that there is a `local` and that it lacks nothing, database or not; for ever."""
+        while True:
+            try:
+                await self._heal()
+            except (NotReady, lmdb.Error) as error:
+                log.error("registry: %s", error)
+            await asyncio.sleep(HEAL_SECONDS)
+
+    async def _heal(self) -> None:
+        async with self._healing:
+            self._replica.check()
+            local = self._replica.local
+            if not local.is_complete():
+                if self._recorded is not None:
+                    found = await asyncio.to_thread(list, self._recorded.refusals())
+                    for start in range(0, len(found), COMMIT):
+                        local.add(found[start : start + COMMIT])
+                    if found:
+                        log.warning("registry: %d refusals read back from the journal", len(found))
+                local.complete()
+            if not local.state()[0]:
+                self._writer.use()
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> "AsyncIterator[Connection]":
@@ -170,7 +202,7 @@ class Feed:
     async def catch_up(self, c: "Connection") -> None:
         """Bring the replica to what the database says, one commit after the other."""
         while True:
-            self._replica.check()
+            await self._heal()
             if self._cursor is None or not self._writer.intact():
                 await self._copy(c)
             try:
@@ -193,6 +225,8 @@ class Feed:
         if now - self._told_at >= HEARTBEAT_SECONDS:
             self._told_at = now
             self._writer.heard(_now(), self._cursor)
+            if self._recorded is not None and self._replica.local.is_complete():
+                self._recorded.settle(self._replica.local.oldest() or _now())
 
     async def _look(self, c: "Connection") -> None:
         """What became visible since the cursor is now to be read; the cursor (in memory) moves."""

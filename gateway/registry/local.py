@@ -5,28 +5,42 @@ readers take the union of replica and pending; then it is `kept` for a month, so
 from an older backup can be told again. The environment also says which generation of the replica is in
 use: one transaction moves both, so that no reader can miss a refusal between the two.
 
-It knows no database; the keeper (feed.py) carries refusals to PostgreSQL and back.
+An environment that begins anew is not complete, and names no generation, so that nobody judges by it, until
+the keeper has read back what was pending in the one that was lost (feed.py, recorded.py).
+
+It knows no database; the keeper carries refusals to PostgreSQL and back.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import fcntl
+import os
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
+from itertools import islice
+from mmap import PAGESIZE
 from pathlib import Path
 from struct import Struct
 
 import lmdb
 import msgspec
 
-from gateway.errors import NotReady
+from gateway.errors import NotReady, UsageError
 from gateway.model import AccountKey
 from gateway.registry.keys import RegistryKey
 from gateway.registry.mapped import Mapped
 
 MAP_SIZE = 1 << 30
+COMMIT = 2000
+"""Refusals in one commit, at most, where there may be many."""
+
 STATE = Struct("<QQQ")
 """Of key `s`: generation of the replica in use (0: none), count of changes, subscribers in `pending`."""
 
 
 DAMAGED = b"damaged"
+KEY = b"key"
+"""Where the fingerprint of the registry key stands under which everything here was hashed."""
+COMPLETE = b"complete"
 
 
 class LocalRefusal(msgspec.Struct, frozen=True, array_like=True):
@@ -79,17 +93,42 @@ def learn(
 class LocalRefusals:
     """The LMDB environment in `directory`, made if missing.
 
-    A file that was cut short is set aside, and an empty one takes its place.
+    A file that was cut short is set aside, and an empty one takes its place. Raises NotReady when there is no
+    room for it, UsageError when it was written under another registry key (`fingerprint`): no subscriber's
+    refusal would be found.
     """
 
-    def __init__(self, directory: Path, *, map_size: int = MAP_SIZE) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def __init__(self, directory: Path, fingerprint: bytes, *, map_size: int = MAP_SIZE) -> None:
+        self._fingerprint = fingerprint
         self.path = directory / "data.mdb"
         try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _alone(directory):
+                self._open(map_size)
+        except (lmdb.Error, OSError) as error:
+            raise NotReady(f"{self.path} can't be made: {error}") from None
+
+    def _open(self, map_size: int) -> None:
+        """Readers of a file that is no more stand in its lock.mdb: another file begins with another."""
+        lock = self.path.with_name("lock.mdb")
+        try:
+            if self.path.stat().st_size < 2 * PAGESIZE:  # LMDB would take it for a new one
+                raise lmdb.CorruptedError(f"{self.path} was emptied")
             self.file = Mapped(self.path, map_size=map_size, writer=True)
-        except (lmdb.CorruptedError, lmdb.InvalidError):
+        except FileNotFoundError:
+            lock.unlink(missing_ok=True)
+            self.file = Mapped(self.path, map_size=map_size, writer=True)
+        except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError):
             self.path.replace(self.path.with_suffix(".damaged"))
+            lock.unlink(missing_ok=True)
             self.file = Mapped(self.path, map_size=map_size, writer=True)
+        try:
+            self._open_databases()
+        except lmdb.Error:
+            self.file.close()
+            raise
+
+    def _open_databases(self) -> None:
         self.env = self.file.env
         self.meta = self.env.open_db(b"meta")
         self.pending_db = self.env.open_db(b"pending")
@@ -97,16 +136,26 @@ class LocalRefusals:
         with self.file.writing() as txn:
             if txn.get(b"s", db=self.meta) is None:
                 txn.put(b"s", STATE.pack(0, 0, 0), db=self.meta)
+            bound = txn.get(KEY, self._fingerprint, db=self.meta)
+        if bound != self._fingerprint:
+            self.file.close()
+            raise UsageError(
+                f"{self.path.parent.parent}: written under another registry key than this node's; right would"
+                " be that key, or an empty folder (refusals that the database lacks are lost with this one)"
+            )
         self._encode = msgspec.msgpack.Encoder().encode
         self._one = msgspec.msgpack.Decoder(LocalRefusal).decode
         self._many = msgspec.msgpack.Decoder(list[LocalRefusal]).decode
 
     def state(self) -> tuple[int, int, int]:
-        """Generation of the replica, count of changes, subscribers in `pending`."""
+        """Generation of the replica, count of changes, subscribers in `pending`. Raises NotReady when the
+        file was cut."""
+        if not self.file.whole():
+            raise NotReady(f"{self.path} was cut")
         with self.env.begin() as txn:
             return self._state(txn)
 
-    def add(self, refusals: Sequence[LocalRefusal]) -> None:
+    def add(self, refusals: Iterable[LocalRefusal]) -> None:
         """Make them durable and effective. What is known already (a redelivered reply) changes nothing.
 
         Waits for the disk and for other writers: call it in a thread. Raises NotReady when the map is full.
@@ -124,6 +173,34 @@ class LocalRefusals:
         """What PostgreSQL has not given back yet."""
         with self.env.begin() as txn:
             return [r for _, value in txn.cursor(db=self.pending_db) for r in self._many(value)]
+
+    def is_complete(self) -> bool:
+        """Whether nothing is missing here that an earlier environment held."""
+        with self.env.begin() as txn:
+            return txn.get(COMPLETE, db=self.meta) is not None
+
+    def complete(self) -> None:
+        """What an earlier environment held has been added."""
+        with self.file.writing() as txn:
+            txn.put(COMPLETE, b"", db=self.meta)
+
+    def oldest(self) -> int:
+        """The instant (ms) of the oldest that is pending; 0 when nothing is."""
+        return min((refusal.at for refusal in self.pending()), default=0) if self.state()[2] else 0
+
+    def take_over(self, other: "LocalRefusals", *, kept: bool) -> None:
+        """What stands in another environment, whose file was deleted; with `kept` all of it."""
+        self.add(other.pending())
+        old = other.kept() if kept else iter(())
+        while some := list(islice(old, COMMIT)):
+            with self.file.writing() as txn:
+                for refusal, at in some:
+                    txn.put(refusal.event, at.to_bytes(8, "big") + self._encode(refusal), db=self.kept_db)
+        if other.is_complete():
+            self.complete()
+        generation = other.state()[0]
+        if generation and not self.state()[0]:
+            self.use(generation)
 
     def returned(self, events: Collection[bytes], keys: Collection[bytes], now: int) -> None:
         """The replica has these: readers need them here no more. `keys` are their subscribers' keys."""
@@ -145,11 +222,11 @@ class LocalRefusals:
                     pending -= 1
             self._set_state(txn, generation, changes + 1, pending)
 
-    def kept(self) -> Iterator[LocalRefusal]:
-        """What was returned within the last month, one at a time."""
+    def kept(self) -> Iterator[tuple[LocalRefusal, int]]:
+        """What was returned within the last month, and when (ms), one at a time."""
         with self.env.begin() as txn:
             for _, value in txn.cursor(db=self.kept_db):
-                yield self._one(value[8:])
+                yield self._one(value[8:]), int.from_bytes(value[:8], "big")
 
     def revive(self, refusals: Collection[LocalRefusal]) -> None:
         """The database has lost these: they are pending again."""
@@ -165,9 +242,9 @@ class LocalRefusals:
         limit = before.to_bytes(8, "big")
         with self.env.begin() as txn:
             old = [event for event, value in txn.cursor(db=self.kept_db) if value[:8] < limit]
-        for start in range(0, len(old), 2000):
+        for start in range(0, len(old), COMMIT):
             with self.file.writing() as txn:
-                for event in old[start : start + 2000]:
+                for event in old[start : start + COMMIT]:
                     txn.delete(event, db=self.kept_db)
 
     def use(self, generation: int) -> None:
@@ -205,3 +282,16 @@ class LocalRefusals:
 
     def _set_state(self, txn: "lmdb.Transaction[bytes]", generation: int, changes: int, pending: int) -> None:
         txn.put(b"s", STATE.pack(generation, changes, pending), db=self.meta)
+        if generation or pending:
+            txn.put(KEY, self._fingerprint, db=self.meta)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One process at a time looks for the file and makes it: two would set each other's aside."""
+    descriptor = os.open(directory / "making", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

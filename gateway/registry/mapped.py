@@ -45,8 +45,8 @@ class Mapped:
             raise lmdb.CorruptedError(f"{path} was cut")
 
     def size(self) -> int:
-        """Octets of the data file; it never becomes smaller unless somebody cuts it."""
-        return os.lseek(self.descriptor, 0, os.SEEK_END)
+        """Octets of the data file; it never becomes smaller unless somebody cuts it. 0: closed."""
+        return os.lseek(self.descriptor, 0, os.SEEK_END) if self.descriptor >= 0 else 0
 
     def whole(self) -> bool:
         """Whether the file has all the pages that its last commit speaks of."""
@@ -63,7 +63,9 @@ class Mapped:
             return False
 
     def filled(self) -> float:
-        """Share of the map that is in use."""
+        """Share of the map that is in use; 0 of one that was cut."""
+        if not self.whole():
+            return 0.0
         info = self.env.info()
         return (info["last_pgno"] + 1) * PAGESIZE / info["map_size"]
 

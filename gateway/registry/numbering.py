@@ -49,16 +49,16 @@ def number(cell: str) -> str:
             "将该列设为文本格式，完整写出全部数字",
         )
     found = canonical(cell)
-    if not found:
+    if not found or found.startswith(PSEUDO):
         raise Bad("cannot be read as a telephone number", "无法识别为电话号码")
     return found
 
 
 def subscriber(cell: str) -> str:
     """The canonical form of a subscriber's number, or of a pseudo-number as exported. Raises `Bad`."""
-    found = number(cell)
-    if found.startswith(PSEUDO):
+    if (found := canonical(cell)).startswith(PSEUDO):
         return found
+    found = number(cell)
     if not found.startswith("+") or not exists(found):
         raise Bad("not a subscriber's number", "不是用户号码")
     return found

@@ -84,14 +84,19 @@ class Replica:
         self.current: Generation | None = None
         self.writer = writer
         self._keeper = self._become_keeper() if writer else -1
-        self.local = LocalRefusals(directory / "local")
+        try:
+            self.local = LocalRefusals(directory / "local", key.fingerprint)
+        except UsageError:
+            self._resign()
+            raise
         self._local_lock = Lock()
 
     @staticmethod
     def open(
         directory: Path, key: RegistryKey, *, writer: bool = False, map_size: int = MAP_SIZE
     ) -> "Replica":
-        """Raises UsageError when `writer` is asked for and another keeper is at work."""
+        """Raises UsageError when `writer` is asked for and another keeper is at work, and when the files were
+        written under another key."""
         return Replica(directory, key, writer=writer, map_size=map_size)
 
     def snapshot(self) -> "Snapshot":
@@ -106,20 +111,21 @@ class Replica:
     def check(self) -> None:
         """To be called once a second: notices a `local` that was deleted or cut, and opens another.
 
-        What was pending in a deleted one is carried over.
+        What stood in a deleted one is carried over; what was pending in a cut one the keeper reads back from
+        the journal, and until then nobody judges. Raises NotReady when there is no room for another.
         """
-        file = self.local.file
-        if file.in_place() and file.whole():
+        old = self.local
+        whole = old.file.whole()
+        if whole and old.file.in_place():
             return
-        readable = file.whole()  # deleted: the map still stands
         with self._local_lock:
-            generation = self.local.state()[0] if readable else 0
-            pending = self.local.pending() if readable else []
-            file.close()
-            self.local = LocalRefusals(file.path.parent)
-            self.local.add(pending)
-            if generation and self.local.state()[0] == 0:
-                self.local.use(generation)
+            if not whole:
+                old.file.close()
+            fresh = LocalRefusals(old.path.parent, self.key.fingerprint)
+            if whole:
+                fresh.take_over(old, kept=self.writer)
+                old.file.close()
+            self.local = fresh
 
     def used(self) -> float:
         """Share of the fuller map that is in use; alarm at 0.8."""
@@ -157,6 +163,9 @@ class Replica:
             self.current.file.close()
             self.current = None
         self.local.file.close()
+        self._resign()
+
+    def _resign(self) -> None:
         if self._keeper >= 0:
             os.close(self._keeper)
             self._keeper = -1
@@ -189,6 +198,7 @@ class Snapshot:
         "_local_meta",
         "_local_pending",
         "_local_refusals",
+        "_local_size",
         "_pending",
         "_replica",
         "_sender_changes",
@@ -206,7 +216,7 @@ class Snapshot:
         self._txn: lmdb.Transaction[bytes]
         self._hashed: dict[str, bytes] = {}
         self._generation: Generation
-        self._size = 0
+        self._size = self._local_size = 0
         self._sender_changes = -1
         self.version = 0
         self.news_at = 0
@@ -219,11 +229,15 @@ class Snapshot:
         """Move to the newest state. Raises NotReady when there is none that can be read."""
         replica = self._replica
         self._hashed.clear()
-        if self._local_refusals is replica.local:
-            self._local.abort()
-            self._local = self._local_refusals.env.begin()
-        else:
+        local = self._local_refusals
+        if local is not replica.local:
             self._open_local()
+        elif (size := local.file.size()) < self._local_size:
+            raise NotReady(f"{local.path} was cut")
+        else:
+            self._local_size = size
+            self._local.abort()
+            self._local = local.env.begin()
         number = self._number()
         generation = self._generation
         if generation is not replica.current or generation.number != number:
@@ -334,6 +348,7 @@ class Snapshot:
 
     def _open_local(self) -> None:
         self._local_refusals = local = self._replica.local
+        self._local_size = local.file.size()
         self._local = local.env.begin()
         self._local_meta = local.meta
         self._local_pending = local.pending_db

@@ -40,10 +40,20 @@ class ReplicaWriter:
         self._building: Generation | None = None
 
     def open(self) -> Cursor | None:
-        """Go on with what is on the disk; None when a new generation must be built."""
-        local = self.replica.local
-        number = local.state()[0]
+        """Go on with what is on the disk; None when a new generation must be built.
+
+        Where `local` was lost, and with it which generation is in use, that is the newest whole one.
+        """
+        number = self.replica.local.state()[0]
+        for candidate in [number] if number else self._generations():
+            cursor = self._read(candidate)
+            if cursor is not None:
+                self._remove_others(candidate)
+                return cursor
         self._remove_others(number)
+        return None
+
+    def _read(self, number: int) -> Cursor | None:
         try:
             generation = self.replica.generation(number)
             with generation.env.begin() as txn:
@@ -51,6 +61,13 @@ class ReplicaWriter:
                 return msgspec.msgpack.decode(txn.get(b"cursor", b"", db=generation.meta), type=Cursor)
         except (NotReady, lmdb.Error, struct.error, msgspec.DecodeError):
             return None
+
+    def use(self) -> bool:
+        """Name the generation that we write in `local`, if it can be read; whether it can."""
+        if not self.intact():
+            return False
+        self.replica.local.use(self._in_use().number)
+        return True
 
     def intact(self) -> bool:
         """Whether the generation in use can be written on."""
@@ -134,17 +151,19 @@ class ReplicaWriter:
             cursor.putmulti(((pack_key(key), _encode(found)) for key, found in refusals), append=True)
 
     def finish(self, cursor: Cursor, newest: int, now: int) -> None:
-        """Make what was built the replica in use, for all processes at once."""
+        """Make what was built the replica in use, for all processes at once; once `local` is complete."""
         building = self._being_built()
         self.version = max(self.version + 1, newest)
+        building.env.sync(True)  # before the state, by which a whole generation is known
         with building.file.writing() as txn:
             txn.put(b"s", REPLICA_STATE.pack(self.version, 1, now), db=building.meta)
             txn.put(b"cursor", msgspec.msgpack.encode(cursor), db=building.meta)
         building.env.sync(True)
         building.file.close()
         self._building = None
-        self.replica.local.use(building.number)
         self.replica.generation(building.number)
+        if self.replica.local.is_complete():
+            self.replica.local.use(building.number)
         self._remove_others(building.number)
 
     def abandon(self) -> None:
@@ -163,6 +182,11 @@ class ReplicaWriter:
         if self._building is None:
             raise NotReady("no generation is being built")
         return self._building
+
+    def _generations(self) -> list[int]:
+        """Those on the disk, the newest first; perhaps not whole."""
+        found = [path.name.removeprefix("replica-") for path in self.replica.directory.glob("replica-*")]
+        return sorted((int(number) for number in found if number.isdigit()), reverse=True)
 
     def _remove_others(self, number: int) -> None:
         for folder in self.replica.directory.glob("replica-*"):

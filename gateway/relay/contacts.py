@@ -110,10 +110,12 @@ class Contacts:
         same_day = at < self._until
         slots = min(4 * (self._mask + 1), MOST_SLOTS) if same_day else FIRST_SLOTS
         folder = self._directory / str(_day(at))
-        folder.mkdir(exist_ok=True)
         numbers = [int(path.suffix[1:]) for path in folder.glob(f"{self._writer}.*")]
         path = folder / f"{self._writer}.{max(numbers, default=0) + 1}"
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not same_day:
+                self.expire(at)
             table = _allocate(path, slots * SLOT.size)
         except OSError:  # no room: what there is is filled to the brim, then nothing is noted for a while
             path.unlink(missing_ok=True)

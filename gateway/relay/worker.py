@@ -70,6 +70,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: set[socket.socket] = set()
         self._draining = asyncio.Event()
+        self._cause = ""
         self._sweep_at = time.monotonic() + HALF_SECONDS
 
     async def serve(self, door: socket.socket) -> None:
@@ -101,17 +102,12 @@ class Worker:
             for session in list(self._sessions.values()):
                 session.sweep()
 
-    async def drain(self) -> None:
+    async def drain(self, cause: str = "draining") -> None:
         """Refuse logins, answer submits with the busy code, let the carrier answer, unbind, close."""
+        self._cause = cause
         self._draining.set()
         await asyncio.gather(*(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())))
         self.tick()
-
-    def abort(self) -> None:
-        """The journal is poisoned: nothing may be relayed any more."""
-        self._draining.set()
-        for session in list(self._sessions.values()):
-            session.abort()
 
     # Taking connections over
 
@@ -149,7 +145,7 @@ class Worker:
         try:
             account = self._filed(key, wire)
             if self._draining.is_set():
-                raise LoginRefused(wire.OTHER, "draining")
+                raise LoginRefused(wire.OTHER, self._cause)
             if wire.too_high(login):
                 raise LoginRefused(wire.VERSION_TOO_HIGH, "version_too_high")
             may_enter(account, arrival.peer[0], self._connections[key] - 1, type(wire))
@@ -157,7 +153,7 @@ class Worker:
             legs.append(carrier)
             if self._draining.is_set():
                 carrier.transport.close()
-                raise LoginRefused(wire.OTHER, "draining")
+                raise LoginRefused(wire.OTHER, self._cause)
             status, version = wire.read_login_answer(answer)
             if status:
                 self._note("login refused by the carrier", key, arrival, str(status))

@@ -98,7 +98,7 @@ def masked(what: Found | Shown) -> dict[str, Any]:
 def event_of(found: Found) -> Event:
     """An attempt or reply as an event of a subscriber's timeline."""
     said = plain(found)
-    return Event(
+    return Event.model_construct(
         at=datetime.datetime.fromtimestamp(found.record.at / 1000, SHANGHAI),
         kind=said["kind"],
         institution=said.get("institution", ""),

@@ -84,6 +84,11 @@ class Pages:
                 return self._said(
                     request, Words("数据库暂不可用，请稍后再试", "the database is away; try later"), 503
                 )
+            except web.HTTPException:
+                raise
+            except Exception as error:
+                self._site.log.error("page failed", exc_info=error)
+                return self._said(request, Words("内部错误", "an internal error"), 500)
 
         return handle
 

@@ -307,7 +307,9 @@ def _identity(call: Call) -> bytes:
 
 
 def _intercept(row: dict[str, Any]) -> Intercept:
-    return Intercept(**row | {"id": row["id"].hex, "channel": "".join(names_of(row["channel"], CHANNELS))})
+    return Intercept.model_construct(
+        **row | {"id": row["id"].hex, "channel": "".join(names_of(row["channel"], CHANNELS))}
+    )
 
 
 def _microseconds(at: datetime.datetime) -> int:
