@@ -373,3 +373,156 @@ def test_the_whitelist_is_what_is_in_force_now(schema: psycopg.Connection) -> No
     assert whitelist() == ["10690001"]
     schema.execute("UPDATE institutions SET licence_until = now()")
     assert whitelist() == []
+
+
+APPROVE = "checked_by = 'x', approved_by = 'y', approved_at = now(), checked_person = 1, approved_person = 2"
+FILED = "number, channels, purposes, institution_id, status, checked_by, approved_by, approved_at"
+NUMBER_GUARDS = [
+    # a filing is checked and approved by steps, or by an import that is open
+    (f"UPDATE numbers SET status = 'approved', {APPROVE} WHERE id = 2", "numbers_steps"),
+    (f"UPDATE numbers SET status = 'approved', {APPROVE}, run_id = 1 WHERE id = 2", "numbers_steps"),
+    ("UPDATE numbers SET status = 'checked', checked_person = 1 WHERE id = 2", "numbers_steps"),
+    ("UPDATE numbers SET status = 'draft' WHERE id = 2", "numbers_steps"),
+    ("UPDATE numbers SET status = 'draft' WHERE id = 1", "numbers_steps"),
+    (f"INSERT INTO numbers ({FILED}) VALUES ('9558', 1, 1, 1, 'approved', 'p', 'q', now())", "numbers_steps"),
+    (
+        f"INSERT INTO numbers ({FILED}, checked_person, approved_person, run_id)"
+        " VALUES ('95588', 1, 1, 1, 'approved', 'p', 'q', now(), 1, 2, 1)",
+        "numbers_steps",
+    ),
+    (f"{NUMBERS}, status) VALUES (1, 1, 1, '95588', 'returned')", "numbers_steps"),
+    # what was approved is rewritten or lengthened by a new version only
+    ("UPDATE numbers SET purposes = 7 WHERE id = 1", "numbers_versions"),
+    ("UPDATE numbers SET number = '10690003' WHERE id = 1", "numbers_versions"),
+    ("UPDATE numbers SET institution_id = 2 WHERE id = 1", "numbers_versions"),
+    ("UPDATE numbers SET effective_until = NULL WHERE id = 1", "numbers_versions"),
+    ("UPDATE numbers SET effective_until = '2999-01-02' WHERE id = 1", "numbers_versions"),
+    ("UPDATE numbers SET effective_from = '2000-01-01' WHERE id = 1", "numbers_versions"),
+    ("UPDATE numbers SET checked_person = 3 WHERE id = 1", "numbers_versions"),
+    # steps are taken by users, whom the row cannot name
+    ("INSERT INTO number_steps (number_id, step) VALUES (2, 'check')", "number_step_own"),
+    ("INSERT INTO number_steps (number_id, step, user_id, person_id, from_status, to_status)"
+     " VALUES (2, 'check', 1, 1, 'submitted', 'approved')", "number_step_own"),
+    # imports
+    ("INSERT INTO import_runs (kind, checker_id, approver_id) VALUES ('numbers', 1, 2)", "import_run_glass"),
+    ("UPDATE import_runs SET closed_at = NULL WHERE id = 1", "import_run_kept"),
+    ("UPDATE import_runs SET approver_id = 3 WHERE id = 1", "import_run_kept"),
+]  # fmt: skip
+PROPOSED = "removal_proposed_by = 'x', removal_proposed_at = now(), removal_reason = 'r'"
+BAN_GUARDS = [
+    ("UPDATE blacklist SET confirmed_by = 'x', confirmed_at = now() WHERE id = 1", "blacklist_regulator"),
+    (f"UPDATE blacklist SET {PROPOSED} WHERE id = 2", "blacklist_regulator"),
+    ("UPDATE blacklist SET removed_by = 'x', removed_at = now() WHERE id = 2", "blacklist_regulator"),
+    ("UPDATE blacklist SET number = '10691' WHERE id = 2", "blacklist_kept"),
+    ("UPDATE blacklist SET needs_second = false WHERE id = 1", "blacklist_kept"),
+    ("UPDATE blacklist SET added_at = now() - interval '1 day' WHERE id = 2", "blacklist_kept"),
+    (f"{BANS}, removal_proposed_by, removal_proposed_at) VALUES ('r', 'c', '10697', 'x', now())",
+     "blacklist_kept"),
+    (f"{BANS}, is_prefix) VALUES ('r', 'c', '11', true)", "blacklist_protected"),
+]  # fmt: skip
+KEPT = [
+    *("UPDATE audit SET act = 'x'", "DELETE FROM audit", "TRUNCATE audit CASCADE", "DELETE FROM audit_chain"),
+    *("DELETE FROM number_steps", "TRUNCATE import_runs", "DELETE FROM import_runs", "DELETE FROM blacklist"),
+    *("TRUNCATE blacklist", "UPDATE number_transitions SET role = 'agency'"),
+    "INSERT INTO number_transitions (step, from_status, to_status, role) VALUES ('x', 'a', 'b', 'c')",
+]
+GUARDED = """
+INSERT INTO registry_keys VALUES (1, decode(repeat('00', 16), 'hex'));
+INSERT INTO numbers (number, channels, purposes, institution_id, status)
+     VALUES ('10690002', 1, 1, 1, 'submitted');
+INSERT INTO blacklist (number, is_prefix, reason, case_reference)
+     VALUES ('1069000', true, 'hits a number', 'c'), ('1067', true, 'hits none', 'c');
+UPDATE import_runs SET closed_at = now();
+INSERT INTO persons (name, identity_hash, identity_sealed, key_id)
+     VALUES ('C', decode(md5('c'), 'hex'), 'x', 1);
+INSERT INTO users (login, person_id, role, carrier)
+     SELECT 'car', id, 'carrier', 'mobile' FROM persons WHERE name = 'C';
+INSERT INTO users (login, person_id, role) SELECT 'reg', id, 'regulator' FROM persons WHERE name = 'C';
+INSERT INTO credentials (user_id, signed_in_at) VALUES (2, now());
+"""
+
+
+@pytest.fixture
+def guarded(schema: psycopg.Connection) -> psycopg.Connection:
+    """Number 1 is approved until 2999, 2 is submitted; ban 1 waits for a second person, 2 stands; import 1 is
+    closed, and a regulator has signed in."""
+    file_number(schema, "A", "10690001", start="2025-01-01", end="2999-01-01")
+    schema.execute(GUARDED)
+    return schema
+
+
+@pytest.mark.parametrize("replica", [False, True])
+def test_by_sql_alone_nobody_lets_more_through(guarded: psycopg.Connection, replica: bool) -> None:
+    if replica:  # what a clever session sets
+        guarded.execute("SET session_replication_role = replica")
+    for statement, constraint in NUMBER_GUARDS + BAN_GUARDS:
+        with pytest.raises(psycopg.Error) as caught:
+            guarded.execute(statement)
+        assert (statement, caught.value.diag.constraint_name) == (statement, constraint)
+    for statement in KEPT:
+        with pytest.raises(psycopg.errors.RaiseException, match="keeps its rows"):
+            guarded.execute(statement)
+    assert guarded.execute("SELECT array_agg(number) FROM whitelist").fetchone() == (["10690001"],)
+    assert guarded.execute("SELECT array_agg(number) FROM blacklist_in_force").fetchone() == (["1067"],)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE numbers SET status = 'revoked' WHERE id = 1",
+        "UPDATE numbers SET effective_until = now() WHERE id = 1",
+        "UPDATE institutions SET status = 'closed'",
+        "INSERT INTO holds (cause, number_id) VALUES ('c', 1)",
+        "INSERT INTO holds (cause, institution_id) VALUES ('c', 1)",
+    ],
+)
+def test_tightening_is_free_and_in_the_audit(guarded: psycopg.Connection, statement: str) -> None:
+    guarded.execute(statement)
+    assert guarded.execute("SELECT count(*) FROM whitelist").fetchone() == (0,)
+    act = guarded.execute("SELECT door, act FROM audit ORDER BY id DESC LIMIT 1").fetchone()
+    assert act == ("sql", f"sql.{statement.partition(' ')[0].lower()}")
+    assert guarded.execute("SELECT audit_broken()").fetchone() == (None,)
+
+
+def test_a_case_breaks_the_glass_and_is_seen(guarded: psycopg.Connection) -> None:
+    guarded.execute(
+        "INSERT INTO import_runs (kind, checker_id, approver_id, case_reference)"
+        " VALUES ('numbers', 1, 2, 'C-1')"
+    )
+    open_runs = guarded.execute("SELECT case_reference FROM import_runs WHERE closed_at IS NULL").fetchall()
+    assert open_runs == [("C-1",)]
+    assert guarded.execute("SELECT act FROM audit ORDER BY id DESC LIMIT 1").fetchone() == ("sql.insert",)
+
+
+def test_a_registry_of_before_is_brought_up(empty: str) -> None:
+    """Rows that were filed under 0004 stand as they were; what was approved then stays approved."""
+    from alembic import command  # noqa: PLC0415
+
+    command.upgrade(migrate._config(dsn=empty), "0004")
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(
+            """INSERT INTO institutions (code, name, kind) VALUES ('A', 'A', 'bank');
+               INSERT INTO numbers (number, channels, purposes, institution_id, status, checked_by,
+                                    approved_by, approved_at)
+                    VALUES ('10690001', 1, 1, 1, 'approved', 'p', 'q', now()),
+                           ('10690002', 1, 1, 1, 'checked', 'p', NULL, NULL),
+                           ('10690003', 1, 1, 1, 'submitted', NULL, NULL, NULL);
+               UPDATE numbers SET signatures = '{x}' WHERE number = '10690001';
+               INSERT INTO blacklist (number, is_prefix, reason, case_reference)
+                    VALUES ('1069', true, 'r', 'c');
+               INSERT INTO holds (cause, institution_id) VALUES ('c', 1);
+               DELETE FROM holds"""
+        )
+        migrate.upgrade(empty)
+        assert connection.execute(
+            "SELECT number, version FROM whitelist w JOIN numbers USING (number)"
+        ).fetchall() == [("10690001", 1)]
+        assert connection.execute("SELECT number FROM blacklist_in_force").fetchall() == [("1069",)]
+        connection.execute("UPDATE numbers SET status = 'revoked' WHERE number = '10690001'")
+        connection.execute("UPDATE institutions SET name = 'B'")
+        kept = connection.execute(
+            "SELECT status, version FROM numbers_history ORDER BY superseded_version"
+        ).fetchall()
+        assert kept == [("approved", None), ("approved", 1)]
+        assert connection.execute("SELECT count(*) FROM holds_history").fetchone() == (1,)
+        assert connection.execute("SELECT audit_broken()").fetchone() == (None,)

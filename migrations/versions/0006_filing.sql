@@ -157,7 +157,7 @@ DECLARE
     rule number_transitions;
 BEGIN
     SELECT * INTO filing FROM numbers WHERE id = NEW.number_id FOR UPDATE;
-    SELECT * INTO who FROM users WHERE id = coalesce(my_user(), NEW.user_id) AND status = 'active';
+    SELECT * INTO who FROM users WHERE id = my_user() AND status = 'active'; -- whatever the row says
     IF who.id IS NULL OR filing.id IS NULL
        OR who.role = 'institution' AND who.institution_id <> filing.institution_id
        OR who.role = 'carrier' AND who.carrier <> filing.carrier
