@@ -61,6 +61,14 @@ def _schema(**facts: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", **facts})
 
 
+_INSTANT = reading(forms.INSTANT.parse, forms.INSTANT)
+
+
+def _instant(value: Any) -> datetime.datetime:
+    """Of a request a text; of a row of ours, which an answer is made of, an instant already."""
+    return value if isinstance(value, datetime.datetime) else _INSTANT(value)
+
+
 def _iso(value: datetime.datetime) -> str:
     return value.astimezone(forms.SHANGHAI).isoformat()
 
@@ -85,7 +93,7 @@ PrefixText = Annotated[
 ]
 Instant = Annotated[
     datetime.datetime,
-    BeforeValidator(reading(forms.INSTANT.parse, forms.INSTANT)),
+    BeforeValidator(_instant),
     PlainSerializer(_iso, str, when_used="json"),
     _schema(format="date-time", examples=["2026-12-01T09:00:00+08:00"]),
 ]
