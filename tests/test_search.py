@@ -120,6 +120,41 @@ async def test_an_attempt_is_shown_with_what_followed(node: Path, tmp_path: Path
     assert search(node).show(bytes(16)) is None
 
 
+async def test_reports_are_tied_by_the_message_id_of_the_carriers_answer(tmp_path: Path) -> None:
+    """To three recipients; ids of the first one, and counted on from it; other reports are others'."""
+    base = 0xBB1C_1B40_0001_00FF
+    ids = [(base + n).to_bytes(8, "big") for n in range(3)]
+    other = model.AccountKey("mobile", "cmpp", "900009")
+    keys = Keys(tmp_path / "keys")
+    journal = Journal(tmp_path / "journal", "n", "w0", keys, clock=lambda: NOON)
+    journal.start()
+    judged = rec.judged(ACCOUNT, "n", model.SMS, "10690001", model.Verdict(None), profile="", lexicon="")
+    items = [(judged, 0, 7, 5, n, 1, 1, 0, "", subscriber(n), 8, 0, b"x") for n in range(3)]
+    attempts = journal.attempts(NOON, 1, items, lambda error: None)
+    journal.outcomes(NOON + 1, [(attempt, 0, ids[0], 0) for attempt in attempts])
+    for n in range(3):
+        journal.report(NOON + 10 + n, ACCOUNT, ids[n], "DELIVRD", "", "", "10690001", subscriber(n))
+    journal.report(
+        NOON + DAY, ACCOUNT, ids[0], "EXPIRED", "", "", "10690001", subscriber(2)
+    )  # not counted on
+    journal.report(NOON + 20, other, ids[0], "REJECTD", "", "", "10690001", subscriber(0))
+    journal.report(NOON + 21, ACCOUNT, b"12345678", "UNDELIV", "", "", "10690001", subscriber(0))
+    await journal.close()
+
+    def shown(place: int) -> list[str]:
+        found = search(tmp_path).show(attempts[place])
+        assert found is not None
+        return [report.record.stat for report in found.reports]  # type: ignore[union-attr]
+
+    wanted = [["DELIVRD"], ["DELIVRD"], ["DELIVRD", "EXPIRED"]]
+    assert [shown(place) for place in range(3)] == wanted
+    for path in segments(tmp_path / "journal" / "w0"):
+        build_index(path)
+    assert [shown(place) for place in range(3)] == wanted
+    keys.forget(rec.day_of(NOON), at=NOON)
+    assert shown(0) == ["DELIVRD", "EXPIRED"]  # whose is whose can't be told any more
+
+
 async def test_replies_and_reports_are_found_too(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", "n", "w0", Keys(tmp_path / "keys"), clock=lambda: NOON)
     journal.start()

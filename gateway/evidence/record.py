@@ -9,7 +9,7 @@ no maps; `decode` refuses octets that `encode` would not have written, so a reco
 |---|---|---|---|
 | 1 | `Attempt` | one SMS to one recipient, or one call, and its verdict | `id` |
 | 2 | `Outcome` | what the carrier answered to a forwarded attempt | `attempt` |
-| 3 | `Report` | what became of it, as the carrier's status report said | `attempt`, when it is known |
+| 3 | `Report` | what became of it, as the carrier's report said | `attempt`, or its outcome's `message_id` |
 | 4 | `Reply` | what a subscriber sent back, and its meaning | `id`; `attempt` is its context |
 | 5 | `Act` | a change of the registry | `id` |
 
@@ -163,7 +163,7 @@ class Report(_Table, frozen=True, kw_only=True):
 
     version: Literal[1] = 1
     kind: Literal[3] = 3
-    attempt: Annotated[bytes, Meta(max_length=16)] = b""  # b"": not known
+    attempt: Annotated[bytes, Meta(max_length=16)] = b""  # b"": the outcome with this message_id tells
     at: int
     carrier: str
     node: str

@@ -188,6 +188,7 @@ class Search:
                     outcomes.append(one.record)
                 else:
                     reports.append(one)
+            reports += self._reports_of(found, outcomes)
         outcomes.sort(key=lambda outcome: outcome.at)
         reports.sort(key=lambda report: report.record.at)
         return Shown(found, tuple(outcomes), tuple(reports))
@@ -206,6 +207,33 @@ class Search:
                             record = rec.decode(octets)
                             if getattr(record, member) == identifier:
                                 yield self._found(segment, block.first + place, octets, record)
+
+    def _reports_of(self, found: Found, outcomes: list[rec.Outcome]) -> Iterator[Found]:
+        """Reports that name no attempt, but the message id with which the carrier accepted this one."""
+        attempt = found.record
+        if not isinstance(attempt, rec.Attempt) or not (ids := _message_ids(attempt, outcomes)):
+            return
+        account = (attempt.judged.carrier, attempt.judged.protocol, attempt.judged.account)
+        span = attempt.at, attempt.at + FOLLOWS
+        for folder in writers(self._journal):
+            for segment in self._segments(folder, *span):
+                hashed, key = b"", self._key(segment)
+                if found.content is not None and not isinstance(key, str):
+                    hashed = key.hash_subscriber(found.content.subscriber.encode())
+                number = "" if hashed else attempt.judged.number
+                for block in _blocks(segment, subscriber=hashed, number=number, since=span[0], until=span[1]):
+                    for place, octets in enumerate(block.records):
+                        if rec.kind_of(octets) != rec.REPORT:
+                            continue
+                        report = rec.decode(octets)
+                        if (
+                            isinstance(report, rec.Report)
+                            and not report.attempt
+                            and report.message_id in ids
+                            and (report.carrier, report.protocol, report.account) == account
+                            and (not hashed or report.subscriber == hashed)
+                        ):
+                            yield self._found(segment, block.first + place, octets, report)
 
     def _segments(self, folder: Path, since: int, until: int) -> Iterator[Segment]:
         """A writer's segments that may hold records of that time, oldest first, each closed after use."""
@@ -247,6 +275,19 @@ class Search:
                 except (InvalidTag, rec.RecordError):
                     why = "the seal is broken"
         return Found(record, octets, segment.header.writer, segment.header.number, index, content, why)
+
+
+def _message_ids(attempt: rec.Attempt, outcomes: list[rec.Outcome]) -> set[bytes]:
+    """Under which ids the carrier may report. CMPP answers a submit to several recipients with the id of the
+    first one, and some carriers count on from it."""
+    ids = {outcome.message_id for outcome in outcomes if outcome.message_id}
+    if attempt.judged.protocol == "cmpp" and attempt.recipient:
+        ids |= {
+            (int.from_bytes(one, "big") + attempt.recipient & 2**64 - 1).to_bytes(8, "big")
+            for one in ids
+            if len(one) == 8
+        }
+    return ids
 
 
 def open_sealed(cipher: AESGCM, header_digest: bytes, index: int, sealed: bytes) -> rec.Content:
