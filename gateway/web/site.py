@@ -144,6 +144,12 @@ class Site:
         config = self.config
         async with self.door.owner() as c:
             await c.execute("SELECT escalate_overdue($1)", datetime.datetime.now(SHANGHAI).date())
+            # an import that was killed left its run open, and with it what two persons allowed it
+            await c.execute(
+                """UPDATE import_runs SET closed_at = now()
+                    WHERE closed_at IS NULL AND opened_at < now() - $1::interval""",
+                KEPT,
+            )
             await c.execute("DELETE FROM sessions WHERE expires_at < now()")
             await c.execute("DELETE FROM kept_answers WHERE at < now() - $1::interval", KEPT)
             await c.execute(
