@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import UsageError
+from gateway.errors import NotReady, UsageError
 from gateway.registry import exchange, intake
 from gateway.registry.exchange import ImportResult, export_file, import_file
 from gateway.registry.keys import RegistryKey
@@ -465,7 +465,7 @@ async def test_a_failed_export_leaves_what_was_there(
         raise OSError("disk full")
 
     monkeypatch.setattr(exchange, "_write_all", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(NotReady, match="disk full"):
         await export_file("institutions", path, database, KEY)
     assert path.read_text() == "before"
     assert not (tmp_path / "out.csv.part").exists()

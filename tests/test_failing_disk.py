@@ -24,7 +24,7 @@ from gateway.direct import owner
 from gateway.evidence import record as rec
 from gateway.simulator.sender import LoginRefused, SenderSim
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 NUMBER = MARKETING + "0001"
 BUSY, REFUSED, OTHER_ERROR = 8, 103, 5
