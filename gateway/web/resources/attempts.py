@@ -92,7 +92,8 @@ async def attempts(call: Call) -> Answer:
 
 
 async def _ask(call: Call, worker: int, items: list[Item]) -> Told:
-    who = f"{call.actor.user}\0{call.key}".encode()
+    # of one request each worker has its own part, and all see the keys of all
+    who = f"{call.actor.user}\0{call.key}\0{worker}".encode()
     try:
         told = await call.site.workers.ask(
             worker, blake2b(who, digest_size=16).digest(), call.digest[:16], items
