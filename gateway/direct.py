@@ -99,8 +99,9 @@ def socket_of(run_dir: Path, worker: int) -> Path:
 class _Messages(asyncio.Protocol):
     """One end: octets into messages. A length beyond `MOST_OCTETS` ends the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, took: Callable[[list[bytes]], None]) -> None:
         self._kept = b""
+        self._took = took
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,12 +122,9 @@ class _Messages(asyncio.Protocol):
         self._kept = data[at:]
         if whole:
             try:
-                self.took(whole)
+                self._took(whole)
             except msgspec.MsgspecError:
                 self.transport.abort()
-
-    def took(self, messages: list[bytes]) -> None:
-        raise NotImplementedError
 
     def send(self, message: Asked | Told) -> None:
         octets = _pack(message)
@@ -135,7 +133,7 @@ class _Messages(asyncio.Protocol):
 
 class _WorkerEnd(_Messages):
     def __init__(self, take: Take) -> None:
-        super().__init__()
+        super().__init__(self.took)
         self._take = take
 
     def took(self, messages: list[bytes]) -> None:
@@ -148,7 +146,7 @@ class _WorkerEnd(_Messages):
 
 class _WebEnd(_Messages):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(self.took)
         self.waiting: dict[int, asyncio.Future[Told]] = {}
 
     def took(self, messages: list[bytes]) -> None:

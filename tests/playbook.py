@@ -442,13 +442,13 @@ class House:
         }
 
         async def agree() -> bool:
-            counted = {}
+            counted: Counter[tuple[str, ...]] = Counter()
             for (name, has), value in (await self.metrics()).items():
                 metric = name.removeprefix("zhengming_")
-                if metric in labels:
-                    counted[metric, *(dict(has)[label] for label in labels[metric])] = value
+                if metric in labels and value:
+                    counted[metric, *(dict(has)[label] for label in labels[metric])] += int(value)
             assert all(value <= wanted[key] for key, value in counted.items()), (counted, wanted)
-            return counted == dict(wanted)
+            return counted == wanted
 
         await eventually(agree, every=0.1)
 

@@ -72,7 +72,7 @@ async def test_an_upstream_that_is_no_address_is_passed_over_and_named_in_the_lo
     await change(house, file, [])
     assert caught.value.status == OTHER
     (line,) = house.log_lines("login refused", account="900016")
-    assert line["detail"].startswith("10.0.0.5: expected host:port")
+    assert line["detail"].startswith("10.0.0.5: host:port, such as")
     assert second in line["detail"]
 
 

@@ -113,7 +113,7 @@ NO_AGENCY = Flaw(
 TO_COME = Flaw(
     "lies in the future",
     "晚于当前时间",
-    "a time that has been, or empty for now",
+    "a time that has been, or empty for the present",
     "已过去的时间；空表示现在",
 )
 REVOKED = Flaw(

@@ -179,6 +179,11 @@ class LocalRefusals:
         with self.env.begin() as txn:
             return txn.get(COMPLETE, db=self.meta) is not None
 
+    def bind(self) -> None:
+        """What is built now is hashed under this key, too, although no reader goes to it yet."""
+        with self.file.writing() as txn:
+            txn.put(KEY, self._fingerprint, db=self.meta)
+
     def complete(self) -> None:
         """What an earlier environment held has been added."""
         with self.file.writing() as txn:

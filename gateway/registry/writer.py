@@ -162,6 +162,7 @@ class ReplicaWriter:
         building.file.close()
         self._building = None
         self.replica.generation(building.number)
+        self.replica.local.bind()
         if self.replica.local.is_complete():
             self.replica.local.use(building.number)
         self._remove_others(building.number)
