@@ -95,7 +95,7 @@ def config(tmp_path: Path) -> Path:
         ((*SENDER, "--secret-file", sys.executable), ["--secret-file", "not text"]),
         ((*CARRIER, "--stat", "TOOLONGSTAT"), ["--stat", "TOOLONGSTAT", "1 to 7"]),
         ((*CARRIER, "--refuse-with", "99999999999"), ["--refuse-with", "0 to 255"]),
-        ((*CARRIER, "--reply-text", "长" * 71), ["--reply-text", "71", "70"]),
+        ((*CARRIER, "--reply-text", "长" * 17_100), ["--reply-text", "255", "shorter"]),
         ((*CARRIER, "--reply-every", "-1"), ["--reply-every", "'-1'"]),
     ],
 )
