@@ -9,6 +9,7 @@ from gateway.policy.numbers import mask
 from gateway.registry import appeals, cases
 from gateway.registry.complaints import Complaint, Complaints, NewComplaint
 from gateway.registry.deadlines import terms_of
+from gateway.registry.fields import Words as Text
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, Query, page_of
 from gateway.web.resources.finding import Timeline, TimelineWanted, timeline_of
 from gateway.web.resources.supervision import HOLDERS, REGULATOR, WATCHERS
@@ -19,7 +20,7 @@ class Reply(BaseModel):
 
 
 class Why(Query):
-    reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", description="why it is looked at")
+    reason: Text = Field(min_length=1, description="why it is looked at")
 
 
 class Outcome(BaseModel):
