@@ -24,7 +24,8 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def office(house_of: HouseOf) -> AsyncIterator[Office]:
     """The API beside a whole node: there is a replica, and workers who take attempts."""
-    async with house_of() as house, Office(house.dsn, house.data_dir) as office:
+    one = {"node": {"workers": 1}}
+    async with house_of() as house, Office(house.dsn, house.data_dir, one) as office:
         yield office
 
 
