@@ -11,6 +11,7 @@ from gateway import app, config, node, status
 from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
+from gateway.registry import primary
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
 
@@ -77,7 +78,7 @@ def _database(settings: Config) -> Iterator[str]:
             server = EmbeddedPostgres(settings.data_dir / "postgres")
             server.start()
         dsn = server.dsn if server is not None else settings.database.dsn
-        with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS) as connection:
+        with primary.connect_blocking(dsn, connect_timeout=CONNECT_SECONDS) as connection:
             known = _keys_of(connection)
         path = app.registry_key(settings)
         if known and path.exists() and load_key(path).fingerprint not in known:

@@ -1,12 +1,9 @@
 """The schema: it comes up once, everywhere the same, and enforces what it says."""
 
-import os
-import pwd
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -16,6 +13,7 @@ from random import Random
 import psycopg
 import pytest
 from conftest import sibling
+from debian import debian_server
 from playbook import OPEN_RUN
 
 from gateway.registry import migrate
@@ -36,33 +34,8 @@ _numbers = count(1)
 @pytest.fixture(scope="session")
 def debian() -> Iterator[str]:
     """DSN of a PostgreSQL 15 as Debian ships it."""
-    if not (DEBIAN / "initdb").exists():
-        pytest.skip("PostgreSQL 15 is not installed")
-    user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
-    identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    folder = Path(tempfile.mkdtemp(prefix="zm15-"))
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [DEBIAN / program, *arguments],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            cwd=folder,
-            **identity,
-        )
-
-    if user is not None:
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    data = str(folder / "data")
-    run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync")
-    options = f"-c listen_addresses='' -c fsync=off -k {folder}"
-    run("pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
-    try:
-        yield f"postgresql://postgres@/zhengming?host={folder}"
-    finally:
-        run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(folder)
+    with debian_server() as server:
+        yield server.dsn
 
 
 @pytest.fixture(params=["18", "15"])

@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from pydantic import BaseModel, ValidationError
 
 from gateway.commands import common
 from gateway.errors import UsageError
-from gateway.registry import bans, penalties
+from gateway.registry import bans, penalties, primary
 from gateway.registry.acting import Actor, Door, actor_of
 from gateway.registry.rows import Bad
 
@@ -104,7 +103,7 @@ async def _penalty(dsn: str, options: argparse.Namespace) -> penalties.Penalty:
 @contextlib.asynccontextmanager
 async def _plain(dsn: str) -> AsyncIterator["Connection"]:
     """A connection that says nothing of whom it works for: what it changes is audited as SQL by hand."""
-    c = await asyncpg.connect(dsn)
+    c = await primary.connect(dsn)
     try:
         async with c.transaction():
             yield c

@@ -23,6 +23,7 @@ from gateway.evidence.gather import INTERCEPT, Batch, Cursor, Gatherer
 from gateway.evidence.lookup import build_index, index_path, is_closed
 from gateway.evidence.seal import TRAFFIC, Keys
 from gateway.evidence.segment import SegmentDamaged
+from gateway.registry import primary
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
@@ -85,11 +86,11 @@ class Shipper:
         backoff = 0.1
         while True:
             try:
-                connection = await asyncpg.connect(
+                connection = await primary.connect(
                     self._dsn,
+                    {"zhengming.door": "node"},
                     timeout=TIMEOUT_SECONDS,
                     command_timeout=TIMEOUT_SECONDS,
-                    server_settings={"zhengming.door": "node"},
                 )
                 try:
                     self._cursors.clear()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from gateway.errors import JsonValue, Problem, UsageError, Words
+from gateway.registry import primary
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
@@ -159,6 +160,7 @@ class Door:
                     timeout=TIMEOUT_SECONDS,
                     command_timeout=60,
                     server_settings={"application_name": "zhengming web", "zhengming.door": "node"},
+                    **primary.PRIMARY,
                 )
             return self._pool
 

@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import lmdb
-from asyncpg.connect_utils import SessionAttribute
 
 from gateway.errors import NotReady
 from gateway.model import Refusal
-from gateway.registry import store
+from gateway.registry import primary, store
 from gateway.registry.changelog import Cursor, Range, StaleCursor, between, compare, number_of
 from gateway.registry.copying import copy_afresh
 from gateway.registry.local import LocalRefusal
@@ -173,12 +172,11 @@ class Feed:
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> "AsyncIterator[Connection]":
-        connection = await asyncpg.connect(
+        connection = await primary.connect(
             self._dsn,
+            {"application_name": "zhengming feed", "zhengming.door": "node"} | store.BY_INDEX,
             timeout=TIMEOUT_SECONDS,
             command_timeout=TIMEOUT_SECONDS,
-            target_session_attrs=SessionAttribute.primary,
-            server_settings={"application_name": "zhengming feed", "zhengming.door": "node"} | store.BY_INDEX,
         )
         try:
             await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())

@@ -16,7 +16,7 @@ from unicodedata import normalize
 import asyncpg
 
 from gateway.errors import UsageError
-from gateway.registry import runs, store
+from gateway.registry import primary, runs, store
 from gateway.registry.acting import Actor
 from gateway.registry.deadlines import Terms, due, standard
 from gateway.registry.keys import RegistryKey
@@ -115,8 +115,8 @@ class Intake:
 
         `actor`: whose file it is; rows of another institution or carrier than his are refused.
         """
-        connection = await asyncpg.connect(
-            dsn, server_settings={"application_name": "zhengming import", "zhengming.door": "import"}
+        connection = await primary.connect(
+            dsn, {"application_name": "zhengming import", "zhengming.door": "import"}
         )
         try:
             intake = cls(connection, kind, key, persons, dry_run, file_name)
@@ -251,8 +251,8 @@ class Outgo:
     @asynccontextmanager
     async def open(cls, dsn: str, kind: Kind, key: RegistryKey) -> AsyncIterator[Self]:
         """Connect and take the snapshot. It holds no transaction number, so no node waits for it."""
-        connection = await asyncpg.connect(
-            dsn, server_settings={"application_name": "zhengming export", "zhengming.door": "import"}
+        connection = await primary.connect(
+            dsn, {"application_name": "zhengming export", "zhengming.door": "import"}
         )
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 import migrations
+from gateway.registry import primary
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -39,7 +40,7 @@ def sql() -> str:
 
 def current(dsn: str) -> str | None:
     """The revision that the database is at; None if it has none."""
-    with psycopg.connect(dsn) as connection:
+    with primary.connect_blocking(dsn) as connection:
         try:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         except psycopg.errors.UndefinedTable:

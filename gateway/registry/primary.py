@@ -1,0 +1,28 @@
+"""Connections to the server that takes writes.
+
+A DSN may name several servers, and the first that answers may be a standby: it would let a feed, an import
+or a ban begin and refuse its first change. Whoever writes, or must not read what is old, connects here.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import psycopg
+from asyncpg.connect_utils import SessionAttribute
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any]
+
+PRIMARY: dict[str, Any] = {"target_session_attrs": SessionAttribute.primary}
+"""For who makes a pool of connections."""
+
+
+async def connect(dsn: str, settings: dict[str, str] | None = None, **options: Any) -> "Connection":
+    """As `asyncpg.connect`; `settings` are those of the session. Raises what that raises."""
+    connection: Connection = await asyncpg.connect(dsn, server_settings=settings, **PRIMARY, **options)
+    return connection
+
+
+def connect_blocking(dsn: str, **options: Any) -> psycopg.Connection:
+    """As `psycopg.connect`, for who runs outside an event loop. Raises psycopg.OperationalError."""
+    return psycopg.connect(dsn, target_session_attrs="primary", **options)
