@@ -53,17 +53,29 @@ def claimed(run_dir: Path, only: str = "") -> Iterator[bool]:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
-        for part in [only] if only else PARTS:
-            _lock(run_dir, part, held)
-        alone = True
-        with contextlib.ExitStack() as probed:
-            for part in PARTS if only else ():
-                if part != only:
-                    with contextlib.suppress(UsageError):
-                        _lock(run_dir, part, probed)
-                        continue
-                    alone = False
+        with _one_at_a_time(run_dir):
+            for part in [only] if only else PARTS:
+                _lock(run_dir, part, held)
+            alone = True
+            with contextlib.ExitStack() as probed:
+                for part in PARTS if only else ():
+                    if part != only:
+                        with contextlib.suppress(UsageError):
+                            _lock(run_dir, part, probed)
+                            continue
+                        alone = False
         yield alone
+
+
+@contextlib.contextmanager
+def _one_at_a_time(run_dir: Path) -> Iterator[None]:
+    """Who looks whether a part runs holds its lock meanwhile, and that part would find it taken."""
+    descriptor = os.open(run_dir / "claim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(run_dir: Path, part: str, held: contextlib.ExitStack) -> None:

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -73,6 +75,25 @@ def test_a_folder_has_one_node_or_each_part_once(
                 pass
     with node.claimed(tmp_path / "run", second):
         pass
+
+
+def test_parts_that_start_at_once_do_not_take_each_other_for_themselves(tmp_path: Path) -> None:
+    """To see whether others run, each looks at their locks: nobody may start in that instant."""
+    barrier = threading.Barrier(len(node.PARTS))
+
+    def start(part: str) -> None:
+        try:
+            for _ in range(200):
+                barrier.wait(20)
+                with node.claimed(tmp_path, part):
+                    barrier.wait(20)
+        except UsageError:
+            barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(len(node.PARTS)) as pool:
+        ends = [pool.submit(start, part).exception for part in node.PARTS]
+    assert not [error for end in ends if isinstance(error := end(), UsageError)]
 
 
 def test_only_who_finds_nobody_there_begins_the_counters_anew(tmp_path: Path) -> None:
@@ -219,8 +240,7 @@ async def test_parts_served_one_by_one_are_a_node_whose_metrics_are_together(
         finally:
             for part in parts:
                 part.send_signal(signal.SIGTERM)
-            for part in parts:
-                assert await asyncio.to_thread(part.wait, 30) == 0
+            assert [await asyncio.to_thread(part.wait, 30) for part in parts] == [0, 0, 0]
 
 
 # keys
