@@ -35,11 +35,12 @@ def console(run_dir: Path, roles: list[str], site: Site) -> web.Application:
         }
         return web.json_response(body, status=200 if body["ready"] else 503)
 
-    application = web.Application()
+    pages = Pages(site)
+    application = web.Application(middlewares=[pages.no_page])
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
     site.openapi = json.dumps(openapi.document(ENDPOINTS), ensure_ascii=False).encode()
     Dispatch(site, ENDPOINTS, site.log).mount(application)
-    Pages(site).mount(application)
+    pages.mount(application)
     return application
 
 
