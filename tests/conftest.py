@@ -12,7 +12,9 @@ from typing import Any
 
 import psycopg
 import pytest
+import pytest_asyncio
 from playbook import House, database_of
+from traces import Traces, traces_of
 
 from gateway import regions
 from gateway.registry import migrate
@@ -65,6 +67,16 @@ def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cities") / "regions.bin"
     subprocess.run(regions.build_command(path), check=True)
     return path
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def traces(
+    embedded: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Traces]:
+    """One office with a subscriber's traces, for tests that look and leave it as it is."""
+    with database_of(embedded.dsn, template, "traces") as dsn:
+        async with traces_of(dsn, tmp_path_factory.mktemp("traces")) as traces:
+            yield traces
 
 
 HouseOf = Callable[..., AbstractAsyncContextManager[House]]
