@@ -25,7 +25,7 @@ from gateway.registry.acting import BROKEN, Actor, record
 from gateway.registry.filings import FilingFilter
 from gateway.registry.timeline import Event
 from gateway.web import finding, problems
-from gateway.web.api import Call, Paging, page_of
+from gateway.web.api import EVERYBODY, Call, Paging, page_of
 from gateway.web.cookies import COOKIE, cookie_of
 from gateway.web.resources import finding as found
 from gateway.web.resources.finding import InterceptFilter, TimelineWanted, Why
@@ -34,6 +34,7 @@ from gateway.web.wording import FIELDS, STATES, TABLES, named
 
 LANGUAGE = "zm_lang"
 ELSEWHERE = Words("请求来自其他站点", "the request comes from another site")
+NOT_YOURS = Words("本角色无权使用此页", "this page is not for your role")
 AWAY = Words("数据库暂不可用，请稍后再试", "the database is away; try later")
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -61,11 +62,11 @@ class Pages:
         add("POST", "/sign-in", self._sign_in)
         add("POST", "/sign-out", self._sign_out)
         add("GET", "/", self._guarded(self._overview))
-        add("GET", "/numbers", self._guarded(self._numbers))
+        add("GET", "/numbers", self._guarded(self._numbers, found.READERS))
         add("GET", "/records/{record}", self._guarded(self._record))
         add("POST", "/records/{record}", self._guarded(self._record))
-        add("GET", "/timeline", self._guarded(self._timeline))
-        add("POST", "/timeline", self._guarded(self._timeline))
+        add("GET", "/timeline", self._guarded(self._timeline, found.WATCHERS))
+        add("POST", "/timeline", self._guarded(self._timeline, found.WATCHERS))
 
     @web.middleware
     async def no_page(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -81,7 +82,7 @@ class Pages:
 
     # Signing in
 
-    def _guarded(self, page: Page) -> Handler:
+    def _guarded(self, page: Page, roles: frozenset[str] = EVERYBODY) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
                 if request.method == "POST" and not _same_site(request):
@@ -91,6 +92,8 @@ class Pages:
                 if actor is None:
                     return self._answer(request, "login.html", None, wrong="")
                 self._site.limited("read", actor.user)
+                if actor.role not in roles:
+                    return self._said(request, NOT_YOURS, 403, actor)
                 return await page(request, actor)
             except Problem as problem:
                 return self._said(request, problem.detail, _status(problem))
@@ -143,25 +146,26 @@ class Pages:
     # The four pages
 
     async def _overview(self, request: web.Request, actor: Actor) -> web.StreamResponse:
+        if actor.role not in found.READERS:
+            return self._answer(request, "overview.html", actor, page="overview", stats=None)
         async with self._site.door.acting(actor) as c:
             call = self._call(request, actor, c, InterceptFilter(limit=10))
-            readable = actor.role in found.READERS
-            stats = (await found.stats(call)).body
-            latest = (await found.intercepts(call)).body.items if readable else []  # type: ignore[union-attr]
-        today: dict[str, int] = stats.today  # type: ignore[union-attr]
-        reasons = sorted(((k, v) for k, v in today.items() if k != "pass"), key=lambda one: -one[1])
-        numbers = [(state, stats.numbers[state]) for state in STATES if state in stats.numbers]  # type: ignore[union-attr]
+            stats = await found.stats_of(call)
+            latest = await found.intercepts_of(call)
+        reasons = sorted(
+            ((name, count) for name, count in stats.today.items() if name != "pass"), key=lambda one: -one[1]
+        )
         return self._answer(
             request,
             "overview.html",
             actor,
             page="overview",
             stats=stats,
-            passed=today.get("pass", 0),
-            refused=sum(number for _, number in reasons),
+            passed=stats.today.get("pass", 0),
+            refused=sum(count for _, count in reasons),
             reasons=reasons,
-            numbers=numbers,
-            intercepts=latest,
+            numbers=[(state, stats.numbers[state]) for state in STATES if state in stats.numbers],
+            intercepts=latest.items,
         )
 
     async def _numbers(self, request: web.Request, actor: Actor) -> web.StreamResponse:
@@ -204,8 +208,10 @@ class Pages:
                 text = plain(shown).get("text", "")
                 revealed = {"subscriber": shown.found.content.subscriber, "text": text}
         zh = _zh(request)
-        outcome = self._word(FIELDS["outcome"], zh)
-        follows = [(one["at"], f"{outcome} {one['result']}") for one in said.get("outcomes", [])]
+        follows = [
+            (one["at"], f"{named('field', 'outcome', zh=zh)} {self._value('outcome', one['result'], zh)}")
+            for one in said.get("outcomes", [])
+        ]
         follows += [(one["at"], one["stat"]) for one in said.get("reports", [])]
         return self._answer(
             request,
@@ -214,7 +220,7 @@ class Pages:
             page="",
             identity=identity.hex(),
             rows=[
-                (self._word(FIELDS[name], zh), self._value(name, said[name], zh))
+                (named("field", name, zh=zh), self._value(name, said[name], zh))
                 for name in FIELDS
                 if said.get(name)
             ],
@@ -226,10 +232,6 @@ class Pages:
         )
 
     async def _timeline(self, request: web.Request, actor: Actor) -> web.StreamResponse:
-        if actor.role not in found.WATCHERS:
-            return self._said(
-                request, Words("本角色无权使用此页", "this page is not for your role"), 403, actor
-            )
         facts: dict[str, Any] = {"subscriber": "", "events": [], "incomplete": [], "wrong": "", "why": ""}
         if request.method == "POST":
             form = await _form(request)
@@ -275,6 +277,7 @@ class Pages:
             zh=zh,
             actor=actor,
             watchers=found.WATCHERS,
+            readers=found.READERS,
             switched={**request.query, "lang": "en" if zh else "zh"},
             t=lambda chinese, english: chinese if zh else english,
             **{table: partial(named, table, zh=zh) for table in TABLES},
@@ -290,11 +293,7 @@ class Pages:
         return answer
 
     def _words(self, request: web.Request, words: Words) -> str:
-        return self._word(words, _zh(request))
-
-    @staticmethod
-    def _word(words: Words, zh: bool) -> str:
-        return words.zh if zh else words.en
+        return words.zh if _zh(request) else words.en
 
     def _value(self, name: str, value: Any, zh: bool) -> str:
         """A field of a record, as a person reads it."""

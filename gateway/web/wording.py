@@ -112,6 +112,9 @@ SOURCES = {
 }
 """Where a refusal, consent or complaint came from, of those words that the gateway itself writes."""
 
+OUTCOMES = {"unknown": Words("未知", "unknown")}
+"""Of a passed attempt, beside the carrier's own codes."""
+
 VERDICTS = {"pass": Words("放行", "passed"), "refuse": Words("拦截", "refused")}
 FIELDS = {
     "kind": Words("类型", "Kind"),
@@ -150,6 +153,7 @@ TABLES: Mapping[str, Mapping[str, Words]] = {
     "meaning": MEANINGS,
     "source": SOURCES,
     "verdict": VERDICTS,
+    "outcome": OUTCOMES,
     "reason": {reason.value: words for reason, words in REASONS.items()},
     "field": FIELDS,
 }

@@ -134,6 +134,10 @@ class Stats(BaseModel):
 
 
 async def intercepts(call: Call) -> Answer:
+    return Answer(await intercepts_of(call))
+
+
+async def intercepts_of(call: Call) -> Page[Intercept]:
     query: InterceptFilter = call.query
     at, high, low = query.place(3)
     rows = await call.c.fetch(
@@ -160,7 +164,7 @@ async def intercepts(call: Call) -> Answer:
         last = rows[query.limit - 1]
         number = last["id"].int
         more = cursor(_microseconds(last["at"]), (number >> 64) - HALF, (number & (1 << 64) - 1) - HALF)
-    return Answer(Page(items=items, next=more))
+    return Page(items=items, next=more)
 
 
 async def get_record(call: Call) -> Answer:
@@ -248,19 +252,18 @@ async def timeline_of(
 
 
 async def stats(call: Call) -> Answer:
+    return Answer(await stats_of(call))
+
+
+async def stats_of(call: Call) -> Stats:
     c = call.c
     numbers = await c.fetch("SELECT status, count(*) FROM numbers GROUP BY status")
-    readable = call.actor.role in READERS
-    today: dict[str, int] = {}
-    if readable:
-        midnight = datetime.datetime.now(finding.SHANGHAI).replace(hour=0, minute=0, second=0, microsecond=0)
-        rows = await c.fetch(
-            """SELECT CASE WHEN verdict = 'pass' THEN 'pass' ELSE reason END AS what,
-                      sum(count)::bigint AS n
-                 FROM traffic_minute WHERE minute >= $1 GROUP BY 1""",
-            midnight,
-        )
-        today = {row["what"]: row["n"] for row in rows}
+    midnight = datetime.datetime.now(finding.SHANGHAI).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = await c.fetch(
+        """SELECT CASE WHEN verdict = 'pass' THEN 'pass' ELSE reason END AS what, sum(count)::bigint AS n
+             FROM traffic_minute WHERE minute >= $1 GROUP BY 1""",
+        midnight,
+    )
     watches = call.actor.role in WATCHERS
     one = (
         await c.fetchrow(
@@ -276,15 +279,13 @@ async def stats(call: Call) -> Answer:
         if watches
         else None
     )
-    return Answer(
-        Stats(
-            numbers={row["status"]: row["count"] for row in numbers},
-            today=today,
-            waiting_bans=one["bans"] if one else 0,
-            overdue=one["due"] if one else 0,
-            alarms=one["alarms"] if one else 0,
-            broken_glass=one["glass"] if one else 0,
-        )
+    return Stats(
+        numbers={row["status"]: row["count"] for row in numbers},
+        today={row["what"]: row["n"] for row in today},
+        waiting_bans=one["bans"] if one else 0,
+        overdue=one["due"] if one else 0,
+        alarms=one["alarms"] if one else 0,
+        broken_glass=one["glass"] if one else 0,
     )
 
 
