@@ -99,6 +99,46 @@ async def test_a_wrong_sign_in_tells_nothing_about_the_login(office):
     assert answers[0].body == answers[1].body
 
 
+def counted(counter: Any) -> dict[str, float]:
+    """What a counter of one label stands at, by that label, where it is not at zero."""
+    samples = [sample for metric in counter.collect() for sample in metric.samples]
+    return {
+        next(iter(sample.labels.values())): sample.value
+        for sample in samples
+        if sample.name.endswith("_total") and sample.value
+    }
+
+
+async def test_tries_to_sign_in_are_counted_and_the_fifth_failure_is_an_alarm(office):
+    password, secret = await made_user(office)
+    asked = {"user": "wang.wu", "password": password, "totp": "000000"}
+    assert (await office.post("", "/session", asked | {"totp": pyotp.TOTP(secret).now()})).status == 201
+    for _ in range(6):
+        await office.post("", "/session", asked)
+    telemetry = office.site.telemetry
+    assert counted(telemetry.sign_ins) == {"signed_in": 1, "sign_in_failed": 5, "locked": 1}
+    assert counted(telemetry.alarms) == {"lock_out": 1}
+    assert office.sql("SELECT kind FROM alarms") == [("lock_out",)]
+    assert [one["kind"] for one in (await office.get("auditor", "/alarms")).body["items"]] == ["lock_out"]
+
+
+async def test_an_import_that_broke_the_glass_is_counted_once(office):
+    def bring(case: str) -> None:
+        office.sql(
+            """INSERT INTO import_runs (kind, checker_id, approver_id, case_reference)
+               SELECT 'numbers', min(id), max(id), %s FROM persons""",
+            case,
+        )
+
+    bring("C-1")  # before this process began to look
+    await office.site.keep_up()
+    bring("C-2")
+    bring("")
+    for _ in range(2):
+        await office.site.keep_up()
+    assert counted(office.site.telemetry.alarms) == {"break_glass": 1}
+
+
 # Administration
 
 

@@ -119,7 +119,7 @@ class Pages:
             self._site.limited("sign_in", request.remote or "")
             form = await _form(request)
             user, password, code = (form.get(name, "")[:200] for name in ("user", "password", "totp"))
-            cookie, _ = await self._site.access.sign_in(user, password, code, request.remote or "")
+            cookie, _ = await self._site.sign_in(user, password, code, request.remote or "")
         except Problem as problem:
             wrong = self._words(request, problem.detail)
             return self._answer(request, "login.html", None, status=_status(problem), wrong=wrong)

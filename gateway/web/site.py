@@ -12,13 +12,16 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 from gateway.config import Config
 from gateway.direct import Workers
 from gateway.errors import NotReady, Problem, Words
 from gateway.policy.profile import Profile
+from gateway.registry import quotas
 from gateway.registry.access import Access
-from gateway.registry.acting import Door
+from gateway.registry.acting import Actor, Door
+from gateway.registry.alarms import AlarmKind
 from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Replica, Snapshot
 from gateway.telemetry import Telemetry
@@ -28,6 +31,12 @@ UPKEEP_SECONDS = 60.0
 FLUSH_SECONDS = 0.5
 KEPT = datetime.timedelta(days=1)
 """How long the answer to an Idempotency-Key is said again."""
+
+SIGN_INS = ("signed_in", "sign_in_failed", "locked")
+"""Results of a try to sign in: the codes of its problems, and one for none."""
+
+BROKEN_GLASS = "break_glass"
+"""An alarm that is counted beside those of the table of alarms: an import that broke the glass."""
 
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
@@ -50,11 +59,21 @@ class Site:
         self.door = door
         self.telemetry = telemetry
         self.log = log
-        self.access = Access(door, key, session_hours=config.web.session_hours)
+        for kind in (*get_args(AlarmKind), BROKEN_GLASS):  # there from the start, for Prometheus
+            telemetry.alarms.labels(kind)
+        for result in SIGN_INS:
+            telemetry.sign_ins.labels(result)
+        self.access = Access(
+            door,
+            key,
+            session_hours=config.web.session_hours,
+            on_lock_out=telemetry.alarms.labels("lock_out").inc,
+        )
         self.workers = Workers(config.data_dir / "run", config.workers)
         self.openapi = b""  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None
+        self._seen_run: int | None = None  # the newest import that was looked at
         self._tasks: list[asyncio.Task[None]] = []
         web = config.web
         self._limits = Limits(
@@ -112,6 +131,23 @@ class Site:
                 facts={"retry_after": wait},
             )
 
+    async def sign_in(self, login: str, password: str, code: str, address: str) -> tuple[str, Actor]:
+        """`Access.sign_in`, counted."""
+        try:
+            signed_in = await self.access.sign_in(login, password, code, address)
+        except Problem as problem:
+            if problem.code in SIGN_INS:
+                self.telemetry.sign_ins.labels(problem.code).inc()
+            raise
+        self.telemetry.sign_ins.labels("signed_in").inc()
+        return signed_in
+
+    async def alarm(self, actor: Actor, kind: AlarmKind, **detail: int | str) -> None:
+        """Tell the regulators, and count it if they are told: `quotas.alarm`."""
+        async with self.door.owner() as c:
+            if await quotas.alarm(c, actor, kind, **detail):
+                self.telemetry.alarms.labels(kind).inc()
+
     @contextlib.contextmanager
     def measured(self, route: str) -> Iterator[list[int]]:
         """Count and time one request; the caller appends its status."""
@@ -140,7 +176,8 @@ class Site:
             await asyncio.sleep(UPKEEP_SECONDS)
 
     async def keep_up(self) -> None:
-        """What is due by the clock: overdue matters, ended sessions, kept answers, this node's address."""
+        """What is due by the clock: overdue matters, ended sessions, kept answers, this node's address; and
+        imports that broke the glass, of which no process of the node knows."""
         config = self.config
         async with self.door.owner() as c:
             await c.execute("SELECT escalate_overdue($1)", datetime.datetime.now(SHANGHAI).date())
@@ -150,6 +187,13 @@ class Site:
                     WHERE closed_at IS NULL AND opened_at < now() - $1::interval""",
                 KEPT,
             )
+            broken, newest = await c.fetchrow(  # type: ignore[misc]  # an aggregate is one row
+                """SELECT count(*) FILTER (WHERE id > $1 AND case_reference <> '' AND approver_id > 0),
+                          coalesce(max(id), 0) FROM import_runs""",
+                self._seen_run,
+            )
+            self._seen_run = newest
+            self.telemetry.alarms.labels(BROKEN_GLASS).inc(broken)
             await c.execute("DELETE FROM sessions WHERE expires_at < now()")
             await c.execute("DELETE FROM kept_answers WHERE at < now() - $1::interval", KEPT)
             await c.execute(
