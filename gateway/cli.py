@@ -17,6 +17,12 @@ from pathlib import Path
 from types import FrameType
 
 from gateway.arguments import amount, whole
+from gateway.commands.casework_arguments import (
+    Act,
+    add_appeal_arguments,
+    add_case_arguments,
+    add_complaint_arguments,
+)
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
@@ -92,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
             made.add_argument("-c", "--config", type=Path, help="configuration file (TOML)")
         return made
 
-    def acts(of: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:
+    def acts(of: argparse.ArgumentParser) -> Act:
         """What a command of several acts does; the configuration may be named before the act or after it."""
         under = of.add_subparsers(required=True, dest="doing", metavar="ACT")
 
@@ -193,6 +199,14 @@ def parser() -> argparse.ArgumentParser:
     for doing in (impose, lift):
         doing.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
         doing.add_argument("--json", action="store_true")
+
+    add_complaint_arguments(
+        acts(add("complaint", "casework:complaint", "what subscribers, or 12321, report"))
+    )
+    add_appeal_arguments(acts(add("appeal", "casework:appeal", "holders' objections to what was decided")))
+    add_case_arguments(
+        acts(add("case", "casework:case", "what ties complaints, records, penalties and appeals"))
+    )
 
     act = acts(add("number", "numbers:number", "filings of numbers, and the steps of their life"))
     filings = act("list", "by id")
