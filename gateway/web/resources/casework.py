@@ -246,7 +246,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         "POST", "/cases/{id}/referral", REGULATOR, "write", Words("移送公安机关", "refer it to the police"),
-        refer_case, body=cases.NewReferral, answer=cases.CaseFile, status=201,
+        refer_case, body=cases.NewReferral, answer=cases.CaseFile, status=201, key="optional",
         problems=frozenset({"wrong_state"}), example={"authority": "示例市公安局", "reason": "涉嫌诈骗"},
     ),
     Endpoint(
