@@ -13,8 +13,9 @@ from gateway.evidence import record as rec
 from gateway.evidence.folder import segment_path, segments
 from gateway.evidence.journal import Journal
 from gateway.evidence.lookup import Index, build_index, index_path, is_closed
+from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
-from gateway.evidence.search import Found, Search, find, plain, show
+from gateway.evidence.search import Found, Search
 from gateway.evidence.segment import Segment, recover
 
 ACCOUNT = model.AccountKey("mobile", "cmpp", "900001")
@@ -261,17 +262,17 @@ async def test_a_growing_and_an_empty_segment_are_read_as_far_as_they_are(tmp_pa
 
 async def test_what_people_see_is_decoded_and_masked(node: Path) -> None:
     keys = Keys(node / "keys")
-    (one,) = find(node / "journal", keys, subscriber=subscriber(33), since=NOON + 400_000, limit=1)
+    one = next(search(node).find(subscriber=subscriber(33), since=NOON + 400_000))
     said = json.loads(json.dumps(plain(one), ensure_ascii=False))
     assert (said["kind"], said["verdict"], said["channel"]) == ("attempt", "pass", "sms")
     assert said["at"] == "2025-11-21T12:07:13.000+08:00"
     assert said["subscriber"] == "138****0033"
     assert "13800000033" not in json.dumps(said)
-    shown = show(node / "journal", keys, bytes.fromhex(said["id"]))
+    shown = search(node).show(bytes.fromhex(said["id"]))
     assert shown is not None
     assert plain(shown)["outcome"] == 0
     keys.forget("2025-11-21", at=NOON)
-    shown = show(node / "journal", keys, bytes.fromhex(said["id"]))
+    shown = search(node).show(bytes.fromhex(said["id"]))
     assert shown is not None
     assert "forgotten" in plain(shown)["sealed_by"]
     assert "text" not in plain(shown)
