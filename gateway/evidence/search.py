@@ -249,17 +249,16 @@ class Search:
     ) -> Iterator[Block]:
         """The blocks that may match: by the index, or all where there is none."""
         try:
-            index = Index(segment.path, segment.digest)
-        except (FileNotFoundError, ValueError):
-            offsets: Iterable[int] = segment.offsets()
-        else:
-            with closing(index):
-                offsets = index.offsets(
+            with closing(Index(segment.path, segment.digest)) as index:
+                offsets: Iterable[int] = index.offsets(
                     subscriber=subscriber, number=number, attempt=attempt, since=since, until=until
                 )
+        except (FileNotFoundError, ValueError):
+            offsets = segment.offsets()
+        needle = subscriber or attempt or number.encode()
         for offset in reversed(list(offsets)) if newest else offsets:
             self._in_time()
-            block = segment.block(offset)
+            block = segment.block(offset, holding=needle)
             if block is not None:
                 yield block
 

@@ -251,8 +251,8 @@ class Segment:
             return None
         return end, raw, records, first, stored
 
-    def block(self, offset: int) -> Block | None:
-        """The block at an offset; None where no whole one is (yet)."""
+    def block(self, offset: int, holding: bytes = b"") -> Block | None:
+        """The block at an offset; None where no whole one is (yet), or one without the octets `holding`."""
         found = self.stored(offset)
         if found is None:
             return None
@@ -262,6 +262,8 @@ class Segment:
                 raw = self._decompressor.decompress(raw, max_output_size=length)
             except zstandard.ZstdError:
                 return None
+        if holding not in raw:
+            return None  # a hundredth of what it takes to read its records
         lengths = array("I", raw[: 4 * count])
         if byteorder == "little":
             lengths.byteswap()
