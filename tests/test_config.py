@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway import app, config
+from gateway.annotated import annotated
 from gateway.errors import UsageError
 from gateway.model import Reason
 from gateway.policy.profile import OBSERVE
@@ -19,14 +20,14 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_the_annotated_configuration_is_the_defaults(tmp_path):
-    loaded = config.load(written(tmp_path, config.annotated()), {})
+    loaded = config.load(written(tmp_path, annotated()), {})
     expected = config.load(None, {})
     assert loaded.registry == expected.registry
     assert loaded.sms == (config.Sms(protocol="cmpp"),)
 
 
 def test_every_setting_is_described():
-    lines = config.annotated().splitlines()
+    lines = annotated().splitlines()
     for number, line in enumerate(lines):
         if " = " in line and not line.startswith("#"):
             assert lines[number - 1].startswith("# ")
