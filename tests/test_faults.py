@@ -571,7 +571,9 @@ async def test_a_damaged_replica_lets_nothing_unjudged_pass(house: House, damage
     ("damage", "restart"),
     [
         *(("cut", False), ("emptied", False), ("deleted", False), ("folder deleted", False)),
-        *(("cut", True), ("overwritten", True), ("folder deleted", True)),
+        ("cut", True),
+        pytest.param("overwritten", True, marks=pytest.mark.long),
+        pytest.param("folder deleted", True, marks=pytest.mark.long),
     ],
 )
 async def test_refusals_of_a_lost_local_come_back_from_the_journal(

@@ -33,6 +33,8 @@ FLUSH_SECONDS = 0.5
 KEPT = datetime.timedelta(days=1)
 """How long the answer to an Idempotency-Key is said again."""
 
+RENEW_SECONDS = 1.0
+
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
 
@@ -77,7 +79,7 @@ class Site:
         return self.config.data_dir
 
     async def start(self) -> None:
-        works = (self._keep_up(), self._be_found(), self._hand_over())
+        works = (self._keep_up(), self._be_found(), self._hand_over(), self._renew())
         self._tasks = [asyncio.create_task(work) for work in works]
 
     async def stop(self) -> None:
@@ -109,6 +111,15 @@ class Site:
     def searching(self, deadline: float) -> Search:
         """A search of this node's own journals that ends at a deadline of time.monotonic."""
         return Search(self.data_dir / "journal", Keys(self.data_dir / "keys"), deadline=deadline)
+
+    async def _renew(self) -> None:
+        """Once a second: an old view keeps the pages of its time, and `local` may have been lost."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if self._replica is not None:
+                with contextlib.suppress(NotReady):
+                    self._replica.check()
+                    self.view()
 
     def limited(self, kind: str, who: int | str) -> None:
         """Count one request of this kind. Problem `rate_limited` when it is one too many."""
