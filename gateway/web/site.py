@@ -20,6 +20,7 @@ from gateway.evidence.everywhere import Nodes
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
 from gateway.policy.profile import Profile
+from gateway.registry import runs
 from gateway.registry.access import Access
 from gateway.registry.acting import Door
 from gateway.registry.keys import RegistryKey
@@ -201,11 +202,6 @@ class Site:
         """What is due by the clock: overdue matters, ended sessions, kept answers."""
         async with self.door.owner() as c:
             await c.execute("SELECT escalate_overdue($1)", datetime.datetime.now(SHANGHAI).date())
-            # an import that was killed left its run open, and with it what two persons allowed it
-            await c.execute(
-                """UPDATE import_runs SET closed_at = now()
-                    WHERE closed_at IS NULL AND opened_at < now() - $1::interval""",
-                KEPT,
-            )
+            await runs.close_killed(c, KEPT)
             await c.execute("DELETE FROM sessions WHERE expires_at < now()")
             await c.execute("DELETE FROM kept_answers WHERE at < now() - $1::interval", KEPT)
