@@ -49,7 +49,7 @@ async def test_a_search_finds_ones_own_records_masked(traces: Traces, who: str) 
     said = await found(traces, who, subscriber="138 0000 0404", reason="CASE-1")
     assert said.status == 200
     assert set(names(traces, said.body["items"])) == SEES[who]
-    assert said.body["incomplete"] == ["node-2"]
+    assert said.body["incomplete"] == [{"node": "node-2", "why": "away"}]
     assert {one["subscriber"] for one in said.body["items"]} == {MASKED}
     assert TEXT not in str(said.body)
     assert "13800000404" not in str(said.body)
@@ -103,7 +103,7 @@ async def test_what_can_be_nobodys_record_is_no_search(traces: Traces) -> None:
 async def test_a_foreign_record_is_a_missing_one(traces: Traces, who: str) -> None:
     for suffix, ask in (("", "GET"), ("/reveal", "POST")):
         body = {"reason": "CASE-2"} if suffix else None
-        missing = await traces.office.ask(who, ask, "/records/" + "0" * 32 + suffix, body)
+        missing = await traces.office.ask(who, ask, f"/records/{traces.missing}{suffix}", body)
         for name in EVERY:
             place = f"/records/{getattr(traces, name)}{suffix}"
             said = await traces.office.ask(who, ask, place, body)
@@ -200,7 +200,7 @@ async def test_a_timeline_has_what_everybody_did_in_order_and_is_audited(traces:
     said = await office.post("auditor", "/subscribers/timeline", {"subscriber": SUBSCRIBER, "reason": "复核"})
     events = said.body["events"]
     assert said.body["subscriber"] == MASKED
-    assert said.body["incomplete"] == ["node-2"]
+    assert said.body["incomplete"] == [{"node": "node-2", "why": "away"}]
     assert "13800000404" not in str(said.body)
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
     kinds = [event["kind"] for event in events]

@@ -217,7 +217,7 @@ async def test_numbers_are_ones_own_found_and_turned_over(traces: Traces) -> Non
 
 @pytest.mark.parametrize("who", USERS)
 async def test_a_foreign_record_is_a_page_that_is_not_there(traces: Traces, who: str) -> None:
-    missing = await visit(traces, who, "/records/" + "0" * 32, "en")
+    missing = await visit(traces, who, f"/records/{traces.missing}", "en")
     assert missing.status == 404
     role = USERS[who][0]
     seen = SEES.get(who, SEES.get(role, set()) if role in ("regulator", "carrier") else set())
@@ -235,6 +235,15 @@ async def test_a_foreign_record_is_a_page_that_is_not_there(traces: Traces, who:
             assert SUBSCRIBER[3:] not in page.text
             assert TEXT not in page.text
     assert all(reason != "CASE-3" for _, _, reason in audited(traces, "record.reveal"))
+
+
+async def test_a_record_that_another_node_may_have_is_asked_for_again(traces: Traces) -> None:
+    for lang, words in (
+        ("zh", "节点 node-2 无法连接，稍后重试"),
+        ("en", "node node-2 can't be reached; try again later"),
+    ):
+        page = await visit(traces, "regulator", "/records/" + "0" * 32, lang)
+        assert (page.status, words in page.words) == (503, True)
 
 
 async def test_a_record_says_why_and_what_became_of_it(traces: Traces) -> None:
@@ -283,7 +292,7 @@ async def test_a_timeline_takes_a_watcher_and_a_reason(traces: Traces) -> None:
     said = page.words
     assert MASKED in said
     assert "13800000404" not in page.text
-    assert "Nodes that were not asked: node-2" in said
+    assert "Records may be missing of: node-2 (can't be reached)" in said
     for words in ("mandate", "service", "consent", "until 2099-01-01", "complaint", "一再收到", "refusal",
                   "marketing, collection", "refuses", "the subscriber has refused", "passed"):  # fmt: skip
         assert words in said, words

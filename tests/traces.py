@@ -2,8 +2,8 @@
 
 `SUBSCRIBER` got: one passed message of BANK, one of BANK refused, one refused to FIN by its agency AGENT, one
 that FIN passed over another carrier (`elsewhere`), and one that another node refused, of which only the index
-knows; he answered BANK, has refused it, has consented, and has complained. Records reach PostgreSQL by the
-node's own shipper. Sessions are of the users of `office.USERS`.
+knows, as nobody has heard of that node for 20 days; he answered BANK, has refused it, has consented, and has
+complained. Records reach PostgreSQL by the node's own shipper. Sessions are of the users of `office.USERS`.
 """
 
 import contextlib
@@ -62,6 +62,11 @@ class Traces(NamedTuple):
     foreign: str
     sessions: dict[str, str]
 
+    @property
+    def missing(self) -> str:
+        """An id of the same time that nothing has."""
+        return self.passed[:12] + "0" * 20
+
 
 @contextlib.asynccontextmanager
 async def traces_of(dsn: str, folder: Path) -> AsyncIterator[Traces]:
@@ -71,7 +76,10 @@ async def traces_of(dsn: str, folder: Path) -> AsyncIterator[Traces]:
         await _file(office)
         await _complain(office, began)
         ids = await _send(office, folder, int(began.timestamp() * 1000))
-        office.sql("INSERT INTO nodes (name, carrier, url) VALUES ('node-2', 'unicom', 'http://192.0.2.1')")
+        office.sql(
+            """INSERT INTO nodes (name, carrier, url, seen_at)
+               VALUES ('node-2', 'unicom', 'http://127.0.0.1:1', now() - interval '20 days')"""
+        )
         foreign = secrets.token_hex(16)
         office.sql(
             """INSERT INTO intercepts (id, at, carrier, node, protocol, account, channel, number,
