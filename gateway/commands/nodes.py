@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import app
 from gateway.commands import common
 from gateway.config import Config
-from gateway.errors import UsageError
+from gateway.errors import NotReady, UsageError
 from gateway.evidence.between import Scope, Wanted
 from gateway.evidence.everywhere import WHY, Nodes, Peer
 from gateway.evidence.seal import Keys
@@ -41,11 +41,15 @@ def nodes(options: argparse.Namespace) -> int:
 async def _list(loaded: Config, dsn: str) -> list[dict[str, Any]]:
     async with _connected(dsn) as c:
         rows = await c.fetch("SELECT name, carrier, url, seen_at FROM nodes ORDER BY name")
-    keys = Keys(loaded.data_dir / "keys")
+    path = app.registry_key(loaded)
+    if not path.is_file():
+        raise NotReady(f"{path}: no registry key; right would be the file that the other nodes have")
     asking = Nodes(
         loaded.node.name,
-        load_key(app.registry_key(loaded)).nodes_key,
-        lambda deadline: Search(loaded.data_dir / "journal", keys, deadline=deadline),
+        load_key(path).nodes_key,
+        lambda deadline: Search(
+            loaded.data_dir / "journal", Keys(loaded.data_dir / "keys"), deadline=deadline
+        ),
     )
     try:
         nobodys = Wanted(identity=bytes(16))
