@@ -275,6 +275,13 @@ def parser() -> argparse.ArgumentParser:
     for doing in (find, show):
         doing.add_argument("--here", action="store_true", help="ask this node alone: takes no database")
 
+    act = acts(add("nodes", "nodes:nodes", "the nodes of this registry"))
+    known = act("list", "where each is asked, when it was heard of, and whether it answers")
+    known.add_argument("--json", action="store_true")
+    forget = act("forget", "look no longer for what a node recorded that is gone for good")
+    forget.add_argument("name")
+    forget.add_argument("--reason", required=True, help="goes on the audit")
+
     act = acts(add("journal", "evidence:journal", "after an error of the disk"))
     clear = act("clear", "with the node stopped: the disk is well again")
     clear.add_argument("writer", help="w0, w1, … or keeper; /readyz names it")

@@ -35,6 +35,7 @@ KEY = RegistryKey(bytes(range(32)))
 SUBSCRIBER = "+8613800000001"
 EVERYTHING = Wanted(subscriber=SUBSCRIBER, texts=True)
 PROFILE = parse_profile(read_profile, "zhejiang")
+OPERATOR = Scope()
 LOG = logging.getLogger("everywhere")
 
 
@@ -157,17 +158,30 @@ async def test_each_node_shows_only_what_the_asking_user_may_see(west: Node, eas
         assert all(one["subscriber"] == "138****0001" for one in said)
 
 
-async def test_a_record_is_shown_with_what_followed_it_wherever_it_lies(west: Node, east: Node) -> None:
-    wanted = Wanted(identity=east.ids[3], texts=True)
-    nodes = west.site.nodes
-    assert await nodes.show_here(Scope(), wanted) == (None, [])
-    shown, missing = await nodes.show_there([east.peer], Scope(), wanted)
-    assert shown is not None
-    assert (plain(shown)["text"], plain(shown)["outcome"], missing) == ("text 7", 0, [])
-    assert await nodes.show_there([east.peer], Scope("carrier", "mobile"), wanted) == (None, [])
+async def test_a_record_is_shown_with_what_followed_it_wherever_it_lies(
+    west: Node, east: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = Peer("gone", "http://127.0.0.1:1")
-    assert await nodes.show_there([gone], Scope(), wanted) == (None, [Missing("gone", "away")])
-    assert (await nodes.show_there([gone, east.peer], Scope(), wanted))[1] == []  # found: nobody is missed
+
+    async def show(identity: bytes, *others: Peer, scope: Scope = OPERATOR) -> tuple[Any, list[Missing]]:
+        async def known() -> list[Peer]:
+            return list(others)
+
+        wanted = Wanted(identity=identity, texts=True)
+        shown, missing = await west.site.nodes.show(known, scope, wanted)
+        said = plain(shown) if shown else {}
+        return (said["text"], said["outcome"], said["node"]) if shown else None, missing
+
+    there, here = east.ids[3], west.ids[3]
+    for others in ([east.peer], [gone, east.peer]):
+        assert await show(there, *others) == (("text 7", 0, "east"), [])  # found: nobody is missed
+    assert await show(there, east.peer, scope=Scope("carrier", "mobile")) == (None, [])
+    assert await show(there, gone) == (None, [Missing("gone", "away")])
+    assert await show(here, gone) == (("text 6", 0, "west"), [])
+    monkeypatch.setattr(everywhere, "AT_ONCE_SECONDS", 0)  # here it takes its time: both are asked
+    assert await show(here, gone) == (("text 6", 0, "west"), [])
+    monkeypatch.setattr(everywhere, "SEARCH_SECONDS", -1)
+    assert await show(here, gone) == (None, [Missing("west", "slow"), Missing("gone", "away")])
 
 
 async def test_a_node_that_does_not_answer_is_named_with_why(

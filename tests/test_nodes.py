@@ -155,7 +155,14 @@ async def test_a_node_that_is_gone_is_named_and_the_rest_is_found(
 ) -> None:
     west, east = houses
     subscriber, ids = sent
+    code, out, _ = await west.cli("nodes", "list", "--json")
+    rows = json.loads(out)
+    assert (code, [(row["name"], row["answers"]) for row in rows]) == (0, [("east", True), ("west", True)])
+    code, _, err = await west.cli("nodes", "forget", "east", "--reason", "C-1")
+    assert (code, "silent" in err) == (2, True)  # it would come back within a minute
     await east.stop()
+    code, out, _ = await west.cli("nodes", "list")
+    assert (code, "why=can't be reached" in out.splitlines()[0]) == (1, True)
     found, incomplete = await find(ask, subscriber)
     assert (found, incomplete) == (ids[:1], [{"node": "east", "why": "away"}])
     said = await ask("regulator", "/subscribers/timeline", {"subscriber": subscriber, "reason": "核查"})
@@ -175,3 +182,6 @@ async def test_a_node_that_is_gone_is_named_and_the_rest_is_found(
         "regulator", "/records/find", {"subscriber": subscriber, "since": since, "reason": "核查"}
     )
     assert said.body["incomplete"] == []
+    assert (await west.cli("nodes", "forget", "east", "--reason", "C-1"))[0] == 0
+    assert west.sql("SELECT subject, reason FROM audit WHERE act = 'node.forget'") == [("nodes/east", "C-1")]
+    assert await find(ask, subscriber) == (ids[:1], [])

@@ -8,7 +8,7 @@ and is named with why beside what it said in time. No node reads another's journ
 import asyncio
 import datetime
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -29,6 +29,7 @@ SECONDS = 4.5
 """Until when an answer has to be there; a search itself has `SEARCH_SECONDS`."""
 SEARCH_SECONDS = 4.0
 CONNECT_SECONDS = 2.0
+AT_ONCE_SECONDS = 0.3
 MOST = 10_000
 """Records that a node tells of at once."""
 BATCH = 200
@@ -203,15 +204,31 @@ class Nodes:
             ]
         return (found[-wanted.limit :] if wanted.newest else found[: wanted.limit]), missing
 
-    async def show_here(self, scope: Scope, wanted: Wanted) -> tuple[Shown | None, list[Missing]]:
-        """The record of an id and what followed it, if this node has it; else whether it may have it."""
-        told = await self._search(scope, wanted)
-        return shown_of(told.found), [told.missing] if told.missing else []
+    async def show(
+        self, others: Callable[[], Awaitable[Sequence[Peer]]], scope: Scope, wanted: Wanted
+    ) -> tuple[Shown | None, list[Missing]]:
+        """The record of an id and what followed it; when nobody has it, the nodes that still may.
+
+        The `others` are asked when it is not here, or not at once.
+        """
+        here = asyncio.create_task(self._search(scope, wanted))
+        try:
+            await asyncio.wait({here}, timeout=AT_ONCE_SECONDS)
+            if here.done() and (found := here.result().found):
+                return shown_of(found), []
+            there = asyncio.create_task(self.show_there(await others(), scope, wanted))
+            own, (shown, missing) = await asyncio.gather(here, there)
+        finally:
+            here.cancel()
+        shown = shown_of(own.found) or shown
+        if own.missing is not None:
+            missing = [own.missing, *missing]
+        return shown, [] if shown else missing
 
     async def show_there(
         self, others: Sequence[Peer], scope: Scope, wanted: Wanted
     ) -> tuple[Shown | None, list[Missing]]:
-        """The same of other nodes: those that may have it, when none has."""
+        """The same, of other nodes alone."""
         told = await asyncio.gather(*(self._ask(peer, scope, wanted) for peer in others))
         shown = next((shown_of(each.found) for each in told if each.found), None)
         return shown, [] if shown else [each.missing for each in told if each.missing is not None]
@@ -223,9 +240,10 @@ class Nodes:
     async def _search(self, scope: Scope, wanted: Wanted) -> Told:
         """This node's own part, in a thread."""
         found: list[Found] = []
+        deadline = time.monotonic() + SEARCH_SECONDS  # a wait for a thread counts, too
 
         def look() -> str:
-            search = self._searching(time.monotonic() + SEARCH_SECONDS)
+            search = self._searching(deadline)
             try:
                 found.extend(matching(search, scope, wanted))
             except OutOfTime:

@@ -70,6 +70,7 @@ class Search:
         self._journal = journal
         self._keys = keys
         self._deadline = deadline
+        self._begun: dict[Path, int] = {}  # when segments were made
         self._known: dict[tuple[str, bytes], DataKey | str] = {}
         self._cipher: tuple[bytes, AESGCM] | None = None
 
@@ -221,8 +222,8 @@ class Search:
         ends: dict[Path, Path] = dict(pairwise(paths))  # a segment ends where the next begins
         for path in reversed(paths) if newest else paths:
             self._in_time()
-            later = ends.get(path)
-            if later is not None and (ended := _created(later)) is not None and ended + SLACK < since:
+            later = ends.get(path) if since > 0 else None
+            if later is not None and (ended := self._created(later)) is not None and ended + SLACK < since:
                 if newest:
                     return
                 continue
@@ -230,6 +231,7 @@ class Search:
                 segment = Segment(path)
             except (SegmentDamaged, FileNotFoundError):
                 continue  # empty since its writer died beginning it, or removed meanwhile
+            self._begun[path] = segment.header.created
             with segment:
                 if segment.header.created - SLACK <= until:
                     yield segment
@@ -261,6 +263,16 @@ class Search:
             block = segment.block(offset, holding=needle)
             if block is not None:
                 yield block
+
+    def _created(self, path: Path) -> int | None:
+        """When a segment was made; from memory where it is the one that was just looked into."""
+        if path not in self._begun:
+            try:
+                with Segment(path) as segment:
+                    self._begun[path] = segment.header.created
+            except (SegmentDamaged, FileNotFoundError):
+                return None
+        return self._begun[path]
 
     def _in_time(self) -> None:
         if time.monotonic() > self._deadline:
@@ -309,11 +321,3 @@ def _message_ids(attempt: rec.Attempt, outcomes: list[rec.Outcome]) -> set[bytes
 def open_sealed(cipher: AESGCM, header_digest: bytes, index: int, sealed: bytes) -> rec.Content:
     """What a record's seal hides. Raises InvalidTag, RecordError."""
     return rec.decode_content(cipher.decrypt(index.to_bytes(12, "big"), sealed, header_digest))
-
-
-def _created(path: Path) -> int | None:
-    try:
-        with Segment(path) as segment:
-            return segment.header.created
-    except (SegmentDamaged, FileNotFoundError):
-        return None

@@ -46,13 +46,13 @@ def scope_of(actor: Actor) -> Scope:
 async def show(site: Site, actor: Actor, identity: bytes, *, texts: bool = False) -> Shown | None:
     """A record and what followed it; None when there is none for this actor. Problem `busy` when a node that
     may have it did not answer."""
-    scope, wanted = scope_of(actor), Wanted(identity=identity, texts=texts)
-    shown, missing = await site.nodes.show_here(scope, wanted)
-    if shown is None:
-        others = await _others(site, actor, rec.time_of(identity))
-        shown, more = await site.nodes.show_there(others, scope, wanted)
-        missing += more
-    if shown is None and missing:
+
+    async def others() -> list[Peer]:
+        return await _others(site, actor, rec.time_of(identity))
+
+    wanted = Wanted(identity=identity, texts=texts)
+    shown, missing = await site.nodes.show(others, scope_of(actor), wanted)
+    if missing:
         node, why = missing[0]
         raise Problem(
             "busy",
