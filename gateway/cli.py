@@ -16,7 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from gateway.arguments import amount, whole
+from gateway.arguments import amount, text, whole
 from gateway.commands.casework_arguments import (
     Act,
     add_appeal_arguments,
@@ -81,9 +81,9 @@ def _terminated(number: int, _: FrameType | None) -> None:
 
 def _readable(options: argparse.Namespace) -> None:
     for name, value in vars(options).items():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str | Path) and any("\ud800" <= sign <= "\udfff" for sign in str(text)):
-                raise UsageError(f"argument {name} {str(text)!r}: not readable; right would be text in UTF-8")
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str | Path) and any("\ud800" <= sign <= "\udfff" for sign in str(one)):
+                raise UsageError(f"argument {name} {str(one)!r}: not readable; right would be text in UTF-8")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -274,6 +274,9 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="on one line")
     for doing in (find, show):
         doing.add_argument("--here", action="store_true", help="ask this node alone: takes no database")
+        doing.add_argument("--reveal", action="store_true", help="subscribers in full, on record")
+        doing.add_argument("--reason", type=text(1000), help="why; goes on the audit")
+        doing.add_argument("--by", default="", metavar="LOGIN", help="the regulator or auditor who looks")
 
     act = acts(add("nodes", "nodes:nodes", "the nodes of this registry"))
     known = act("list", "where each is asked, when it was heard of, and whether it answers")

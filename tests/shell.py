@@ -10,14 +10,22 @@ from gateway import cli
 
 
 class Shell:
-    """`command` comes before all arguments."""
+    """`command` comes before all arguments; `data_dir` is another than a fresh one."""
 
-    def __init__(self, folder: Path, dsn: str, capsys: pytest.CaptureFixture[str], *command: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dsn: str,
+        capsys: pytest.CaptureFixture[str],
+        *command: str,
+        data_dir: Path | None = None,
+    ) -> None:
         self._capsys = capsys
         self._command = command
         self.folder = folder
         self.config = folder / "zhengming.toml"
-        self.config.write_text(f'[node]\ndata_dir = "{folder / "data"}"\n[database]\ndsn = "{dsn}"\n')
+        data = data_dir or folder / "data"
+        self.config.write_text(f'[node]\ndata_dir = "{data}"\n[database]\ndsn = "{dsn}"\n')
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output, errors."""

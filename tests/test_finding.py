@@ -1,15 +1,17 @@
 """Finding by HTTP: whose records one sees, masked; what is looked at in full goes on the audit."""
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from office import Said
+from shell import Shell
 from traces import AGENTS, BANKS, DRAFTS, MASKED, SUBSCRIBER, TEXT, Traces
 
 from gateway.web.finding import SHANGHAI
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+here = pytest.mark.asyncio(loop_scope="session")
 
 SEES = {
     "regulator": {"passed", "refused", "entrusted", "elsewhere", "reply"},
@@ -45,6 +47,7 @@ async def found(traces: Traces, who: str, **wanted: Any) -> Said:
 
 
 @pytest.mark.parametrize("who", SEES)
+@here
 async def test_a_search_finds_ones_own_records_masked(traces: Traces, who: str) -> None:
     said = await found(traces, who, subscriber="138 0000 0404", reason="CASE-1")
     assert said.status == 200
@@ -56,6 +59,7 @@ async def test_a_search_finds_ones_own_records_masked(traces: Traces, who: str) 
     assert audited(traces, "subscriber.find")[-1] == (who, "records", "CASE-1")
 
 
+@here
 async def test_a_subscriber_is_not_looked_for_without_a_reason(traces: Traces) -> None:
     before = len(audited(traces, "subscriber.find"))
     for reason in ({}, {"reason": ""}, {"reason": " "}):
@@ -77,6 +81,7 @@ async def test_a_subscriber_is_not_looked_for_without_a_reason(traces: Traces) -
         ({"number": "10699999"}, []),
     ],
 )
+@here
 async def test_a_search_keeps_to_what_is_wanted(
     traces: Traces, wanted: dict[str, Any], expected: list[str]
 ) -> None:
@@ -85,6 +90,7 @@ async def test_a_search_keeps_to_what_is_wanted(
     assert names(traces, (await found(traces, "regulator", **wanted)).body["items"]) == expected
 
 
+@here
 async def test_what_can_be_nobodys_record_is_no_search(traces: Traces) -> None:
     for field, value in (
         ("number", "x"),
@@ -100,6 +106,7 @@ async def test_what_can_be_nobodys_record_is_no_search(traces: Traces) -> None:
 
 
 @pytest.mark.parametrize("who", [*SEES, *STRANGERS])
+@here
 async def test_a_foreign_record_is_a_missing_one(traces: Traces, who: str) -> None:
     for suffix, ask in (("", "GET"), ("/reveal", "POST")):
         body = {"reason": "CASE-2"} if suffix else None
@@ -116,6 +123,7 @@ async def test_a_foreign_record_is_a_missing_one(traces: Traces, who: str) -> No
         assert (await traces.office.get("regulator", f"/records/{wrong}")).status == 404
 
 
+@here
 async def test_a_record_is_shown_with_what_followed_and_without_its_text(traces: Traces) -> None:
     dashed = f"{traces.passed[:8]}-{traces.passed[8:]}"
     said = (await traces.office.get("institution", f"/records/{dashed}")).body
@@ -131,6 +139,7 @@ async def test_a_record_is_shown_with_what_followed_and_without_its_text(traces:
     assert (reply["kind"], reply["meaning"], reply["subscriber"]) == ("reply", "refuse", MASKED)
 
 
+@here
 async def test_a_full_number_takes_a_reason_and_a_scope_and_is_audited(traces: Traces) -> None:
     office, place = traces.office, f"/records/{traces.passed}/reveal"
     before = len(audited(traces, "record.reveal"))
@@ -147,6 +156,7 @@ async def test_a_full_number_takes_a_reason_and_a_scope_and_is_audited(traces: T
     ]
 
 
+@here
 async def test_intercepts_are_those_that_one_may_see(traces: Traces) -> None:
     office = traces.office
     seen = {
@@ -175,6 +185,7 @@ async def test_intercepts_are_those_that_one_may_see(traces: Traces) -> None:
         assert set(names(traces, items)) == expected
 
 
+@here
 async def test_intercepts_are_given_once_each_page_by_page(traces: Traces) -> None:
     got: list[str] = []
     after = ""
@@ -189,6 +200,7 @@ async def test_intercepts_are_given_once_each_page_by_page(traces: Traces) -> No
     assert (said.status, said.body["code"]) == (400, "not_acceptable_page")
 
 
+@here
 async def test_a_timeline_has_what_everybody_did_in_order_and_is_audited(traces: Traces) -> None:
     office = traces.office
     for who in set(office.users) - {"regulator", "regulator2", "auditor"}:
@@ -216,6 +228,7 @@ async def test_a_timeline_has_what_everybody_did_in_order_and_is_audited(traces:
     assert audited(traces, "subscriber.timeline")[before:] == [("auditor", "subscribers", "复核")]
 
 
+@here
 async def test_an_overview_counts_what_its_reader_may_see(traces: Traces) -> None:
     office = traces.office
     counts: dict[str, tuple[int, int, int]] = {
@@ -242,3 +255,31 @@ async def test_an_overview_counts_what_its_reader_may_see(traces: Traces) -> Non
     assert alarmed == {"regulator": 1, "auditor": 1, "carrier": 0}
     for who in STRANGERS:
         assert (await office.get(who, "/stats")).status == 403
+
+
+def test_by_command_line_full_numbers_take_a_watcher_and_a_reason(
+    traces: Traces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell = Shell(tmp_path, traces.office.dsn, capsys, "records", data_dir=traces.office.folder)
+    find = ("find", "--number", AGENTS, "--here")
+    assert {one["subscriber"] for one in shell.json(*find)} == {MASKED}
+    before = len(audited(traces, "record.reveal"))
+    why = ("--reason", "CASE-9", "--by")
+    for more, words in (
+        ((), "--reason WHY"),
+        (("--reason", "x"), "--by LOGIN"),
+        (("--reason", " ", "--by", "auditor"), "--reason"),
+        ((*why, "institution2"), "auditor or regulator"),
+        ((*why, "nobody"), "nobody"),
+    ):
+        code, out, err = shell(*find, "--reveal", *more)
+        assert (code, out, words in err) == (2, "", True)
+    assert len(audited(traces, "record.reveal")) == before
+    rows = shell.json(*find, "--reveal", *why, "auditor")
+    assert {one["subscriber"] for one in rows} == {SUBSCRIBER}
+    shown = shell.json("show", traces.passed, "--here", "--reveal", *why, "regulator")
+    assert (shown["subscriber"], shown["text"]) == (SUBSCRIBER, TEXT)
+    assert audited(traces, "record.reveal")[before:] == [
+        ("auditor", "records", "CASE-9"),
+        ("regulator", f"records/{traces.passed}", "CASE-9"),
+    ]

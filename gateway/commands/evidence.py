@@ -12,11 +12,13 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
 from gateway import app, node
 from gateway.commands import common
+from gateway.commands.working import acting
 from gateway.config import Config
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.evidence import everywhere, search
@@ -30,10 +32,13 @@ from gateway.model import CHANNELS, AccountKey, Attempt
 from gateway.policy import View, explain
 from gateway.policy.numbers import is_mobile, mask
 from gateway.registry import past
+from gateway.registry.acting import record
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
 
 REFUSED = 3
+WATCHERS = ("auditor", "regulator")
+"""Who may be shown full numbers of whatever institution by command line."""
 
 
 def judge(options: argparse.Namespace) -> int:
@@ -126,11 +131,16 @@ def _replica(loaded: Config) -> Replica:
 def records(options: argparse.Namespace) -> int:
     loaded = common.load(options)
     _journal(loaded)
+    if options.reveal and not (options.reason and options.by):
+        raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
     if options.doing == "show":
         shown = asyncio.run(_show(loaded, _identity(options.id), here=options.here))
         if shown is None:
             raise NotReady(f"id {options.id!r}: no attempt, reply or act has it")
-        print(json.dumps(plain(shown), ensure_ascii=False, indent=None if options.json else 2))
+        said = plain(shown)
+        if options.reveal:
+            _reveal(loaded, options, [(shown.found, said)])
+        print(json.dumps(said, ensure_ascii=False, indent=None if options.json else 2))
         return 0
     now = time.time_ns() // 1_000_000
     wanted = Wanted(
@@ -144,8 +154,29 @@ def records(options: argparse.Namespace) -> int:
         texts=True,
     )
     found = asyncio.run(_find(loaded, wanted, here=options.here))
-    common.print_first([plain(record) for record in found], options.limit, as_json=options.json)
+    rows = [plain(record) for record in found]
+    if options.reveal:
+        _reveal(loaded, options, list(zip(found, rows, strict=True))[: options.limit])
+    common.print_first(rows, options.limit, as_json=options.json)
     return 0
+
+
+def _reveal(
+    loaded: Config, options: argparse.Namespace, shown: Sequence[tuple[search.Found, dict[str, Any]]]
+) -> None:
+    """Say the subscribers of what is shown in full, once it stands in the audit who looked and why."""
+    ids = [said["id"] for _, said in shown]
+
+    async def audited(dsn: str) -> None:
+        async with acting(dsn, options.by, WATCHERS) as (c, actor):
+            subject = f"records/{ids[0]}" if len(ids) == 1 else "records"
+            await record(c, actor, "record.reveal", subject, reason=options.reason, ids=[*ids])
+
+    with common.database(loaded) as dsn:
+        asyncio.run(audited(dsn))
+    for found, said in shown:
+        if found.content is not None:
+            said["subscriber"] = found.content.subscriber
 
 
 async def _find(loaded: Config, wanted: Wanted, *, here: bool) -> list[search.Found]:
