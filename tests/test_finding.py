@@ -217,9 +217,11 @@ async def test_a_timeline_has_what_everybody_did_in_order_and_is_audited(traces:
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
     kinds = [event["kind"] for event in events]
     assert {kind: kinds.count(kind) for kind in kinds} == {
-        "attempt": 5, "reply": 1, "refusal": 1, "consent": 1, "complaint": 1, "mandate": 1,
+        "attempt": 5, "reply": 1, "refusal": 2, "consent": 1, "complaint": 1, "mandate": 1,
     }  # fmt: skip
     attempts = {event["record"]: event for event in events if event["kind"] == "attempt"}
+    sources = [event["source"] for event in events if event["kind"] == "refusal"]
+    assert sources == ["12321", "reply"]  # the first is older than what is kept, and stands
     assert set(attempts) == {getattr(traces, name) for name in (*EVERY, "foreign")} - {traces.reply}
     assert attempts[traces.foreign]["reason"] == "blacklisted"  # refused on another node, by the index
     assert attempts[traces.elsewhere]["verdict"] == "pass"

@@ -2,8 +2,9 @@
 
 `SUBSCRIBER` got: one passed message of BANK, one of BANK refused, one refused to FIN by its agency AGENT, one
 that FIN passed over another carrier (`elsewhere`), and one that another node refused, of which only the index
-knows, as nobody has heard of that node for 20 days; he answered BANK, has refused it, has consented, and has
-complained. Records reach PostgreSQL by the node's own shipper. Sessions are of the users of `office.USERS`.
+knows, as nobody has heard of that node for 20 days; he answered BANK, has refused it now and two years ago,
+has consented, and has complained. Records reach PostgreSQL by the node's own shipper. Sessions are of the
+users of `office.USERS`.
 """
 
 import contextlib
@@ -129,8 +130,9 @@ async def _file(office: Office) -> None:
     office.sql(
         """INSERT INTO refusals (subscriber_hash, key_id, subscriber_sealed, institution_id, purposes,
                                  channels, source, refused_at)
-           SELECT %s, 1, %s, id, 3, 3, 'reply', now() - interval '5 minutes' FROM institutions
-            WHERE code = 'BANK'""",
+           SELECT %s, 1, %s, i.id, 3, 3, r.source, now() - r.ago::interval
+             FROM institutions i, (VALUES ('reply', '5 minutes'), ('12321', '2 years')) AS r (source, ago)
+            WHERE i.code = 'BANK'""",
         *known,
     )
     office.sql(
