@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -105,6 +106,8 @@ class Search:
                 )
             return not number or getattr(record, "number", "") == number
 
+        said = msgspec.msgpack.encode(verdict) if verdict else b""  # as it stands in a record
+
         def of_writer(folder: Path) -> Iterator[Found]:
             for segment in self._segments(folder, since, until, newest=newest):
                 hashed = b""
@@ -113,9 +116,15 @@ class Search:
                     if isinstance(key, str):
                         continue
                     hashed = key.hash_subscriber(subscriber.encode())
-                needle = hashed or number.encode()
+                needle = hashed or number.encode() or said
                 for block in self._blocks(
-                    segment, subscriber=hashed, number=number, since=since, until=until, newest=newest
+                    segment,
+                    subscriber=hashed,
+                    number=number,
+                    since=since,
+                    until=until,
+                    newest=newest,
+                    holding=needle,
                 ):
                     found = [
                         self._found(segment, block.first + place, octets, record)
@@ -248,8 +257,9 @@ class Search:
         since: int,
         until: int,
         newest: bool = False,
+        holding: bytes = b"",
     ) -> Iterator[Block]:
-        """The blocks that may match: by the index, or all where there is none."""
+        """The blocks that may match, and hold these octets: by the index, or all where there is none."""
         try:
             with closing(Index(segment.path, segment.digest)) as index:
                 offsets: Iterable[int] = index.offsets(
@@ -257,10 +267,10 @@ class Search:
                 )
         except (FileNotFoundError, ValueError):
             offsets = segment.offsets()
-        needle = subscriber or attempt or number.encode()
+        holding = holding or subscriber or attempt or number.encode()
         for offset in reversed(list(offsets)) if newest else offsets:
             self._in_time()
-            block = segment.block(offset, holding=needle)
+            block = segment.block(offset, holding=holding)
             if block is not None:
                 yield block
 
