@@ -299,6 +299,10 @@ class House:
             process.wait()
 
     @property
+    def started(self) -> bool:
+        return self._process is not None
+
+    @property
     def supervisor(self) -> int:
         assert self._process is not None
         return self._process.pid
