@@ -29,6 +29,8 @@ ROLES = ("regulator", "carrier", "institution", "agency", "provider", "auditor",
 SCOPES = ("read", "write", "attempts", "judge", "reveal", "admin")
 
 TIMEOUT_SECONDS = 10.0
+IDLE_SECONDS = 60.0
+"""A connection that nobody has used for so long is closed: few roles are busy at once."""
 BROKEN = (
     ConnectionError,
     TimeoutError,
@@ -100,7 +102,7 @@ class Door:
         self._opening = asyncio.Lock()
 
     @classmethod
-    async def open(cls, dsn: str, *, size: int = 4) -> Self:
+    async def open(cls, dsn: str, *, size: int = 8) -> Self:
         """Up to `size` connections for each role. They are made when they are used, and again when they were
         cut off: a database that is away is no error here."""
         return cls(dsn, size)
@@ -158,6 +160,7 @@ class Door:
                     max_size=self._size,
                     connection_class=_Session,
                     reset=_stay,
+                    max_inactive_connection_lifetime=IDLE_SECONDS,
                     timeout=TIMEOUT_SECONDS,
                     command_timeout=60,
                     server_settings={"application_name": "zhengming web", "zhengming.door": "node"},
