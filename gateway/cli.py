@@ -246,7 +246,7 @@ def parser() -> argparse.ArgumentParser:
     audit.add_argument("--subject", default="", help="such as numbers/17")
     audit.add_argument("--json", action="store_true")
 
-    act = acts(add("records", "evidence:records", "what the journal of this node holds"))
+    act = acts(add("records", "evidence:records", "what the journals of all nodes hold"))
     find = act("find", "attempts and replies, oldest first")
     find.add_argument("--number", default="", help="sending number")
     find.add_argument("--subscriber", default="")
@@ -258,6 +258,15 @@ def parser() -> argparse.ArgumentParser:
     show = act("show", "one attempt, and all that became of it")
     show.add_argument("id", help="32 hexadecimal digits")
     show.add_argument("--json", action="store_true", help="on one line")
+    for doing in (find, show):
+        doing.add_argument("--here", action="store_true", help="ask this node alone: takes no database")
+
+    act = acts(add("nodes", "nodes:nodes", "the nodes of this registry"))
+    known = act("list", "where each is asked, when it was heard of, and whether it answers")
+    known.add_argument("--json", action="store_true")
+    forget = act("forget", "look no longer for what a node recorded that is gone for good")
+    forget.add_argument("name")
+    forget.add_argument("--reason", required=True, help="goes on the audit")
 
     act = acts(add("journal", "evidence:journal", "after an error of the disk"))
     clear = act("clear", "with the node stopped: the disk is well again")

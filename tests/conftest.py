@@ -74,10 +74,15 @@ HouseOf = Callable[..., AbstractAsyncContextManager[House]]
 def house_of(
     embedded: EmbeddedPostgres, template: str, cities: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> HouseOf:
-    """`async with house_of(…) as house:` starts a node in a folder and a database of its own."""
+    """`async with house_of(…) as house:` starts a node in a folder and a database of its own; with `beside`
+    in that house's."""
 
     @contextlib.asynccontextmanager
     async def build(**options: Any) -> AsyncIterator[House]:
+        if (beside := options.get("beside")) is not None:
+            async with House(tmp_path_factory.mktemp("house"), beside.dsn, cities, **options) as house:
+                yield house
+            return
         number = next(_numbers)
         with database_of(embedded.dsn, template, f"house_{number}") as dsn:
             async with House(tmp_path_factory.mktemp("house"), dsn, cities, **options) as house:

@@ -363,7 +363,7 @@ async def test_while_the_database_is_away_it_says_so_and_is_back_by_itself(datab
         assert (await office.get("auditor", "/users")).status == 200
 
 
-async def test_upkeep_ends_what_has_lapsed_and_says_where_this_node_is(office):
+async def test_upkeep_ends_what_has_lapsed(office):
     office.sql(
         """INSERT INTO kept_answers (user_id, key, request, at)
            VALUES (1, 'old', %s, now() - interval '25 hours'), (1, 'new', %s, now())""",
@@ -372,4 +372,15 @@ async def test_upkeep_ends_what_has_lapsed_and_says_where_this_node_is(office):
     )
     await office.site.keep_up()
     assert office.sql("SELECT key FROM kept_answers") == [("new",)]
-    assert office.sql("SELECT name, url FROM nodes") == [("node-1", "http://127.0.0.1:8080")]
+
+
+async def test_a_node_says_where_it_is_and_of_another_by_its_name(office, caplog):
+    office.log.propagate = True
+    office.sql("INSERT INTO nodes (name, carrier, url) VALUES ('node-1', 'unicom', 'http://10.0.0.5:8080')")
+    for _ in range(2):
+        await office.site.be_found()
+    rows = office.sql("SELECT name, carrier, url, seen_at > now() - interval '1 minute' FROM nodes")
+    assert rows == [("node-1", "mobile", "http://127.0.0.1:8080", True)]
+    assert [line.message for line in caplog.records] == [
+        "another node has this one's name, or had a minute ago"
+    ]

@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from gateway.errors import NotReady, Problem, Words
-from gateway.evidence.search import plain
+from gateway.evidence.everywhere import WHY
+from gateway.evidence.plain import plain
 from gateway.model import Reason
 from gateway.policy.numbers import mask
 from gateway.policy.words import REASONS
@@ -169,8 +170,10 @@ class Pages:
             identity = bytes.fromhex(request.match_info["record"])
         except ValueError:
             identity = b""
-        shown = await finding.show(self._site, actor, identity) if len(identity) == 16 else None
-        if shown is None or actor.role not in found.READERS:
+        texts = request.method == "POST"
+        readable = len(identity) == 16 and actor.role in found.READERS
+        shown = await finding.show(self._site, actor, identity, texts=texts) if readable else None
+        if shown is None:
             return self._said(request, Words("没有这条记录", "there is no such record"), 404, actor)
         revealed = None
         said = finding.masked(shown)
@@ -220,9 +223,10 @@ class Pages:
                     request, Words("须填写用户号码和事由", "it takes a subscriber's number and a reason")
                 )
             else:
-                async with self._site.door.acting(actor) as c, c.transaction():
-                    call = self._call(request, actor, c, None)
-                    facts["events"], facts["incomplete"] = await found.timeline_of(call, wanted)
+                facts["events"], incomplete = await found.timeline_of(self._site, actor, wanted)
+                facts["incomplete"] = [
+                    f"{one.node}（{self._words(request, WHY[one.why])}）" for one in incomplete
+                ]
                 facts["subscriber"] = mask(wanted.subscriber)
         return self._answer(request, "timeline.html", actor, page="timeline", **facts)
 
