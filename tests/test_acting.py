@@ -24,30 +24,32 @@ async def c(database: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def door(database: str, c: asyncpg.Connection) -> AsyncIterator[Door]:
-    """With one connection, so that all actors share it."""
+    """With one connection for each role, so that all actors of a role share it."""
     opened = await Door.open(database, size=1)
     yield opened
     await opened.close()
 
 
-async def test_one_connection_serves_each_as_himself(door: Door, c: asyncpg.Connection) -> None:
-    bank, carrier, city = [await actor(c, login) for login in ("bank", "car", "regcity")]
-    pids = set()
+async def test_one_connection_of_a_role_serves_each_as_himself(door: Door, c: asyncpg.Connection) -> None:
+    bank, bank2, carrier, city = [await actor(c, login) for login in ("bank", "bank2", "car", "regcity")]
+    pids: dict[str, set[int]] = {}
     for who, expected in (
         (bank, ("zhengming_institution", bank.user, bank.institution, None, "")),
         (carrier, ("zhengming_carrier", carrier.user, None, "mobile", "")),
         (carrier, ("zhengming_carrier", carrier.user, None, "mobile", "")),
+        (bank2, ("zhengming_institution", bank2.user, bank2.institution, None, "")),
         (city, ("zhengming_regulator", city.user, None, None, "浙江省宁波市")),
         (bank, ("zhengming_institution", bank.user, bank.institution, None, "")),
     ):
         async with door.acting(who) as connection:
             *said, pid = await connection.fetchrow(WHO)
         assert tuple(said) == expected
-        pids.add(pid)
+        pids.setdefault(who.role, set()).add(pid)
     async with door.owner() as connection:
         name, user, *_ = await connection.fetchrow(WHO)
     assert (name, user) == ("postgres", None)
-    assert len(pids) == 1
+    assert [len(found) for found in pids.values()] == [1, 1, 1]
+    assert len(set.union(*pids.values())) == 3
 
 
 async def test_a_read_of_the_same_actor_is_one_round_trip(door: Door, c: asyncpg.Connection) -> None:
@@ -59,7 +61,7 @@ async def test_a_read_of_the_same_actor_is_one_round_trip(door: Door, c: asyncpg
     async with door.acting(bank) as connection:
         await connection.fetchval("SELECT 2")
     assert [query for query in asked if "SELECT" in query] == ["SELECT 1", "SELECT 2"]
-    async with door.acting(await actor(c, "car")) as connection:
+    async with door.acting(await actor(c, "bank2")) as connection:
         await connection.fetchval("SELECT 3")
     assert len([query for query in asked if "set_config" in query]) == 1
 
@@ -68,14 +70,14 @@ async def test_a_switch_that_breaks_off_ends_the_connection(
     door: Door, c: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled between the server's taking on the role and our hearing of it."""
-    bank, carrier = await actor(c, "bank"), await actor(c, "car")
+    bank, bank2 = await actor(c, "bank"), await actor(c, "bank2")
     async with door.acting(bank) as connection:
         first = await connection.fetchval("SELECT pg_backend_pid()")
 
     monkeypatch.setattr(acting, "_SWITCH", acting._SWITCH + ", pg_sleep(30)")
 
     async def serve() -> None:
-        async with door.acting(carrier):
+        async with door.acting(bank2):
             raise AssertionError("served by a connection that was not switched")
 
     task = asyncio.create_task(serve())
@@ -107,15 +109,15 @@ async def test_a_role_set_in_a_transaction_that_rolls_back_is_noticed(
     door: Door, c: asyncpg.Connection
 ) -> None:
     """The switch stands outside the transactions of whoever is served, so no rollback undoes it."""
-    bank, carrier = await actor(c, "bank"), await actor(c, "car")
+    bank, bank2 = await actor(c, "bank"), await actor(c, "bank2")
     async with door.acting(bank):
         pass
     with pytest.raises(asyncpg.PostgresError):
-        async with door.acting(carrier) as connection, connection.transaction():
+        async with door.acting(bank2) as connection, connection.transaction():
             await connection.execute("SELECT 1 / 0")
-    async with door.acting(carrier) as connection:
+    async with door.acting(bank2) as connection:
         name, user, *_ = await connection.fetchrow(WHO)
-    assert (name, user) == ("zhengming_carrier", carrier.user)
+    assert (name, user) == ("zhengming_institution", bank2.user)
 
 
 async def test_a_database_that_goes_and_comes_back(door: Door, c: asyncpg.Connection) -> None:

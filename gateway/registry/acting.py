@@ -1,9 +1,10 @@
-"""For whom a connection of the registry works: the pool, acts in the audit, and what the database refuses.
+"""For whom a connection of the registry works: the pools, acts in the audit, and what the database refuses.
 
 Rules: an actor's rows are those that PostgreSQL's row security shows the role of his (migrations 0008); the
 connection takes on that role and says who acts. It remembers for whom it works and is switched only when that
-changes, so that a read is one round trip. A switch that breaks off ends the connection: it never answers for
-the last one. Nothing here decides; `as_problem` has the words for what the database decided.
+changes, so that a read is one round trip; each role has connections of its own, as PostgreSQL plans a
+statement anew for another role. A switch that breaks off ends the connection: it never answers for the last
+one. Nothing here decides; `as_problem` has the words for what the database decided.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ ROLES = ("regulator", "carrier", "institution", "agency", "provider", "auditor",
 SCOPES = ("read", "write", "attempts", "judge", "reveal", "admin")
 
 TIMEOUT_SECONDS = 10.0
+IDLE_SECONDS = 60.0
+"""A connection that nobody has used for so long is closed: few roles are busy at once."""
 BROKEN = (
     ConnectionError,
     TimeoutError,
@@ -95,13 +98,13 @@ class Door:
     def __init__(self, dsn: str, size: int) -> None:
         self.dsn = dsn
         self._size = size
-        self._pool: asyncpg.Pool[Any] | None = None
+        self._pools: dict[str, asyncpg.Pool[Any]] = {}
         self._opening = asyncio.Lock()
 
     @classmethod
     async def open(cls, dsn: str, *, size: int = 8) -> Self:
-        """A pool of up to `size` connections. It connects when it is used, and again when it was cut off: a
-        database that is away is no error here."""
+        """Up to `size` connections for each role. They are made when they are used, and again when they were
+        cut off: a database that is away is no error here."""
         return cls(dsn, size)
 
     @contextlib.asynccontextmanager
@@ -118,13 +121,13 @@ class Door:
 
     async def close(self) -> None:
         """End all connections at once."""
-        if self._pool is not None:
-            self._pool.terminate()
+        for pool in self._pools.values():
+            pool.terminate()
 
     @contextlib.asynccontextmanager
     async def _serving(self, settings: tuple[str, ...]) -> "AsyncIterator[Connection]":
         try:
-            pool = await self._connected()
+            pool = await self._pool_of(settings[0])
             c = await pool.acquire(timeout=TIMEOUT_SECONDS)
         except TimeoutError:
             raise Problem(
@@ -148,21 +151,22 @@ class Door:
                 session.terminate()
             await pool.release(c)
 
-    async def _connected(self) -> "asyncpg.Pool[Any]":
+    async def _pool_of(self, role: str) -> "asyncpg.Pool[Any]":
         async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
+            if role not in self._pools:
+                self._pools[role] = await asyncpg.create_pool(
                     self.dsn,
                     min_size=0,
                     max_size=self._size,
                     connection_class=_Session,
                     reset=_stay,
+                    max_inactive_connection_lifetime=IDLE_SECONDS,
                     timeout=TIMEOUT_SECONDS,
                     command_timeout=60,
                     server_settings={"application_name": "zhengming web", "zhengming.door": "node"},
                     **primary.PRIMARY,
                 )
-            return self._pool
+            return self._pools[role]
 
 
 async def _stay(_: "asyncpg.Connection[Any]") -> None:

@@ -37,9 +37,8 @@ _HAS_BEEN = Check("at", "i.at > now() + interval '1 hour'", TO_COME)  # clocks d
 _LINES = "i.line BETWEEN $1 AND $2"
 _OVERLAP = """EXISTS (SELECT FROM numbers n JOIN institutions o ON o.code = i.institution
     WHERE n.status IN ('submitted', 'checked', 'approved') AND n.institution_id <> o.id
-      AND digits_head(n.number) && digits_head(i.number) AND digits_tail(n.number) && digits_tail(i.number)
-      AND digits_count(n.number, n.extension_digits) && digits_count(i.number, i.extension_digits)
-      AND n.channels & i.channels <> 0
+      AND digits(n.number) && digits(i.number)
+      AND reach(n.number, n.extension_digits, n.channels) && reach(i.number, i.extension_digits, i.channels)
       AND tstzrange(n.effective_from, n.effective_until) && tstzrange(i.effective_from, i.effective_until))"""
 
 LOADING = {

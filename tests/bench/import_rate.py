@@ -15,6 +15,7 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.exchange import export_file, import_file
@@ -61,26 +62,58 @@ def make_files(folder: Path, rows: int, suffix: str) -> tuple[Path, Path]:
     return institutions, numbers
 
 
-async def measure(folder: Path, dsn: str, rows: int, suffix: str, server: int) -> None:
+class Measured(NamedTuple):
+    """One import: seconds; CPU seconds of this process and of PostgreSQL; this process's peak RSS in MiB."""
+
+    seconds: float
+    ours: float
+    server: float
+    peak: int
+
+
+async def measure(folder: Path, dsn: str, rows: int, suffix: str, server: int) -> Measured:
+    """Import, import again, export; the first of them."""
     key = load_key(folder / "registry.key")
     institutions, numbers = make_files(folder, rows, suffix)
     print(f"{numbers.name}: {rows} rows, {numbers.stat().st_size / 1e6:.0f} MB")
     await import_file("institutions", institutions, dsn, key)
+    runs = []
     for run in ("first", "again"):
         start, used, served = time.perf_counter(), time.process_time(), _cpu(server)
-        result = await import_file(
-            "numbers", numbers, dsn, key, approve=("checker", "approver"), progress=True
+        result = await import_file("numbers", numbers, dsn, key, approve=("checker", "approver"))
+        measured = Measured(
+            time.perf_counter() - start, time.process_time() - used, _cpu(server) - served, _peak()
         )
-        spent = time.perf_counter() - start
+        runs.append(measured)
         print(
-            f"{run}: {spent:.1f} s, {rows / spent:.0f} rows/s, accepted {result.accepted},"
-            f" unchanged {result.unchanged}, rejected {result.rejected},"
-            f" CPU s: import {time.process_time() - used:.1f}, PostgreSQL {_cpu(server) - served:.1f};"
-            f" peak RSS {_peak()} MiB"
+            f"{run}: {measured.seconds:.1f} s, {rows / measured.seconds:.0f} rows/s,"
+            f" accepted {result.accepted}, unchanged {result.unchanged}, rejected {result.rejected},"
+            f" CPU s: import {measured.ours:.1f}, PostgreSQL {measured.server:.1f};"
+            f" peak RSS {measured.peak} MiB",
+            flush=True,
         )
+        if result.rejected:
+            raise RuntimeError(f"{result.rejected} rows were rejected: {result.rejected_path}")
     start = time.perf_counter()
     count = await export_file("numbers", folder / f"out.{suffix}", dsn, key)
-    print(f"export: {time.perf_counter() - start:.1f} s, {count} rows, peak RSS {_peak()} MiB")
+    print(f"export: {time.perf_counter() - start:.1f} s, {count} rows, peak RSS {_peak()} MiB", flush=True)
+    return runs[0]
+
+
+def fresh(rows: int, suffix: str, dsn: str = "") -> Measured:
+    """Measure in the database of `dsn`, or in an embedded one that is made for it."""
+    with tempfile.TemporaryDirectory(prefix="zhengming-bench-") as name:
+        folder = Path(name)
+        server = None if dsn else EmbeddedPostgres(folder / "database")
+        try:
+            if server is not None:
+                server.start()
+                upgrade(server.dsn)
+                return asyncio.run(measure(folder, server.dsn, rows, suffix, server.pid))
+            return asyncio.run(measure(folder, dsn, rows, suffix, 0))
+        finally:
+            if server is not None:
+                server.stop()
 
 
 def _cpu(server: int) -> float:
@@ -110,18 +143,7 @@ def main() -> None:
     parser.add_argument("--format", choices=["csv", "xlsx"], default="csv")
     parser.add_argument("--dsn", default="")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="zhengming-bench-") as name:
-        folder = Path(name)
-        server = None if arguments.dsn else EmbeddedPostgres(folder / "database")
-        try:
-            if server is not None:
-                server.start()
-                upgrade(server.dsn)
-            dsn = arguments.dsn or (server.dsn if server is not None else "")
-            asyncio.run(measure(folder, dsn, arguments.rows, arguments.format, server.pid if server else 0))
-        finally:
-            if server is not None:
-                server.stop()
+    fresh(arguments.rows, arguments.format, arguments.dsn)
 
 
 if __name__ == "__main__":

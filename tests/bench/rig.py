@@ -178,7 +178,7 @@ class Gateway:
     """A whole node in a folder of its own: `zhengming serve` with the embedded PostgreSQL."""
 
     def __init__(self, one: Bench, workers: int, folder: Path) -> None:
-        self.port, self._web, self._metrics = free_port(), free_port(), free_port()
+        self.port, self.web, self._metrics = free_port(), free_port(), free_port()
         self.folder = folder
         self.config = folder / "zhengming.toml"
         self._workers = workers
@@ -199,7 +199,7 @@ protocol = "cmpp"
 listen = "127.0.0.1:{self.port}"
 upstream = ["127.0.0.1:{one.carrier_port}"]
 [web]
-listen = "127.0.0.1:{self._web}"
+listen = "127.0.0.1:{self.web}"
 [metrics]
 listen = "127.0.0.1:{self._metrics}"
 [policy]
@@ -228,7 +228,7 @@ durability = "disk"
             if self._process.poll() is not None:
                 break
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{self._web}/readyz", timeout=2).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{self.web}/readyz", timeout=2).close()
                 return
             time.sleep(0.05)
         log = (self.folder / "serve.log").read_text("utf-8", "replace")
@@ -237,12 +237,38 @@ durability = "disk"
     def command(self, *words: str | Path) -> float:
         """Run `zhengming …` against this node; seconds that it took."""
         began = time.monotonic()
+        self.said(*words)
+        return time.monotonic() - began
+
+    def said(self, *words: str | Path) -> str:
+        """What `zhengming …` prints."""
         run = subprocess.run(
             [ZHENGMING, *words, "-c", self.config], capture_output=True, text=True, check=False
         )
         if run.returncode:
             raise RuntimeError(f"zhengming {' '.join(map(str, words))}: {run.stdout}{run.stderr}")
-        return time.monotonic() - began
+        return run.stdout
+
+    def started(self, *words: str | Path) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+        """`zhengming …` under way beside this node."""
+        return running(ZHENGMING, *words, "-c", self.config, stdout=subprocess.DEVNULL)
+
+    def token(self, *whose: str) -> str:
+        """A token to the API, for a user of this role."""
+        (made,) = json.loads(self.said("token", "create", *whose, "--json"))
+        return str(made["token"])
+
+    def asked(self, path: str, token: str, body: dict[str, Any] | None = None) -> Any:
+        """What the API answers to a GET, or with a body to a POST."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        data = json.dumps(body).encode() if body is not None else None
+        asking = urllib.request.Request(f"http://127.0.0.1:{self.web}{path}", data, headers)
+        with urllib.request.urlopen(asking, timeout=120) as answer:
+            return json.loads(answer.read())
+
+    def part(self, role: str) -> int:
+        """Process id of acceptor, keeper or web."""
+        return int(json.loads((self.folder / "var" / "run" / f"{role}.status").read_text())["pid"])
 
     def pids(self) -> list[int]:
         """Supervisor with all its parts, and PostgreSQL's postmaster wherever it was started from."""
@@ -269,6 +295,16 @@ durability = "disk"
                 return
             time.sleep(0.2)
         raise TimeoutError("records are still not in PostgreSQL")
+
+    def await_indexed(self, writer: str, seconds: float = 600) -> None:
+        """Until each segment of a writer who is gone has its index."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            paths = (self.folder / "var" / "journal" / writer).glob("*.seg")
+            if all(path.with_suffix(".idx").exists() for path in paths):
+                return
+            time.sleep(0.5)
+        raise TimeoutError(f"segments of {writer} are still without an index")
 
     def await_registry(self) -> None:
         """Until the node's replica has followed the imports: its version has not moved for three seconds."""

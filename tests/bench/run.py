@@ -1,9 +1,12 @@
-"""`make bench`: the gateway beside a bare relay, in turns, with the same load; prints and keeps the figures.
+"""`make bench`: what the goals say, measured on whole nodes; prints and keeps the figures.
 
-What is measured is performance.md's table of goals: the whole gateway (all rules enforced, records durable
-before sending, acceptor, keeper and PostgreSQL counted in the CPU) against relay.py at level 2. One submit in
-ten is refused, one recipient in five repeated, half of the texts are those of vectors/messages.csv. A run
-counts only if `equal` is true: every submit answered, and sent = arrived at the carrier + refused by us.
+    python tests/bench/run.py [wire|numbers|attempts|ban|import|find …] [--messages N …]
+
+`wire`: the gateway beside a bare relay, in turns, with the same load (performance.md's table of goals): the
+whole gateway (all rules enforced, records durable before sending, acceptor, keeper and PostgreSQL counted in
+the CPU) against relay.py at level 2. One submit in ten is refused, one recipient in five repeated, half of
+the texts are those of vectors/messages.csv. A run counts only if `equal` is true: every submit answered, and
+sent = arrived at the carrier + refused by us. The others are registry.py's.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import registry
 import rig
 
 from gateway.policy.content import offers_refusal, signature
@@ -100,11 +104,16 @@ class Report:
             f"`python tests/bench/run.py {shlex.join(sys.argv[1:])}`"
         )
         self.say("")
-        self.say("| what | goal (spine) | gateway | relay, same run | ratio | met |")
+        self.say("| what | goal | gateway | relay, same run | ratio | met |")
         self.say("|---|---|---|---|---|---|")
 
-    def row(self, what: str, goal: str, ours: str, bare: str, ratio: str, *, met: bool) -> None:
-        self.say(f"| {what} | {goal} | {ours} | {bare} | {ratio} | {'yes' if met else '**no**'} |")
+    def row(self, what: str, goal: str, ours: str, bare: str, ratio: str, *, met: bool | None) -> None:
+        said = {True: "yes", False: "**no**", None: ""}[met]  # None: there is no goal
+        self.say(f"| {what} | {goal} | {ours} | {bare} | {ratio} | {said} |")
+
+    def alone(self, what: str, goal: str, ours: str, *, met: bool | None) -> None:
+        """A row that has nothing to do with the relay."""
+        self.row(what, goal, ours, "", "", met=met)
 
     def rate(self, what: str, least: float, share: float, pair: tuple[Side, Side]) -> None:
         ours, bare = pair
@@ -142,7 +151,22 @@ def start_seconds(one: rig.Bench, gateway: rig.Gateway) -> float:
     raise TimeoutError("the node takes no traffic")
 
 
-def measure(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Report) -> None:
+def registered(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Report) -> None:
+    """A node with the registry that the goals name, for those of registry.py that were asked for."""
+    gateway = rig.Gateway(one, 1, folder)
+    try:
+        gateway.start()
+        gateway.await_ready()
+        gateway.fill(options.numbers, 0)
+        gateway.await_registry()
+        for name in options.names:
+            if name in registry.ALL:
+                registry.ALL[name](gateway, one, report.alone)
+    finally:
+        gateway.stop()
+
+
+def wire(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Report) -> None:
     gateway = rig.Gateway(one, 1, folder)
     turns: Callable[..., tuple[Side, Side]] = in_turns
     messages = str(options.messages)
@@ -152,7 +176,6 @@ def measure(options: argparse.Namespace, one: rig.Bench, folder: Path, report: R
         took = gateway.fill(options.numbers, options.refusals)
         gateway.await_registry()
         print("import:", ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in took.items()), flush=True)
-        report.head()
         load = ["--conns", "4", "--messages", messages]
         report.rate(
             "c4 w16, one worker", 20_000, 0.35, turns(one, gateway, 1, options.runs, *load, "--window", "16")
@@ -185,7 +208,11 @@ def measure(options: argparse.Namespace, one: rig.Bench, folder: Path, report: R
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = ["wire", *registry.ALL]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each, after one that warms up")
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--numbers", type=int, default=100_000)
@@ -194,9 +221,18 @@ def main() -> None:
         "--keep", action=argparse.BooleanOptionalAction, default=True, help="write RESULTS.md"
     )
     options = parser.parse_args()
+    options.names = options.names or known
+    if unknown := set(options.names) - set(known):
+        parser.error(f"{', '.join(sorted(unknown))}: right would be of {', '.join(known)}")
     report = Report()
-    with rig.bench(passes) as one, tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
-        measure(options, one, Path(folder), report)
+    report.head()
+    with rig.bench(passes) as one:
+        if "wire" in options.names:
+            with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
+                wire(options, one, Path(folder), report)
+        if set(options.names) - {"wire"}:
+            with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
+                registered(options, one, Path(folder), report)
     if options.keep:
         report.keep()
 
