@@ -1,6 +1,6 @@
 """A hold on a filing is on all its versions: an amendment was a way round a regulator.
 
-Revision 0011, after 0008. The SQL stands in the file of the same name.
+Revision 0011, after 0010. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0011"
-down_revision = "0008"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
