@@ -1,13 +1,13 @@
 """Overlap of registrations by rectangles instead of ranges.
 
-Revision 0010, after 0008. The SQL stands in the file of the same name.
+Revision 0009, after 0008. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0010"
+revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None

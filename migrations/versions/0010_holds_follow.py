@@ -1,14 +1,14 @@
 """A hold on a filing is on all its versions: an amendment was a way round a regulator.
 
-Revision 0011, after 0010. The SQL stands in the file of the same name.
+Revision 0010, after 0009. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
