@@ -16,7 +16,21 @@ ROOT = PACKAGE.parent
 SUFFIX = EXTENSION_SUFFIXES[0]
 WHICH = "import gateway, gateway.policy.judge as judge; print(gateway.COMPILED, judge.__file__)"
 
-ON_BOTH = ("cmpp", "contacts", "content", "facts", "judge", "lane", "memory", "numbers", "replica", "text")
+ON_BOTH = (
+    *(
+        "cmpp",
+        "content",
+        "facts",
+        "journal",
+        "judge",
+        "lane",
+        "memory",
+        "numbers",
+        "replica",
+        "session",
+        "text",
+    ),
+)
 """Tests of the hot modules that put nothing in a function's place, which machine code would not notice."""
 
 
