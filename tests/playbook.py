@@ -12,6 +12,7 @@ import inspect
 import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -150,13 +151,22 @@ async def eventually(check: Callable[[], Any], seconds: float = DEADLINE, every:
         await asyncio.sleep(every)
 
 
+_BELOW_EPHEMERAL = range(10_000, 32_000)
+_candidates = itertools.cycle(random.sample(_BELOW_EPHEMERAL, len(_BELOW_EPHEMERAL)))
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody has now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Ports of 127.0.0.1 that nobody has now, and that no connection gets by itself until they are used.
+
+    Tests run in several processes at once: each goes through them in an order of its own.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_candidates)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            found.append(port)
+    return found
 
 
 class House:

@@ -422,6 +422,7 @@ async def page(address: str) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_two_demos_side_by_side(folder: Path, cities: Path) -> None:
     """Each with its own ports, files, database; one goes on when the other stops, and both stop cleanly."""
@@ -468,6 +469,7 @@ async def test_two_demos_side_by_side(folder: Path, cities: Path) -> None:
         assert "Traceback" not in (demo.folder / "output").read_text("utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_a_demo_takes_another_carrier_and_profile_and_ends_by_itself(
     house: House, folder: Path, cities: Path

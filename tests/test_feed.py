@@ -352,6 +352,27 @@ async def test_what_a_node_learns_reaches_the_database_and_other_nodes(
     other.close()
 
 
+async def test_a_refusal_learnt_after_local_was_lost_is_carried_whatever_its_count(
+    database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    """The count of changes begins anew in another `local`, and may stand where it stood in the lost one."""
+    async with following(database, replica) as feed:
+        for message in range(3):
+            replica.add_local_refusals([said_no(message=b"%d" % message)])
+            await until(lambda: not replica.local.pending())
+        seen = replica.local.state()[1]
+        await until(lambda: not feed._is_learnt())
+        for path in (replica.directory / "local").iterdir():
+            path.unlink()
+        replica.check()
+        while replica.local.state()[1] < seen - 1:
+            replica.add_local_refusals([])
+        replica.add_local_refusals([said_no("13800000009")])
+        assert replica.local.state()[1] == seen
+        await until(lambda: not replica.local.pending())
+        assert await c.fetchval("SELECT count(*) FROM refusals") == 4
+
+
 async def test_what_is_not_yet_returned_will_be_read_back(
     database: str, replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

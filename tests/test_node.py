@@ -278,6 +278,7 @@ def processes(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("reached", "number"),
     [

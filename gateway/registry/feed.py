@@ -27,7 +27,7 @@ from gateway.model import Refusal
 from gateway.registry import primary, store
 from gateway.registry.changelog import Cursor, Range, StaleCursor, between, compare, number_of
 from gateway.registry.copying import copy_afresh
-from gateway.registry.local import LocalRefusal
+from gateway.registry.local import LocalRefusal, LocalRefusals
 from gateway.registry.recorded import Recorded
 from gateway.registry.replica import Replica
 from gateway.registry.store import Change
@@ -92,7 +92,7 @@ class Feed:
         self._waiting: deque[tuple[str, int]] = deque()  # keys to be applied, found elsewhere than in the log
         self._newest = 0
         self._key_id = 0
-        self._local_changes = -1
+        self._carried: tuple[LocalRefusals | None, int] = (None, 0)  # `local`, and the count of its changes
         self._learnt: dict[bytes, bytes] = {}  # events pending in `local` → their subscribers' keys
         self._up_to_date_at = time.monotonic()
         self._told_at = 0.0
@@ -293,17 +293,19 @@ class Feed:
 
     def _is_learnt(self) -> bool:
         """Whether a worker learnt a refusal since we last looked."""
-        return self._replica.local.state()[1] != self._local_changes
+        local = self._replica.local
+        return self._carried != (local, local.state()[1])
 
     async def _carry(self, c: "Connection") -> None:
         """Bring what this node learnt to PostgreSQL, and have it come back through the log."""
         if not self._is_learnt():
             return
-        seen = self._replica.local.state()[1]
-        fresh = [refusal for refusal in self._replica.local.pending() if refusal.event not in self._learnt]
+        local = self._replica.local
+        seen = local.state()[1]
+        fresh = [refusal for refusal in local.pending() if refusal.event not in self._learnt]
         for start in range(0, len(fresh), COMMIT):
             await self._insert(c, fresh[start : start + COMMIT])
-        self._local_changes = seen
+        self._carried = local, seen
 
     async def _insert(self, c: "Connection", refusals: Sequence[LocalRefusal]) -> None:
         try:
@@ -324,7 +326,7 @@ class Feed:
         self._waiting.clear()
         self._cursor = await copy_afresh(c, self._writer, self._replica.local, _now())
         self._learnt.clear()
-        self._local_changes = -1
+        self._carried = None, 0
         log.info("registry: copied afresh in %.1f s", time.monotonic() - began)
         self._on_changes([Change(self.version, "", None, "copy", self.version, "", datetime.now(UTC))])
 
@@ -337,7 +339,7 @@ class Feed:
         self._pruned_at = time.monotonic()
         self._replica.local.forget(_now() - RETURNED_KEPT // timedelta(milliseconds=1))
         self._learnt.clear()
-        self._local_changes = -1
+        self._carried = None, 0
 
 
 def _now() -> int:

@@ -252,12 +252,6 @@ class Snapshot:
             self._txn = generation.env.begin()
         self._read_state()
 
-    def rest(self) -> None:
-        """Let go of the pages of this instant until the next `renew`."""
-        self._local.abort()
-        if self._generation is self._replica.current:
-            self._txn.abort()
-
     def account(self, key: AccountKey) -> Account | None:
         for row in self._rows("accounts", tables.account_lookup(key)):
             return tables.account(row, self._holds("accounts", row[0]))

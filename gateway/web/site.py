@@ -29,6 +29,8 @@ FLUSH_SECONDS = 0.5
 KEPT = datetime.timedelta(days=1)
 """How long the answer to an Idempotency-Key is said again."""
 
+RENEW_SECONDS = 1.0
+
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
 
@@ -72,7 +74,9 @@ class Site:
         return self.config.data_dir
 
     async def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._keep_up()), asyncio.create_task(self._hand_over())]
+        self._tasks = [
+            asyncio.create_task(work) for work in (self._keep_up(), self._hand_over(), self._renew())
+        ]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -98,6 +102,15 @@ class Site:
         else:
             self._view.renew()
         return self._view
+
+    async def _renew(self) -> None:
+        """Once a second: an old view keeps the pages of its time, and `local` may have been lost."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if self._replica is not None:
+                with contextlib.suppress(NotReady):
+                    self._replica.check()
+                    self.view()
 
     def limited(self, kind: str, who: int | str) -> None:
         """Count one request of this kind. Problem `rate_limited` when it is one too many."""
