@@ -238,7 +238,8 @@ def reader(table: type[Pdu], asked: str, column: int = 0, into: type[Any] = tupl
         f" return ({values})" if into is tuple else f" return new(into, ({values}))",
     ]
     exec("\n".join(lines), scope)
-    return scope["read"]
+    read: Reader[Any] = scope["read"]
+    return read
 
 
 _CUT = ".partition(b'\\0')[0].strip()"
