@@ -1,5 +1,6 @@
 """The hot modules in machine code: only those of exactly these sources, and they do as the sources do."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -32,6 +33,21 @@ def python(*arguments: str, builds: Path | None = None, root: Path = ROOT) -> st
 
 def test_what_is_compiled_is_there() -> None:
     assert [place for place in HOT if not (PACKAGE / place).is_file()] == []
+
+
+@pytest.mark.parametrize("place", HOT)
+def test_no_class_of_them_has_an_attribute_that_mypyc_would_give_to_its_objects_alone(place: str) -> None:
+    """`Cmpp.OTHER` without ClassVar is a descriptor there, and so is `f = staticmethod(g)`."""
+    tree = ast.parse((PACKAGE / place).read_text("utf-8"))
+    for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        found = [ast.unparse(node) for node in owner.body if isinstance(node, ast.Assign)]
+        if not owner.decorator_list and [ast.unparse(base) for base in owner.bases] != ["NamedTuple"]:
+            found += [
+                ast.unparse(node)
+                for node in owner.body
+                if isinstance(node, ast.AnnAssign) and not ast.unparse(node.annotation).startswith("ClassVar")
+            ]
+        assert [line for line in found if not line.startswith("__slots__")] == []
 
 
 def test_every_edit_makes_another_name(tmp_path: Path) -> None:

@@ -119,8 +119,6 @@ class Cmpp:
     OTHER: ClassVar[int] = OTHER_ERROR
     """Statuses of CONNECT_RESP (§7.4.1.2)."""
 
-    message_id = staticmethod(wire.message_id)
-
     def __init__(self, version: int = V20) -> None:
         self.version = version
 
@@ -134,6 +132,11 @@ class Cmpp:
         self._column = column = int(version >= V30)
         self._submission = _SUBMISSION[column]
         self._delivery = _DELIVERY[column]
+
+    @staticmethod
+    def message_id(*parts: int) -> bytes:
+        """A message id as gateways make them up, of month, day, … gateway code, number."""
+        return wire.message_id(*parts)
 
     # Frames
 
