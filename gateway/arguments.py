@@ -6,6 +6,7 @@ Each says in its error what would be right; argparse adds the option's name and 
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from datetime import date
 
 MOST = 1_000_000_000
 
@@ -30,6 +31,26 @@ def amount(text: str) -> float:
     if not 0 <= value <= MOST:
         raise ArgumentTypeError(f"{text!r}; right would be a number from 0 to {MOST}, such as 2.5")
     return value
+
+
+def text(most: int) -> Callable[[str], str]:
+    """Text with something in it, of up to `most` characters."""
+
+    def parse(given: str) -> str:
+        if not given.strip() or len(given) > most:
+            raise ArgumentTypeError(f"{given[:40]!r}; right would be a text of 1 to {most} characters")
+        return given
+
+    return parse
+
+
+def day(given: str) -> str:
+    """A day as ISO 8601 writes it."""
+    try:
+        date.fromisoformat(given)
+    except ValueError:
+        raise ArgumentTypeError(f"{given[:40]!r}; right would be a day such as 2026-12-31") from None
+    return given
 
 
 def octets(limit: int, least: int = 0) -> Callable[[str], str]:

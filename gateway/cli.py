@@ -16,7 +16,13 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from gateway.arguments import amount, whole
+from gateway.arguments import amount, text, whole
+from gateway.commands.casework_arguments import (
+    Act,
+    add_appeal_arguments,
+    add_case_arguments,
+    add_complaint_arguments,
+)
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
@@ -75,9 +81,9 @@ def _terminated(number: int, _: FrameType | None) -> None:
 
 def _readable(options: argparse.Namespace) -> None:
     for name, value in vars(options).items():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str | Path) and any("\ud800" <= sign <= "\udfff" for sign in str(text)):
-                raise UsageError(f"argument {name} {str(text)!r}: not readable; right would be text in UTF-8")
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str | Path) and any("\ud800" <= sign <= "\udfff" for sign in str(one)):
+                raise UsageError(f"argument {name} {str(one)!r}: not readable; right would be text in UTF-8")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
             made.add_argument("-c", "--config", type=Path, help="configuration file (TOML)")
         return made
 
-    def acts(of: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:
+    def acts(of: argparse.ArgumentParser) -> Act:
         """What a command of several acts does; the configuration may be named before the act or after it."""
         under = of.add_subparsers(required=True, dest="doing", metavar="ACT")
 
@@ -194,6 +200,14 @@ def parser() -> argparse.ArgumentParser:
         doing.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
         doing.add_argument("--json", action="store_true")
 
+    add_complaint_arguments(
+        acts(add("complaint", "casework:complaint", "what subscribers, or 12321, report"))
+    )
+    add_appeal_arguments(acts(add("appeal", "casework:appeal", "holders' objections to what was decided")))
+    add_case_arguments(
+        acts(add("case", "casework:case", "what ties complaints, records, penalties and appeals"))
+    )
+
     act = acts(add("number", "numbers:number", "filings of numbers, and the steps of their life"))
     filings = act("list", "by id")
     filings.add_argument("--status", choices=STATES, default="")
@@ -246,7 +260,7 @@ def parser() -> argparse.ArgumentParser:
     audit.add_argument("--subject", default="", help="such as numbers/17")
     audit.add_argument("--json", action="store_true")
 
-    act = acts(add("records", "evidence:records", "what the journal of this node holds"))
+    act = acts(add("records", "evidence:records", "what the journals of all nodes hold"))
     find = act("find", "attempts and replies, oldest first")
     find.add_argument("--number", default="", help="sending number")
     find.add_argument("--subscriber", default="")
@@ -258,6 +272,18 @@ def parser() -> argparse.ArgumentParser:
     show = act("show", "one attempt, and all that became of it")
     show.add_argument("id", help="32 hexadecimal digits")
     show.add_argument("--json", action="store_true", help="on one line")
+    for doing in (find, show):
+        doing.add_argument("--here", action="store_true", help="ask this node alone: takes no database")
+        doing.add_argument("--reveal", action="store_true", help="subscribers in full, on record")
+        doing.add_argument("--reason", type=text(1000), help="why; goes on the audit")
+        doing.add_argument("--by", default="", metavar="LOGIN", help="the regulator or auditor who looks")
+
+    act = acts(add("nodes", "nodes:nodes", "the nodes of this registry"))
+    known = act("list", "where each is asked, when it was heard of, and whether it answers")
+    known.add_argument("--json", action="store_true")
+    forget = act("forget", "look no longer for what a node recorded that is gone for good")
+    forget.add_argument("name")
+    forget.add_argument("--reason", required=True, help="goes on the audit")
 
     act = acts(add("journal", "evidence:journal", "after an error of the disk"))
     clear = act("clear", "with the node stopped: the disk is well again")

@@ -9,6 +9,7 @@ a database; the only files read are the configuration, profiles and secrets that
 import contextlib
 import json
 import os
+import platform
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -87,6 +88,19 @@ def _is_address(text: str) -> bool:
         return False
 
 
+def _is_url(text: str) -> bool:
+    found = re.fullmatch(r"https?://([^/\s?#@]+)", text, re.ASCII)
+    return not text or (found is not None and _is_host(found[1]))
+
+
+def _is_host(text: str) -> bool:
+    try:
+        host, _ = endpoint(text if re.search(r":\d+$", text) else f"{text}:80")
+    except ValueError:
+        return False
+    return host not in {"0.0.0.0", "::"}
+
+
 def _is_path(text: str) -> bool:
     return bool(text) and "\0" not in text
 
@@ -96,6 +110,10 @@ Duration = Annotated[str, _right(RIGHT_DURATION, milliseconds)]
 Folder = Annotated[Path, _right("the path of a folder, in quotes", _is_path)]
 File = Annotated[str, _right("a shipped name or the path of a file, in quotes", _is_path)]
 Address = Annotated[str, _right("an IP address in quotes, or empty for any", _is_address)]
+Url = Annotated[
+    str,
+    _right("http:// or https:// and a host that other nodes reach, such as http://10.0.0.5:8080", _is_url),
+]
 Flag = Annotated[bool, _right("true or false, without quotes", lambda value: True, bool)]
 Code = Annotated[
     str,
@@ -162,10 +180,10 @@ class Sms(Section):
 
 class Web(Section):
     listen: Endpoint = Field("127.0.0.1:8080", description="console, API, /healthz and /readyz")
-    url: str = Field(
+    url: Url = Field(
         "",
-        pattern=r"^(https?://[^/\s]+)?$",
-        description="where the other nodes reach this one; empty: http:// and listen",
+        description="where the other nodes reach this one; empty: http:// and listen, by this machine's name"
+        " where that is every address",
     )
     read_rate: float = Field(5000, ge=0, description="reads a second of one user; 0: no limit, as below")
     write_rate: float = Field(500, ge=0, description="changes a second of one user")
@@ -246,6 +264,9 @@ class Config(Section):
     @property
     def web_url(self) -> str:
         """Where other nodes reach this node's web process."""
+        host, port = endpoint(self.web.listen)
+        if host in {"0.0.0.0", "::"}:
+            return self.web.url or f"http://{platform.node()}:{port}"
         return self.web.url or f"http://{self.web.listen}"
 
     @property
@@ -337,6 +358,8 @@ def _explain(origin: str, line: Any) -> str:
             right = context["error"]
         case "tuple_type" if len(loc) > 1:
             right = 'a list, such as ["10.0.0.5:7890"]'
+        case _ if len(loc) == 2:
+            right = line["msg"].removeprefix("Input should be ")
         case _ if loc[0] == "sms":
             right = "tables that each begin with [[sms]]"
         case _:
@@ -347,32 +370,6 @@ def _explain(origin: str, line: Any) -> str:
 
 
 LONGEST_SHOWN = 200  # characters of a wrong value
-
-
-def annotated() -> str:
-    """The configuration file with all defaults, each setting below its description."""
-    lines = ["# Zhengming 正名网关: all settings with their defaults.", "# (reload): takes effect on SIGHUP."]
-    for name, field in Config.model_fields.items():
-        section = Sms if name == "sms" else field.annotation
-        assert isinstance(section, type)
-        assert issubclass(section, BaseModel)
-        lines += ["", f"[[{name}]]" if name == "sms" else f"[{name}]"]
-        for key, setting in section.model_fields.items():
-            extra = setting.json_schema_extra
-            reload = " (reload)" if isinstance(extra, dict) and extra.get("reload") else ""
-            default = "cmpp" if setting.is_required() else setting.default
-            lines += [f"# {setting.description}{reload}", f"{key} = {_toml(default)}"]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(str(value), ensure_ascii=False)
 
 
 def shipped_profiles() -> list[str]:

@@ -36,9 +36,6 @@ POSTS = {
     "admin": Post("admin"),
 }
 
-SIGN_IN = ("regulator", "regulator2", "carrier", "carrier2", "institution")
-"""Who has a password as well: each costs the start a good part of a second, as it should."""
-
 
 class Staff(NamedTuple):
     """What `ready.json` says of them: `tokens` by login, `logins` as user, password and totp_secret."""
@@ -82,10 +79,10 @@ async def staffed(dsn: str, key: RegistryKey, carrier: str) -> Staff:
             for login, user in users.items():
                 _, tokens[login] = await create_token(c, None, user, TOKEN_NAME, list(SCOPES), TOKEN_DAYS)
             logins = {}
-            for login in SIGN_IN:
+            for login, user in users.items():  # a password costs the start a good part of a second
                 password = secrets.token_urlsafe(12)
-                await access.set_password(c, None, users[login], password)
-                code = await access.enrol_totp(c, None, users[login])
+                await access.set_password(c, None, user, password)
+                code = await access.enrol_totp(c, None, user)
                 logins[login] = {"user": login, "password": password, "totp_secret": code}
     finally:
         await door.close()

@@ -1,5 +1,6 @@
 """The API of a running house, for a user of each role that tests need."""
 
+import copy
 import hashlib
 import secrets
 import uuid
@@ -47,6 +48,17 @@ class Asker:
                         hashlib.sha256(token.encode()).digest(), ["attempts", "read", "judge", "write"],
                     ),
                 )  # fmt: skip
+
+    def of(self, house: House) -> "Asker":
+        """The same users at another house of the same registry."""
+        other = copy.copy(self)
+        other._url = f"http://{HOST}:{house._web}/api/v1"
+        return other
+
+    async def get(self, who: str, path: str) -> Said:
+        headers = {"Authorization": f"Bearer {self._tokens[who]}", "Accept-Language": "en"}
+        async with self._client.get(self._url + path, headers=headers) as answer:
+            return Said(answer.status, await answer.json(content_type=None))
 
     async def __call__(
         self, who: str, path: str, body: Any, *, key: str | None = None, language: str = "en"

@@ -13,7 +13,9 @@ from typing import Any
 import plain  # noqa: F401
 import psycopg
 import pytest
+import pytest_asyncio
 from playbook import House, database_of
+from traces import Traces, traces_of
 
 from gateway import regions
 from gateway.registry import migrate
@@ -68,6 +70,16 @@ def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def traces(
+    embedded: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Traces]:
+    """One office with a subscriber's traces, for tests that look and leave it as it is."""
+    with database_of(embedded.dsn, template, "traces") as dsn:
+        async with traces_of(dsn, tmp_path_factory.mktemp("traces")) as traces:
+            yield traces
+
+
 HouseOf = Callable[..., AbstractAsyncContextManager[House]]
 
 
@@ -75,10 +87,15 @@ HouseOf = Callable[..., AbstractAsyncContextManager[House]]
 def house_of(
     embedded: EmbeddedPostgres, template: str, cities: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> HouseOf:
-    """`async with house_of(…) as house:` starts a node in a folder and a database of its own."""
+    """`async with house_of(…) as house:` starts a node in a folder and a database of its own; with `beside`
+    in that house's."""
 
     @contextlib.asynccontextmanager
     async def build(**options: Any) -> AsyncIterator[House]:
+        if (beside := options.get("beside")) is not None:
+            async with House(tmp_path_factory.mktemp("house"), beside.dsn, cities, **options) as house:
+                yield house
+            return
         number = next(_numbers)
         with database_of(embedded.dsn, template, f"house_{number}") as dsn:
             async with House(tmp_path_factory.mktemp("house"), dsn, cities, **options) as house:

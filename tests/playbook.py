@@ -172,8 +172,9 @@ def free_ports(count: int) -> list[int]:
 class House:
     """A node with its carrier end. `async with House(…) as house:` is ready for traffic.
 
-    `settings` is TOML added to the configuration; `profile` that of the profile file, below
-    `extends = "zhejiang"`; `environment` is given to the node's processes.
+    With `beside` it is a further node of that one's registry, by a `name` of its own. `settings` is TOML
+    added to the configuration; `profile` that of the profile file, below `extends = "zhejiang"`;
+    `environment` is given to the node's processes.
     """
 
     def __init__(
@@ -188,7 +189,11 @@ class House:
         extra: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         carrier: CarrierSim | None = None,
+        name: str = "house",
+        beside: "House | None" = None,
     ) -> None:
+        self.name = name
+        self.beside = beside
         self.directory = directory
         self.dsn = dsn
         self.workers = workers
@@ -217,7 +222,10 @@ class House:
             if not (self.data_dir / "regions.bin").exists():
                 shutil.copy(self._regions, self.data_dir / "regions.bin")
             self._client = aiohttp.ClientSession()
-            await self.fill()
+            if self.beside is None:
+                await self.fill()
+            else:
+                shutil.copytree(self.beside.data_dir / "keys", self.data_dir / "keys", ignore=_node_keys)
             await self.start()
         except BaseException:
             await self.__aexit__()
@@ -289,6 +297,10 @@ class House:
         finally:
             process.kill()
             process.wait()
+
+    @property
+    def started(self) -> bool:
+        return self._process is not None
 
     @property
     def supervisor(self) -> int:
@@ -479,7 +491,7 @@ class House:
     def _write_config(self) -> None:
         self.path.write_text(
             f"""[node]
-name = "house"
+name = "{self.name}"
 carrier = "mobile"
 data_dir = "var"
 workers = {self.workers}
@@ -506,6 +518,11 @@ profile = {json.dumps(str(self.profile_path))}
 """,
             "utf-8",
         )
+
+
+def _node_keys(_: str, names: list[str]) -> list[str]:
+    """What is in a folder of keys and no other node has."""
+    return [name for name in names if name != "registry.key"]
 
 
 async def run_cli(*arguments: str) -> tuple[int, str, str]:

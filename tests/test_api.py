@@ -99,6 +99,46 @@ async def test_a_wrong_sign_in_tells_nothing_about_the_login(office):
     assert answers[0].body == answers[1].body
 
 
+def counted(counter: Any) -> dict[str, float]:
+    """What a counter of one label stands at, by that label, where it is not at zero."""
+    samples = [sample for metric in counter.collect() for sample in metric.samples]
+    return {
+        next(iter(sample.labels.values())): sample.value
+        for sample in samples
+        if sample.name.endswith("_total") and sample.value
+    }
+
+
+async def test_tries_to_sign_in_are_counted_and_the_fifth_failure_is_an_alarm(office):
+    password, secret = await made_user(office)
+    asked = {"user": "wang.wu", "password": password, "totp": "000000"}
+    assert (await office.post("", "/session", asked | {"totp": pyotp.TOTP(secret).now()})).status == 201
+    for _ in range(6):
+        await office.post("", "/session", asked)
+    telemetry = office.site.telemetry
+    assert counted(telemetry.sign_ins) == {"signed_in": 1, "sign_in_failed": 5, "locked": 1}
+    assert counted(telemetry.alarms) == {"lock_out": 1}
+    assert office.sql("SELECT kind FROM alarms") == [("lock_out",)]
+    assert [one["kind"] for one in (await office.get("auditor", "/alarms")).body["items"]] == ["lock_out"]
+
+
+async def test_an_import_that_broke_the_glass_is_counted_once(office):
+    def bring(case: str) -> None:
+        office.sql(
+            """INSERT INTO import_runs (kind, checker_id, approver_id, case_reference)
+               SELECT 'numbers', min(id), max(id), %s FROM persons""",
+            case,
+        )
+
+    bring("C-1")  # before this process began to look
+    await office.site.keep_up()
+    bring("C-2")
+    bring("")
+    for _ in range(2):
+        await office.site.keep_up()
+    assert counted(office.site.telemetry.alarms) == {"break_glass": 1}
+
+
 # Administration
 
 
@@ -363,7 +403,7 @@ async def test_while_the_database_is_away_it_says_so_and_is_back_by_itself(datab
         assert (await office.get("auditor", "/users")).status == 200
 
 
-async def test_upkeep_ends_what_has_lapsed_and_says_where_this_node_is(office):
+async def test_upkeep_ends_what_has_lapsed(office):
     office.sql(
         """INSERT INTO kept_answers (user_id, key, request, at)
            VALUES (1, 'old', %s, now() - interval '25 hours'), (1, 'new', %s, now())""",
@@ -372,4 +412,15 @@ async def test_upkeep_ends_what_has_lapsed_and_says_where_this_node_is(office):
     )
     await office.site.keep_up()
     assert office.sql("SELECT key FROM kept_answers") == [("new",)]
-    assert office.sql("SELECT name, url FROM nodes") == [("node-1", "http://127.0.0.1:8080")]
+
+
+async def test_a_node_says_where_it_is_and_of_another_by_its_name(office, caplog):
+    office.log.propagate = True
+    office.sql("INSERT INTO nodes (name, carrier, url) VALUES ('node-1', 'unicom', 'http://10.0.0.5:8080')")
+    for _ in range(2):
+        await office.site.be_found()
+    rows = office.sql("SELECT name, carrier, url, seen_at > now() - interval '1 minute' FROM nodes")
+    assert rows == [("node-1", "mobile", "http://127.0.0.1:8080", True)]
+    assert [line.message for line in caplog.records] == [
+        "another node has this one's name, or had a minute ago"
+    ]

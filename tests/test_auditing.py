@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 from offices import actor, staffed
 
-from gateway.errors import Problem
 from gateway.registry import auditing
 from gateway.registry.acting import record
 
@@ -145,18 +144,3 @@ async def test_acts_by_page_subject_and_user(c: asyncpg.Connection) -> None:
         {"a": "/", "b": [1.5, None]},
     )
     assert [act.act for act in await auditing.acts(c, user="reg")] == ["blacklist.add", "case.open"]
-
-
-async def test_old_versions_of_a_row(c: asyncpg.Connection) -> None:
-    await c.execute("UPDATE institutions SET name = 'new' WHERE code = 'A'")
-    await c.execute("UPDATE institutions SET name = 'newer' WHERE code = 'A'")
-    versions = await auditing.history(c, "institutions", 1)
-    assert [version.row["name"] for version in versions] == ["甲", "new", "newer"]
-    assert [version.op for version in versions] == ["update", "update", ""]
-    assert versions[0].since < versions[1].since < versions[2].since
-    assert versions[-1].until is None
-    assert "identity_hash" not in (await auditing.history(c, "persons", 1))[0].row
-    for table in ("credentials", "institutions; DROP TABLE audit", "../x"):
-        with pytest.raises(Problem) as caught:
-            await auditing.history(c, table, 1)
-        assert caught.value.code == "not_found"

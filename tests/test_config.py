@@ -1,11 +1,13 @@
 """Settings: what is taken, and what a wrong one is told."""
 
+import platform
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from gateway import app, config
+from gateway.annotated import annotated
 from gateway.errors import UsageError
 from gateway.model import Reason
 from gateway.policy.profile import OBSERVE
@@ -18,14 +20,14 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_the_annotated_configuration_is_the_defaults(tmp_path):
-    loaded = config.load(written(tmp_path, config.annotated()), {})
+    loaded = config.load(written(tmp_path, annotated()), {})
     expected = config.load(None, {})
     assert loaded.registry == expected.registry
     assert loaded.sms == (config.Sms(protocol="cmpp"),)
 
 
 def test_every_setting_is_described():
-    lines = config.annotated().splitlines()
+    lines = annotated().splitlines()
     for number, line in enumerate(lines):
         if " = " in line and not line.startswith("#"):
             assert lines[number - 1].startswith("# ")
@@ -93,6 +95,11 @@ def test_the_environment_overrides_the_file(tmp_path):
         ('[[sms]]\nprotocol = "smtp"\n', ['sms.0.protocol = "smtp"', "one of cmpp"]),
         ('[[sms]]\nprotocol = "cmpp"\nlisten = "7890"\n', ['sms.0.listen = "7890"', "host:port"]),
         ('[[sms]]\nprotocol = "cmpp"\nlisten = "127.0.0.1:0"\n', ["sms.0.listen", "from 1 to 65535"]),
+        ('[web]\nurl = "10.0.0.5:8080"\n', ['web.url = "10.0.0.5:8080"', "such as http://10.0.0.5:8080"]),
+        ('[web]\nurl = "http://0.0.0.0:8080"\n', ["web.url", "that other nodes reach"]),
+        ('[web]\nurl = "http://10.0.0.5:8080/x"\n', ["web.url", "that other nodes reach"]),
+        ('[web]\nread_rate = "fast"\n', ['web.read_rate = "fast"', "a valid number"]),
+        ("[web]\nsession_hours = 25\n", ["web.session_hours = 25", "less than or equal to 24"]),
         ('[[sms]]\nprotocol = "cmpp"\nlisten = "127.0.0.1:70000"\n', ["sms.0.listen", "from 1 to 65535"]),
         ('[[sms]]\nprotocol = "cmpp"\nupstream = "10.0.0.5:7890"\n', ["sms.0.upstream", "a list"]),
         ('[[sms]]\nprotocol = "cmpp"\nupstream = [1]\n', ["sms.0.upstream.0 = 1", "host:port"]),
@@ -187,3 +194,17 @@ def test_a_profile_s_path_is_taken_from_the_folder_of_the_file(tmp_path, monkeyp
     path = written(tmp_path, '[policy]\nprofile = "profiles/mine.toml"\n')
     profile = app.profile_of(config.load(path, {}))
     assert profile.mode(Reason.BLACKLISTED, 1, 0) == OBSERVE
+
+
+def test_other_nodes_are_told_an_address_that_means_this_machine() -> None:
+    def told(**web: str) -> str:
+        return config.load(
+            None, {f"ZHENGMING__WEB__{name.upper()}": value for name, value in web.items()}
+        ).web_url
+
+    assert told() == "http://127.0.0.1:8080"
+    assert told(listen="10.0.0.5:80") == "http://10.0.0.5:80"
+    assert told(listen="[fd00::1]:80") == "http://[fd00::1]:80"
+    assert told(listen="0.0.0.0:80") == told(listen="[::]:80") == f"http://{platform.node()}:80"
+    for url in ("https://node-1", "http://node-1.example:8080", "http://[fd00::1]:8080"):
+        assert told(listen="0.0.0.0:80", url=url) == url

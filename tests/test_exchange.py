@@ -15,9 +15,10 @@ import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from playbook import eventually
 
 from gateway.errors import NotReady, UsageError
-from gateway.registry import exchange, intake
+from gateway.registry import exchange, intake, runs
 from gateway.registry.exchange import ImportResult, export_file, import_file
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS
@@ -298,6 +299,34 @@ async def test_approval_takes_two_persons(filled: Bring, database: str) -> None:
 async def test_break_glass_is_written_down(filled: Bring, database: str) -> None:
     await filled("numbers", TABLES["numbers"], approve=PERSONS, break_glass="案件-9")
     assert await ask(database, "SELECT approved_by FROM numbers LIMIT 1") == "approver [break-glass 案件-9]"
+
+
+async def test_the_run_of_a_killed_import_is_closed_at_once_and_no_living_one(database: str) -> None:
+    c = await asyncpg.connect(database)
+    try:
+        await c.execute("INSERT INTO import_runs (kind) VALUES ('numbers')")  # by hand: it has a day
+
+        async def left_open() -> list[str]:
+            await runs.close_killed(c, datetime.timedelta(days=1))
+            rows = await c.fetch("SELECT file_name FROM import_runs WHERE closed_at IS NULL ORDER BY id")
+            return [row["file_name"] for row in rows]
+
+        async def stands(*names: str) -> bool:
+            return await left_open() == list(names)
+
+        persons = intake.Persons.of(PERSONS, "")
+        kind, how = KINDS["numbers"], {"dry_run": False}
+        async with intake.Intake.open(database, kind, KEY, persons, file_name="a.csv", **how) as living:
+            async with intake.Intake.open(database, kind, KEY, persons, file_name="b.csv", **how) as killed:
+                await living.open_run()
+                await killed.open_run()
+                assert await stands("", "a.csv", "b.csv")
+            await eventually(lambda: stands("", "a.csv"))  # its session has gone
+        await eventually(lambda: stands(""))
+        await runs.close_killed(c, datetime.timedelta(0))
+        assert await stands()
+    finally:
+        await c.close()
 
 
 async def test_an_approved_number_is_not_changed_by_nobody(filled: Bring, database: str) -> None:

@@ -79,6 +79,8 @@ async def house(node: House, server: EmbeddedPostgres) -> AsyncIterator[House]:
     config = node.path.read_text("utf-8")
     yield node
     await asyncio.to_thread(server.start)
+    if not node.started:  # by a test that failed: the next ones shall not
+        await node.start()
     if node.path.read_text("utf-8") != config:
         node.path.write_text(config, "utf-8")
         await node.reload()
@@ -345,7 +347,7 @@ async def test_all_parts_end_with_the_supervisor(house: House) -> None:
 
 
 async def test_a_drain_lets_the_carrier_answer_and_says_goodbye_to_both_sides(house: House) -> None:
-    house.carrier.faults.answer_after = 1.0
+    house.carrier.faults.answer_after = 3.0  # longer than all that is tried meanwhile
     async with house.sender() as sender:
         frames = [sender.frames(NUMBER, [house.subscriber()], TEXT)[0] for _ in range(5)]
         waiting = [sender.request(frame) for frame in frames]

@@ -64,6 +64,11 @@ async def test_filing_takes_effect_by_two_persons(cast: Cast) -> None:
     assert await step(cast, "checker", "check", made.id) == [(made.id, "not_found")]  # drafts are the bank's
     assert await step(cast, "bank", "submit", made.id) == []
     assert await step(cast, "bank", "check", made.id) == [(made.id, "wrong_state")]
+    async with cast.acting("checker") as (c, actor):
+        [(_, problem)] = await filings.step(c, actor, [made.id], "approve")
+    assert (problem.code, problem.field, problem.value, problem.expected.en) == (
+        "wrong_state", "status", "submitted", "checked",
+    )  # fmt: skip
     assert await step(cast, "unicom", "check", made.id) == [(made.id, "not_found")]
     assert await step(cast, "nameless", "check", made.id) == [(made.id, "no_identity")]
     assert await step(cast, "checker", "check", made.id) == []

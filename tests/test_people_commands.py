@@ -1,31 +1,10 @@
 """`zhengming user`, `token` and `audit`, as an operator types them."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-
-from gateway import cli
-
-
-class Shell:
-    def __init__(self, folder: Path, dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.folder = folder
-        self.config = folder / "zhengming.toml"
-        self.config.write_text(f'[node]\ndata_dir = "{folder / "data"}"\n[database]\ndsn = "{dsn}"\n')
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        code = cli.main([*arguments, "--config", str(self.config)])
-        said = self._capsys.readouterr()
-        return code, said.out, said.err
-
-    def json(self, *arguments: str) -> Any:
-        code, out, err = self(*arguments, "--json")
-        assert code == 0, err
-        return json.loads(out)
+from shell import Shell
 
 
 @pytest.fixture

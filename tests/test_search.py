@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from gateway.evidence import plan
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segment_path, segments
 from gateway.evidence.journal import Journal
-from gateway.evidence.lookup import Index, build_index, index_path, is_closed
+from gateway.evidence.lookup import Index, build_index, drop_outdated, index_path, is_closed
+from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
-from gateway.evidence.search import Found, Search, find, plain, show
+from gateway.evidence.search import Found, OutOfTime, Search
 from gateway.evidence.segment import Segment, recover
 
 ACCOUNT = model.AccountKey("mobile", "cmpp", "900001")
@@ -227,6 +229,36 @@ async def test_a_damaged_or_foreign_index_is_not_used(node: Path) -> None:
         assert numbers_of(search(node).find(verdict="refuse")) == list(range(0, 600, 10))
 
 
+async def test_damage_anywhere_in_an_index_costs_time_but_no_answer(node: Path) -> None:
+    path = segments(node / "journal" / "w0")[0]
+    whole = index_path(path).read_bytes()
+    right = numbers_of(search(node).find(subscriber=subscriber(7)))
+    assert right == list(range(7, 600, 50))
+    for place in range(50, len(whole), 97):
+        index_path(path).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert numbers_of(search(node).find(subscriber=subscriber(7))) == right
+
+
+async def test_the_index_of_another_version_is_made_anew(node: Path) -> None:
+    folder = node / "journal" / "w0"
+    one, two, *_ = segments(folder)
+    index_path(one).write_bytes(b"ZMJIDX1\n" + bytes(100))
+    drop_outdated(folder)
+    assert (index_path(one).exists(), index_path(two).exists()) == (False, True)
+
+
+async def test_the_newest_come_first_when_they_are_asked_for(node: Path) -> None:
+    here = search(node)
+    assert numbers_of(here.find(kinds=frozenset({rec.ATTEMPT}), newest=True)) == list(range(599, -1, -1))
+    span = {"since": NOON + 100_000, "until": NOON + 400_000, "newest": True}
+    assert numbers_of(here.find(verdict="refuse", **span)) == list(range(390, 90, -10))
+
+
+async def test_a_search_ends_at_its_deadline(node: Path) -> None:
+    with pytest.raises(OutOfTime):
+        next(Search(node / "journal", Keys(node / "keys"), deadline=time.monotonic()).find())
+
+
 async def test_an_index_goes_when_its_segment_is_cut(node: Path) -> None:
     path = segments(node / "journal" / "w0")[-1]
     assert index_path(path).exists()
@@ -261,17 +293,17 @@ async def test_a_growing_and_an_empty_segment_are_read_as_far_as_they_are(tmp_pa
 
 async def test_what_people_see_is_decoded_and_masked(node: Path) -> None:
     keys = Keys(node / "keys")
-    (one,) = find(node / "journal", keys, subscriber=subscriber(33), since=NOON + 400_000, limit=1)
+    one = next(search(node).find(subscriber=subscriber(33), since=NOON + 400_000))
     said = json.loads(json.dumps(plain(one), ensure_ascii=False))
     assert (said["kind"], said["verdict"], said["channel"]) == ("attempt", "pass", "sms")
     assert said["at"] == "2025-11-21T12:07:13.000+08:00"
     assert said["subscriber"] == "138****0033"
     assert "13800000033" not in json.dumps(said)
-    shown = show(node / "journal", keys, bytes.fromhex(said["id"]))
+    shown = search(node).show(bytes.fromhex(said["id"]))
     assert shown is not None
     assert plain(shown)["outcome"] == 0
     keys.forget("2025-11-21", at=NOON)
-    shown = show(node / "journal", keys, bytes.fromhex(said["id"]))
+    shown = search(node).show(bytes.fromhex(said["id"]))
     assert shown is not None
     assert "forgotten" in plain(shown)["sealed_by"]
     assert "text" not in plain(shown)

@@ -1,5 +1,6 @@
 """Penalties, complaints, cases and appeals: what they do, who may, and when they are due."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from bureau import KEY, Bureau, bureau_of, file_number
+from playbook import eventually
 
 from gateway.errors import Problem
 from gateway.registry import appeals, bans, cases, holds, penalties
@@ -232,6 +234,30 @@ async def test_complaints_of_12321_come_in_by_file(bureau: Bureau, sql: Connecti
     out = tmp_path / "out.csv"
     await export_file("complaints", out, bureau.dsn, KEY, headers="zh")
     assert (await import_file("complaints", out, bureau.dsn, KEY, terms=TERMS)).unchanged == 4
+
+
+async def test_complaints_that_come_in_at_once_open_one_case(
+    bureau: Bureau, sql: Connection, tmp_path: Path
+) -> None:
+    await file_number(sql, "10690001", "FIN", extension_digits=4)
+    paths = [tmp_path / f"{n}.csv" for n in range(2)]
+    for path in paths:
+        line = f"13800000000,10690001,sms,2026-02-13 09:00,,12321,{path.stem}"
+        path.write_text(f"subscriber,number,channel,at,content,source,reference\n{line}\n", "utf-8")
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with bureau.acting("r1") as (c, actor):
+        new = NewComplaint.model_validate(
+            {"subscriber": SUBSCRIBER, "number": "10690001", "channel": "sms", "at": "2026-02-14"}
+        )
+        first = await COMPLAINTS.receive(c, actor, new, datetime.now(UTC))
+        imports = [
+            asyncio.create_task(import_file("complaints", path, bureau.dsn, KEY, terms=TERMS))
+            for path in paths
+        ]
+        await eventually(lambda: sql.fetchval(waiting + " HAVING count(*) = 2"))
+    assert [result.accepted for result in await asyncio.gather(*imports)] == [1, 1]
+    cases_of = await sql.fetch("SELECT case_id, count(*) FROM complaints GROUP BY 1")
+    assert [tuple(row) for row in cases_of] == [(first.case, 3)]
 
 
 async def test_what_is_overdue_is_listed_and_reaches_another_person(bureau: Bureau, sql: Connection) -> None:

@@ -1,30 +1,44 @@
-"""Verdicts and records: judge, records, journal."""
+"""Verdicts and records: judge, records (of all nodes), journal."""
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
+import math
 import re
+import sys
 import time
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
-from gateway import app
+from gateway import app, node
 from gateway.commands import common
+from gateway.commands.working import acting
 from gateway.config import Config
 from gateway.errors import NotReady, Problem, UsageError
-from gateway.evidence import search
+from gateway.evidence import everywhere, search
+from gateway.evidence import record as rec
+from gateway.evidence.between import Scope, Wanted
+from gateway.evidence.everywhere import Missing, Nodes, Peer
 from gateway.evidence.folder import clear
+from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
 from gateway.policy import View, explain
 from gateway.policy.numbers import is_mobile, mask
 from gateway.registry import past
+from gateway.registry.acting import record
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
 
 REFUSED = 3
+WATCHERS = ("auditor", "regulator")
+"""Who may be shown full numbers of whatever institution by command line."""
 
 
 def judge(options: argparse.Namespace) -> int:
@@ -116,28 +130,119 @@ def _replica(loaded: Config) -> Replica:
 
 def records(options: argparse.Namespace) -> int:
     loaded = common.load(options)
-    folder = _journal(loaded)
-    keys = Keys(loaded.data_dir / "keys")
+    _journal(loaded)
+    if options.reveal and not (options.reason and options.by):
+        raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
     if options.doing == "show":
-        identity = _identity(options.id)
-        shown = search.show(folder, keys, identity)
+        shown = asyncio.run(_show(loaded, _identity(options.id), here=options.here))
         if shown is None:
-            raise NotReady(f"id {options.id!r}: no attempt, reply or act of {folder} has it")
-        print(json.dumps(search.plain(shown), ensure_ascii=False, indent=None if options.json else 2))
+            raise NotReady(f"id {options.id!r}: no attempt, reply or act has it")
+        said = plain(shown)
+        if options.reveal:
+            _reveal(loaded, options, [(shown.found, said)])
+        print(json.dumps(said, ensure_ascii=False, indent=None if options.json else 2))
         return 0
     now = time.time_ns() // 1_000_000
-    found = search.find(
-        folder,
-        keys,
+    wanted = Wanted(
         number=common.number("--number", options.number) if options.number else "",
         subscriber=common.subscriber("--subscriber", options.subscriber) if options.subscriber else "",
         since=common.instant("--since", options.since, 0),
         until=common.instant("--until", options.until, now + 1),
         verdict=options.verdict,
+        newest=False,
         limit=options.limit + 1,
+        texts=True,
     )
-    common.print_first([search.plain(record) for record in found], options.limit, as_json=options.json)
+    found = asyncio.run(_find(loaded, wanted, here=options.here))
+    rows = [plain(record) for record in found]
+    if options.reveal:
+        _reveal(loaded, options, list(zip(found, rows, strict=True))[: options.limit])
+    common.print_first(rows, options.limit, as_json=options.json)
     return 0
+
+
+def _reveal(
+    loaded: Config, options: argparse.Namespace, shown: Sequence[tuple[search.Found, dict[str, Any]]]
+) -> None:
+    """Say the subscribers of what is shown in full, once it stands in the audit who looked and why."""
+    ids = [said["id"] for _, said in shown]
+
+    async def audited(dsn: str) -> None:
+        async with acting(dsn, options.by, WATCHERS) as (c, actor):
+            subject = f"records/{ids[0]}" if len(ids) == 1 else "records"
+            await record(c, actor, "record.reveal", subject, reason=options.reason, ids=[*ids])
+
+    with common.database(loaded) as dsn:
+        asyncio.run(audited(dsn))
+    for found, said in shown:
+        if found.content is not None:
+            said["subscriber"] = found.content.subscriber
+
+
+async def _find(loaded: Config, wanted: Wanted, *, here: bool) -> list[search.Found]:
+    others = [] if here else await _others(loaded, wanted.since)
+    if not others:  # no other node waits: it may take the time that it takes
+        return list(everywhere.matching(_search(loaded), Scope(), wanted))
+    async with _nodes(loaded) as nodes:
+        found, missing = await nodes.find(others, Scope(), wanted)
+    _say(missing)
+    return found
+
+
+async def _show(loaded: Config, identity: bytes, *, here: bool) -> search.Shown | None:
+    shown = _search(loaded).show(identity)
+    others = [] if shown is not None or here else await _others(loaded, rec.time_of(identity))
+    if not others:
+        return shown
+    async with _nodes(loaded) as nodes:
+        shown, missing = await nodes.show_there(others, Scope(), Wanted(identity=identity, texts=True))
+    _say(missing)
+    return shown
+
+
+def _search(loaded: Config, deadline: float = math.inf) -> search.Search:
+    return search.Search(_journal(loaded), Keys(loaded.data_dir / "keys"), deadline=deadline)
+
+
+@contextlib.asynccontextmanager
+async def _nodes(loaded: Config) -> AsyncIterator[Nodes]:
+    key = load_key(app.registry_key(loaded)).nodes_key
+    nodes = Nodes(loaded.node.name, key, partial(_search, loaded))
+    try:
+        yield nodes
+    finally:
+        await nodes.close()
+
+
+async def _others(loaded: Config, since: int) -> list[Peer]:
+    """The other nodes that may have records since then (ms); with an embedded database there are none.
+
+    When the database is away this node alone is asked, and that is said.
+    """
+    if loaded.database.dsn == node.EMBEDDED or not app.registry_key(loaded).is_file():
+        return []
+    try:
+        async with asyncio.timeout(everywhere.CONNECT_SECONDS):
+            connection = await asyncpg.connect(loaded.database.dsn)
+            try:
+                return await everywhere.peers(connection, loaded.node.name, since)
+            finally:
+                connection.terminate()
+    except asyncpg.UndefinedTableError:
+        return []
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        print(
+            f"zhengming: records may be missing: the database, which knows of other nodes, is away: {why}",
+            file=sys.stderr,
+        )
+        return []
+
+
+def _say(missing: Sequence[Missing]) -> None:
+    for one in missing:
+        words = everywhere.WHY[one.why]
+        print(f"zhengming: records may be missing: node {one.node} {words.en}（{words.zh}）", file=sys.stderr)
 
 
 def _journal(loaded: Config) -> Path:

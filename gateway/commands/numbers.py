@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.commands import common
+from gateway.commands.working import acting
 from gateway.config import Config
 from gateway.registry import filings
-from gateway.registry.acting import Actor, Door, actor_of
+from gateway.registry.acting import ROLES, Actor
 from gateway.registry.filings import FilingFilter
 from gateway.registry.shown import Filing
 
@@ -30,14 +31,8 @@ async def _do(dsn: str, loaded: Config, options: argparse.Namespace) -> int:
     does: Do = {"list": _list, "show": _show, "suspend": _suspend, "resume": _resume}.get(
         options.doing, _step
     )
-    door = await Door.open(dsn, size=1)
-    try:
-        async with door.owner() as c:
-            actor = await actor_of(c, options.by)
-        async with door.acting(actor) as c, c.transaction():
-            return await does(c, actor, loaded, options)
-    finally:
-        await door.close()
+    async with acting(dsn, options.by, ROLES) as (c, actor):
+        return await does(c, actor, loaded, options)
 
 
 async def _list(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> int:

@@ -3,13 +3,13 @@
 import argparse
 import sys
 
-from gateway import config as configuration
+from gateway.annotated import annotated
 from gateway.commands import common
 
 
 def config(options: argparse.Namespace) -> int:
     if not options.check:
-        print(configuration.annotated(), end="")
+        print(annotated(), end="")
         return 0
     from gateway import check  # noqa: PLC0415  # brings PostgreSQL's client
 

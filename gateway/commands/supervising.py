@@ -2,22 +2,22 @@
 
 import argparse
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from gateway.commands import common
+from gateway.commands.working import acting, plain, read
 from gateway.errors import UsageError
-from gateway.registry import bans, penalties, primary
-from gateway.registry.acting import Actor, Door, actor_of
+from gateway.registry import bans, penalties
 from gateway.registry.rows import Bad
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
+REGULATOR = ("regulator",)
 OPERATOR = "operator"
 """Who bans at the command line without `--by`: it counts as SQL by hand, which may tighten and no more."""
 
@@ -47,10 +47,10 @@ def penalty(options: argparse.Namespace) -> int:
 async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
     doing, number = options.doing, options.number
     if doing == "list":
-        async with _plain(dsn) as c:
+        async with plain(dsn) as c:
             return [ban async for ban in _every(c, number)]
     if doing == "add":
-        new = _read(
+        new = read(
             bans.NewBan,
             number=number,
             is_prefix=options.prefix,
@@ -58,18 +58,18 @@ async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
             case_reference=options.case,
         )
         if options.dry_run:
-            async with _plain(dsn) as c:
+            async with plain(dsn) as c:
                 return [await bans.look(c, new)]
         if options.by == OPERATOR:
-            async with _plain(dsn) as c:
+            async with plain(dsn) as c:
                 ban, fresh = await bans.add(c, None, new, OPERATOR)
         else:
-            async with _acting(dsn, options.by) as (c, actor):
+            async with acting(dsn, options.by, REGULATOR) as (c, actor):
                 ban, fresh = await bans.add(c, actor, new)
         if not fresh and not options.json:
             print("as it was before: ", end="")
         return [ban]
-    async with _acting(dsn, options.by) as (c, actor):
+    async with acting(dsn, options.by, REGULATOR) as (c, actor):
         entry = await _entry(c, number, options.prefix)
         match doing:
             case "confirm":
@@ -83,14 +83,14 @@ async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
 
 
 async def _penalty(dsn: str, options: argparse.Namespace) -> penalties.Penalty:
-    async with _acting(dsn, options.by) as (c, actor):
+    async with acting(dsn, options.by, REGULATOR) as (c, actor):
         if options.doing == "lift":
             return await penalties.lift(c, actor, options.subject, options.reason)
         try:
             amount = Decimal(options.amount) if options.amount else None
         except InvalidOperation:
             raise UsageError(f"--amount {options.amount!r}: right would be yuan such as 50000.00") from None
-        new = _read(
+        new = read(
             penalties.NewPenalty,
             institution=options.subject,
             kind=options.kind,
@@ -98,32 +98,6 @@ async def _penalty(dsn: str, options: argparse.Namespace) -> penalties.Penalty:
             cause=options.cause,
         )
         return await penalties.impose(c, actor, new)
-
-
-@contextlib.asynccontextmanager
-async def _plain(dsn: str) -> AsyncIterator["Connection"]:
-    """A connection that says nothing of whom it works for: what it changes is audited as SQL by hand."""
-    c = await primary.connect(dsn)
-    try:
-        async with c.transaction():
-            yield c
-    finally:
-        await c.close()
-
-
-@contextlib.asynccontextmanager
-async def _acting(dsn: str, login: str) -> AsyncIterator["tuple[Connection, Actor]"]:
-    """A transaction that works for a regulator. UsageError when the login is no regulator's."""
-    door = await Door.open(dsn, size=1)
-    try:
-        async with door.owner() as c:
-            actor = await actor_of(c, login)
-        if actor.role != "regulator":
-            raise UsageError(f"--by {login!r} is of role {actor.role}; right would be a regulator's login")
-        async with door.acting(actor) as c, c.transaction():
-            yield c, actor
-    finally:
-        await door.close()
 
 
 async def _entry(c: "Connection", text: str, is_prefix: bool) -> int:
@@ -156,17 +130,6 @@ async def _every(c: "Connection", containing: str) -> AsyncIterator[bans.Ban]:
             if any(containing in said for said in (ban.number, ban.reason, ban.case_reference)):
                 yield ban
         after = found[-1].id
-
-
-def _read(model: type[Any], **values: Any) -> Any:
-    """A model out of options. UsageError names the option."""
-    try:
-        return model(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        option = f"--{name.removesuffix('_reference').replace('_', '-')}" if name else "options"
-        raise UsageError(f"{option} {first['input']!r}: {first['msg']}") from None
 
 
 def _words(one: BaseModel) -> str:

@@ -180,7 +180,9 @@ class CommitThread:
             else:
                 return JournalFull(f"{group.plan.path}: {cause.strerror}")
         number, end, index, _ = self._tail.get()
-        why = f"{group.plan.path}: {cause!r}"
+        path = str(group.plan.path)
+        why = (isinstance(cause, OSError) and cause.strerror) or repr(cause)
+        why = why if path in why else f"{path}: {why}"
         self._tail.set(number, end, index, why)
         return JournalPoisoned(why)
 

@@ -41,12 +41,14 @@ class Tail:
             os.close(descriptor)
 
     def set(self, number: int, end: int, index: int, poisoned: str = "") -> None:
-        _TAIL.pack_into(self._map, 0, number, end, index, bool(poisoned), poisoned.encode()[:199])
+        _TAIL.pack_into(
+            self._map, 0, number, end, index, bool(poisoned), poisoned.encode()[-199:]
+        )  # of a long path the end tells
 
     def get(self) -> tuple[int, int, int, str]:
         """(segment, end of its last durable block, its records, why it is poisoned or "")."""
         number, end, index, poisoned, why = _TAIL.unpack_from(self._map, 0)
-        return number, end, index, why.decode("utf-8", "replace") or "unknown" if poisoned else ""
+        return number, end, index, why.decode("utf-8", "ignore") or "unknown" if poisoned else ""
 
     def lost(self) -> str:
         """Whether somebody removed the file from under us, in words; "" when nobody did."""

@@ -20,7 +20,7 @@ import asyncpg
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segments, writers
 from gateway.evidence.gather import INTERCEPT, Batch, Cursor, Gatherer
-from gateway.evidence.lookup import build_index, index_path, is_closed
+from gateway.evidence.lookup import build_index, drop_outdated, index_path, is_closed
 from gateway.evidence.seal import TRAFFIC, Keys
 from gateway.evidence.segment import SegmentDamaged
 from gateway.registry import primary
@@ -248,6 +248,8 @@ async def _ship(connection: "Connection", node: str, writer: str, before: Cursor
 async def keep_indexed(journal: Path) -> None:
     """Give each closed segment its index file, until cancelled; a damaged one is told of and left."""
     left: set[Path] = set()
+    for folder in writers(journal):
+        await asyncio.to_thread(drop_outdated, folder)
     while True:
         for folder in writers(journal):
             for path in segments(folder):

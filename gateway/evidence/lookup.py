@@ -2,14 +2,16 @@
 
 `NNNNNNNN.idx` lies beside its segment and can be made again from it at any time:
 
-    magic "ZMJIDX1\\n" · digest of the segment's header (32) · counts of the sections (4 × u32)
+    magic "ZMJIDX2\\n" · digest of the segment's header (32) · counts of the sections (4 × u32)
     blocks       u64 offset · u64 first time · u64 last time (ms)                  in file order
     subscribers  first 8 octets of the hash (keyed by the day) · u32 block         sorted
     attempts     last 8 octets of the id that an outcome or report names · u32 block   sorted
     numbers      32 octets of text, filled with 0 · u32 block                      sorted
-    CRC-32 of all that precedes
+    pages        CRC-32 (u32) of each 4 KiB of all that precedes
+    CRC-32 of these
 
-An answer is blocks to read, never records: hashes and times only narrow the search.
+A page is checked when it is first looked at: five months of segments are asked within seconds, and have tens
+of GiB of index. An answer is blocks to read, never records: hashes and times only narrow the search.
 """
 
 import mmap
@@ -17,16 +19,19 @@ import os
 import struct
 import zlib
 from bisect import bisect_left
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.evidence import record as rec
 from gateway.evidence.folder import is_alive, segments
 from gateway.evidence.segment import Segment, sync_folder
 
-MAGIC = b"ZMJIDX1\n"
+MAGIC = b"ZMJIDX2\n"
 _HEAD = struct.Struct(">8s32s4I")
 _BLOCK = struct.Struct(">QQQ")
 _NUMBER = 32
+_PAGE = 4096
 
 
 def index_path(segment: Path) -> Path:
@@ -75,12 +80,18 @@ def build_index(path: Path) -> Path:
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     with draft.open("wb") as file:
         file.write(octets)
-        file.write(zlib.crc32(octets).to_bytes(4, "big"))
+        file.write(_page_sums(octets))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(target)
     sync_folder(path.parent)
     return target
+
+
+def _page_sums(octets: bytes) -> bytes:
+    pages = (octets[start : start + _PAGE] for start in range(0, len(octets), _PAGE))
+    sums = b"".join(zlib.crc32(page).to_bytes(4, "big") for page in pages)
+    return sums + zlib.crc32(sums).to_bytes(4, "big")
 
 
 class _Seen:
@@ -122,12 +133,12 @@ def _number(text: str) -> bytes:
 
 
 class _Rows:
-    """Sorted rows of one width, for bisect."""
+    """Sorted rows of one width, for bisect. `read` gives octets of the file, if they are sound."""
 
-    __slots__ = ("_count", "_octets", "_start", "_width")
+    __slots__ = ("_count", "_read", "_start", "_width")
 
-    def __init__(self, octets: memoryview, start: int, count: int, width: int) -> None:
-        self._octets = octets
+    def __init__(self, read: Callable[[int, int], bytes], start: int, count: int, width: int) -> None:
+        self._read = read
         self._start = start
         self._count = count
         self._width = width
@@ -137,7 +148,7 @@ class _Rows:
 
     def __getitem__(self, place: int) -> bytes:
         at = self._start + place * self._width
-        return bytes(self._octets[at : at + self._width])
+        return self._read(at, at + self._width)
 
     def blocks(self, key: bytes) -> set[int]:
         """The blocks of all rows that begin with a key."""
@@ -150,26 +161,37 @@ class _Rows:
 
 
 class Index:
-    """The index of the segment at `path`, mapped. Raises FileNotFoundError when there is none, ValueError
-    when it is damaged or another segment's."""
+    """The index of the segment at `path`, mapped. Raises FileNotFoundError when there is none; this and
+    `offsets` raise ValueError when it is damaged, another segment's or another version's."""
 
     def __init__(self, path: Path, digest: bytes) -> None:
-        with index_path(path).open("rb") as file:
-            if os.fstat(file.fileno()).st_size < _HEAD.size + 4:
-                raise ValueError(f"{index_path(path)}: cut")
+        self._path = index_path(path)
+        with self._path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < _HEAD.size + 8:
+                raise ValueError(f"{self._path}: cut")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._view = memoryview(self._map)
         magic, of, blocks, subscribers, attempts, numbers = _HEAD.unpack_from(self._map)
         ends = _HEAD.size + 24 * blocks
         self._blocks = blocks
-        self.subscribers = _Rows(self._view, ends, subscribers, 12)
-        self.attempts = _Rows(self._view, ends + 12 * subscribers, attempts, 12)
-        self.numbers = _Rows(self._view, ends + 12 * (subscribers + attempts), numbers, _NUMBER + 4)
-        end = ends + 12 * (subscribers + attempts) + (_NUMBER + 4) * numbers
-        if magic != MAGIC or of != digest or end + 4 != len(self._view):
-            raise ValueError(f"{index_path(path)}: not the index of this segment")
-        if zlib.crc32(self._view[:end]).to_bytes(4, "big") != self._view[end:]:
-            raise ValueError(f"{index_path(path)}: damaged")
+        self.subscribers = _Rows(self._read, ends, subscribers, 12)
+        self.attempts = _Rows(self._read, ends + 12 * subscribers, attempts, 12)
+        self.numbers = _Rows(self._read, ends + 12 * (subscribers + attempts), numbers, _NUMBER + 4)
+        self._end = ends + 12 * (subscribers + attempts) + (_NUMBER + 4) * numbers
+        pages = -(-self._end // _PAGE)
+        if magic != MAGIC or of != digest or self._end + 4 * pages + 4 != size:
+            self.close()
+            raise ValueError(f"{self._path}: not the index of this segment")
+        sums = self._map[self._end : size - 4]
+        self._sums = struct.unpack(f">{pages}I", sums)
+        self._sound = bytearray(pages)
+        try:
+            if zlib.crc32(sums).to_bytes(4, "big") != self._map[size - 4 :]:
+                raise ValueError(f"{self._path}: damaged")
+            self._read(0, _HEAD.size)
+        except ValueError:
+            self.close()
+            raise
 
     def offsets(
         self,
@@ -192,13 +214,28 @@ class Index:
                 chosen = found if chosen is None else chosen & found
         offsets = []
         for place in range(self._blocks) if chosen is None else sorted(chosen):
-            offset, first, last = _BLOCK.unpack_from(self._map, _HEAD.size + 24 * place)
+            at = _HEAD.size + _BLOCK.size * place
+            offset, first, last = _BLOCK.unpack(self._read(at, at + _BLOCK.size))
             if first < until and last >= since:
                 offsets.append(offset)
         return offsets
 
+    def _read(self, start: int, end: int) -> bytes:
+        for page in range(start // _PAGE, (end - 1) // _PAGE + 1):
+            if not self._sound[page]:
+                at = page * _PAGE
+                if zlib.crc32(self._map[at : min(at + _PAGE, self._end)]) != self._sums[page]:
+                    raise ValueError(f"{self._path}: damaged at {at}")
+                self._sound[page] = 1
+        return self._map[start:end]
+
     def close(self) -> None:
-        self._view.release()
-        for rows in (self.subscribers, self.attempts, self.numbers):
-            rows._octets.release()
         self._map.close()
+
+
+def drop_outdated(directory: Path) -> None:
+    """Remove the indexes of a writer's folder that another version made, so that they are made anew."""
+    for path in map(index_path, segments(directory)):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                path.unlink()

@@ -7,14 +7,15 @@ subscriber can't be looked for under a destroyed key.
 """
 
 import heapq
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from itertools import islice, zip_longest
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -23,23 +24,12 @@ from gateway.evidence.folder import segments, writers
 from gateway.evidence.lookup import Index
 from gateway.evidence.seal import DataKey, KeyGone, Keys
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
-from gateway.model import CHANNELS, FOREVER, PURPOSES, names_of
-from gateway.policy.numbers import mask
-from gateway.protocols.text import decode
+from gateway.model import FOREVER
 
 SLACK = 3_600_000
 """A record's time may lie this far (ms) outside the span of its segment's making."""
 FOLLOWS = 7 * 86_400_000
 """Outcomes and reports are looked for up to this long (ms) after their attempt."""
-
-_SHANGHAI = timezone(timedelta(hours=8))
-_KINDS = {
-    rec.ATTEMPT: "attempt",
-    rec.OUTCOME: "outcome",
-    rec.REPORT: "report",
-    rec.REPLY: "reply",
-    rec.ACT: "act",
-}
 
 ANY_KIND = frozenset({rec.ATTEMPT, rec.REPORT, rec.REPLY})
 
@@ -67,35 +57,21 @@ class Shown:
     reports: tuple[Found, ...]
 
 
-def find(
-    journal: Path,
-    keys: Keys,
-    *,
-    number: str = "",
-    subscriber: str = "",
-    since: int = 0,
-    until: int = FOREVER,
-    verdict: str = "",
-    limit: int | None = None,
-) -> Iterator[Found]:
-    """`Search.find`, at most `limit` records."""
-    search = Search(journal, keys)
-    return islice(
-        search.find(number=number, subscriber=subscriber, since=since, until=until, verdict=verdict), limit
-    )
-
-
-def show(journal: Path, keys: Keys, identifier: bytes) -> Shown | None:
-    """`Search.show`."""
-    return Search(journal, keys).show(identifier)
+class OutOfTime(Exception):
+    """A search was not over by its deadline: there may be more than it has found."""
 
 
 class Search:
-    """Over the journal folder of a node, with the keys that are still there."""
+    """Over the journal folder of a node, with the keys that are still there.
 
-    def __init__(self, journal: Path, keys: Keys) -> None:
+    Beyond `deadline` (of time.monotonic) it ends with OutOfTime, before the next block.
+    """
+
+    def __init__(self, journal: Path, keys: Keys, *, deadline: float = math.inf) -> None:
         self._journal = journal
         self._keys = keys
+        self._deadline = deadline
+        self._begun: dict[Path, int] = {}  # when segments were made
         self._known: dict[tuple[str, bytes], DataKey | str] = {}
         self._cipher: tuple[bytes, AESGCM] | None = None
 
@@ -108,8 +84,9 @@ class Search:
         until: int = FOREVER,
         verdict: str = "",
         kinds: frozenset[int] = ANY_KIND,
+        newest: bool = False,
     ) -> Iterator[Found]:
-        """Records of `kinds` from `since` until before `until` (ms), oldest first.
+        """Records of `kinds` from `since` until before `until` (ms), oldest first, or `newest` first.
 
         `number`: as shown or as registered, canonical. `subscriber`: canonical. `verdict`: pass or refuse,
         and then attempts only.
@@ -129,25 +106,38 @@ class Search:
                 )
             return not number or getattr(record, "number", "") == number
 
+        said = msgspec.msgpack.encode(verdict) if verdict else b""  # as it stands in a record
+
         def of_writer(folder: Path) -> Iterator[Found]:
-            for segment in self._segments(folder, since, until):
+            for segment in self._segments(folder, since, until, newest=newest):
                 hashed = b""
                 if subscriber:
                     key = self._key(segment)
                     if isinstance(key, str):
                         continue
                     hashed = key.hash_subscriber(subscriber.encode())
-                needle = hashed or number.encode()
-                for block in _blocks(segment, subscriber=hashed, number=number, since=since, until=until):
-                    for place, octets in enumerate(block.records):
-                        if (
-                            needle in octets
-                            and rec.kind_of(octets) in kinds
-                            and matches(record := rec.decode(octets), hashed)
-                        ):
-                            yield self._found(segment, block.first + place, octets, record)
+                needle = hashed or number.encode() or said
+                for block in self._blocks(
+                    segment,
+                    subscriber=hashed,
+                    number=number,
+                    since=since,
+                    until=until,
+                    newest=newest,
+                    holding=needle,
+                ):
+                    found = [
+                        self._found(segment, block.first + place, octets, record)
+                        for place, octets in enumerate(block.records)
+                        if needle in octets
+                        and rec.kind_of(octets) in kinds
+                        and matches(record := rec.decode(octets), hashed)
+                    ]
+                    yield from reversed(found) if newest else found
 
-        return heapq.merge(*map(of_writer, writers(self._journal)), key=lambda found: found.record.at)
+        return heapq.merge(
+            *map(of_writer, writers(self._journal)), key=lambda found: found.record.at, reverse=newest
+        )
 
     def newest(self, writer: str, since: int) -> Iterator[Found]:
         """A writer's records since `since` (ms), newest first; what is older is not read."""
@@ -157,10 +147,7 @@ class Search:
             except (SegmentDamaged, FileNotFoundError):
                 continue
             with segment:
-                offsets = [segment.start]
-                while (found := segment.stored(offsets[-1])) is not None:
-                    offsets.append(found[0])
-                for offset in reversed(offsets[:-1]):
+                for offset in reversed(list(segment.offsets())):
                     block = segment.block(offset)
                     if block is None:
                         continue
@@ -201,7 +188,7 @@ class Search:
         for folder in writers(self._journal):
             for segment in self._segments(folder, since, until):
                 wanted = identifier if follows else b""
-                for block in _blocks(segment, attempt=wanted, since=since, until=until):
+                for block in self._blocks(segment, attempt=wanted, since=since, until=until):
                     for place, octets in enumerate(block.records):
                         if identifier in octets and rec.kind_of(octets) in kinds:
                             record = rec.decode(octets)
@@ -221,7 +208,9 @@ class Search:
                 if found.content is not None and not isinstance(key, str):
                     hashed = key.hash_subscriber(found.content.subscriber.encode())
                 number = "" if hashed else attempt.judged.number
-                for block in _blocks(segment, subscriber=hashed, number=number, since=span[0], until=span[1]):
+                for block in self._blocks(
+                    segment, subscriber=hashed, number=number, since=span[0], until=span[1]
+                ):
                     for place, octets in enumerate(block.records):
                         if rec.kind_of(octets) != rec.REPORT:
                             continue
@@ -235,20 +224,69 @@ class Search:
                         ):
                             yield self._found(segment, block.first + place, octets, report)
 
-    def _segments(self, folder: Path, since: int, until: int) -> Iterator[Segment]:
-        """A writer's segments that may hold records of that time, oldest first, each closed after use."""
+    def _segments(self, folder: Path, since: int, until: int, *, newest: bool = False) -> Iterator[Segment]:
+        """A writer's segments that may hold records of that time, oldest or newest first, each closed after
+        use."""
         paths = segments(folder)
-        for path, later in zip_longest(paths, paths[1:]):
-            if later is not None and (ended := _created(later)) is not None and ended + SLACK < since:
+        ends: dict[Path, Path] = dict(pairwise(paths))  # a segment ends where the next begins
+        for path in reversed(paths) if newest else paths:
+            self._in_time()
+            later = ends.get(path) if since > 0 else None
+            if later is not None and (ended := self._created(later)) is not None and ended + SLACK < since:
+                if newest:
+                    return
                 continue
             try:
                 segment = Segment(path)
             except (SegmentDamaged, FileNotFoundError):
                 continue  # empty since its writer died beginning it, or removed meanwhile
+            self._begun[path] = segment.header.created
             with segment:
-                if segment.header.created - SLACK > until:
+                if segment.header.created - SLACK <= until:
+                    yield segment
+                elif not newest:
                     return
-                yield segment
+
+    def _blocks(
+        self,
+        segment: Segment,
+        *,
+        subscriber: bytes = b"",
+        number: str = "",
+        attempt: bytes = b"",
+        since: int,
+        until: int,
+        newest: bool = False,
+        holding: bytes = b"",
+    ) -> Iterator[Block]:
+        """The blocks that may match, and hold these octets: by the index, or all where there is none."""
+        try:
+            with closing(Index(segment.path, segment.digest)) as index:
+                offsets: Iterable[int] = index.offsets(
+                    subscriber=subscriber, number=number, attempt=attempt, since=since, until=until
+                )
+        except (FileNotFoundError, ValueError):
+            offsets = segment.offsets()
+        holding = holding or subscriber or attempt or number.encode()
+        for offset in reversed(list(offsets)) if newest else offsets:
+            self._in_time()
+            block = segment.block(offset, holding=holding)
+            if block is not None:
+                yield block
+
+    def _created(self, path: Path) -> int | None:
+        """When a segment was made; from memory where it is the one that was just looked into."""
+        if path not in self._begun:
+            try:
+                with Segment(path) as segment:
+                    self._begun[path] = segment.header.created
+            except (SegmentDamaged, FileNotFoundError):
+                return None
+        return self._begun[path]
+
+    def _in_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise OutOfTime
 
     def _key(self, segment: Segment) -> DataKey | str:
         """The data key of a segment, or why it can't be had."""
@@ -293,105 +331,3 @@ def _message_ids(attempt: rec.Attempt, outcomes: list[rec.Outcome]) -> set[bytes
 def open_sealed(cipher: AESGCM, header_digest: bytes, index: int, sealed: bytes) -> rec.Content:
     """What a record's seal hides. Raises InvalidTag, RecordError."""
     return rec.decode_content(cipher.decrypt(index.to_bytes(12, "big"), sealed, header_digest))
-
-
-def _created(path: Path) -> int | None:
-    try:
-        with Segment(path) as segment:
-            return segment.header.created
-    except (SegmentDamaged, FileNotFoundError):
-        return None
-
-
-def _blocks(
-    segment: Segment,
-    *,
-    subscriber: bytes = b"",
-    number: str = "",
-    attempt: bytes = b"",
-    since: int,
-    until: int,
-) -> Iterator[Block]:
-    """The blocks that may match: by the index, or all where there is none."""
-    try:
-        index = Index(segment.path, segment.digest)
-    except (FileNotFoundError, ValueError):
-        yield from segment.blocks()
-        return
-    with closing(index):
-        offsets = index.offsets(
-            subscriber=subscriber, number=number, attempt=attempt, since=since, until=until
-        )
-    for offset in offsets:
-        block = segment.block(offset)
-        if block is not None:
-            yield block
-
-
-def plain(what: Found | Shown) -> dict[str, Any]:
-    """As JSON can say it, for people: times of Asia/Shanghai, text decoded, subscribers masked."""
-    if isinstance(what, Found):
-        return _plain(what)
-    shown = _plain(what.found)
-    if isinstance(what.found.record, rec.Attempt):
-        last = what.outcomes[-1].result if what.outcomes else rec.UNKNOWN
-        if what.found.record.judged.verdict == rec.PASS:
-            shown["outcome"] = "unknown" if last == rec.UNKNOWN else last
-        shown["outcomes"] = [
-            {
-                "at": _time(outcome.at),
-                "result": "unknown" if outcome.result == rec.UNKNOWN else outcome.result,
-                "message_id": outcome.message_id.hex(),
-                "part": outcome.part,
-            }
-            for outcome in what.outcomes
-        ]
-        shown["reports"] = [_plain(report) for report in what.reports]
-    return shown
-
-
-def _plain(found: Found) -> dict[str, Any]:
-    said: dict[str, Any] = {"kind": _KINDS[found.record.kind]}
-    for name in found.record.__struct_fields__:
-        value = getattr(found.record, name)
-        if name not in {"version", "kind", "subscriber", "digest", "sealed", "judged"}:
-            said[name] = _worded(name, value)
-    if isinstance(found.record, rec.Attempt):
-        judged = found.record.judged
-        said |= {name: _word(getattr(judged, name)) for name in judged.__struct_fields__}
-        said["channel"] = "".join(names_of(judged.channel, CHANNELS))
-        said["findings"] = [
-            {"reason": reason, "sub": sub, "enforced": enforced} for reason, sub, enforced in judged.findings
-        ]
-    if found.content is not None:
-        said["subscriber"] = mask(found.content.subscriber)
-        if isinstance(found.record, rec.Attempt | rec.Reply):
-            octets = found.content.octets
-            parts = octets if isinstance(octets, tuple) else (octets,)
-            said["text"] = "".join(
-                decode(part, found.record.fmt, bool(found.record.udhi))[0] for part in parts
-            )
-    elif found.sealed_by:
-        said["sealed_by"] = found.sealed_by
-    return said | {"writer": found.writer, "segment": found.segment, "index": found.index}
-
-
-def _worded(name: str, value: Any) -> Any:
-    match name:
-        case "at":
-            return _time(value)
-        case "deliver_at":
-            return _time(value) if value else ""
-        case "channels":
-            return list(names_of(value, CHANNELS))
-        case "purposes":
-            return list(names_of(value, PURPOSES))
-    return _word(value)
-
-
-def _word(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else list(value) if isinstance(value, tuple) else value
-
-
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, _SHANGHAI).isoformat(timespec="milliseconds")

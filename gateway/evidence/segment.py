@@ -251,8 +251,8 @@ class Segment:
             return None
         return end, raw, records, first, stored
 
-    def block(self, offset: int) -> Block | None:
-        """The block at an offset; None where no whole one is (yet)."""
+    def block(self, offset: int, holding: bytes = b"") -> Block | None:
+        """The block at an offset; None where no whole one is (yet), or one without the octets `holding`."""
         found = self.stored(offset)
         if found is None:
             return None
@@ -262,6 +262,8 @@ class Segment:
                 raw = self._decompressor.decompress(raw, max_output_size=length)
             except zstandard.ZstdError:
                 return None
+        if holding not in raw:
+            return None  # a hundredth of what it takes to read its records
         lengths = array("I", raw[: 4 * count])
         if byteorder == "little":
             lengths.byteswap()
@@ -294,13 +296,21 @@ class Segment:
 
     def count(self, offset: int = 0, limit: int | None = None) -> int:
         """The records from `offset` (0: the first) up to `limit`, by the blocks' heads alone."""
-        offset, limit, total = offset or self.start, self.size if limit is None else limit, 0
+        return sum(records for _, records in self._heads(offset, limit))
+
+    def offsets(self) -> Iterator[int]:
+        """Where blocks begin, in file order, by their heads alone: `block` tells whether one is whole."""
+        return (offset for offset, _ in self._heads())
+
+    def _heads(self, offset: int = 0, limit: int | None = None) -> Iterator[tuple[int, int]]:
+        """(offset, records) of the blocks from `offset` (0: the first) up to `limit`."""
+        offset, limit = offset or self.start, self.size if limit is None else limit
         while offset < limit and len(head := os.pread(self._descriptor, _BLOCK.size, offset)) == _BLOCK.size:
-            length, _, count, _, _ = _BLOCK.unpack(head)
+            length, _, records, _, _ = _BLOCK.unpack(head)
             if not length:
                 break
-            offset, total = offset + _BLOCK.size + length, total + count
-        return total
+            yield offset, records
+            offset += _BLOCK.size + length
 
     def clean_after(self, offset: int) -> bool:
         """Whether nothing but reserved room follows."""

@@ -64,12 +64,14 @@ class Access:
         *,
         cost: Cost = Cost(),  # noqa: B008  # a value
         session_hours: float = 8,
+        on_lock_out: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._door = door
         self._key = key
         self._cost = cost
         self._hours = session_hours
+        self._on_lock_out = on_lock_out
         self._clock = clock
         self._hashing = ThreadPoolExecutor(2, "argon2")  # 64 MiB each
         self._nobody = _hashed(os.urandom(8).hex(), cost)
@@ -165,6 +167,7 @@ class Access:
                     address,
                 )
                 await record(c, actor, "session.lock", f"users/{actor.user}", address=address)
+                self._on_lock_out()
         raise _failed()
 
     async def sign_out(self, cookie: str) -> None:

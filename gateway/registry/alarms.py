@@ -15,7 +15,7 @@ from gateway.registry.acting import Actor, record
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
-AlarmKind = Literal["enumeration", "quota", "break_glass", "lock_out"]
+AlarmKind = Literal["enumeration", "quota", "lock_out"]
 
 
 class Alarm(BaseModel):

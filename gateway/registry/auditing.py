@@ -1,4 +1,4 @@
-"""The audit: acts in the order of their places in the chain, the chain's proof, and old versions of rows.
+"""The audit: acts in the order of their places in the chain, and the chain's proof.
 
 Rules: `verify` works out the chain by itself from the columns of the audit (migrations 0005 audit_text says
 how), with no function of the database's: who changes those can't change this.
@@ -6,25 +6,16 @@ how), with no function of the database's: who changes those can't change this.
 
 import hashlib
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
-
-from gateway.errors import Problem, Words
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 10_000
-TABLE = re.compile("[a-z_]{1,50}")
-HIDDEN = [
-    *("superseded_version", "superseded_xid", "superseded_at", "superseded_op", "row_xid", "key_id", "hash"),
-    *("subscriber_hash", "subscriber_key", "subscriber_sealed", "identity_hash", "identity_sealed"),
-]
-"""Columns of versions that nobody is shown."""
 
 
 class Act(NamedTuple):
@@ -42,16 +33,6 @@ class Act(NamedTuple):
     subject: str
     reason: str
     detail: dict[str, Any]
-
-
-class Version(NamedTuple):
-    """A row as it was from `since` until it was superseded by `op` (update, delete or truncate); `until` is
-    None for the row as it is."""
-
-    since: datetime
-    until: datetime | None
-    op: str
-    row: dict[str, Any]
 
 
 async def acts(
@@ -95,29 +76,6 @@ async def verify(c: "Connection") -> int | None:
             before, expected = digest, expected + 1
     lost = "SELECT count(*) FROM audit WHERE id NOT IN (SELECT audit_id FROM audit_chain)"
     return expected if await c.fetchval(lost) else None
-
-
-async def history(c: "Connection", table: str, identity: int) -> list[Version]:
-    """All versions of a row of a registry table, oldest first, without what is hashed or sealed in it.
-
-    For the owner's connection: whether the actor may see the row is for the caller to know. Problem
-    `not_found` for an unknown table.
-    """
-    if not TABLE.fullmatch(table) or not await c.fetchval("SELECT to_regclass($1)::oid", f"{table}_history"):
-        raise Problem(
-            "not_found", Words("没有此登记表", "there is no such table"), field="table", value=table
-        )
-    rows = await c.fetch(
-        f"""SELECT changed_at, superseded_at, superseded_op, (to_jsonb(h) - $2::text[])::text, row_version
-              FROM {table}_history h WHERE id = $1
-            UNION ALL
-            SELECT changed_at, NULL, '', (to_jsonb(t) - $2::text[])::text, row_version
-              FROM {table} t WHERE id = $1
-            ORDER BY row_version""",
-        identity,
-        HIDDEN,
-    )
-    return [Version(since, until, op, json.loads(row)) for since, until, op, row, _ in rows]
 
 
 def _text(act: list[Any]) -> bytes:

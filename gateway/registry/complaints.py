@@ -215,7 +215,11 @@ class Complaints:
         self, c: "Connection", actor: Actor, new: NewComplaint, holder: int | None, answer: date
     ) -> int:
         """The open case about this number of this holder, or a new one."""
-        await c.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 20))", new.number)
+        await c.execute(  # one by one for a number, and not while a file of complaints comes in
+            """SELECT pg_advisory_xact_lock_shared(hashtextextended('complaints', 20)),
+                      pg_advisory_xact_lock(hashtextextended($1, 20))""",
+            new.number,
+        )
         case = await c.fetchval(
             """SELECT t.case_id FROM complaints t JOIN cases k ON k.id = t.case_id
                 WHERE t.number = $1 AND t.institution_id IS NOT DISTINCT FROM $2 AND k.status = 'open'

@@ -214,8 +214,9 @@ async def step(
     """Take a step with each of these filings; those that could not take it, and why. `documents`: submitting
     takes one. One act in the audit."""
     wanted = sorted(set(ids))
-    rows = await c.fetch("SELECT id, document_sha256 FROM numbers WHERE id = ANY ($1)", wanted)
+    rows = await c.fetch("SELECT id, document_sha256, status FROM numbers WHERE id = ANY ($1)", wanted)
     seen = {row["id"]: row["document_sha256"] for row in rows}
+    states = {row["id"]: row["status"] for row in rows}
     missing = Words("没有此号码", "there is no such number")
     refused = [(one, Problem("not_found", missing, value=one)) for one in wanted if one not in seen]
     if documents and name == "submit":
@@ -224,7 +225,10 @@ async def step(
             refused.append((one, Problem("invalid", bare, field="document_sha256")))
             del seen[one]
     able = sorted(seen)
-    refused += await workflow.take_many(c, able, name, reason)
+    refused += [
+        (one, workflow.out_of_order(problem, name, states[one]))
+        for one, problem in await workflow.take_many(c, able, name, reason)
+    ]
     if done := sorted(set(able) - {one for one, _ in refused}):
         subject = f"numbers/{done[0]}" if len(ids) == 1 else "numbers"
         await record(c, actor, f"number.{name}", subject, reason=reason, ids=[*done])

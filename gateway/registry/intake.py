@@ -198,6 +198,8 @@ class Intake:
                     f"DELETE FROM incoming i WHERE {check.condition} RETURNING line"
                 )
                 taken.refused += [Refused(row["line"], check.column, check.flaw) for row in lines]
+            if self._loading.alone:
+                await self._connection.execute(self._loading.alone)
             await self._put(goods[0].line, goods[-1].line, taken)
         except BaseException:
             await transaction.rollback()

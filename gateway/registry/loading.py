@@ -41,6 +41,7 @@ class Loading:
     checks: tuple[Check, ...] = ()
     weed: Check | None = None
     sealed: bool = False  # the first column is a subscriber
+    alone: str = ""  # waits for whoever puts in what `put` might put in, too
 
     def staged(self, kind: Kind) -> dict[str, str]:
         """The columns of `incoming` and their types."""

@@ -1,7 +1,9 @@
 """The registry as it was: the facts about one attempt as of a time, or as of a registry version.
 
 Every followed table keeps its superseded rows (migrations 0002), so a row was in force at T when it was
-written by then and not superseded by then, and the same by version. Read by the queries that fill the nodes'
+written by then, and not superseded by then, and the same by version. A row counts from the millisecond, and
+the version, in which it was written: its predecessor is stamped as superseded only when the statement ends,
+and until then both would be. Read by the queries that fill the nodes'
 replicas (tables.py), for one attempt at a time. A version counts what the database had numbered up to it:
 transactions that were under way at that instant may have committed later.
 """
@@ -147,8 +149,7 @@ async def _version(c: "Connection", instant: Instant) -> int:
         )
     if instant.version:
         return instant.version
-    at = _time(instant.at)
-    known = await c.fetchval("SELECT max(row_version) FROM change_log WHERE at <= $1", at)
+    known = await c.fetchval("SELECT max(row_version) FROM change_log WHERE at < $1", _after(instant.at))
     return int(known or 0)
 
 
@@ -158,7 +159,7 @@ class _Reader:
     def __init__(self, c: "Connection", instant: Instant) -> None:
         self._c = c
         self._by_version = bool(instant.version)
-        self._when: Any = instant.version or _time(instant.at)
+        self._when: Any = instant.version or _after(instant.at)
 
     async def rows(self, name: str, condition: str, *values: Any) -> list[Sequence[Any]]:
         table = _REFUSALS if name == "refusals" else TABLES[name]
@@ -166,7 +167,12 @@ class _Reader:
         if self._by_version:
             born, gone = f"row_version <= {when}::bigint", f"superseded_version > {when}::bigint"
         else:
-            born, gone = f"changed_at <= {when}::timestamptz", f"superseded_at > {when}::timestamptz"
+            born, gone = f"changed_at < {when}::timestamptz", f"superseded_at >= {when}::timestamptz"
+        later = " AND ".join(
+            f"NOT EXISTS (SELECT FROM {source} later WHERE later.id = {name}.id"
+            f" AND later.row_version > {name}.row_version AND later.{born})"
+            for source in (name, f"{name}_history")
+        )
         # a row that was superseded before 0007 has no word on whether it took a second person
         past = table._replace(
             select=table.select.replace(f"FROM {name}", f"FROM {name}_history AS {name}"),
@@ -174,7 +180,7 @@ class _Reader:
         )
         query = (
             f"{table.query(f'({condition}) AND {born}')}"
-            f" UNION ALL {past.query(f'({condition}) AND {born} AND {gone}')}"
+            f" UNION ALL {past.query(f'({condition}) AND {born} AND {gone} AND {later}')}"
         )
         return [tuple(row) for row in await self._c.fetch(query, *values, self._when)]
 
@@ -197,5 +203,6 @@ def _prefixes(source: str) -> list[str]:
     return [source[:length] for length in range(2, len(source) + 1)]
 
 
-def _time(at: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(at / 1000, datetime.UTC)
+def _after(at: int) -> datetime.datetime:
+    """The end of a millisecond."""
+    return datetime.datetime.fromtimestamp((at + 1) / 1000, datetime.UTC)

@@ -1,4 +1,5 @@
-"""How much an institution may ask in a day about whom it may reach, and the alarm when it tries numbers out.
+"""How much an institution may ask in a day about whom it may reach, and the alarm when it asks for more, or
+tries numbers out.
 
 `judge` and `scrub` tell whether a subscriber has refused; asked for number after number they would list who
 has (domain.md "Privacy"). Days are those of Asia/Shanghai. It knows no HTTP.
@@ -60,10 +61,10 @@ def counted_up(subscribers: Sequence[str]) -> bool:
     return len(numbers) >= FEWEST and near > len(numbers) // 2
 
 
-async def alarm(c: "Connection", actor: Actor, kind: str, **detail: int | str) -> None:
-    """Tell the regulators, once an hour for one user and kind. `c` is the owner's connection: it stays, even
-    when the request that raised it comes to nothing."""
-    await c.execute(
+async def alarm(c: "Connection", actor: Actor, kind: str, **detail: int | str) -> bool:
+    """Tell the regulators, once an hour for one user and kind; whether they are told now. `c` is the owner's
+    connection: it stays, even when the request that raised it comes to nothing."""
+    said = await c.execute(
         """INSERT INTO alarms (kind, institution_id, user_id, detail)
            SELECT $1::text, $2::bigint, $3::bigint, $4::text::jsonb
             WHERE NOT EXISTS (
@@ -73,3 +74,4 @@ async def alarm(c: "Connection", actor: Actor, kind: str, **detail: int | str) -
         actor.user,
         json.dumps(detail),
     )
+    return str(said) == "INSERT 0 1"

@@ -2,16 +2,20 @@
 
 Rules: an approving run names two persons; after a regulator's first sign-in the database opens one only with
 a case (migrations 0006 import_run_opened). Rows carry its number and its persons while it is open, which is
-what lets them in as approved. A run that ends is closed with its counts, and is one row of the audit.
+what lets them in as approved. A run that ends is closed with its counts, and is one row of the audit. An
+import's session holds the lock `import_runs/ID`: whoever finds it free closes the run of one that was killed.
 """
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from gateway.errors import UsageError
 from gateway.registry import people
+
+_LOCK = "hashtextextended('import_runs/' || id, 20)"
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
@@ -27,8 +31,10 @@ async def open_run(
         raise UsageError(f"{checker!r} and {approver!r} are one person; right would be two different persons")
     try:
         run: int = await c.fetchval(
-            """INSERT INTO import_runs (kind, file_name, checker_id, approver_id, case_reference)
-               VALUES ($1, $2, $3, $4, $5) RETURNING id""",
+            f"""WITH run AS (
+                    INSERT INTO import_runs (kind, file_name, checker_id, approver_id, case_reference)
+                    VALUES ($1, $2, $3, $4, $5) RETURNING id)
+                SELECT id FROM run, pg_advisory_lock({_LOCK})""",
             kind,
             file_name,
             *(persons or (None, None)),
@@ -44,6 +50,19 @@ async def open_run(
         ) from None
     await take_on(c, run)
     return run
+
+
+async def close_killed(c: "Connection", after: timedelta) -> None:
+    """Close the runs of imports that were killed: an open one would go on letting rows in.
+
+    A run that was opened by hand, of no file, is held by no session: it has until `after` its opening.
+    """
+    await c.execute(
+        f"""UPDATE import_runs SET closed_at = now()
+             WHERE closed_at IS NULL AND (opened_at < now() - $1::interval
+                   OR file_name <> '' AND pg_try_advisory_xact_lock({_LOCK}))""",
+        after,
+    )
 
 
 async def take_on(c: "Connection", run: int) -> None:
@@ -70,3 +89,13 @@ async def close_run(c: "Connection", run: int, *, rows: int, accepted: int, reje
             case,
             json.dumps({"rows": rows, "accepted": accepted, "rejected": rejected}),
         )
+
+
+async def broken_since(c: "Connection", run: int | None) -> tuple[int, int]:
+    """How many imports after this one broke the glass, and the newest import; none, where None is given."""
+    broken, newest = await c.fetchrow(  # type: ignore[misc]  # an aggregate is one row
+        """SELECT count(*) FILTER (WHERE id > $1 AND case_reference <> '' AND approver_id > 0),
+                  coalesce(max(id), 0) FROM import_runs""",
+        run,
+    )
+    return int(broken), int(newest)

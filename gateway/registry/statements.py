@@ -305,6 +305,7 @@ SELECT t.subscriber_sealed, o.code, t.source, t.given_at, t.valid_until, t.docum
                 Flaw("it has not happened yet", "时间在将来", "a time that is past", "过去的时间"),
             ),
         ),
+        alone="SELECT pg_advisory_xact_lock(hashtextextended('complaints', 20))",
         # A case for each number of a holder, or the one that is open: as complaints.py does it one by one.
         put=f"""
 WITH fresh AS MATERIALIZED (

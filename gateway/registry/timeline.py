@@ -41,19 +41,22 @@ class Event(BaseModel):
 
 _EVENTS = """
 SELECT refused_at AS at, 'refusal' AS kind, coalesce(i.code, '') AS institution,
-       coalesce(t.number, '') AS number, t.source, t.purposes, t.channels, '' AS said
+       coalesce(t.number, '') AS number, t.source, t.purposes, t.channels, '' AS said,
+       coalesce(t.lifted_at, 'infinity') AS over
   FROM refusals t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = $1
 UNION ALL
 SELECT lifted_at, 'refusal_lifted', coalesce(i.code, ''), coalesce(t.number, ''), coalesce(t.lifted_by, ''),
-       t.purposes, t.channels, ''
+       t.purposes, t.channels, '', t.lifted_at
   FROM refusals t LEFT JOIN institutions i ON i.id = t.institution_id
  WHERE t.subscriber_hash = $1 AND t.lifted_at IS NOT NULL
 UNION ALL
 SELECT given_at, 'consent', coalesce(i.code, ''), '', t.source, 0, 0,
-       coalesce(to_char(t.valid_until AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI'), '')
+       coalesce(to_char(t.valid_until AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI'), ''),
+       coalesce(t.valid_until, 'infinity')
   FROM consents t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = $1
 UNION ALL
-SELECT happened_at, 'complaint', coalesce(i.code, ''), t.number, t.source, 0, t.channel, t.content
+SELECT happened_at, 'complaint', coalesce(i.code, ''), t.number, t.source, 0, t.channel, t.content,
+       happened_at
   FROM complaints t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = $1
 """
 
@@ -61,9 +64,11 @@ SELECT happened_at, 'complaint', coalesce(i.code, ''), t.number, t.source, 0, t.
 async def events(
     c: "Connection", key: RegistryKey, subscriber: str, since: datetime, until: datetime
 ) -> list[Event]:
-    """What the registry knows of a subscriber (canonical number) in that time, oldest first."""
+    """What the registry knows of a subscriber (canonical number) in that time, oldest first, with older
+    refusals and consents that stood in it."""
     rows = await c.fetch(
-        f"SELECT * FROM ({_EVENTS}) t WHERE at >= $2 AND at < $3 ORDER BY at",
+        f"""SELECT at, kind, institution, number, source, purposes, channels, said
+              FROM ({_EVENTS}) t WHERE over >= $2 AND at < $3 ORDER BY at""",
         key.hash(subscriber),
         since,
         until,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
-from gateway.errors import Problem
+from gateway.errors import Problem, Words
 from gateway.model import CHANNELS, Institution, Mandate, Number
 from gateway.policy.standing import allowed, bars, endings, unmandated
 from gateway.registry.acting import as_problem
@@ -103,6 +103,15 @@ def _causes(
                 sub = unmandated(mandates, allowed(mandates, channel, now), filing.purposes, now)
                 if sub:
                     yield f"mandate_{sub}"
+
+
+def out_of_order(problem: Problem, name: str, state: str) -> Problem:
+    """A refused step's problem; one that does not follow from its filing's state says from which it would."""
+    sources = next((step.sources for step in STEPS if step.name == name), ())
+    if problem.code != "wrong_state" or state in sources:
+        return problem
+    expected = Words("、".join(sources), " or ".join(sources))
+    return Problem(problem.code, problem.detail, field="status", value=state, expected=expected)
 
 
 async def take(c: "Connection", number: int, step: str, reason: str = "") -> None:

@@ -1,18 +1,22 @@
-"""Records of this node's journals, for the API and the pages: who may see which, and in what words.
+"""Records of all nodes' journals, for the API and the pages: who may see which, and in what words.
 
-Journals are read in a thread. A record belongs to the carrier, institution and agency that it names; what
-belongs to somebody else is missing. Subscribers are masked, and texts left out, unless a reveal is asked for,
-which takes a reason and is audited by who asks (resources/finding.py).
+A search holds no connection of the database while nodes look (evidence/everywhere.py). A record belongs to
+the carrier, institution and agency that it names; what belongs to somebody else is missing. Subscribers are
+masked, and texts left out, unless a reveal is asked for, which takes a reason and is audited by who asks
+(resources/finding.py).
 """
 
-import asyncio
 import datetime
-from collections.abc import Callable
 from typing import Any
 
+from pydantic import BaseModel, Field
+
+from gateway.errors import Problem, Words
 from gateway.evidence import record as rec
-from gateway.evidence.seal import Keys
-from gateway.evidence.search import Found, Search, Shown, plain
+from gateway.evidence.between import Scope, Wanted
+from gateway.evidence.everywhere import WHY, Peer, peers
+from gateway.evidence.plain import plain
+from gateway.evidence.search import Found, Shown
 from gateway.registry.acting import Actor
 from gateway.registry.timeline import Event
 from gateway.web.site import Site
@@ -25,63 +29,49 @@ HIDDEN = ("text",)
 """Of a record, what only a reveal shows."""
 
 
-def search_of(site: Site) -> Search:
-    return Search(site.data_dir / "journal", Keys(site.data_dir / "keys"))
+class NotAsked(BaseModel):
+    """A node whose records may be missing, in whole or in part."""
+
+    node: str
+    why: str = Field(json_schema_extra={"enum": list(WHY)})
 
 
-def may_see(actor: Actor) -> Callable[[rec.Record], bool]:
-    """Whether a record is one that this actor may see."""
-    code = actor.institution_code
+def scope_of(actor: Actor) -> Scope:
+    """Whose records this actor may see."""
     if actor.role in {"regulator", "auditor"}:
-        return lambda record: isinstance(record, rec.Attempt | rec.Reply)
-    if actor.role == "carrier":
-        return lambda record: (
-            record.judged.carrier == actor.carrier
-            if isinstance(record, rec.Attempt)
-            else isinstance(record, rec.Reply) and record.carrier == actor.carrier
+        return Scope(actor.role)
+    return Scope(actor.role, actor.carrier if actor.role == "carrier" else actor.institution_code)
+
+
+async def show(site: Site, actor: Actor, identity: bytes, *, texts: bool = False) -> Shown | None:
+    """A record and what followed it; None when there is none for this actor. Problem `busy` when a node that
+    may have it did not answer."""
+
+    async def others() -> list[Peer]:
+        return await _others(site, actor, rec.time_of(identity))
+
+    wanted = Wanted(identity=identity, texts=texts)
+    shown, missing = await site.nodes.show(others, scope_of(actor), wanted)
+    if missing:
+        node, why = missing[0]
+        raise Problem(
+            "busy",
+            Words(f"节点 {node} {WHY[why].zh}，稍后重试", f"node {node} {WHY[why].en}; try again later"),
+            facts={"incomplete": [one.node for one in missing]},
         )
-    if actor.role == "agency":
-        return lambda record: isinstance(record, rec.Attempt) and record.judged.agency == code
-    return lambda record: (
-        record.judged.institution == code
-        if isinstance(record, rec.Attempt)
-        else isinstance(record, rec.Reply) and record.institution == code
-    )
+    return shown
 
 
-async def show(site: Site, actor: Actor, identity: bytes) -> Shown | None:
-    """A record and what followed it; None when there is none for this actor."""
-    shown = await asyncio.to_thread(search_of(site).show, identity)
-    return shown if shown is not None and may_see(actor)(shown.found.record) else None
+async def find(site: Site, actor: Actor, wanted: Wanted) -> tuple[list[Found], list[NotAsked]]:
+    """The newest that match, oldest of them first, of all nodes; and the nodes that may have more."""
+    others = await _others(site, actor, wanted.since)
+    found, missing = await site.nodes.find(others, scope_of(actor), wanted)
+    return found, [NotAsked(node=one.node, why=one.why) for one in missing]
 
 
-async def find(
-    site: Site,
-    actor: Actor,
-    *,
-    number: str = "",
-    subscriber: str = "",
-    since: int = 0,
-    until: int = 1 << 62,
-    verdict: str = "",
-    limit: int = 100,
-) -> list[Found]:
-    """The newest `limit` records that match, oldest of them first."""
-
-    def look() -> list[Found]:
-        seen = may_see(actor)
-        found = search_of(site).find(
-            number=number, subscriber=subscriber, since=since, until=until, verdict=verdict
-        )
-        newest: list[Found] = []
-        for one in found:
-            if seen(one.record):
-                newest.append(one)
-                if len(newest) >= 2 * limit:
-                    del newest[:limit]
-        return newest[-limit:]
-
-    return await asyncio.to_thread(look)
+async def _others(site: Site, actor: Actor, since: int) -> list[Peer]:
+    async with site.door.acting(actor) as c:
+        return await peers(c, site.nodes.own, since)
 
 
 def masked(what: Found | Shown) -> dict[str, Any]:

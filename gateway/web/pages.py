@@ -7,32 +7,38 @@ API would not. A subscriber's number is never in an address. Chinese first, Engl
 import datetime
 import hmac
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from gateway.errors import NotReady, Problem, Words
-from gateway.evidence.search import plain
-from gateway.model import Reason
+from gateway.evidence.everywhere import WHY
+from gateway.evidence.plain import plain
 from gateway.policy.numbers import mask
-from gateway.policy.words import REASONS
 from gateway.registry import filings, workflow
 from gateway.registry.acting import BROKEN, Actor, record
 from gateway.registry.filings import FilingFilter
+from gateway.registry.timeline import Event
 from gateway.web import finding, problems
-from gateway.web.api import Call, Paging, page_of
+from gateway.web.api import EVERYBODY, Call, Paging, page_of
 from gateway.web.cookies import COOKIE, cookie_of
 from gateway.web.resources import finding as found
-from gateway.web.resources.finding import InterceptFilter, TimelineWanted
+from gateway.web.resources.finding import InterceptFilter, TimelineWanted, Why
 from gateway.web.site import Site
-from gateway.web.wording import CHANNELS, EVENTS, FIELDS, PURPOSES, ROLES, STATES
+from gateway.web.wording import FIELDS, STATES, TABLES, named
 
 LANGUAGE = "zm_lang"
+ELSEWHERE = Words("请求来自其他站点", "the request comes from another site")
+NOT_YOURS = Words("本角色无权使用此页", "this page is not for your role")
+AWAY = Words("数据库暂不可用，请稍后再试", "the database is away; try later")
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Page = Callable[[web.Request, Actor], Awaitable[web.StreamResponse]]
 
 
@@ -53,37 +59,49 @@ class Pages:
     def mount(self, application: web.Application) -> None:
         add = application.router.add_route
         add("GET", "/static/zhengming.css", self._stylesheet)
+        add("GET", "/sign-in", self._guarded(self._home))
         add("POST", "/sign-in", self._sign_in)
         add("POST", "/sign-out", self._sign_out)
         add("GET", "/", self._guarded(self._overview))
-        add("GET", "/numbers", self._guarded(self._numbers))
+        add("GET", "/numbers", self._guarded(self._numbers, found.READERS))
         add("GET", "/records/{record}", self._guarded(self._record))
         add("POST", "/records/{record}", self._guarded(self._record))
-        add("GET", "/timeline", self._guarded(self._timeline))
-        add("POST", "/timeline", self._guarded(self._timeline))
+        add("GET", "/timeline", self._guarded(self._timeline, found.WATCHERS))
+        add("POST", "/timeline", self._guarded(self._timeline, found.WATCHERS))
+
+    @web.middleware
+    async def no_page(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Says in words that there is no page of this address, or none that takes this method."""
+        try:
+            return await handler(request)
+        except web.HTTPMethodNotAllowed as error:
+            answer = self._said(request, Words("此页不支持该操作", "this page has no such method"), 405)
+            answer.headers["Allow"] = error.headers["Allow"]
+            return answer
+        except web.HTTPNotFound:
+            return self._said(request, Words("没有此页", "there is no such page"), 404)
 
     # Signing in
 
-    def _guarded(self, page: Page) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _guarded(self, page: Page, roles: frozenset[str] = EVERYBODY) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
                 if request.method == "POST" and not _same_site(request):
-                    raise web.HTTPForbidden(text="the request comes from another site")
+                    return self._said(request, ELSEWHERE, 403)
                 cookie = request.cookies.get(COOKIE, "")
                 actor = await self._site.access.by_session(cookie) if cookie else None
                 if actor is None:
                     return self._answer(request, "login.html", None, wrong="")
                 self._site.limited("read", actor.user)
+                if actor.role not in roles:
+                    return self._said(request, NOT_YOURS, 403, actor)
                 return await page(request, actor)
             except Problem as problem:
-                status = problems.CODES[problem.code].status if problem.code in problems.CODES else 500
-                return self._said(request, problem.detail, status)
+                return self._said(request, problem.detail, _status(problem))
             except NotReady as error:
                 return self._said(request, Words(f"尚未就绪：{error}", f"not ready: {error}"), 503)
             except BROKEN:
-                return self._said(
-                    request, Words("数据库暂不可用，请稍后再试", "the database is away; try later"), 503
-                )
+                return self._said(request, AWAY, 503)
             except web.HTTPException:
                 raise
             except Exception as error:
@@ -92,21 +110,22 @@ class Pages:
 
         return handle
 
+    async def _home(self, request: web.Request, actor: Actor) -> web.StreamResponse:
+        return web.Response(status=303, headers={"Location": "/"})
+
     async def _sign_in(self, request: web.Request) -> web.StreamResponse:
         if not _same_site(request):
-            raise web.HTTPForbidden(text="the request comes from another site")
-        form = await request.post()
-        user, password, code = (str(form.get(name, ""))[:200] for name in ("user", "password", "totp"))
+            return self._said(request, ELSEWHERE, 403)
         try:
             self._site.limited("sign_in", request.remote or "")
-            cookie, _ = await self._site.access.sign_in(user, password, code, request.remote or "")
+            form = await _form(request)
+            user, password, code = (form.get(name, "")[:200] for name in ("user", "password", "totp"))
+            cookie, _ = await self._site.sign_in(user, password, code, request.remote or "")
         except Problem as problem:
-            wrong = problem.detail.zh if _zh(request) else problem.detail.en
-            return self._answer(request, "login.html", None, status=401, wrong=wrong)
+            wrong = self._words(request, problem.detail)
+            return self._answer(request, "login.html", None, status=_status(problem), wrong=wrong)
         except BROKEN:
-            return self._said(
-                request, Words("数据库暂不可用，请稍后再试", "the database is away; try later"), 503
-            )
+            return self._said(request, AWAY, 503)
         config = self._site.config
         lasts = datetime.timedelta(hours=config.web.session_hours)
         secure = config.web_url.startswith("https:")
@@ -116,8 +135,11 @@ class Pages:
 
     async def _sign_out(self, request: web.Request) -> web.StreamResponse:
         if not _same_site(request):
-            raise web.HTTPForbidden(text="the request comes from another site")
-        await self._site.access.sign_out(request.cookies.get(COOKIE, ""))
+            return self._said(request, ELSEWHERE, 403)
+        try:
+            await self._site.access.sign_out(request.cookies.get(COOKIE, ""))
+        except (Problem, *BROKEN):
+            return self._said(request, AWAY, 503)
         answer = web.Response(status=303, headers={"Location": "/"})
         answer.del_cookie(COOKIE, path="/")
         return answer
@@ -125,25 +147,26 @@ class Pages:
     # The four pages
 
     async def _overview(self, request: web.Request, actor: Actor) -> web.StreamResponse:
+        if actor.role not in found.READERS:
+            return self._answer(request, "overview.html", actor, page="overview", stats=None)
         async with self._site.door.acting(actor) as c:
             call = self._call(request, actor, c, InterceptFilter(limit=10))
-            readable = actor.role in found.READERS
-            stats = (await found.stats(call)).body
-            latest = (await found.intercepts(call)).body.items if readable else []  # type: ignore[union-attr]
-        today: dict[str, int] = stats.today  # type: ignore[union-attr]
-        reasons = sorted(((k, v) for k, v in today.items() if k != "pass"), key=lambda one: -one[1])
-        numbers = [(state, stats.numbers[state]) for state in STATES if state in stats.numbers]  # type: ignore[union-attr]
+            stats = await found.stats_of(call)
+            latest = await found.intercepts_of(call)
+        reasons = sorted(
+            ((name, count) for name, count in stats.today.items() if name != "pass"), key=lambda one: -one[1]
+        )
         return self._answer(
             request,
             "overview.html",
             actor,
             page="overview",
             stats=stats,
-            passed=today.get("pass", 0),
-            refused=sum(number for _, number in reasons),
+            passed=stats.today.get("pass", 0),
+            refused=sum(count for _, count in reasons),
             reasons=reasons,
-            numbers=numbers,
-            intercepts=latest,
+            numbers=[(state, stats.numbers[state]) for state in STATES if state in stats.numbers],
+            intercepts=latest.items,
         )
 
     async def _numbers(self, request: web.Request, actor: Actor) -> web.StreamResponse:
@@ -169,21 +192,27 @@ class Pages:
             identity = bytes.fromhex(request.match_info["record"])
         except ValueError:
             identity = b""
-        shown = await finding.show(self._site, actor, identity) if len(identity) == 16 else None
-        if shown is None or actor.role not in found.READERS:
+        texts = request.method == "POST"
+        readable = len(identity) == 16 and actor.role in found.READERS
+        shown = await finding.show(self._site, actor, identity, texts=texts) if readable else None
+        if shown is None:
             return self._said(request, Words("没有这条记录", "there is no such record"), 404, actor)
-        revealed = None
+        revealed, wrong = None, ""
         said = finding.masked(shown)
-        if request.method == "POST" and shown.found.content is not None:
-            why = str((await request.post()).get("reason", "")).strip()[:200]
-            if why:
+        may_reveal = shown.found.content is not None and "reveal" in actor.scopes
+        if request.method == "POST" and may_reveal and shown.found.content is not None:
+            try:
+                why = Why(reason=(await _form(request)).get("reason", "").strip())
+            except ValidationError:
+                wrong = self._words(request, Words("须填写事由", "it takes a reason"))
+            else:
                 async with self._site.door.acting(actor) as c, c.transaction():
-                    await record(c, actor, "record.reveal", f"records/{said['id']}", reason=why)
+                    await record(c, actor, "record.reveal", f"records/{said['id']}", reason=why.reason)
                 text = plain(shown).get("text", "")
                 revealed = {"subscriber": shown.found.content.subscriber, "text": text}
         zh = _zh(request)
         follows = [
-            (one["at"], f"{self._word(FIELDS['outcome'], zh)} {one['result']}")
+            (one["at"], f"{named('field', 'outcome', zh=zh)} {self._value('outcome', one['result'], zh)}")
             for one in said.get("outcomes", [])
         ]
         follows += [(one["at"], one["stat"]) for one in said.get("reports", [])]
@@ -194,35 +223,32 @@ class Pages:
             page="",
             identity=identity.hex(),
             rows=[
-                (self._word(FIELDS[name], zh), self._value(name, said[name], zh))
+                (named("field", name, zh=zh), self._value(name, said[name], zh))
                 for name in FIELDS
                 if said.get(name)
             ],
             findings=said.get("findings", []),
             follows=follows,
-            may_reveal=shown.found.content is not None and "reveal" in actor.scopes,
+            may_reveal=may_reveal,
             revealed=revealed,
+            wrong=wrong,
         )
 
     async def _timeline(self, request: web.Request, actor: Actor) -> web.StreamResponse:
-        if actor.role not in found.WATCHERS:
-            return self._said(
-                request, Words("本角色无权使用此页", "this page is not for your role"), 403, actor
-            )
         facts: dict[str, Any] = {"subscriber": "", "events": [], "incomplete": [], "wrong": "", "why": ""}
         if request.method == "POST":
-            form = await request.post()
-            facts["why"] = str(form.get("reason", ""))[:200]
+            form = await _form(request)
+            facts["why"] = form.get("reason", "").strip()
             try:
-                wanted = TimelineWanted(subscriber=str(form.get("subscriber", "")), reason=facts["why"])
+                wanted = TimelineWanted(subscriber=form.get("subscriber", ""), reason=facts["why"])
             except ValidationError:
                 facts["wrong"] = self._words(
                     request, Words("须填写用户号码和事由", "it takes a subscriber's number and a reason")
                 )
             else:
-                async with self._site.door.acting(actor) as c, c.transaction():
-                    call = self._call(request, actor, c, None)
-                    facts["events"], facts["incomplete"] = await found.timeline_of(call, wanted)
+                events, incomplete = await found.timeline_of(self._site, actor, wanted)
+                facts["events"] = [(event, _came_of(event, zh=_zh(request))) for event in events]
+                facts["incomplete"] = [(one.node, self._words(request, WHY[one.why])) for one in incomplete]
                 facts["subscriber"] = mask(wanted.subscriber)
         return self._answer(request, "timeline.html", actor, page="timeline", **facts)
 
@@ -253,13 +279,10 @@ class Pages:
             zh=zh,
             actor=actor,
             watchers=found.WATCHERS,
+            readers=found.READERS,
+            switched={**request.query, "lang": "en" if zh else "zh"},
             t=lambda chinese, english: chinese if zh else english,
-            role=lambda name: self._word(ROLES[name], zh),
-            state=lambda name: self._word(STATES.get(name, Words(name, name)), zh),
-            purpose=lambda name: self._word(PURPOSES.get(name, Words(name, name)), zh),
-            channel=lambda name: self._word(CHANNELS.get(name, Words(name, name)), zh),
-            event=lambda name: self._word(EVENTS.get(name, Words(name, name)), zh),
-            reason=lambda name: self._reason(name, zh),
+            **{table: partial(named, table, zh=zh) for table in TABLES},
             **{"page": "", **facts},
         )
         answer = web.Response(text=text, content_type="text/html", status=status)
@@ -272,27 +295,48 @@ class Pages:
         return answer
 
     def _words(self, request: web.Request, words: Words) -> str:
-        return self._word(words, _zh(request))
-
-    @staticmethod
-    def _word(words: Words, zh: bool) -> str:
-        return words.zh if zh else words.en
-
-    def _reason(self, name: str, zh: bool) -> str:
-        try:
-            return self._word(REASONS[Reason(name)], zh)
-        except ValueError:
-            return name
+        return words.zh if _zh(request) else words.en
 
     def _value(self, name: str, value: Any, zh: bool) -> str:
-        words = {"purpose": PURPOSES, "channel": CHANNELS, "kind": EVENTS}.get(name, {})
-        if value in words:
-            return self._word(words[value], zh)
-        if name == "verdict":
-            return self._word(Words("放行", "passed") if value == "pass" else Words("拦截", "refused"), zh)
-        if name == "reason":
-            return self._reason(value, zh)
-        return _moment(value) if name == "at" else str(value)
+        """A field of a record, as a person reads it."""
+        if name == "at":
+            return _moment(value)
+        table = {"kind": "event"}.get(name, name)
+        return named(table, value, zh=zh) if table in TABLES and isinstance(value, str) else str(value)
+
+
+def _came_of(event: Event, *, zh: bool) -> str:
+    """What an event of a timeline says in its last column."""
+    match event.kind:
+        case "attempt" if event.verdict == "pass":
+            return named("verdict", event.verdict, zh=zh)
+        case "attempt":
+            return named("reason", event.reason, zh=zh)
+        case "reply":
+            return named("meaning", event.reason, zh=zh)
+        case "complaint":
+            return event.said or named("source", event.source, zh=zh)
+        case "consent":
+            until = ("至 " if zh else "until ") + event.said if event.said else ""
+            return " · ".join(filter(None, (named("source", event.source, zh=zh), until)))
+        case _:
+            how = named("source", event.source, zh=zh) or named("cause", event.reason, zh=zh)
+            return " · ".join(filter(None, (named("purpose", event.said, zh=zh), how)))
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """The fields of a form. Problem `invalid` for a body that is none."""
+    try:
+        fields = await request.post()
+    except (ValueError, LookupError, HttpProcessingError):
+        fields = None
+    if fields is None or any("\0" in str(part) for field in fields.items() for part in field):
+        raise Problem("invalid", Words("表单无法读取", "the form can't be read"))
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+def _status(problem: Problem) -> int:
+    return problems.CODES[problem.code].status if problem.code in problems.CODES else 500
 
 
 def _zh(request: web.Request) -> bool:

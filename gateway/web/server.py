@@ -1,4 +1,5 @@
-"""The web process: the API, /healthz and /readyz on the console's port, /metrics on its own.
+"""The web process: the API, pages, what other nodes ask, /healthz and /readyz on the console's port, /metrics
+on its own.
 
 `/healthz` says that this process answers; `/readyz` that the whole node takes traffic, else 503 and what
 is missing. It reads what the other processes say of themselves and never talks to the relay.
@@ -12,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway import status, telemetry
 from gateway.web import openapi
+from gateway.web.asked import Asked
 from gateway.web.dispatch import Dispatch
 from gateway.web.pages import Pages
 from gateway.web.resources import ENDPOINTS
@@ -35,11 +37,13 @@ def console(run_dir: Path, roles: list[str], site: Site) -> web.Application:
         }
         return web.json_response(body, status=200 if body["ready"] else 503)
 
-    application = web.Application()
+    pages = Pages(site)
+    application = web.Application(middlewares=[pages.no_page])
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
     site.openapi = json.dumps(openapi.document(ENDPOINTS), ensure_ascii=False).encode()
     Dispatch(site, ENDPOINTS, site.log).mount(application)
-    Pages(site).mount(application)
+    pages.mount(application)
+    Asked(site).mount(application)
     return application
 
 

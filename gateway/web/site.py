@@ -12,24 +12,37 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 from gateway.config import Config
 from gateway.direct import Workers
 from gateway.errors import NotReady, Problem, Words
+from gateway.evidence.everywhere import Nodes
+from gateway.evidence.seal import Keys
+from gateway.evidence.search import Search
 from gateway.policy.profile import Profile
+from gateway.registry import quotas, runs
 from gateway.registry.access import Access
-from gateway.registry.acting import Door
+from gateway.registry.acting import Actor, Door
+from gateway.registry.alarms import AlarmKind
 from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Replica, Snapshot
 from gateway.telemetry import Telemetry
 from gateway.web.limits import Limits
 
 UPKEEP_SECONDS = 60.0
+FOUND_AGAIN_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
 KEPT = datetime.timedelta(days=1)
 """How long the answer to an Idempotency-Key is said again."""
 
 RENEW_SECONDS = 1.0
+
+SIGN_INS = ("signed_in", "sign_in_failed", "locked")
+"""Results of a try to sign in: the codes of its problems, and one for none."""
+
+BROKEN_GLASS = "break_glass"
+"""An alarm that is counted beside those of the table of alarms: an import that broke the glass."""
 
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
@@ -52,11 +65,22 @@ class Site:
         self.door = door
         self.telemetry = telemetry
         self.log = log
-        self.access = Access(door, key, session_hours=config.web.session_hours)
+        for kind in (*get_args(AlarmKind), BROKEN_GLASS):  # there from the start, for Prometheus
+            telemetry.alarms.labels(kind)
+        for result in SIGN_INS:
+            telemetry.sign_ins.labels(result)
+        self.access = Access(
+            door,
+            key,
+            session_hours=config.web.session_hours,
+            on_lock_out=telemetry.alarms.labels("lock_out").inc,
+        )
         self.workers = Workers(config.data_dir / "run", config.workers)
+        self.nodes = Nodes(config.node.name, key.nodes_key, self.searching)
         self.openapi = b""  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None
+        self._seen_run: int | None = None  # the newest import that was looked at
         self._tasks: list[asyncio.Task[None]] = []
         web = config.web
         self._limits = Limits(
@@ -74,14 +98,14 @@ class Site:
         return self.config.data_dir
 
     async def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(work) for work in (self._keep_up(), self._hand_over(), self._renew())
-        ]
+        works = (self._keep_up(), self._be_found(), self._hand_over(), self._renew())
+        self._tasks = [asyncio.create_task(work) for work in works]
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.nodes.close()
         self.access.close()
         self.workers.close()
         await self.door.close()
@@ -102,6 +126,10 @@ class Site:
         else:
             self._view.renew()
         return self._view
+
+    def searching(self, deadline: float) -> Search:
+        """A search of this node's own journals that ends at a deadline of time.monotonic."""
+        return Search(self.data_dir / "journal", Keys(self.data_dir / "keys"), deadline=deadline)
 
     async def _renew(self) -> None:
         """Once a second: an old view keeps the pages of its time, and `local` may have been lost."""
@@ -124,6 +152,23 @@ class Site:
                 expected=Words(f"{wait} 秒后重试", f"the next one in {wait} s"),
                 facts={"retry_after": wait},
             )
+
+    async def sign_in(self, login: str, password: str, code: str, address: str) -> tuple[str, Actor]:
+        """`Access.sign_in`, counted."""
+        try:
+            signed_in = await self.access.sign_in(login, password, code, address)
+        except Problem as problem:
+            if problem.code in SIGN_INS:
+                self.telemetry.sign_ins.labels(problem.code).inc()
+            raise
+        self.telemetry.sign_ins.labels("signed_in").inc()
+        return signed_in
+
+    async def alarm(self, actor: Actor, kind: AlarmKind, **detail: int | str) -> None:
+        """Tell the regulators, and count it if they are told: `quotas.alarm`."""
+        async with self.door.owner() as c:
+            if await quotas.alarm(c, actor, kind, **detail):
+                self.telemetry.alarms.labels(kind).inc()
 
     @contextlib.contextmanager
     def measured(self, route: str) -> Iterator[list[int]]:
@@ -152,23 +197,49 @@ class Site:
                 self.log.warning("upkeep not done", extra={"fields": {"error": str(error)}})
             await asyncio.sleep(UPKEEP_SECONDS)
 
-    async def keep_up(self) -> None:
-        """What is due by the clock: overdue matters, ended sessions, kept answers, this node's address."""
+    async def _be_found(self) -> None:
+        """Say again and again where this node is asked; soon again while the database is away."""
+        while True:
+            try:
+                await self.be_found()
+            except Exception as error:
+                self.log.warning("other nodes not told of this one", extra={"fields": {"error": str(error)}})
+                await asyncio.sleep(FOUND_AGAIN_SECONDS)
+            else:
+                await asyncio.sleep(UPKEEP_SECONDS)
+
+    async def be_found(self) -> None:
+        """This node's row of the table `nodes`. Two nodes of one name would not find each other: told in the
+        log."""
         config = self.config
+        name, url = config.node.name, config.web_url
         async with self.door.owner() as c:
-            await c.execute("SELECT escalate_overdue($1)", datetime.datetime.now(SHANGHAI).date())
-            # an import that was killed left its run open, and with it what two persons allowed it
-            await c.execute(
-                """UPDATE import_runs SET closed_at = now()
-                    WHERE closed_at IS NULL AND opened_at < now() - $1::interval""",
-                KEPT,
+            other = await c.fetchval(
+                "SELECT url FROM nodes WHERE name = $1 AND url <> $2 AND seen_at > now() - $3::interval",
+                name,
+                url,
+                datetime.timedelta(seconds=UPKEEP_SECONDS),
             )
-            await c.execute("DELETE FROM sessions WHERE expires_at < now()")
-            await c.execute("DELETE FROM kept_answers WHERE at < now() - $1::interval", KEPT)
             await c.execute(
                 """INSERT INTO nodes (name, carrier, url) VALUES ($1, $2, $3)
                    ON CONFLICT (name) DO UPDATE SET carrier = $2, url = $3, seen_at = now()""",
-                config.node.name,
+                name,
                 config.node.carrier,
-                config.web_url,
+                url,
             )
+        if other:
+            self.log.error(
+                "another node has this one's name, or had a minute ago",
+                extra={"fields": {"node.name": name, "here": url, "there": other}},
+            )
+
+    async def keep_up(self) -> None:
+        """What is due by the clock: overdue matters, ended sessions, kept answers; and imports that broke the
+        glass, of which no process of the node knows."""
+        async with self.door.owner() as c:
+            await c.execute("SELECT escalate_overdue($1)", datetime.datetime.now(SHANGHAI).date())
+            await runs.close_killed(c, KEPT)
+            broken, self._seen_run = await runs.broken_since(c, self._seen_run)
+            self.telemetry.alarms.labels(BROKEN_GLASS).inc(broken)
+            await c.execute("DELETE FROM sessions WHERE expires_at < now()")
+            await c.execute("DELETE FROM kept_answers WHERE at < now() - $1::interval", KEPT)

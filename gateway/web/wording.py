@@ -1,13 +1,20 @@
-"""What the pages call things, in Chinese and English; reasons have their words in policy/words.py."""
+"""What the pages call things, in Chinese and English (domain.md); reasons have theirs in policy/words.py.
+
+`named` says a word of a table, or several joined as the language joins; what is in no table (a carrier's own
+code, a name) is said as it is. Tests see to it that each table has every word that can occur.
+"""
+
+from collections.abc import Iterable, Mapping
 
 from gateway.errors import Words
+from gateway.policy.words import REASONS
 
 ROLES = {
-    "regulator": Words("监管", "regulator"),
-    "carrier": Words("运营商", "carrier"),
-    "institution": Words("机构", "institution"),
-    "agency": Words("代理", "agency"),
-    "provider": Words("服务商", "provider"),
+    "regulator": Words("监管部门", "regulator"),
+    "carrier": Words("电信企业", "carrier"),
+    "institution": Words("金融机构", "institution"),
+    "agency": Words("合作机构", "agency"),
+    "provider": Words("短信服务商", "provider"),
     "auditor": Words("审计", "auditor"),
     "admin": Words("管理员", "administrator"),
 }
@@ -24,6 +31,56 @@ STATES = {
     "suspended": Words("停用", "suspended"),
     "expired": Words("已过期", "expired"),
 }
+_BARS = {
+    "closed": Words("已停业", "closed"),
+    "held": Words("被暂停", "held"),
+    "licence_lapsed": Words("许可过期", "licence lapsed"),
+    "verification_lapsed": Words("年度核验过期", "yearly check lapsed"),
+    "out_of_scope": Words("用途超出许可范围", "purpose out of its licence"),
+}
+_WHOSE = {
+    "": Words("", ""),
+    "institution_": Words("机构", "institution: "),
+    "agency_": Words("合作机构", "agency: "),
+    "holder_": Words("账号持有人", "account's holder: "),
+}
+_MANDATES = {
+    "missing": Words("无委托", "no mandate"),
+    "revoked": Words("委托已撤销", "mandate revoked"),
+    "lapsed": Words("委托过期", "mandate lapsed"),
+    "purpose": Words("委托不含此用途", "mandate is not for this purpose"),
+    "channel": Words("委托不含此渠道", "mandate is not for this channel"),
+}
+CAUSES = {
+    **{
+        whose + name: Words(a.zh + b.zh, a.en + b.en)
+        for whose, a in _WHOSE.items()
+        for name, b in _BARS.items()
+    },
+    **{f"mandate_{name}": words for name, words in _MANDATES.items()},
+    **STATES,
+}
+"""Why a filing is not in force: what `workflow.standing` names."""
+
+SUBS = {
+    **CAUSES,
+    "missing": _MANDATES["missing"],
+    "lapsed": _MANDATES["lapsed"],
+    "purpose": _MANDATES["purpose"],
+    "channel": Words("渠道不符", "not for this channel"),
+    "unknown": Words("机构不明", "institution not known"),
+    "unknown_account": Words("账号未登记", "nobody filed the account"),
+    "not_first": Words("签名不在开头", "signature not at the head"),
+    "source": Words("主叫号码无法识别", "the sending number"),
+    "destination": Words("用户号码无法识别", "the subscriber's number"),
+    "text": Words("内容无法读取", "the text"),
+    "stale": Words("登记库消息过旧", "no news of the registry for too long"),
+    "counters": Words("计数服务不可用", "counters away"),
+    "fault": Words("规则故障", "a rule broke"),
+    "identity": Words("主叫身份不明", "caller not to be made out"),
+}
+"""The sub-codes of reasons."""
+
 PURPOSES = {
     "marketing": Words("营销", "marketing"),
     "collection": Words("催收", "collection"),
@@ -38,7 +95,27 @@ EVENTS = {
     "refusal_lifted": Words("拒收解除", "refusal lifted"),
     "consent": Words("同意", "consent"),
     "complaint": Words("投诉", "complaint"),
+    "mandate": Words("委托授权", "mandate"),
 }
+MEANINGS = {
+    "refuse": Words("拒收", "refuses"),
+    "accept": Words("恢复接收", "accepts again"),
+    "wrong_person": Words("非本人", "wrong person"),
+    "ambiguous": Words("含义不明", "ambiguous"),
+    "other": Words("其他", "other"),
+}
+"""Of a reply: `model.REPLY_KINDS`."""
+
+SOURCES = {
+    "reply": Words("短信回复", "reply"),
+    "own": Words("本部门", "own"),
+}
+"""Where a refusal, consent or complaint came from, of those words that the gateway itself writes."""
+
+OUTCOMES = {"unknown": Words("未知", "unknown")}
+"""Of a passed attempt, beside the carrier's own codes."""
+
+VERDICTS = {"pass": Words("放行", "passed"), "refuse": Words("拦截", "refused")}
 FIELDS = {
     "kind": Words("类型", "Kind"),
     "at": Words("时间", "Time"),
@@ -51,16 +128,44 @@ FIELDS = {
     "registration": Words("登记号码", "Filing"),
     "subscriber": Words("用户", "Subscriber"),
     "institution": Words("机构", "Institution"),
-    "agency": Words("代理", "Agency"),
-    "mandate": Words("委托", "Mandate"),
+    "agency": Words("合作机构", "Agency"),
+    "mandate": Words("委托授权", "Mandate"),
     "purpose": Words("用途", "Purpose"),
     "channel": Words("渠道", "Channel"),
     "region": Words("归属地", "Region"),
-    "carrier": Words("运营商", "Carrier"),
+    "carrier": Words("电信企业", "Carrier"),
     "protocol": Words("协议", "Protocol"),
     "account": Words("接入账号", "Account"),
     "node": Words("节点", "Node"),
-    "outcome": Words("运营商应答", "Carrier's answer"),
+    "outcome": Words("结果", "Outcome"),
     "registry_version": Words("登记库版本", "Registry version"),
-    "profile": Words("规则版本", "Profile"),
+    "profile": Words("规则档案", "Profile"),
 }
+
+TABLES: Mapping[str, Mapping[str, Words]] = {
+    "role": ROLES,
+    "state": STATES,
+    "cause": CAUSES,
+    "sub": SUBS,
+    "purpose": PURPOSES,
+    "channel": CHANNELS,
+    "event": EVENTS,
+    "meaning": MEANINGS,
+    "source": SOURCES,
+    "verdict": VERDICTS,
+    "outcome": OUTCOMES,
+    "reason": {reason.value: words for reason, words in REASONS.items()},
+    "field": FIELDS,
+}
+"""By the name under which templates say a word."""
+
+JOINED = "、"
+"""Between words of a list that is a text, as the registry's timeline has them."""
+
+
+def named(table: str, words: str | Iterable[str], *, zh: bool) -> str:
+    """`words` (one, several, or a text of several) in a language."""
+    known = TABLES[table]
+    parts = words.split(JOINED) if isinstance(words, str) else words
+    said = [(known[part].zh if zh else known[part].en) if part in known else part for part in parts]
+    return (JOINED if zh else ", ").join(said)

@@ -150,7 +150,7 @@ async def who_am_i(call: Call) -> Answer:
 
 async def sign_in(call: Call) -> Answer:
     site, asked = call.site, call.body
-    cookie, call.actor = await site.access.sign_in(asked.user, asked.password, asked.totp, call.address)
+    cookie, call.actor = await site.sign_in(asked.user, asked.password, asked.totp, call.address)
     lasts = datetime.timedelta(hours=site.config.web.session_hours)
     expires = datetime.datetime.now(datetime.UTC) + lasts
     header = cookie_of(cookie, lasts, secure=site.config.web_url.startswith("https:"))

@@ -75,9 +75,10 @@ async def answer_complaint(call: Call) -> Answer:
 
 async def complaint_timeline(call: Call) -> Answer:
     identity = call.path["id"]
-    subscriber = await _complaints(call).subscriber(call.c, identity)
+    async with call.site.door.acting(call.actor) as c:
+        subscriber = await _complaints(call).subscriber(c, identity)
     wanted = TimelineWanted(subscriber=subscriber, reason=call.query.reason)
-    events, incomplete = await timeline_of(call, wanted, f"complaints/{identity}")
+    events, incomplete = await timeline_of(call.site, call.actor, wanted, f"complaints/{identity}")
     return Answer(Timeline(subscriber=mask(subscriber), events=events, incomplete=incomplete))
 
 
@@ -197,7 +198,7 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/complaints/{id}/timeline", WATCHERS, "read",
         Words("投诉用户的时间线（记录查阅理由）", "its subscriber's timeline; the look is on record"),
-        complaint_timeline, query=Why, answer=Timeline,
+        complaint_timeline, query=Why, answer=Timeline, connected=False,
     ),
     Endpoint(
         "GET", "/appeals", WATCHERS | HOLDERS, "read", Words("申诉", "appeals"), list_appeals,
@@ -246,7 +247,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         "POST", "/cases/{id}/referral", REGULATOR, "write", Words("移送公安机关", "refer it to the police"),
-        refer_case, body=cases.NewReferral, answer=cases.CaseFile, status=201,
+        refer_case, body=cases.NewReferral, answer=cases.CaseFile, status=201, key="optional",
         problems=frozenset({"wrong_state"}), example={"authority": "示例市公安局", "reason": "涉嫌诈骗"},
     ),
     Endpoint(

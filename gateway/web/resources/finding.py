@@ -10,16 +10,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import Problem, Words
-from gateway.evidence.search import Found, plain
+from gateway.evidence.between import Wanted
+from gateway.evidence.plain import plain
 from gateway.model import CHANNELS, names_of
 from gateway.policy.numbers import mask
 from gateway.registry import timeline
-from gateway.registry.acting import record
+from gateway.registry.acting import Actor, record
 from gateway.registry.fields import Instant, NumberText, SubscriberText
 from gateway.registry.fields import Words as Text
 from gateway.registry.timeline import Event
 from gateway.web import finding
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, cursor, not_found
+from gateway.web.finding import NotAsked
+from gateway.web.site import Site
 
 READERS = frozenset({"regulator", "auditor", "carrier", "institution", "agency"})
 WATCHERS = frozenset({"regulator", "auditor"})
@@ -57,8 +60,8 @@ class Intercept(BaseModel):
     registry_version: int
 
 
-class Wanted(BaseModel):
-    """What is looked for in the journals of this node; a subscriber takes a reason."""
+class RecordsWanted(BaseModel):
+    """What is looked for in the journals of all nodes; a subscriber takes a reason."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,10 +75,11 @@ class Wanted(BaseModel):
 
 
 class FoundRecords(BaseModel):
-    """The newest that match, oldest of them first; `incomplete` names nodes that were not asked."""
+    """The newest that match, oldest of them first, of all nodes; `incomplete` names those that may have
+    more."""
 
     items: list[dict[str, Any]]
-    incomplete: list[str]
+    incomplete: list[NotAsked]
 
 
 class Said(BaseModel):
@@ -114,12 +118,12 @@ class TimelineWanted(BaseModel):
 
 
 class Timeline(BaseModel):
-    """Everything known of a subscriber, oldest first: the newest 1,000 attempts and replies of this node, and
-    as many that any node refused. `incomplete`: nodes whose passed attempts are not in it."""
+    """Everything known of a subscriber, oldest first: the newest 1,000 attempts and replies of all nodes, and
+    as many that any node refused. `incomplete`: nodes whose passed attempts may be missing."""
 
     subscriber: str = Field(description="masked")
     events: list[Event]
-    incomplete: list[str]
+    incomplete: list[NotAsked]
 
 
 class Stats(BaseModel):
@@ -134,6 +138,10 @@ class Stats(BaseModel):
 
 
 async def intercepts(call: Call) -> Answer:
+    return Answer(await intercepts_of(call))
+
+
+async def intercepts_of(call: Call) -> Page[Intercept]:
     query: InterceptFilter = call.query
     at, high, low = query.place(3)
     rows = await call.c.fetch(
@@ -160,7 +168,7 @@ async def intercepts(call: Call) -> Answer:
         last = rows[query.limit - 1]
         number = last["id"].int
         more = cursor(_microseconds(last["at"]), (number >> 64) - HALF, (number & (1 << 64) - 1) - HALF)
-    return Answer(Page(items=items, next=more))
+    return Page(items=items, next=more)
 
 
 async def get_record(call: Call) -> Answer:
@@ -171,18 +179,19 @@ async def get_record(call: Call) -> Answer:
 
 
 async def reveal(call: Call) -> Answer:
-    shown = await finding.show(call.site, call.actor, _identity(call))
+    shown = await finding.show(call.site, call.actor, _identity(call), texts=True)
     if shown is None or shown.found.content is None:
         raise not_found()
     said = plain(shown)
-    await record(call.c, call.actor, "record.reveal", f"records/{said['id']}", reason=call.body.reason)
+    async with call.site.door.acting(call.actor) as c:
+        await record(c, call.actor, "record.reveal", f"records/{said['id']}", reason=call.body.reason)
     return Answer(
         Revealed(id=said["id"], subscriber=shown.found.content.subscriber, text=said.get("text", ""))
     )
 
 
 async def find_records(call: Call) -> Answer:
-    wanted: Wanted = call.body
+    wanted: RecordsWanted = call.body
     if wanted.subscriber and not wanted.reason:
         raise Problem(
             "invalid",
@@ -191,76 +200,77 @@ async def find_records(call: Call) -> Answer:
             expected=Words("事由，将记入审计", "why; it goes on the audit"),
         )
     since, until = finding.instants(wanted.since, wanted.until)
-    found = await finding.find(
+    found, incomplete = await finding.find(
         call.site,
         call.actor,
-        number=wanted.number or "",
-        subscriber=wanted.subscriber or "",
-        since=finding.milliseconds(since),
-        until=finding.milliseconds(until),
-        verdict=wanted.verdict,
-        limit=wanted.limit,
+        Wanted(
+            number=wanted.number or "",
+            subscriber=wanted.subscriber or "",
+            since=finding.milliseconds(since),
+            until=finding.milliseconds(until),
+            verdict=wanted.verdict,
+            limit=wanted.limit,
+        ),
     )
     if wanted.subscriber:
-        await record(call.c, call.actor, "subscriber.find", "records", reason=wanted.reason)
-    return Answer(
-        FoundRecords(items=[finding.masked(one) for one in found], incomplete=await _other_nodes(call))
-    )
+        async with call.site.door.acting(call.actor) as c:
+            await record(c, call.actor, "subscriber.find", "records", reason=wanted.reason)
+    return Answer(FoundRecords(items=[finding.masked(one) for one in found], incomplete=incomplete))
 
 
 async def subscribers_timeline(call: Call) -> Answer:
     wanted: TimelineWanted = call.body
-    events, incomplete = await timeline_of(call, wanted)
+    events, incomplete = await timeline_of(call.site, call.actor, wanted)
     return Answer(Timeline(subscriber=mask(wanted.subscriber), events=events, incomplete=incomplete))
 
 
 async def timeline_of(
-    call: Call, wanted: TimelineWanted, subject: str = "subscribers"
-) -> tuple[list[Event], list[str]]:
-    """The events, oldest first, and the nodes that were not asked; puts the look on the audit."""
+    site: Site, actor: Actor, wanted: TimelineWanted, subject: str = "subscribers"
+) -> tuple[list[Event], list[NotAsked]]:
+    """The events, oldest first, and the nodes that may know of more; puts the look on the audit."""
     since, until = finding.instants(wanted.since, wanted.until)
-    known = await timeline.events(call.c, call.site.key, wanted.subscriber, since, until)
-    found: list[Found] = await finding.find(
-        call.site,
-        call.actor,
-        subscriber=wanted.subscriber,
-        since=finding.milliseconds(since),
-        until=finding.milliseconds(until),
-        limit=MOST_EVENTS,
+    found, incomplete = await finding.find(
+        site,
+        actor,
+        Wanted(
+            subscriber=wanted.subscriber,
+            since=finding.milliseconds(since),
+            until=finding.milliseconds(until),
+            limit=MOST_EVENTS,
+        ),
     )
     recorded = [finding.event_of(one) for one in found]
     here = {event.record for event in recorded}
-    refused = await timeline.intercepts(
-        call.c, call.site.key, wanted.subscriber, since, until, most=MOST_EVENTS
-    )
-    attempts = [*recorded, *(event for event in refused if event.record not in here)]
-    pairs = {(event.institution, event.agency) for event in attempts if event.agency}
-    under = await timeline.mandates(call.c, pairs, since, until)
-    await record(
-        call.c,
-        call.actor,
-        "subscriber.timeline",
-        subject,
-        reason=wanted.reason,
-        subscriber=mask(wanted.subscriber),
-    )
-    return sorted([*known, *attempts, *under], key=lambda event: event.at), await _other_nodes(call)
+    async with site.door.acting(actor) as c, c.transaction():
+        known = await timeline.events(c, site.key, wanted.subscriber, since, until)
+        refused = await timeline.intercepts(c, site.key, wanted.subscriber, since, until, most=MOST_EVENTS)
+        attempts = [*recorded, *(event for event in refused if event.record not in here)]
+        pairs = {(event.institution, event.agency) for event in attempts if event.agency}
+        under = await timeline.mandates(c, pairs, since, until)
+        await record(
+            c,
+            actor,
+            "subscriber.timeline",
+            subject,
+            reason=wanted.reason,
+            subscriber=mask(wanted.subscriber),
+        )
+    return sorted([*known, *attempts, *under], key=lambda event: event.at), incomplete
 
 
 async def stats(call: Call) -> Answer:
+    return Answer(await stats_of(call))
+
+
+async def stats_of(call: Call) -> Stats:
     c = call.c
     numbers = await c.fetch("SELECT status, count(*) FROM numbers GROUP BY status")
-    readable = call.actor.role in READERS
-    today: dict[str, int] = {}
-    if readable:
-        midnight = datetime.datetime.now(finding.SHANGHAI).replace(hour=0, minute=0, second=0, microsecond=0)
-        rows = await c.fetch(
-            """SELECT CASE WHEN verdict = 'pass' THEN 'pass' ELSE reason END AS what,
-                      sum(count)::bigint AS n
-                 FROM traffic_minute WHERE minute >= $1 GROUP BY 1""",
-            midnight,
-        )
-        today = {row["what"]: row["n"] for row in rows}
+    midnight = datetime.datetime.now(finding.SHANGHAI).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = await c.fetch(
+        """SELECT CASE WHEN verdict = 'pass' THEN 'pass' ELSE reason END AS what, sum(count)::bigint AS n
+             FROM traffic_minute WHERE minute >= $1 GROUP BY 1""",
+        midnight,
+    )
     watches = call.actor.role in WATCHERS
     one = (
         await c.fetchrow(
@@ -276,24 +286,14 @@ async def stats(call: Call) -> Answer:
         if watches
         else None
     )
-    return Answer(
-        Stats(
-            numbers={row["status"]: row["count"] for row in numbers},
-            today=today,
-            waiting_bans=one["bans"] if one else 0,
-            overdue=one["due"] if one else 0,
-            alarms=one["alarms"] if one else 0,
-            broken_glass=one["glass"] if one else 0,
-        )
+    return Stats(
+        numbers={row["status"]: row["count"] for row in numbers},
+        today={row["what"]: row["n"] for row in today},
+        waiting_bans=one["bans"] if one else 0,
+        overdue=one["due"] if one else 0,
+        alarms=one["alarms"] if one else 0,
+        broken_glass=one["glass"] if one else 0,
     )
-
-
-async def _other_nodes(call: Call) -> list[str]:
-    rows = await call.c.fetch(
-        "SELECT name FROM nodes WHERE name <> $1 AND seen_at > now() - interval '150 days' ORDER BY name",
-        call.site.config.node.name,
-    )
-    return [row["name"] for row in rows]
 
 
 def _identity(call: Call) -> bytes:
@@ -338,8 +338,9 @@ ENDPOINTS = (
         "read",
         Words("按用户或号码查找记录", "records of a subscriber or a number"),
         find_records,
-        body=Wanted,
+        body=RecordsWanted,
         answer=FoundRecords,
+        connected=False,
         rate="judge",
         example={"number": "10690001", "limit": 10},
     ),
@@ -363,6 +364,7 @@ ENDPOINTS = (
         reveal,
         body=Why,
         answer=Revealed,
+        connected=False,
         problems=frozenset({"not_found"}),
         rate="judge",
         example={"reason": "CASE-2026-1"},
@@ -376,6 +378,7 @@ ENDPOINTS = (
         subscribers_timeline,
         body=TimelineWanted,
         answer=Timeline,
+        connected=False,
         rate="judge",
         example={"subscriber": "13800000000", "reason": "CASE-2026-1"},
     ),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.errors import Words
+from gateway.errors import Problem, Words
 from gateway.model import AccountKey, Attempt, Number, Reason
 from gateway.policy import Explanation, decide, explain
 from gateway.policy.numbers import mask
@@ -104,7 +104,7 @@ async def judge(call: Call) -> Answer:
     key = account or _nobodys(call)
     attempt = Attempt(key, CHANNELS[asked.channel], asked.source, asked.destination, asked.text)
     _own(call, view.numbers(asked.source))
-    await quotas.use(call.c, call.actor, "judge", 1, site.config.web.judge_per_day)
+    await _use(call, "judge", 1, site.config.web.judge_per_day)
     if asked.registry_version is None and at >= now:
         view = site.view()
         return Answer(_said(explain(attempt, view, profile, at), view, call))
@@ -117,11 +117,9 @@ async def scrub(call: Call) -> Answer:
     asked: Scrub = call.body
     site = call.site
     _own(call, site.view().numbers(asked.number))
-    await quotas.use(call.c, call.actor, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
+    await _use(call, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
     if quotas.counted_up(asked.subscribers):
-        site.telemetry.alarms.labels("enumeration").inc()
-        async with site.door.owner() as c:
-            await quotas.alarm(c, call.actor, "enumeration", subscribers=len(asked.subscribers))
+        await site.alarm(call.actor, "enumeration", subscribers=len(asked.subscribers))
     profile = dataclasses.replace(site.profile, unknown_account="observe")
     key, channel = _nobodys(call), CHANNELS[asked.channel]
     view = site.view()
@@ -141,6 +139,15 @@ async def scrub(call: Call) -> Answer:
             )
         )
     return Answer(Scrubbed(results=results, registry_version=view.version))
+
+
+async def _use(call: Call, kind: str, count: int, most: int) -> None:
+    """Take from the day's quota. Problem `quota_used`, which regulators learn of."""
+    try:
+        await quotas.use(call.c, call.actor, kind, count, most)
+    except Problem:
+        await call.site.alarm(call.actor, "quota", asked=kind)
+        raise
 
 
 def _own(call: Call, filings: Sequence[Number]) -> None:

@@ -1,0 +1,88 @@
+"""Records as people read them: times of Asia/Shanghai, texts decoded, subscribers masked."""
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from gateway.evidence import record as rec
+from gateway.evidence.search import Found, Shown
+from gateway.model import CHANNELS, PURPOSES, names_of
+from gateway.policy.numbers import mask
+from gateway.protocols.text import decode
+
+_SHANGHAI = timezone(timedelta(hours=8))
+_KINDS = {
+    rec.ATTEMPT: "attempt",
+    rec.OUTCOME: "outcome",
+    rec.REPORT: "report",
+    rec.REPLY: "reply",
+    rec.ACT: "act",
+}
+
+
+def plain(what: Found | Shown) -> dict[str, Any]:
+    """As JSON can say it."""
+    if isinstance(what, Found):
+        return _plain(what)
+    shown = _plain(what.found)
+    if isinstance(what.found.record, rec.Attempt):
+        last = what.outcomes[-1].result if what.outcomes else rec.UNKNOWN
+        if what.found.record.judged.verdict == rec.PASS:
+            shown["outcome"] = "unknown" if last == rec.UNKNOWN else last
+        shown["outcomes"] = [
+            {
+                "at": _time(outcome.at),
+                "result": "unknown" if outcome.result == rec.UNKNOWN else outcome.result,
+                "message_id": outcome.message_id.hex(),
+                "part": outcome.part,
+            }
+            for outcome in what.outcomes
+        ]
+        shown["reports"] = [_plain(report) for report in what.reports]
+    return shown
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    said: dict[str, Any] = {"kind": _KINDS[found.record.kind]}
+    for name in found.record.__struct_fields__:
+        value = getattr(found.record, name)
+        if name not in {"version", "kind", "subscriber", "digest", "sealed", "judged"}:
+            said[name] = _worded(name, value)
+    if isinstance(found.record, rec.Attempt):
+        judged = found.record.judged
+        said |= {name: _word(getattr(judged, name)) for name in judged.__struct_fields__}
+        said["channel"] = "".join(names_of(judged.channel, CHANNELS))
+        said["findings"] = [
+            {"reason": reason, "sub": sub, "enforced": enforced} for reason, sub, enforced in judged.findings
+        ]
+    if found.content is not None:
+        said["subscriber"] = mask(found.content.subscriber)
+        if isinstance(found.record, rec.Attempt | rec.Reply):
+            octets = found.content.octets
+            parts = octets if isinstance(octets, tuple) else (octets,)
+            said["text"] = "".join(
+                decode(part, found.record.fmt, bool(found.record.udhi))[0] for part in parts
+            )
+    elif found.sealed_by:
+        said["sealed_by"] = found.sealed_by
+    return said | {"writer": found.writer, "segment": found.segment, "index": found.index}
+
+
+def _worded(name: str, value: Any) -> Any:
+    match name:
+        case "at":
+            return _time(value)
+        case "deliver_at":
+            return _time(value) if value else ""
+        case "channels":
+            return list(names_of(value, CHANNELS))
+        case "purposes":
+            return list(names_of(value, PURPOSES))
+    return _word(value)
+
+
+def _word(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else list(value) if isinstance(value, tuple) else value
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, _SHANGHAI).isoformat(timespec="milliseconds")

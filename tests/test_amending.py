@@ -1,0 +1,145 @@
+"""An amendment as a node judges it: the old version by the replica until the new one's hour, and no way round
+a regulator."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cast import Cast, cast_of
+from test_feed import KEY, SMALL, following, until
+from test_filings import approved, seen, step
+
+from gateway.config import read_profile
+from gateway.model import SMS, AccountKey, Attempt, Reason, Verdict
+from gateway.policy import decide, parse_profile
+from gateway.registry import filings
+from gateway.registry.filings import FilingChange
+from gateway.registry.replica import Replica
+from gateway.registry.shown import Filing
+
+PROFILE = parse_profile(read_profile, "zhejiang")
+ATTEMPT = Attempt(
+    AccountKey("mobile", "cmpp", "900001"), SMS, "106900011", "+8613800000001", "【示例银行】拒收请回复R"
+)
+HOUR = timedelta(hours=1)
+
+
+class Node:
+    """A replica that follows the registry, and what is judged by it."""
+
+    def __init__(self, cast: Cast, replica: Replica) -> None:
+        self.cast = cast
+        self._replica = replica
+
+    async def judges(self, after: timedelta = timedelta()) -> Verdict:
+        """The verdict on ATTEMPT so long from now, by all that is in the registry."""
+        async with self.cast.door.owner() as c:
+            newest = await c.fetchval(  # what nodes do follow, after all the rest
+                "UPDATE accounts SET max_connections = max_connections + 1 RETURNING row_version"
+            )
+        view = self._replica.snapshot()
+        await until(lambda: view.renew() or view.version >= newest)
+        now = datetime.now(UTC) + after
+        [verdict] = decide([ATTEMPT], view, PROFILE, int(now.timestamp() * 1000))
+        return verdict
+
+    async def says(self, after: timedelta = timedelta()) -> tuple[str, str]:
+        """(purpose, reason): the purpose tells the versions apart."""
+        verdict = await self.judges(after)
+        return verdict.purpose, verdict.reason.value if verdict.reason else ""
+
+
+@pytest.fixture
+async def node(database: str, tmp_path: Path) -> AsyncIterator[Node]:
+    async with cast_of(database) as cast:
+        async with cast.door.owner() as c:
+            await c.execute("UPDATE registry_keys SET fingerprint = $1", KEY.fingerprint)
+            await c.execute(
+                """INSERT INTO accounts (carrier, protocol, account, holder_id, scope)
+                   SELECT 'mobile', 'cmpp', '900001', id, 'financial' FROM institutions WHERE code = 'BANK'"""
+            )
+        replica = Replica.open(tmp_path / "registry", KEY, writer=True, map_size=SMALL)
+        try:
+            async with following(database, replica):
+                yield Node(cast, replica)
+        finally:
+            replica.close()
+
+
+async def amended(cast: Cast, old: Filing, begins: datetime | None = None) -> Filing:
+    """A version for collection, as a draft."""
+    change = FilingChange(purposes=["collection"], effective_from=begins.isoformat() if begins else None)
+    async with cast.acting("bank") as (c, actor):
+        return await filings.amend(c, actor, old, change)
+
+
+OLD, NEW, HELD = ("marketing", ""), ("collection", ""), Reason.NOT_EFFECTIVE.value
+
+
+async def test_the_old_version_governs_until_the_new_ones_hour(node: Node) -> None:
+    cast = node.cast
+    old = await approved(cast)
+    assert await node.says() == OLD
+    new = await amended(cast, old, datetime.now(UTC) + HOUR)
+    assert [await node.says(), await node.says(2 * HOUR)] == [OLD, OLD]  # filed is nothing
+    for login, name in (("bank", "submit"), ("checker", "check")):
+        assert await step(cast, login, name, new.id) == []
+        assert [await node.says(), await node.says(2 * HOUR)] == [OLD, OLD]
+    assert await step(cast, "approver", "approve", new.id) == []
+    assert [await node.says(), await node.says(2 * HOUR)] == [OLD, NEW]
+    assert await step(cast, "bank", "withdraw", new.id) == []
+    assert (await node.says())[1] == ""  # what was agreed before holds until its end
+
+
+async def test_an_amendment_that_is_sent_back_or_vetoed_changes_nothing(node: Node) -> None:
+    cast = node.cast
+    old = await approved(cast)
+    new = await amended(cast, old)
+    await step(cast, "bank", "submit", new.id)
+    await step(cast, "checker", "return", new.id, reason="缺授权书")
+    assert await node.says() == OLD
+    await step(cast, "bank", "submit", new.id)
+    await step(cast, "regulator", "veto", new.id, reason="用途不符")
+    assert await node.says(2 * HOUR) == OLD
+
+
+async def test_without_an_hour_it_begins_when_it_is_approved(node: Node) -> None:
+    cast = node.cast
+    new = await amended(cast, await approved(cast))
+    for login, name in (("bank", "submit"), ("checker", "check")):
+        await step(cast, login, name, new.id)
+    assert await node.says() == OLD
+    await step(cast, "approver", "approve", new.id)
+    assert await node.says() == NEW
+
+
+@pytest.mark.parametrize("held", ["before", "between"])
+async def test_a_hold_is_on_every_version_until_it_is_lifted(node: Node, held: str) -> None:
+    """An amendment is no way round a regulator, whether he held the number before it or before its hour."""
+    cast = node.cast
+    old = await approved(cast)
+
+    async def suspend() -> None:
+        async with cast.acting("regulator") as (c, actor):
+            await filings.suspend(c, actor, old.id, "投诉集中")
+
+    if held == "before":
+        await suspend()
+    new = await amended(cast, old, datetime.now(UTC) + HOUR)
+    for login, name in (("bank", "submit"), ("checker", "check"), ("approver", "approve")):
+        assert await step(cast, login, name, new.id) == []
+    if held == "between":
+        assert [await node.says(), await node.says(2 * HOUR)] == [OLD, NEW]
+        await suspend()
+    assert [(await node.says(after))[1] for after in (timedelta(), 2 * HOUR)] == [HELD, HELD]
+    third = await amended(cast, await seen(cast, "bank", new.id), datetime.now(UTC) + 3 * HOUR)
+    for login, name in (("bank", "submit"), ("checker", "check"), ("approver", "approve")):
+        assert await step(cast, login, name, third.id) == []
+    assert (await node.says(4 * HOUR))[1] == HELD
+    async with cast.acting("regulator") as (c, actor):  # which version is named is the same
+        await filings.resume(c, actor, new.id, "已整改")
+    assert [await node.says(), await node.says(2 * HOUR)] == [OLD, NEW]
+    async with cast.door.owner() as c:
+        lifted = await c.fetch("SELECT lifted_by, lifted_reason FROM holds")
+    assert [tuple(row) for row in lifted] == [("regulator", "已整改")] * 3
