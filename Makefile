@@ -1,5 +1,6 @@
 # `make install` makes .venv with the locked dependencies and the package; `make run` starts the demo node;
-# `make test` is the whole suite but for what is marked long, `make test-long` the rest with foreign peers.
+# `make test` is the whole suite but for what is marked long, `make test-long` the rest with foreign peers;
+# `make compile` makes a node faster where there is a C compiler, and nothing needs it.
 SHELL  := bash
 PYTHON ?= python3
 VENV   := .venv
@@ -8,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK   := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: install run test test-long bench lint lock
+.PHONY: install run test test-long compile bench lint lock
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -40,7 +41,11 @@ test: $(VENV)/.tests
 test-long: $(VENV)/.tests
 	$(BIN)/python -m pytest -m long
 
-bench: $(VENV)/.tests
+# an option: the hot modules in machine code; after any edit of a source plain Python runs again
+compile: $(VENV)/.tests
+	$(BIN)/python -m gateway.compiling
+
+bench: compile
 	$(BIN)/python tests/bench/run.py
 
 lint: $(VENV)/.tests

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import plain  # noqa: F401
 import psycopg
 import pytest
 import pytest_asyncio

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.relay import contacts as module
-from gateway.relay.contacts import DAY, FIRST_SLOTS, KEEP_DAYS, Contact, Contacts, key_of
+from gateway.relay.contacts import DAY, FIRST_SLOTS, KEEP_DAYS, Contact, Contacts, half_key, key_of
 
 NOW = 20_000 * DAY + 12 * 3_600_000
-KEY = key_of(b"number--", b"subscriber")
+KEY = key_of(half_key(b"number--"), b"subscriber")
 
 
 def attempt(at: int, unique: int = 0) -> bytes:

@@ -39,24 +39,25 @@ def canonical(raw: bytes | str) -> str:
 
     Octets are read up to the first NUL.
     """
-    if isinstance(raw, bytes):
+    if not isinstance(raw, bytes):
+        text = raw
+    elif raw.isdigit():
+        text = raw.decode("ascii")
+    else:
         try:
             text = raw.split(b"\0", 1)[0].decode("ascii")
         except UnicodeDecodeError:
             return ""
-    else:
-        text = raw
     if text.isdigit() and text.isascii():
         size = len(text)
+        if size == 11 and text[0] == "1" and text[1] in _MOBILE_SECOND:
+            return "+86" + text
         head = text[:2]
         if head == "86":
             if size == 13 and text[2] == "1" and text[3] in _MOBILE_SECOND:
                 return "+" + text
-        elif head in _CODE_HEADS:
-            if 5 <= size <= _LONGEST:
-                return text
-        elif size == 11 and head[0] == "1":
-            return "+86" + text
+        elif head in _CODE_HEADS and 5 <= size <= _LONGEST:
+            return text
     return _read(text)
 
 

@@ -19,6 +19,9 @@ from gateway.protocols.table import Frame, Pdu, Unframed, reader
 OK, STRUCTURE, COMMAND, LENGTH, FLOW, NOT_FORWARDED, BAD_DESTINATION = 0, 1, 2, 4, 8, 9, 13
 """Results of SUBMIT_RESP, DELIVER_RESP and FWD_RESP (§7.4.3.2, §7.4.5.2, §7.4.8.2)."""
 
+OTHER_ERROR = 5
+"""Status of CONNECT_RESP for every other error (§7.4.1.2)."""
+
 V20, V21, V30, PRIVATE = 0x20, 0x21, 0x30, 0x7F
 """Versions; 2.1 has the layout of 2.0. PRIVATE is SMSGate's own: 3.0 with an attachment after a SUBMIT."""
 
@@ -47,7 +50,6 @@ REFUSALS: dict[Reason, int] = {
 """Result of a refused SUBMIT: 100-199 are free for a gateway's own use. A number is never used again."""
 
 _HEADER = Struct(">III")
-_new = tuple.__new__  # half of the time that a NamedTuple's own takes
 _ANSWERS: dict[int, type[Pdu]] = {
     SUBMIT: wire.SubmitResp,
     DELIVER: wire.DeliverResp,
@@ -61,25 +63,27 @@ def result_of(error: WireError) -> int:
     return {"trailing_bytes": LENGTH, "bad_count": BAD_DESTINATION}.get(error.cause, STRUCTURE)
 
 
+# 0x40: gateways hand on SMPP's esm_class; 2 in Registered_Delivery: a billing record only (2.0).
 _JUDGED = (
-    "src_id dest_terminal_id msg_fmt tp_udhi msg_content registered_delivery at_time valid_time pk_total "
-    "pk_number msg_src dest_terminal_type"
+    "src_id dest_terminal_id msg_fmt tp_udhi&0x41!=0 msg_content registered_delivery==1 at_time valid_time "
+    "pk_total pk_number msg_src dest_terminal_type"
 )
 _SAID = "msg_id src_terminal_id dest_id msg_fmt tp_udhi msg_content registered_delivery src_terminal_type"
-_SUBMISSION = [reader(wire.Submit, _JUDGED, column) for column in (0, 1)]
+_SUBMISSION = [reader(wire.Submit, _JUDGED, column, Submission) for column in (0, 1)]
 _DELIVERY = [reader(wire.Deliver, _SAID, column) for column in (0, 1)]
-_RESULT = [reader(wire.SubmitResp, "msg_id result", column) for column in (0, 1)]
+_RESULT = [reader(wire.SubmitResp, "result", column) for column in (0, 1)]
 _REFUSED = [{r: wire.SubmitResp(result=n).encode(column) for r, n in REFUSALS.items()} for column in (0, 1)]
 
 
 class Cmpp:
     """The protocol on one connection. `version` is what login agreed on; it decides the layout."""
 
-    name = "cmpp"
-    port = 7890
-    HEADER = 12
-    ANSWER = ANSWER
-    CAP = 8192
+    name: ClassVar[str] = "cmpp"
+    port: ClassVar[int] = 7890
+    HEADER: ClassVar[int] = 12
+    SUBMIT: ClassVar[int] = SUBMIT
+    ANSWER: ClassVar[int] = ANSWER
+    CAP: ClassVar[int] = 8192
     """No longer frame is read; the longest legal one, a 3.0 SUBMIT to 99 numbers, has 3,471 octets."""
 
     SENDER_MAY: ClassVar[dict[int, str]] = {
@@ -108,11 +112,12 @@ class Cmpp:
     }
     """What keeps a link and carries no message."""
 
-    SUBMIT, ANSWER = SUBMIT, ANSWER
-    BAD_LOGIN, BAD_SOURCE, BAD_SECRET, VERSION_TOO_HIGH, OTHER = STRUCTURE, 2, 3, 4, 5
+    BAD_LOGIN: ClassVar[int] = STRUCTURE
+    BAD_SOURCE: ClassVar[int] = 2
+    BAD_SECRET: ClassVar[int] = 3
+    VERSION_TOO_HIGH: ClassVar[int] = 4
+    OTHER: ClassVar[int] = OTHER_ERROR
     """Statuses of CONNECT_RESP (§7.4.1.2)."""
-
-    message_id = staticmethod(wire.message_id)
 
     def __init__(self, version: int = V20) -> None:
         self.version = version
@@ -127,6 +132,11 @@ class Cmpp:
         self._column = column = int(version >= V30)
         self._submission = _SUBMISSION[column]
         self._delivery = _DELIVERY[column]
+
+    @staticmethod
+    def message_id(*parts: int) -> bytes:
+        """A message id as gateways make them up, of month, day, … gateway code, number."""
+        return wire.message_id(*parts)
 
     # Frames
 
@@ -205,7 +215,7 @@ class Cmpp:
         body = answer.encode(column)
         return _HEADER.pack(12 + len(body), CONNECT | ANSWER, sequence) + body
 
-    def login_refused(self, frame: bytes, sequence: int, status: int = OTHER) -> bytes:
+    def login_refused(self, frame: bytes, sequence: int, status: int = OTHER_ERROR) -> bytes:
         """The answer to the CONNECT in `frame` that says no, whether it can be read or not."""
         try:
             return self.login_answer(self.login(frame), status, sequence)
@@ -246,23 +256,19 @@ class Cmpp:
 
     def submission(self, data: bytes, start: int, end: int) -> Submission:
         """What is judged of the SUBMIT in data[start:end]. WireError: answer it with `malformed`."""
-        values: tuple[Any, ...] | None
         try:
-            values = self._submission(data, start + 12, end)
+            read = self._submission(data, start + 12, end)
         except WireError as error:
             left = int(error.detail) if error.cause == "trailing_bytes" else 0
-            values = self._padded(data, start + 12, end, left) if left else None
-            if values is None:
+            padded = self._padded(data, start + 12, end, left) if left else None
+            if padded is None:
                 raise
-        source, destinations, fmt, udhi, content, report, at, valid, total, part, msg_src, pseudo = values
-        if not 0 < len(destinations) < 100:
+            read = padded
+        if not 0 < len(read.destinations) < 100:
             raise WireError("bad_count", "DestUsr_tl")
-        # 0x40: gateways hand on SMPP's esm_class; 2 in Registered_Delivery: a billing record only (2.0).
-        udhi, report = udhi & 0x41 != 0, report == 1
-        judged = source, destinations, fmt, udhi, content, report, at, valid, total, part, msg_src, pseudo
-        return _new(Submission, judged)
+        return read
 
-    def _padded(self, data: bytes, at: int, end: int, left: int) -> tuple[Any, ...] | None:
+    def _padded(self, data: bytes, at: int, end: int, left: int) -> Submission | None:
         """A SUBMIT with `left` octets over: read if they are padding or PRIVATE's attachment, else None.
 
         Padding is zeros, behind a last field that is empty or full: a Msg_Length that is too small moves
@@ -270,13 +276,13 @@ class Cmpp:
         """
         stop = end - left
         rest, last = data[stop:end], data[stop - (20 if self._column else 8) : stop]
-        values = self._submission(data, at, stop)
+        read = self._submission(data, at, stop)
         if self._version == PRIVATE and int.from_bytes(rest[:4], "big") == left - 4:
-            return values
-        _, _, fmt, udhi, content, *_ = values
-        if any(rest) or (any(last) and not last[-1]) or (fmt == 8 and not udhi and len(content) % 2):
+            return read
+        half = read.fmt == 8 and not read.udhi and len(read.content) % 2
+        if any(rest) or (any(last) and not last[-1]) or half:
             return None
-        return values
+        return read
 
     def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:
         """The SUBMIT in data[start:end] for the recipients with these indexes only, otherwise unchanged."""
@@ -354,8 +360,8 @@ class Cmpp:
 
     def result(self, data: bytes, start: int, end: int) -> tuple[int, bytes]:
         """(Result, Msg_Id) of the SUBMIT_RESP in data[start:end]."""
-        value, result = _RESULT[end - start >= 24](data, start + 12, end)
-        return result, value.to_bytes(8, "big")
+        (result,) = _RESULT[end - start >= 24](data, start + 12, end)
+        return result, data[start + 12 : start + 20]
 
     def delivery(self, data: bytes, start: int, end: int) -> Delivery:
         """What the DELIVER in data[start:end] says; WireError only when its fixed part is not there.

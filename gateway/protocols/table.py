@@ -18,16 +18,18 @@ the specification; our own mistake (a text that is too long, a count that is not
 This file knows no protocol.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from inspect import get_annotations
 from itertools import groupby
 from struct import Struct
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_type_hints, overload
 
 from gateway.errors import WireError
 
-Reader = Callable[[bytes, int, int], tuple[Any, ...]]
+R = TypeVar("R")
+Reader = Callable[[bytes, int, int], R]
 """(data, start, end of the body) → the values asked for, in the order asked for."""
 
 Frame = tuple[int, int, int, int]
@@ -116,7 +118,7 @@ class Pdu:
 
     command: ClassVar[int] = 0
     fields: ClassVar[tuple[Field, ...]] = ()
-    _readers: ClassVar[dict[int, Reader]]
+    _readers: ClassVar[dict[int, Reader[tuple[Any, ...]]]]
     __slots__ = ()
 
     def __init__(self, **values: Any) -> None:
@@ -198,18 +200,26 @@ def pdu(command: int = 0, spellings: str = "") -> Callable[[type[P]], type[P]]:
     return compiled
 
 
-def reader(table: type[Pdu], asked: str, column: int = 0) -> Reader:
+@overload
+def reader(table: type[Pdu], asked: str, column: int = 0) -> Reader[tuple[Any, ...]]: ...
+@overload
+def reader(table: type[Pdu], asked: str, column: int, into: type[R]) -> Reader[R]: ...
+def reader(table: type[Pdu], asked: str, column: int = 0, into: type[Any] = tuple) -> Reader[Any]:
     """Compile a reader of the fields `asked` for, named in one string; others are skipped inside a struct.
 
-    A field that this column does not have reads as empty, so that the readers of all columns give alike.
-    The frame is checked as in a full decode, to its last octet, whatever is asked for. WireError causes:
-    "truncated_body" (detail: the first field that does not fit), "trailing_bytes" (detail: how many).
+    Behind a field's name there may be the rest of an expression, `tp_udhi&0x41!=0`; `into` may be a
+    NamedTuple of as many members. A field that this column does not have reads as empty, so that the readers
+    of all columns give alike. The frame is checked as in a full decode, to its last octet, whatever is asked
+    for. WireError causes: "truncated_body" (detail: the first field that does not fit), "trailing_bytes"
+    (detail: how many).
     """
-    names = asked.split()
+    wishes = [re.fullmatch(r"(\w+)(.*)", wish) for wish in asked.split()]
+    names = [wish[1] for wish in wishes if wish]
+    rests = [wish[2] for wish in wishes if wish]
     fields = [f for f in table.fields if f.kind.width(column)]
     needed = {*names} | {f.kind.by for f in fields}
     known = {f.name: f for f in table.fields}
-    scope: dict[str, Any] = {"WireError": WireError, "short": _short}
+    scope: dict[str, Any] = {"WireError": WireError, "short": _short, "new": tuple.__new__, "into": into}
     lines = ["def read(data, at, end):"]
     for number, (fixed, group) in enumerate(groupby(fields, lambda f: isinstance(f.kind, _FIXED))):
         run = list(group)
@@ -218,14 +228,17 @@ def reader(table: type[Pdu], asked: str, column: int = 0) -> Reader:
         else:
             for f in run:
                 lines += _variable(f, column, f.name in needed)
-    values = "".join(f"{_value(known[name], column)}, " for name in names)
+    values = "".join(
+        f"{_value(known[name], column)}{rest}, " for name, rest in zip(names, rests, strict=True)
+    )
     lines += [
         " if at != end:",
         "  raise WireError('trailing_bytes', str(end - at))",
-        f" return ({values})",
+        # half of the time that a NamedTuple's own constructor takes
+        f" return ({values})" if into is tuple else f" return new(into, ({values}))",
     ]
     exec("\n".join(lines), scope)
-    read: Reader = scope["read"]
+    read: Reader[Any] = scope["read"]
     return read
 
 

@@ -38,10 +38,14 @@ class Contact(NamedTuple):
     attempt: bytes
 
 
-def key_of(number_hash: bytes, subscriber_hash: bytes) -> int:
-    """The key of a pair; both hashes are keyed, of at least 8 octets."""
-    number, subscriber = KEY.unpack_from(number_hash)[0], KEY.unpack_from(subscriber_hash)[0]
-    return number ^ subscriber or 1
+def half_key(hashed: bytes) -> int:
+    """What a number gives to the key of each pair that it is in; the hash is keyed, of at least 8 octets."""
+    return int.from_bytes(hashed[:8], "little")
+
+
+def key_of(number: int, subscriber_hash: bytes) -> int:
+    """The key of a pair: the `half_key` of the number and the keyed hash of the subscriber."""
+    return number ^ int.from_bytes(subscriber_hash[:8], "little") or 1
 
 
 class Contacts:

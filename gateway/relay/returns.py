@@ -18,7 +18,7 @@ from gateway.protocols.message import Delivery
 from gateway.protocols.text import decode
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import learn
-from gateway.relay.contacts import Contact, Contacts, key_of
+from gateway.relay.contacts import Contact, Contacts, half_key, key_of
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
@@ -133,7 +133,7 @@ class Returns:
         if not number or not subscriber:
             return None
         hashed = self._key.hash
-        return self._contacts.last(key_of(hashed(number), hashed(subscriber)), now)
+        return self._contacts.last(key_of(half_key(hashed(number)), hashed(subscriber)), now)
 
 
 def _subscriber(delivery: Delivery) -> str:

@@ -24,7 +24,7 @@ from gateway.protocols.message import Submission
 from gateway.protocols.text import decode
 from gateway.regions import Regions
 from gateway.registry.replica import Snapshot
-from gateway.relay.contacts import Contacts, key_of
+from gateway.relay.contacts import Contacts, half_key, key_of
 from gateway.relay.memory import Batch, Submit
 from gateway.telemetry import Telemetry
 
@@ -71,8 +71,8 @@ class Screen:
         self._regions = regions
         self._telemetry = telemetry
         self._sources: dict[bytes, str] = {}
-        self._judged: dict[tuple[int, str, AccountKey], tuple[Verdict, Any]] = {}
-        self._number_keys: dict[str, bytes] = {}
+        self._judged: dict[int, tuple[Verdict, str, AccountKey, Any]] = {}  # by the verdict's id
+        self._number_keys: dict[str, int] = {}
         self._tally: Counter[tuple[int, str, str, bool]] = Counter()
         self._refused: Counter[tuple[int, str, Reason]] = Counter()
         self._observed: Counter[Reason] = Counter()
@@ -225,12 +225,12 @@ class Screen:
                     attempt, verdict = attempts[index], verdicts[index]
                     index += 1
                     source, destination = attempt.source, attempt.destination
-                    found = judged_of((id(verdict), source, key))
+                    found = judged_of(id(verdict))
+                    if found is None or found[1] != source or found[2] != key:
+                        found = self._encode(key, attempt.channel, source, verdict)
                     add(
                         (
-                            found[1]
-                            if found is not None
-                            else self._encode(key, attempt.channel, source, verdict),
+                            found[3],
                             attempt.deliver_at,
                             connection,
                             submit.sequence,
@@ -277,9 +277,8 @@ class Screen:
                         submit.refused += 1
                     elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         number = numbers.get(attempt.source) or self._number_key(attempt.source)
-                        remember(
-                            key_of(number, hashed(attempt.destination)), now, verdict.institution, ids[index]
-                        )
+                        pair = key_of(number, hashed(attempt.destination))
+                        remember(pair, now, verdict.institution, ids[index])
                     index += 1
             for purpose, count in passed.items():
                 self._tally[channel, protocol, purpose, True] += count
@@ -292,7 +291,9 @@ class Screen:
             if not finding.enforced:
                 self._observed[finding.reason] += 1
 
-    def _encode(self, key: AccountKey, channel: int, source: str, verdict: Verdict) -> Any:
+    def _encode(
+        self, key: AccountKey, channel: int, source: str, verdict: Verdict
+    ) -> tuple[Verdict, str, AccountKey, Any]:
         """The part of a record that a sender's attempts share, kept as long as the verdict object is."""
         profile, view = self.profile, self.view
         mandates = view.mandates(verdict.institution, verdict.agency) if verdict.mandate else ()
@@ -309,16 +310,13 @@ class Screen:
         )
         if len(self._judged) >= MOST_CACHED:
             self._judged.clear()
-        self._judged[id(verdict), source, key] = (
-            verdict,
-            raw,
-        )  # the reference keeps the id from being reused
-        return raw
+        found = self._judged[id(verdict)] = verdict, source, key, raw  # it keeps the id from being reused
+        return found
 
-    def _number_key(self, number: str) -> bytes:
+    def _number_key(self, number: str) -> int:
         if len(self._number_keys) >= MOST_CACHED:
             self._number_keys.clear()
-        key = self._number_keys[number] = self.view.hash(number)
+        key = self._number_keys[number] = half_key(self.view.hash(number))
         return key
 
 

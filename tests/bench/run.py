@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import registry
 import rig
 
+from gateway import COMPILED
 from gateway.policy.content import offers_refusal, signature
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -100,6 +101,7 @@ class Report:
         self.say(
             f"{os.cpu_count()} × {cpu[1] if cpu else platform.processor()}, {memory:.0f} GiB, "
             f"Linux {platform.release()}, Python {platform.python_version()}, "
+            f"hot modules {'compiled' if COMPILED else 'as they stand'}, "
             f"load average before the first run {os.getloadavg()[0]:.1f}; "
             f"`python tests/bench/run.py {shlex.join(sys.argv[1:])}`"
         )
