@@ -63,6 +63,14 @@ def test_passes(rule: Rule[Any], example: Example) -> None:
     assert rule.reason not in findings(example)
 
 
+def test_every_example_can_be_explained_and_means_the_verdict() -> None:
+    for example in (example for rule in RULES for example in (*rule.refuses, *rule.passes)):
+        message, world = after(example)
+        profile = replace(PROFILE, unknown_account=example.changes.get("unknown_account", "refuse"))
+        [verdict] = decide([message], world, profile, NOW)
+        assert explain(message, world, profile, NOW).verdict == verdict
+
+
 def test_the_good_example_breaks_no_rule() -> None:
     explanation = explain(attempt(), good(), PROFILE, NOW)
     assert explanation.verdict.passed

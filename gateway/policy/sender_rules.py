@@ -72,6 +72,10 @@ def _account(attempt: Attempt, facts: Facts, view: View) -> str:
     return f"account of {holder}, may show {numbers or 'every number of its holder'}"
 
 
+END_OF_CALENDAR = 253_402_000_000_000
+"""ms: a few days before the year 10000, the last that `datetime` can say."""
+
+
 def _span(span: Span) -> str:
     start = _day(span.start) if span.start > 0 else ""
     end = _day(span.end) if span.end < FOREVER else ""
@@ -79,7 +83,9 @@ def _span(span: Span) -> str:
 
 
 def _day(instant: int) -> str:
-    """An instant in ms as a person in Shanghai writes it."""
+    """An instant in ms as a person in Shanghai writes it; one that no calendar has, as it stands."""
+    if instant >= END_OF_CALENDAR:
+        return f"{instant} ms"
     return f"{datetime.fromtimestamp(instant / 1000, SHANGHAI):%Y-%m-%d %H:%M:%S}"
 
 
