@@ -143,7 +143,7 @@ async def test_a_page_shows_both_nodes_records_and_names_who_is_missing(
     try:
         text = await page()
         assert time.monotonic() - began < 5.5
-        assert "Records may be missing of: east（was not through in time）" in text
+        assert "Records may be missing of: east (was not through in time)" in text
     finally:
         os.kill(pid, signal.SIGCONT)
     assert f"/records/{sent[1][0]}" in text
