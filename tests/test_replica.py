@@ -419,7 +419,7 @@ def test_a_cut_local_is_set_aside(replica: Replica, writer: ReplicaWriter, octet
     with pytest.raises(NotReady, match="was cut"):
         view.renew()
     replica.check()
-    assert replica.local.path.with_suffix(".damaged").stat().st_size == octets
+    assert (replica.directory / "local.damaged/data.mdb").stat().st_size == octets
     with pytest.raises(NotReady):  # which generation is in use stood there
         view.renew()
     assert replica.local.pending() == []
@@ -493,6 +493,93 @@ sys.stdin.readline()
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     assert replica.clear_dead_readers() >= 2
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from gateway.errors import NotReady
+from gateway.registry.keys import RegistryKey
+from gateway.registry.replica import Replica
+from test_replica import said_no
+replica = Replica.open(Path(sys.argv[1]), RegistryKey(bytes(32)), map_size=1 << 26)
+print("ready", flush=True)
+for line in sys.stdin:
+    word, *numbers = line.split()
+    if word == "check":  # as often as a second, all at once
+        for _ in range(100):
+            try:
+                replica.check()
+            except NotReady:
+                pass
+    elif word == "settle":
+        replica.check()
+    elif word == "add":
+        replica.add_local_refusals([said_no(number) for number in numbers])
+    else:
+        print(*sorted({refusal.key.hex() for refusal in replica.local.pending()}), end="")
+    print(flush=True)
+"""
+
+
+@pytest.mark.parametrize("lost", ["local", "data.mdb", "lock.mdb", "everything"])
+def test_whatever_is_lost_all_processes_find_themselves_in_one_local(tmp_path: Path, lost: str) -> None:
+    """Two that held the same data by different locks neither saw nor spared what the other wrote."""
+    registry = tmp_path / "registry"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(registry)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=CHECKOUT,
+            env=os.environ | {"PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'tests'}"},
+        )
+        for _ in range(3)
+    ]
+    try:
+
+        def told(word: str, *of_each: str) -> list[str]:
+            for place, worker in enumerate(workers):
+                assert worker.stdin
+                worker.stdin.write(f"{word} {of_each[place] if of_each else ''}\n")
+                worker.stdin.flush()
+            return heard()
+
+        def heard() -> list[str]:
+            return [worker.stdout.readline().strip() for worker in workers if worker.stdout]
+
+        assert heard() == ["ready"] * 3
+        for round_ in range(12):
+            for worker in workers:
+                assert worker.stdin
+                worker.stdin.write("check\n")
+                worker.stdin.flush()
+            for _ in range(1 if lost == "lock.mdb" else 100):
+                remove(registry, lost)
+            heard()
+            told("settle")
+            told("settle")  # by then the last of them has made or found it
+            numbers = [f"+861380000{round_:02}{place:02}" for place in range(3)]
+            told("add", *numbers)
+            keys = {KEY.hash(number)[:8].hex() for number in numbers}
+            for known in told("tell"):
+                assert keys <= set(known.split())
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+
+
+def remove(registry: Path, what: str) -> None:
+    """As somebody's hand would, while processes are at work there."""
+    match what:
+        case "everything":
+            shutil.rmtree(registry, ignore_errors=True)
+        case "local":
+            shutil.rmtree(registry / "local", ignore_errors=True)
+        case _:
+            (registry / "local" / what).unlink(missing_ok=True)
 
 
 def test_the_map_says_how_full_it_is(replica: Replica, writer: ReplicaWriter) -> None:

@@ -11,10 +11,13 @@ the keeper has read back what was pending in the one that was lost (feed.py, rec
 It knows no database; the keeper carries refusals to PostgreSQL and back.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import islice
 from mmap import PAGESIZE
@@ -102,31 +105,51 @@ class LocalRefusals:
         self._fingerprint = fingerprint
         self.path = directory / "data.mdb"
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _alone(directory):
-                self._open(map_size)
+            self._open(map_size)
         except (lmdb.Error, OSError) as error:
             raise NotReady(f"{self.path} can't be made: {error}") from None
 
     def _open(self, map_size: int) -> None:
-        """Readers of a file that is no more stand in its lock.mdb: another file begins with another."""
-        lock = self.path.with_name("lock.mdb")
-        try:
-            if self.path.stat().st_size < 2 * PAGESIZE:  # LMDB would take it for a new one
-                raise lmdb.CorruptedError(f"{self.path} was emptied")
-            self.file = Mapped(self.path, map_size=map_size, writer=True)
-        except FileNotFoundError:
-            lock.unlink(missing_ok=True)
-            self.file = Mapped(self.path, map_size=map_size, writer=True)
-        except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError):
-            self.path.replace(self.path.with_suffix(".damaged"))
-            lock.unlink(missing_ok=True)
-            self.file = Mapped(self.path, map_size=map_size, writer=True)
+        """Data and lock.mdb come and go as one folder: who locked by another file than the others would
+        neither see what they write nor keep out of their way."""
+        folder = self.path.parent
+        while True:
+            try:
+                held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                _make(folder, map_size)
+                continue
+            try:
+                found = self.path.stat()
+                if found.st_size < 2 * PAGESIZE:  # LMDB would take it for a new one
+                    raise lmdb.CorruptedError(f"{self.path} was emptied")
+                self.file = Mapped(self.path, map_size=map_size, writer=True)
+                same = os.path.samestat(found, os.fstat(self.file.descriptor))  # or LMDB has made it
+                if same and _is_at(folder, held):
+                    break
+                self.file.close()
+                if not same:
+                    _set_aside(folder, held)
+            except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, FileNotFoundError):
+                _set_aside(folder, held)
+            finally:
+                os.close(held)
         try:
             self._open_databases()
         except lmdb.Error:
             self.file.close()
             raise
+
+    def leave(self) -> None:
+        """Set it aside: its lock.mdb is not the one that others find there."""
+        with contextlib.suppress(FileNotFoundError):
+            held = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                data = os.stat(self.path.name, dir_fd=held)
+                if os.path.samestat(data, os.fstat(self.file.descriptor)):
+                    _set_aside(self.path.parent, held)
+            finally:
+                os.close(held)
 
     def _open_databases(self) -> None:
         self.env = self.file.env
@@ -291,12 +314,34 @@ class LocalRefusals:
             txn.put(KEY, self._fingerprint, db=self.meta)
 
 
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One process at a time looks for the file and makes it: two would set each other's aside."""
-    descriptor = os.open(directory / "making", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _make(folder: Path, map_size: int) -> None:
+    """An empty environment, whole from the instant at which it is there; nothing when another was first."""
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        Mapped(draft / "data.mdb", map_size=map_size, writer=True).close()
+        draft.rename(folder)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
     finally:
-        os.close(descriptor)
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _set_aside(folder: Path, held: int) -> None:
+    """Out of the way with the folder that is `held` open, unless another process has done it."""
+    fcntl.flock(held, fcntl.LOCK_EX)
+    if _is_at(folder, held):
+        if not (folder / "data.mdb").exists():
+            shutil.rmtree(folder)
+            return
+        aside = folder.with_name(f"{folder.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+
+
+def _is_at(folder: Path, held: int) -> bool:
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(held))
+    except FileNotFoundError:
+        return False

@@ -39,10 +39,15 @@ class Mapped:
             readahead=False,
             mode=0o600,
         )
-        self.descriptor = os.open(path, (os.O_RDWR if writer else os.O_RDONLY) | os.O_CLOEXEC)
-        if not self.whole():
-            self.close()
-            raise lmdb.CorruptedError(f"{path} was cut")
+        self.descriptor = -1
+        try:
+            self.descriptor = os.open(path, (os.O_RDWR if writer else os.O_RDONLY) | os.O_CLOEXEC)
+            self._lock = path.with_name("lock.mdb").stat()
+            if not self.whole():
+                raise lmdb.CorruptedError(f"{path} was cut")
+        except BaseException:
+            self.close()  # else it is open in this process for as long as the error is looked at
+            raise
 
     def size(self) -> int:
         """Octets of the data file; it never becomes smaller unless somebody cuts it. 0: closed."""
@@ -56,10 +61,19 @@ class Mapped:
         return self.size() >= needed
 
     def in_place(self) -> bool:
+        """Whether this very file still stands at its path, and that by which its users keep out of each
+        other's way: a reader that has another one sees nothing of what is written."""
+        try:
+            lock = self.path.with_name("lock.mdb").stat()
+        except OSError:
+            return False
+        return self.is_there() and os.path.samestat(lock, self._lock)
+
+    def is_there(self) -> bool:
         """Whether this very file still stands at its path."""
         try:
             return os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def filled(self) -> float:

@@ -112,7 +112,8 @@ class Replica:
         """To be called once a second: notices a `local` that was deleted or cut, and opens another.
 
         What stood in a deleted one is carried over; what was pending in a cut one the keeper reads back from
-        the journal, and until then nobody judges. Raises NotReady when there is no room for another.
+        the journal, and until then nobody judges. A replica that was deleted with it is let go of: another
+        may come by its number. Raises NotReady when there is no room for another.
         """
         old = self.local
         whole = old.file.whole()
@@ -121,11 +122,20 @@ class Replica:
         with self._local_lock:
             if not whole:
                 old.file.close()
+            elif old.file.is_there():
+                old.leave()
             fresh = LocalRefusals(old.path.parent, self.key.fingerprint)
             if whole:
-                fresh.take_over(old, kept=self.writer)
+                try:
+                    fresh.take_over(old, kept=self.writer)
+                except lmdb.Error as error:
+                    fresh.file.close()
+                    raise NotReady(f"{old.path}: what it held can't be carried over: {error}") from None
                 old.file.close()
             self.local = fresh
+        if self.current is not None and not self.current.file.in_place():
+            self.current.file.close()
+            self.current = None
 
     def used(self) -> float:
         """Share of the fuller map that is in use; alarm at 0.8."""

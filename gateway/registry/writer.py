@@ -128,8 +128,8 @@ class ReplicaWriter:
     def begin(self) -> None:
         """Begin to build the next generation, empty."""
         self.abandon()
-        number = self.replica.local.state()[0] + 1
-        number = max(number, self.replica.local.damaged() + 1)
+        used = [self.replica.local.state()[0], self.replica.local.damaged(), *self._generations()]
+        number = max(used) + 1
         self._remove_others(self.replica.local.state()[0])
         self._building = Generation(
             self.replica.directory, number, map_size=self.replica.map_size, writer=True, sync=False
