@@ -217,18 +217,17 @@ class LocalRefusals:
         return min((refusal.at for refusal in self.pending()), default=0) if self.state()[2] else 0
 
     def take_over(self, other: "LocalRefusals", *, kept: bool) -> None:
-        """What stands in another environment, whose file was deleted; with `kept` all of it."""
+        """What stands in another environment, whose file was deleted; with `kept` all of it.
+
+        Whether that is all, and which generation is in use, only the keeper can say: this one may have come
+        after a third that `other` knows nothing of.
+        """
         self.add(other.pending())
         old = other.kept() if kept else iter(())
         while some := list(islice(old, COMMIT)):
             with self.file.writing() as txn:
                 for refusal, at in some:
                     txn.put(refusal.event, at.to_bytes(8, "big") + self._encode(refusal), db=self.kept_db)
-        if other.is_complete():
-            self.complete()
-        generation = other.state()[0]
-        if generation and not self.state()[0]:
-            self.use(generation)
 
     def returned(self, events: Collection[bytes], keys: Collection[bytes], now: int) -> None:
         """The replica has these: readers need them here no more. `keys` are their subscribers' keys."""

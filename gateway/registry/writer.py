@@ -37,6 +37,7 @@ class ReplicaWriter:
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
         self.version = 0
+        self._highest = 0  # number of a generation that we have written: readers may be in it still
         self._building: Generation | None = None
 
     def open(self) -> Cursor | None:
@@ -128,8 +129,8 @@ class ReplicaWriter:
     def begin(self) -> None:
         """Begin to build the next generation, empty."""
         self.abandon()
-        used = [self.replica.local.state()[0], self.replica.local.damaged(), *self._generations()]
-        number = max(used) + 1
+        local = self.replica.local
+        number = max(self._highest, local.state()[0], local.damaged(), *self._generations()) + 1
         self._remove_others(self.replica.local.state()[0])
         self._building = Generation(
             self.replica.directory, number, map_size=self.replica.map_size, writer=True, sync=False
@@ -177,6 +178,7 @@ class ReplicaWriter:
         current = self.replica.current
         if current is None:
             raise NotReady("the replica is not there yet")
+        self._highest = max(self._highest, current.number)
         return current
 
     def _being_built(self) -> Generation:
