@@ -30,7 +30,7 @@ import msgspec
 from gateway.errors import NotReady, UsageError
 from gateway.model import AccountKey
 from gateway.registry.keys import RegistryKey
-from gateway.registry.mapped import Mapped
+from gateway.registry.mapped import Mapped, is_at
 
 MAP_SIZE = 1 << 30
 COMMIT = 2000
@@ -96,9 +96,9 @@ def learn(
 class LocalRefusals:
     """The LMDB environment in `directory`, made if missing.
 
-    A file that was cut short is set aside, and an empty one takes its place. Raises NotReady when there is no
-    room for it, UsageError when it was written under another registry key (`fingerprint`): no subscriber's
-    refusal would be found.
+    One that was cut short is set aside with its folder, and an empty one takes its place. Raises NotReady
+    when there is no room for it, UsageError when it was written under another registry key (`fingerprint`):
+    no subscriber's refusal would be found.
     """
 
     def __init__(self, directory: Path, fingerprint: bytes, *, map_size: int = MAP_SIZE) -> None:
@@ -124,12 +124,12 @@ class LocalRefusals:
                 if found.st_size < 2 * PAGESIZE:  # LMDB would take it for a new one
                     raise lmdb.CorruptedError(f"{self.path} was emptied")
                 self.file = Mapped(self.path, map_size=map_size, writer=True)
-                same = os.path.samestat(found, os.fstat(self.file.descriptor))  # or LMDB has made it
-                if same and _is_at(folder, held):
+                made = not os.path.samestat(found, os.fstat(self.file.descriptor))
+                if not made and is_at(folder, held):
                     break
                 self.file.close()
-                if not same:
-                    _set_aside(folder, held)
+                if made:
+                    raise lmdb.CorruptedError(f"{self.path} was deleted, and LMDB made another by its lock")
             except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, FileNotFoundError):
                 _set_aside(folder, held)
             finally:
@@ -330,17 +330,10 @@ def _make(folder: Path, map_size: int) -> None:
 def _set_aside(folder: Path, held: int) -> None:
     """Out of the way with the folder that is `held` open, unless another process has done it."""
     fcntl.flock(held, fcntl.LOCK_EX)
-    if _is_at(folder, held):
+    if is_at(folder, held):
         if not (folder / "data.mdb").exists():
             shutil.rmtree(folder)
             return
         aside = folder.with_name(f"{folder.name}.damaged")
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
-
-
-def _is_at(folder: Path, held: int) -> bool:
-    try:
-        return os.path.samestat(folder.stat(), os.fstat(held))
-    except FileNotFoundError:
-        return False

@@ -71,10 +71,7 @@ class Mapped:
 
     def is_there(self) -> bool:
         """Whether this very file still stands at its path."""
-        try:
-            return os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
-        except OSError:
-            return False
+        return is_at(self.path, self.descriptor)
 
     def filled(self) -> float:
         """Share of the map that is in use; 0 of one that was cut."""
@@ -97,3 +94,11 @@ class Mapped:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether what stands at this path is what is open here."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False

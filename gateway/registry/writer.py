@@ -131,7 +131,7 @@ class ReplicaWriter:
         self.abandon()
         local = self.replica.local
         number = max(self._highest, local.state()[0], local.damaged(), *self._generations()) + 1
-        self._remove_others(self.replica.local.state()[0])
+        self._remove_others(local.state()[0])
         self._building = Generation(
             self.replica.directory, number, map_size=self.replica.map_size, writer=True, sync=False
         )

@@ -186,7 +186,7 @@ async def body(
 
 
 def _nul(value: Any, place: str = "") -> str:
-    """Where a text of a JSON value holds NUL, which PostgreSQL can't keep; "" for nowhere."""
+    """Where a text of a JSON value holds NUL, which PostgreSQL can't keep; "" when none does."""
     if isinstance(value, str):
         return (place or "body") if "\0" in value else ""
     if isinstance(value, dict):
