@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from gateway.errors import UsageError
 from gateway.model import PURPOSES, Reason, Span
-from gateway.policy.replies import REFUSALS
+from gateway.policy.reply_words import CLASSES, CODES, SURNAMES, TITLES
 
 OFF, OBSERVE, ENFORCE = 0, 1, 2
 MODES = {"off": OFF, "observe": OBSERVE, "enforce": ENFORCE}
@@ -126,7 +126,7 @@ def parse_profile(read: Callable[[str], str], name: str) -> Profile:
         rules={Reason(word): _setting(table) for word, table in merged["rules"].items()},
         refusal_covers=covers,
         digest=_digest(merged),
-        lexicon_digest=_digest(sorted(REFUSALS)),
+        lexicon_digest=_digest([CODES, CLASSES, sorted(SURNAMES), TITLES]),
     )
 
 
