@@ -13,6 +13,7 @@ from simplified import MADE, source
 
 from gateway.model import COLLECTION, MARKETING, REPLY_KINDS, SERVICE, SMS, VOICE
 from gateway.policy import replies
+from gateway.policy.content import quoted
 from gateway.policy.folding import folded
 from gateway.policy.replies import WORDS, classify
 from gateway.policy.reply_grammar import SENTENCES
@@ -31,7 +32,11 @@ GIVEN = rows("replies.csv")
 KINDS = {"accept again": "accept", "wrong person": "wrong_person"}
 HELD_OUT = rows("replies_heldout.csv")
 PLAIN = ("R", "T", "TD", "N", "0000", "退", *CODES[5:])
-ASKED = [row["text"] for row in (*GIVEN, *HELD_OUT) if classify(row["text"]).kind == "refuse"]
+ASKED = [
+    row["text"]
+    for row in (*GIVEN, *HELD_OUT)
+    if classify(row["text"]).kind == "refuse" and quoted(row["text"]) is None
+]
 VERBS = ("", "回", "回复", "短信回复", "请回复")
 FULL_WIDTH = str.maketrans({chr(code): chr(code + 0xFEE0) for code in range(0x21, 0x7F)})
 

@@ -56,23 +56,32 @@ _NAMED = re.compile(
     f"(?:不是|不叫|不姓|不认识|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
     f"(?:{'|'.join(TITLES)}|别|不要|你|请|啊|吧|[{STOP}{QUESTION}{BLANK}]|$)"
 )
-_SEPARATORS = re.compile(rf"{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
-_WHOLE = re.compile("P*W+P*")
+"""我不是张三: a surname and one or two characters more, and then the clause ends or goes on plainly."""
+
 _ENDS = {STOP: "", QUESTION: "J"}
+"""What ends a clause, and the sign that it leaves."""
+_SEPARATORS = re.compile(rf"{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
 _RUN = re.compile("[a-z]+|[0-9]+")
+
+# of shapes
+_WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj]")
 _TEXTS, _CALLS = re.compile("[tm]"), re.compile("[yv]")
-_NO_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
-_ONLY = re.compile("o.*g|g.*o")
+_ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
+_ONLY_MARKETING = re.compile("o.*g|g.*o")
+
 _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike"))
-_CODE = "([a-z0-9]{1,8})"
+"""All that the clauses of a reply may say when it refuses by a code."""
+
+# of folded texts that were sent: the code that refuses, single choices, menus; and a reply that chooses
+_CODE = "[a-z0-9]{1,8}"
 _OFFERED = re.compile(
-    f"(?:回复?|复|发送?){STOP}?{_CODE}{STOP}?即?可?(?:退订|拒收|取消订阅)"
-    f"|(?:退订|拒收|取消订阅)[请可]?(?:回复?|复|发送?){STOP}?{_CODE}"
+    f"(?:回复?|复|发送?){STOP}?({_CODE}){STOP}?即?可?(?:退订|拒收|取消订阅)"
+    f"|(?:退订|拒收|取消订阅)[请可]?(?:回复?|复|发送?){STOP}?({_CODE})"
 )
-_CHOICE = re.compile(f"(?:回复?|复|发送?){STOP}?({_CODE[1:-1]}|取消)")
+_CHOICE = re.compile(f"(?:回复?|复|发送?){STOP}?({_CODE}|取消)")
 _MENU = re.compile("(?<![a-z0-9])[a-z0-9](?![a-z0-9])")
-_CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?([a-z0-9]{{1,8}}|取消)(?:吧|了|谢谢|{STOP})*")
+_CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_CODE}|取消)(?:吧|了|谢谢|{STOP})*")
 
 
 def classify(text: str, outbound: str = "") -> Meaning:
@@ -131,7 +140,7 @@ def _shapes(plain: str) -> Sequence[str]:
     shapes = list(_cut(plain))
     if (len(shapes) > 1 or BLANK in plain) and QUESTION not in plain:
         whole = list(_cut(_SEPARATORS.sub("", plain)))
-        if len(whole) == 1 and (_WHOLE.fullmatch(whole[0]) or _said(whole[0]) in ("code", "hint")):
+        if len(whole) == 1 and (_WORD.fullmatch(whole[0]) or _said(whole[0]) in ("code", "hint")):
             return whole
     return shapes
 
@@ -217,9 +226,11 @@ def _narrowed(clauses: Sequence[Clause]) -> Meaning:
     calls_go_on = any("v" in shape for shape in asking) or any(_CALLS.search(shape) for shape in allowing)
     if texts_go_on != calls_go_on:
         channels = VOICE if texts_go_on else SMS
-    elif asking and all(_NO_CALLS.fullmatch(shape) for shape in asking):
+    elif asking and all(_ONLY_CALLS.fullmatch(shape) for shape in asking):
         channels = VOICE
     else:
         channels = BOTH_CHANNELS
-    marketing = any(what == "keep" for what, _ in clauses) or any(_ONLY.search(shape) for shape in asking)
+    marketing = any(what == "keep" for what, _ in clauses) or any(
+        _ONLY_MARKETING.search(shape) for shape in asking
+    )
     return Meaning("refuse", channels, MARKETING if marketing else ALL_PURPOSES)

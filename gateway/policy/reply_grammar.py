@@ -63,15 +63,15 @@ SENTENCES = (
     Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T是什么意思"),
     Sentence("unclear", "[^XGCK]*[QJj][^XGCK]*W[^XGCK]*|[^XGCK]*W[^XGCK]*[QJj][^XGCK]*", "怎么退订"),
     Sentence("unclear", "[FPDab]*Q~j~[BM]~[SRtye][FPaOgYJ]*", "怎么才能不收到"),
-    Sentence("unclear", "~Q[FPDaj]*[wT][FPaO]*", "怎么退"),
+    Sentence("unclear", "~Q[FPDaj]*[wT][FPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FPDabjOgYh]*[SRtye][FPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
     Sentence(
         "demand", "=M[FPDabOgYh]*[SRtye][FPabOgYh]*M[FPDabOgYh]*[SRtye][FPabOgYh]*", "别打电话也别发短信"
     ),
-    Sentence("demand", "=j=M[FPDabOgY]*[SRtye][FPabojOgYSRtymvhHTukG]*J*", "能不能别发了？"),
+    Sentence("demand", "=j=M[FPDabOgY]*[SRtye][FPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
     Sentence("demand", "[^LNBZQJjMIWCKnG]*M~[Stye][FPabh]*", "已经还清不要再发"),
-    Sentence("demand", "[FPaboh]*[OgYy][FOgYy]*MF*", "短信电话都不要"),
+    Sentence("demand", "[FPaboh]*[OgYy][FPOgYy]*M[FP]*", "短信电话都不要"),
     Sentence("demand", "[FPDaboh]*M[FPDa]*[OgYy][FPaOgYh]*", "不要短信"),
     Sentence("demand", "[FPDabOgYohH]*B[FPDabOgo]*[ROgY][FPaOgYGShHT]*", "我不想再收到你们的短信"),
     Sentence("demand", "[^PLNMBZQJjn]*[abe][FPa]*[SRtyeOgY][^PLNMBZQn]*T[FPTu]*", "再发我就去投诉"),

@@ -126,7 +126,7 @@ CLASSES: Mapping[str, str] = {
     "S": """
         发 发送 传送 推送 打 打扰 骚扰 骚扰我 联系 推销 传 寄 群发 轰炸 烦我 来烦 打搅 扰民 来打扰 来骚扰
         吵
-        拨打 营销 推广 推荐 轰炸我 搞
+        拨打 推荐 轰炸我 搞
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming
@@ -141,7 +141,8 @@ CLASSES: Mapping[str, str] = {
         message messages sms texts email emails msg msgs
     """,
     "g": """
-        广告 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类 广告类
+        广告 营销 推广 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类
+        广告类
         营销推广 营销消息 推销的 营销的 广告的 推广的 贷款的 卖保险的 垃圾广告
         ads promotions marketing spam
     """,
@@ -168,7 +169,7 @@ CLASSES: Mapping[str, str] = {
         服务短信 业务通知
     """,
     "k": """
-        照发 照常 照常发 正常发 保留 留着 可以发 还要发 还是要发 照旧 别停 不要停
+        照发 要发 照样发 照常 照常发 正常发 保留 留着 可以发 还要发 还是要发 照旧 别停 不要停
     """,
     # o: that and nothing else
     "o": """
@@ -188,7 +189,8 @@ CLASSES: Mapping[str, str] = {
     """,
     # P: politeness
     "P": """
-        请 谢谢配合 谢谢合作 谢谢理解 多谢合作 一下 下 没事 唔该 不好意思 抱歉 对不起 谢谢 谢谢您 谢谢你
+        请 好的 ok 嗯 谢谢配合 谢谢合作 谢谢理解 多谢合作 一下 下 没事 唔该 不好意思 抱歉 对不起 谢谢
+        谢谢您 谢谢你
         多谢 感谢 谢了 您好 你好 麻烦 麻烦您
         麻烦你 拜托 劳驾 辛苦 辛苦了 求 求求 求求你们 求你们 求求你
         please pls plz thanks thank_you thx thankyou hi hello sir xiexie
@@ -212,7 +214,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # D: wants
     "D": """
-        要 想 想要 愿意 申请 需要 希望 要求 必须 i_want
+        要 想 想要 愿意 同意 确认 确定 申请 需要 希望 要求 必须 i_want
     """,
     # Q: asks; J: asks whether; j: asks politely
     "Q": """

@@ -84,7 +84,7 @@ class Returns:
         if refuses:
             filed = filing.purposes if filing is not None and filing.institution == institution else 0
             covered = self._screen.profile.covered(filed)
-            purposes = covered & meaning.purposes or covered
+            purposes = covered & meaning.purposes or covered  # narrowed, never to nothing
         flags = () if contact is not None else ("no_attempt_here",)
         code = owner.code if owner is not None else ""
         reply = Reply(account, number, subscriber, text, kind, delivery.message_id, institution, code, flags)
