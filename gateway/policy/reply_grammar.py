@@ -74,7 +74,10 @@ SENTENCES = (
     Sentence("demand", "[FPaboh]*[OgYy][FPOgYy]*M[FP]*", "短信电话都不要"),
     Sentence("demand", "[FPDaboh]*M[FPDa]*[OgYy][FPaOgYh]*", "不要短信"),
     Sentence("demand", "[FPDabOgYohH]*B[FPDabOgo]*[ROgY][FPaOgYGShHT]*", "我不想再收到你们的短信"),
-    Sentence("demand", "[^PLNMBZQJjn]*[abe][FPa]*[SRtyeOgY][^PLNMBZQn]*T[FPTu]*", "再发我就去投诉"),
+    Sentence("demand", "[^PLNMBZQJjn]*[ae][FPa]*[SRe][^PLNMBZQn]*T[FPTu]*", "再发投诉你们"),
+    Sentence(
+        "demand", "[^PLNMBZQJjn]*[ae][FPa]*[tyOgY][^PLNMBZQn]*F[^PLNMBZQn]*T[FPTu]*", "再打电话我就报警"
+    ),
     # what may go on
     Sentence("allow", "[FPDaOj]*[tymv][FPj]*", "有事发短信"),
     # dislike without a demand
