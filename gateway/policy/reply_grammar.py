@@ -27,7 +27,7 @@ class Sentence(NamedTuple):
 
 SENTENCES = (
     # a code and nothing else; an instruction copied or followed
-    Sentence("code", "[Ph]*(?:C|K1?|KK+|w)[Ph]*", "TD 3，谢谢"),
+    Sentence("code", "[Ph]*(?:C|CCC+|K1?|KK+|w)[Ph]*", "TD 3，谢谢"),
     Sentence("hint", "~[VS]F*(?:C|K1?|W)P*", "我回T"),
     Sentence("hint", "P*V?[CK](?:w|W[Og]*)P*", "回复T退订"),
     Sentence("hint", "P*W[PV]*[VS]?[CKW]P*", "拒收请回复R"),

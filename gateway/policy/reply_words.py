@@ -133,7 +133,8 @@ CLASSES: Mapping[str, str] = {
     """,
     # R: what subscribers do with it
     "R": """
-        接收 收到 接到 接受 接听 看到 看见 收短信 收信息 被打扰 被骚扰 受到 再收到 receive receiving get
+        接收 收到 接到 接受 接听 看到 看见 收短信 收信息 被你们打扰 被你们骚扰 被打扰 被骚扰 受到 再收到
+        receive receiving get
     """,
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
@@ -234,7 +235,8 @@ CLASSES: Mapping[str, str] = {
     """,
     # h: abuse and dislike; H: a no that says not to what, and cut codes
     "h": """
-        滚 滚远 骚扰信息 滚蛋 滚开 滚远点 烦 烦死 烦死了 烦人 烦不烦 讨厌 恶心 傻逼 傻b sb 神经病 有病
+        听到没 听到没有 听见没 听见没有 闭嘴 滚 滚远 骚扰信息 滚蛋 滚开 滚远点 烦 烦死 烦死了 烦人 烦不烦
+        讨厌 恶心 傻逼 傻b sb 神经病 有病
         脑子有病 有毛病
         去死 去你妈
         骗子 骗人 诈骗 垃圾 垃圾短信 垃圾信息 骚扰短信 骚扰电话 诈骗短信 垃圾公司 垃圾银行 有完没完
