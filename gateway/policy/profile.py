@@ -23,7 +23,8 @@ from typing import Any, NoReturn
 
 from gateway.errors import UsageError
 from gateway.model import PURPOSES, Reason, Span
-from gateway.policy.replies import REFUSALS
+from gateway.policy.reply_grammar import SENTENCES
+from gateway.policy.reply_words import CLASSES, CODES, SURNAMES, TITLES
 
 OFF, OBSERVE, ENFORCE = 0, 1, 2
 MODES = {"off": OFF, "observe": OBSERVE, "enforce": ENFORCE}
@@ -56,7 +57,7 @@ class RuleSetting:
 class Profile:
     """The rules in force on a node, and the two settings of the node that rules look at.
 
-    `digest` names the content of the file, `lexicon_digest` the words that replies and texts are read by;
+    `digest` names the content of the file, `lexicon_digest` the words and sentences that texts are read by;
     both are the first 16 hex digits of a SHA-256 and stand in every record. `max_age` is in ms.
     """
 
@@ -126,7 +127,7 @@ def parse_profile(read: Callable[[str], str], name: str) -> Profile:
         rules={Reason(word): _setting(table) for word, table in merged["rules"].items()},
         refusal_covers=covers,
         digest=_digest(merged),
-        lexicon_digest=_digest(sorted(REFUSALS)),
+        lexicon_digest=_digest([CODES, CLASSES, sorted(SURNAMES), TITLES, SENTENCES]),
     )
 
 
