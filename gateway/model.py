@@ -187,7 +187,8 @@ class Refusal(NamedTuple):
 class Attempt:
     """One SMS to one recipient, or one call: what is judged.
 
-    `flaw` names what could not be read ("source", "destination", "text"); the field itself is then "".
+    `flaw` names what could not be read ("source", "destination", "text", "schedule"); the field itself
+    is then empty.
     `deliver_at` is the scheduled time, 0 for at once.
     """
 

@@ -32,7 +32,8 @@ from gateway.policy import Sender, SenderKey
 from gateway.policy.rules import Example
 
 DAY = 86_400_000
-NOW = 1_764_000_000_000
+NOW = 1_764_043_200_000
+"""Tuesday, 25 November 2025, 12:00 in Asia/Shanghai: an hour at which everybody may be reached."""
 BANK, AGENCY, LENDER, PROVIDER = 1, 2, 3, 4
 KEY = AccountKey("mobile", "cmpp", "900001")
 SOURCE = "10690001"

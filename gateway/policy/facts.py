@@ -31,6 +31,7 @@ from gateway.model import (
     Span,
     Verdict,
 )
+from gateway.policy.hours import Hours
 from gateway.policy.profile import Profile
 
 LIMITED = MARKETING | COLLECTION
@@ -120,6 +121,7 @@ class Sender:
     institution: int  # whose number it is; -1: nobody's
     purposes: int
     heads: tuple[str, ...]  # the signatures bound to the number, folded and in 【】
+    hours: Hours  # in which its subscribers may be reached on this channel
     findings: tuple[Finding, ...]  # of the rules that look at the sender alone
     checks: tuple[tuple[MessageJudge, Reason, bool], ...]  # rules to ask of each message; whether enforced
     clean: Verdict  # of a message that has no findings of its own

@@ -104,6 +104,7 @@ def judged(facts: Facts) -> Sender:
         institution=filing.institution if filing is not None else -1,
         purposes=facts.purposes,
         heads=tuple(head(name) for name in filing.signatures) if filing is not None else (),
+        hours=message_rules.hours_for(facts),
         findings=tuple(findings),
         checks=tuple(
             CHECKS[rule.reason][mode] for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF
