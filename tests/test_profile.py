@@ -32,7 +32,8 @@ def test_a_shipped_profile_says_something_about_every_rule_and_nothing_else(name
         (Reason.SIGNATURE_MISMATCH, (ENFORCE, ENFORCE, OBSERVE, OFF)),
         (Reason.OPTOUT_HINT_MISSING, (ENFORCE, OFF, OFF, OFF)),
         (Reason.QUIET_HOURS, (ENFORCE, ENFORCE, OFF, OFF)),
-        (Reason.CONSENT_MISSING, (OFF, OFF, OFF, OFF)),
+        (Reason.CONSENT_MISSING, (OBSERVE, OFF, OFF, OFF)),
+        (Reason.THIRD_PARTY, (OFF, OFF, OFF, OFF)),
     ],
 )
 def test_zhejiang_defaults(reason: Reason, modes: tuple[int, ...]) -> None:

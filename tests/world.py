@@ -12,6 +12,7 @@ from typing import Any
 from gateway.model import (
     ALWAYS,
     COLLECTION,
+    FOREVER,
     MARKETING,
     SERVICE,
     SMS,
@@ -53,6 +54,7 @@ class World:
     entrusted: list[Mandate] = field(default_factory=list)
     shown: dict[AccountKey, list[AccountNumber]] = field(default_factory=dict)
     refused: dict[str, list[Refusal]] = field(default_factory=dict)
+    consented: dict[tuple[str, int], list[Span]] = field(default_factory=dict)
     version: int = 1
     news_at: int = NOW
     senders: dict[SenderKey, Sender] = field(default_factory=dict)
@@ -94,6 +96,9 @@ class World:
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         return self.refused.get(subscriber, ())
 
+    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        return self.consented.get((subscriber, institution), ())
+
 
 ACCOUNT = Account(id=1, key=KEY, holder=BANK)
 NUMBER = Number(1, SOURCE, 0, SMS | VOICE, MARKETING, BANK, signatures=(NAME,))
@@ -109,7 +114,8 @@ REFUSAL = Refusal(institution=BANK, number="", purposes=MARKETING, channels=SMS 
 
 
 def good() -> World:
-    return World([ACCOUNT], [NUMBER], [], list(BODIES.values()), [MANDATE])
+    consented = {(SUBSCRIBER, BANK): [Span(NOW - DAY)]}
+    return World([ACCOUNT], [NUMBER], [], list(BODIES.values()), [MANDATE], consented=consented)
 
 
 def attempt(**changes: Any) -> Attempt:
@@ -131,6 +137,12 @@ def after(example: Example) -> tuple[Attempt, World]:
         world.bans = [replace(BAN, **changes.pop("ban"))]
     if "refusal" in changes:
         world.refused = {SUBSCRIBER: [REFUSAL._replace(**changes.pop("refusal"))]}
+    if "consent" in changes:
+        told = changes.pop("consent")
+        world.consented = {}
+        if told is not None:
+            span = Span(told.get("start", NOW - DAY), told.get("end", FOREVER))
+            world.consented[SUBSCRIBER, told.get("institution", BANK)] = [span]
     if "account_number" in changes:
         shown = AccountNumber(SOURCE, is_prefix=False, span=ALWAYS)
         world.shown = {KEY: [shown._replace(**changes.pop("account_number"))]}

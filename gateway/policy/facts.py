@@ -76,6 +76,9 @@ class View(Protocol):
 
     def refusals(self, subscriber: str) -> Sequence[Refusal]: ...
 
+    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        """The periods for which the subscriber asked for this institution's marketing."""
+
 
 @dataclass(slots=True)
 class Facts:

@@ -1,5 +1,5 @@
-"""The rules that look at the message: readable, not refused by the subscriber, at a decent hour, signed,
-refusable.
+"""The rules that look at the message: readable, not refused by the subscriber, asked for, at a decent hour,
+signed, refusable.
 
 Rules of this file: these run for every message, so what depends on the sender alone is asked in `when`,
 once per cached Sender. A rule about text says True when the text could not be read: `malformed` has said it.
@@ -35,6 +35,12 @@ def _hint(attempt: Attempt, facts: Facts, view: View) -> str:
         if offers_refusal(attempt.text)
         else "no reply code that is understood"
     )
+
+
+def _consents(attempt: Attempt, facts: Facts, view: View) -> str:
+    holder = facts.filing.institution if facts.filing is not None else 0
+    consents = view.consents(attempt.destination, holder) if attempt.destination and holder else ()
+    return f"{len(consents)} consents of this subscriber to this institution"
 
 
 def _hours(attempt: Attempt, facts: Facts, view: View) -> str:
@@ -138,6 +144,41 @@ def _institution_of(number: str, channel: int, view: View, now: int) -> int:
     """Who has filed a number by now; 0 when nobody has."""
     filing = governing(view.numbers(number), channel, now)
     return filing.institution if filing is not None else 0
+
+
+def sells(facts: Facts) -> bool:
+    """Marketing is among the purposes of the filing."""
+    return facts.filing is not None and bool(facts.purposes & MARKETING)
+
+
+@rule(
+    Reason.CONSENT_MISSING,
+    refuses=[
+        sms(consent=None),
+        call(consent=None),
+        sms(consent={"start": 2**61}),
+        sms(consent={"end": 1}),
+        sms(consent=None, number={"purposes": MARKETING | COLLECTION}),
+        sms(consent={"institution": 3}),
+    ],
+    passes=[
+        sms(),
+        call(),
+        sms(consent=None, number={"purposes": COLLECTION}),
+        sms(consent=None, number={"purposes": SERVICE}),
+        sms(consent=None, number=None, account={"scope": "other"}),
+    ],
+    fact=_consents,
+    when=sells,
+)
+def subscriber_consented(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """Somebody who gets marketing asked the institution for it, and still does; sub-code: `lapsed`."""
+    if not attempt.destination:
+        return True
+    spans = view.consents(attempt.destination, sender.institution)
+    if any(span.holds(now) for span in spans):
+        return True
+    return "lapsed" if spans else False
 
 
 def is_limited(facts: Facts) -> bool:

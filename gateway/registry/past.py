@@ -25,6 +25,7 @@ from gateway.model import (
     Mandate,
     Number,
     Refusal,
+    Span,
 )
 from gateway.registry import tables
 from gateway.registry.keys import RegistryKey
@@ -65,6 +66,7 @@ class PastView:
     found_mandates: Sequence[Mandate] = ()
     shown: Sequence[AccountNumber] = ()
     refused: Sequence[Refusal] = ()
+    consented: Sequence[tuple[int, Span]] = ()  # to which institution
     refusers_numbers: dict[str, Sequence[Number]] = field(default_factory=dict)
     senders: "dict[SenderKey, Sender]" = field(default_factory=dict)
 
@@ -89,6 +91,10 @@ class PastView:
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         return self.refused if subscriber == self.subscriber else ()
 
+    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        mine = self.consented if subscriber == self.subscriber else ()
+        return [span for body, span in mine if body == institution]
+
 
 async def view_at(c: "Connection", key: RegistryKey, attempt: Attempt, instant: Instant) -> PastView:
     """The registry as of `instant`, for this attempt. `c` must see every row (the owner's connection).
@@ -107,7 +113,10 @@ async def view_at(c: "Connection", key: RegistryKey, attempt: Attempt, instant: 
     ]
     view.found_ban = max(bans, key=lambda ban: len(ban.number), default=None)
     if attempt.destination:
-        view.refused = await reader.refusals(key.hash(attempt.destination))
+        hashed = key.hash(attempt.destination)
+        view.refused = await reader.refusals(hashed)
+        rows = await reader.rows("consents", "subscriber_hash = $1", hashed)
+        view.consented = [(row[1], tables.consent(row)) for row in rows]
     for refusal in view.refused:
         if refusal.number and refusal.number != attempt.source:
             rows = await reader.numbers(refusal.number)

@@ -31,6 +31,7 @@ from gateway.model import (
     Mandate,
     Number,
     Refusal,
+    Span,
 )
 from gateway.registry import tables
 from gateway.registry.keys import RegistryKey
@@ -301,6 +302,10 @@ class Snapshot:
             for account in accounts
             for row in self._rows("account_numbers", pack_id(account[0]))
         ]
+
+    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        lookup = tables.consent_lookup(institution, self.hash(subscriber))
+        return [tables.consent(row) for row in self._rows("consents", lookup)]
 
     def hash(self, number: str) -> bytes:
         """`RegistryKey.hash`, remembered until the next `renew`."""
