@@ -274,7 +274,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="on one line")
     for doing in (find, show):
         doing.add_argument("--here", action="store_true", help="ask this node alone: takes no database")
-        doing.add_argument("--reveal", action="store_true", help="subscribers in full, on record")
+        doing.add_argument("--reveal", action="store_true", help="subscribers and texts in full, on record")
         doing.add_argument("--reason", type=text(1000), help="why; goes on the audit")
         doing.add_argument("--by", default="", metavar="LOGIN", help="the regulator or auditor who looks")
 

@@ -73,6 +73,7 @@ def _iso(value: datetime.datetime) -> str:
     return value.astimezone(forms.SHANGHAI).isoformat()
 
 
+_DATE_TIME = _schema(format="date-time", examples=["2026-12-01T09:00:00+08:00"])
 DIGITS = r"^[0-9+() -]{2,40}$"
 
 NumberText = Annotated[
@@ -95,8 +96,10 @@ Instant = Annotated[
     datetime.datetime,
     BeforeValidator(_instant),
     PlainSerializer(_iso, str, when_used="json"),
-    _schema(format="date-time", examples=["2026-12-01T09:00:00+08:00"]),
+    _DATE_TIME,
 ]
+Moment = Annotated[datetime.datetime, PlainSerializer(_iso, str, when_used="json"), _DATE_TIME]
+"""An instant of an answer: said as `Instant`s are, in the time of Asia/Shanghai."""
 Sha256 = Annotated[
     bytes,
     BeforeValidator(reading(forms.SHA256.parse, forms.SHA256)),
