@@ -47,7 +47,10 @@ async def _show(c: "Connection", actor: Actor, loaded: Config, options: argparse
     rows = []
     for filing in found:
         taken = await filings.steps(c, filing.id, 0, 1_000)
-        said = [f"{one.at.isoformat()} {one.step} {one.by or one.role} {one.reason}".strip() for one in taken]
+        said = [
+            " ".join(filter(None, (_moment(one.at), one.step, one.by or one.role, one.reason)))
+            for one in taken
+        ]
         rows.append(filing.model_dump(mode="json") | {"steps": said})
     common.print_all(rows, as_json=options.json)
     return 0
@@ -85,6 +88,10 @@ async def _shown(c: "Connection", options: argparse.Namespace) -> int:
     rows = [_row(await filings.get(c, identity)) for identity in options.ids]
     common.print_all(rows, as_json=options.json)
     return 0
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(common.SHANGHAI).isoformat()
 
 
 def _row(filing: Filing) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
+from gateway.registry.fields import Moment
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -55,17 +56,17 @@ class Appeal(BaseModel):
     grounds: str
     document_sha256: str | None
     filed_by: str | None
-    filed_at: datetime
+    filed_at: Moment
     due: date
     provisional: bool
     overdue: bool
     status: Literal["open", "upheld", "rejected"]
     assigned_to: str | None
     escalated_to: str | None
-    escalated_at: datetime | None
+    escalated_at: Moment | None
     answer: str
     answered_by: str | None
-    answered_at: datetime | None
+    answered_at: Moment | None
     row_version: int
 
 

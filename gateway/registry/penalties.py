@@ -5,7 +5,6 @@ in force on every node within a second, and lifting it ends that hold and no oth
 caller's transaction and sees what its actor may see.
 """
 
-from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel, Field, model_validator
 from gateway.errors import Problem, Words
 from gateway.registry import cases
 from gateway.registry.acting import Actor, as_problem, record
-from gateway.registry.fields import Instant
+from gateway.registry.fields import Instant, Moment
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -69,13 +68,13 @@ class Penalty(BaseModel):
     legal_basis: str
     document_sha256: str | None
     case: int | None
-    valid_from: datetime
-    valid_until: datetime | None
+    valid_from: Moment
+    valid_until: Moment | None
     suspends: bool
     imposed_by: str | None
-    imposed_at: datetime
+    imposed_at: Moment
     lifted_by: str | None
-    lifted_at: datetime | None
+    lifted_at: Moment | None
     lifted_reason: str
     row_version: int
 
