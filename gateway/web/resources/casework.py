@@ -198,7 +198,7 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/complaints/{id}/timeline", WATCHERS, "read",
         Words("投诉用户的时间线（记录查阅理由）", "its subscriber's timeline; the look is on record"),
-        complaint_timeline, query=Why, answer=Timeline, connected=False,
+        complaint_timeline, query=Why, answer=Timeline, connected=False, rate="judge",
     ),
     Endpoint(
         "GET", "/appeals", WATCHERS | HOLDERS, "read", Words("申诉", "appeals"), list_appeals,
