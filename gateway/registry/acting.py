@@ -221,6 +221,7 @@ REFUSALS: dict[str, tuple[str, Words]] = {
     ),
     "numbers_no_overlap": ("already_filed", Words("号码已被登记", "already filed")),
     "numbers_once": ("already_filed", Words("号码已被登记", "already filed")),
+    "appeals_once": ("exists", Words("对此已有待答复的申诉", "an appeal against this is open already")),
     "numbers_one_amendment": ("exists", Words("已有待审的变更版本", "an amendment is under way already")),
     "allocations_no_overlap": ("already_filed", Words("号段已被分配", "already allocated")),
     "blacklist_protected": (
@@ -255,7 +256,7 @@ def as_problem(error: asyncpg.PostgresError) -> Problem | None:
     """
     known = REFUSALS.get(error.constraint_name or "")
     if known is not None:
-        return Problem(*known)
+        return Problem(*known, field="reason" if error.constraint_name == "number_step_reason" else "")
     table = error.table_name or ""
     if isinstance(error, asyncpg.UniqueViolationError):
         return Problem(

@@ -71,7 +71,8 @@ class Appeal(BaseModel):
 
 
 async def file(c: "Connection", actor: Actor, new: NewAppeal, terms: Terms, now: datetime) -> Appeal:
-    """File an appeal. Problem `invalid`: what it attacks is not there for this actor."""
+    """File an appeal. Problems `invalid`: what it attacks is not there for this actor; `exists`: one against
+    the same is open."""
     against = await _seen(c, actor, new)
     if against is None:
         raise Problem(
@@ -84,16 +85,19 @@ async def file(c: "Connection", actor: Actor, new: NewAppeal, terms: Terms, now:
                 "the id of one's refused attempt, penalty, entry, hold or number",
             ),
         )
-    identity = await c.fetchval(
-        """INSERT INTO appeals (against_kind, against, institution_id, grounds, document_sha256, due)
-           VALUES ($1, $2, $3, $4, $5, $6) RETURNING id""",
-        new.against_kind,
-        against,
-        actor.institution,
-        new.grounds,
-        bytes.fromhex(new.document_sha256) if new.document_sha256 else None,
-        due(now, terms.appeal, terms.days).day,
-    )
+    try:
+        identity = await c.fetchval(
+            """INSERT INTO appeals (against_kind, against, institution_id, grounds, document_sha256, due)
+               VALUES ($1, $2, $3, $4, $5, $6) RETURNING id""",
+            new.against_kind,
+            against,
+            actor.institution,
+            new.grounds,
+            bytes.fromhex(new.document_sha256) if new.document_sha256 else None,
+            due(now, terms.appeal, terms.days).day,
+        )
+    except asyncpg.PostgresError as error:
+        raise as_problem(error) or error from None
     await record(c, actor, "appeal.file", f"appeals/{identity}", kind=new.against_kind, against=against)
     return await get(c, identity, terms, now)
 

@@ -18,7 +18,7 @@ from gateway.policy.numbers import mask
 from gateway.registry import cases
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
-from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText
+from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText, said
 from gateway.registry.keys import RegistryKey
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Complaints:
                 "invalid",
                 Words("投诉事项的时间在将来", "it has not happened yet"),
                 field="at",
-                value=new.at.isoformat(),
+                value=said(new.at),
                 expected=Words("过去的时间", "a time that is past"),
             )
         holder, agency = await c.fetchrow(  # type: ignore[misc]  # a function of one row

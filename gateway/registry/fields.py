@@ -69,7 +69,8 @@ def _instant(value: Any) -> datetime.datetime:
     return value if isinstance(value, datetime.datetime) else _INSTANT(value)
 
 
-def _iso(value: datetime.datetime) -> str:
+def said(value: datetime.datetime) -> str:
+    """An instant as answers say it."""
     return value.astimezone(forms.SHANGHAI).isoformat()
 
 
@@ -95,10 +96,10 @@ PrefixText = Annotated[
 Instant = Annotated[
     datetime.datetime,
     BeforeValidator(_instant),
-    PlainSerializer(_iso, str, when_used="json"),
+    PlainSerializer(said, str, when_used="json"),
     _DATE_TIME,
 ]
-Moment = Annotated[datetime.datetime, PlainSerializer(_iso, str, when_used="json"), _DATE_TIME]
+Moment = Annotated[datetime.datetime, PlainSerializer(said, str, when_used="json"), _DATE_TIME]
 """An instant of an answer: said as `Instant`s are, in the time of Asia/Shanghai."""
 Sha256 = Annotated[
     bytes,

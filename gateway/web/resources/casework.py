@@ -208,6 +208,7 @@ ENDPOINTS = (
         "POST", "/appeals", HOLDERS, "write",
         Words("对判定、处罚、名单、暂停或登记决定提出申诉", "appeal against what was decided"),
         file_appeal, body=appeals.NewAppeal, answer=appeals.Appeal, status=201, key="optional",
+        problems=frozenset({"exists"}),
         example=_APPEAL,
     ),
     Endpoint(
