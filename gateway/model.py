@@ -183,6 +183,13 @@ class Refusal(NamedTuple):
     at: int
 
 
+class Recipient(NamedTuple):
+    """Whom an institution may ask for its money: debtor or guarantor, or stranger, who said to be neither."""
+
+    role: str
+    span: Span
+
+
 @dataclass(slots=True)
 class Attempt:
     """One SMS to one recipient, or one call: what is judged.

@@ -687,7 +687,7 @@ OPERATION = st.one_of(
         for what in (
             *("ban", "unban", "move ban", "truncate bans", "file number", "revoke number", "hold", "lift"),
             *("account", "drop account", "allow", "mandate", "rename", "accept", "move refusal"),
-            *("consent", "withdraw consent"),
+            *("consent", "withdraw consent", "list recipient", "drop recipient"),
         )
     ),
     st.tuples(st.just("truncate refusals"), st.booleans(), st.just(0)),
@@ -719,6 +719,11 @@ STATEMENTS = {
                                         given_at)
                   SELECT decode(md5('{i}'), 'hex'), k.id, '', n.id, 's', '2026-01-01'
                     FROM institutions n, registry_keys k WHERE code = 'I{i}' ON CONFLICT DO NOTHING""",
+    "list recipient": """INSERT INTO recipients (subscriber_hash, key_id, subscriber_sealed, institution_id,
+                                                 role, valid_from)
+                         SELECT decode(md5('{i}'), 'hex'), k.id, '', n.id, 'debtor', '2026-01-01'
+                           FROM institutions n, registry_keys k WHERE code = 'I{i}' ON CONFLICT DO NOTHING""",
+    "drop recipient": "DELETE FROM recipients WHERE subscriber_hash = decode(md5('{i}'), 'hex')",
     "withdraw consent": "DELETE FROM consents WHERE subscriber_hash = decode(md5('{i}'), 'hex')",
     "rename": "UPDATE institutions SET name = name || 'x' WHERE code = 'I{i}'",
     "accept": """UPDATE refusals SET lifted_at = now(), lifted_by = 'r'

@@ -33,7 +33,8 @@ def test_a_shipped_profile_says_something_about_every_rule_and_nothing_else(name
         (Reason.OPTOUT_HINT_MISSING, (ENFORCE, OFF, OFF, OFF)),
         (Reason.QUIET_HOURS, (ENFORCE, ENFORCE, OFF, OFF)),
         (Reason.CONSENT_MISSING, (OBSERVE, OFF, OFF, OFF)),
-        (Reason.THIRD_PARTY, (OFF, OFF, OFF, OFF)),
+        (Reason.THIRD_PARTY, (OFF, OBSERVE, OFF, OFF)),
+        (Reason.OVER_FREQUENCY, (OFF, OFF, OFF, OFF)),
     ],
 )
 def test_zhejiang_defaults(reason: Reason, modes: tuple[int, ...]) -> None:

@@ -18,7 +18,8 @@ from gateway.policy.words import REASONS
 RULES: list[Rule[Any]] = [*SENDER_RULES, *MESSAGE_RULES]
 TEXTS = {
     "zhejiang": read_profile("zhejiang"),
-    "strict": 'extends = "zhejiang"\n[rules.consent_missing]\nmode = { marketing = "enforce" }',
+    "strict": 'extends = "zhejiang"\n[rules.consent_missing]\nmode = { marketing = "enforce" }\n'
+    '[rules.third_party]\nmode = { collection = "enforce" }\nagencies_need_list = true',
 }
 PROFILE = parse_profile(TEXTS.__getitem__, "strict")
 """As shipped, but that what is observed at first refuses."""

@@ -26,6 +26,7 @@ from gateway.model import (
     Institution,
     Mandate,
     Number,
+    Recipient,
     Refusal,
     Span,
 )
@@ -55,6 +56,7 @@ class World:
     shown: dict[AccountKey, list[AccountNumber]] = field(default_factory=dict)
     refused: dict[str, list[Refusal]] = field(default_factory=dict)
     consented: dict[tuple[str, int], list[Span]] = field(default_factory=dict)
+    listed: dict[tuple[int, str], list[Recipient]] = field(default_factory=dict)
     version: int = 1
     news_at: int = NOW
     senders: dict[SenderKey, Sender] = field(default_factory=dict)
@@ -96,6 +98,12 @@ class World:
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         return self.refused.get(subscriber, ())
 
+    def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
+        return self.listed.get((institution, subscriber), ())
+
+    def lists_recipients(self, institution: int) -> bool:
+        return any(body == institution for body, _ in self.listed)
+
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         return self.consented.get((subscriber, institution), ())
 
@@ -115,7 +123,9 @@ REFUSAL = Refusal(institution=BANK, number="", purposes=MARKETING, channels=SMS 
 
 def good() -> World:
     consented = {(SUBSCRIBER, BANK): [Span(NOW - DAY)]}
-    return World([ACCOUNT], [NUMBER], [], list(BODIES.values()), [MANDATE], consented=consented)
+    listed = {(BANK, SUBSCRIBER): [Recipient("debtor", Span(NOW - DAY))]}
+    bodies = list(BODIES.values())
+    return World([ACCOUNT], [NUMBER], [], bodies, [MANDATE], consented=consented, listed=listed)
 
 
 def attempt(**changes: Any) -> Attempt:
@@ -137,6 +147,13 @@ def after(example: Example) -> tuple[Attempt, World]:
         world.bans = [replace(BAN, **changes.pop("ban"))]
     if "refusal" in changes:
         world.refused = {SUBSCRIBER: [REFUSAL._replace(**changes.pop("refusal"))]}
+    if "recipient" in changes:
+        told = changes.pop("recipient")
+        world.listed = {}
+        if told is not None:
+            place = told.get("institution", BANK), told.get("subscriber", SUBSCRIBER)
+            span = Span(NOW - DAY, told.get("end", FOREVER))
+            world.listed[place] = [Recipient(told.get("role", "debtor"), span)]
     if "consent" in changes:
         told = changes.pop("consent")
         world.consented = {}

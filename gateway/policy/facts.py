@@ -27,6 +27,7 @@ from gateway.model import (
     Mandate,
     Number,
     Reason,
+    Recipient,
     Refusal,
     Span,
     Verdict,
@@ -78,6 +79,12 @@ class View(Protocol):
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         """The periods for which the subscriber asked for this institution's marketing."""
+
+    def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
+        """What this institution's recipient list says of the subscriber."""
+
+    def lists_recipients(self, institution: int) -> bool:
+        """Whether the institution has a recipient list at all."""
 
 
 @dataclass(slots=True)

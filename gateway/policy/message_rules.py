@@ -1,5 +1,5 @@
-"""The rules that look at the message: readable, not refused by the subscriber, asked for, at a decent hour,
-signed, refusable.
+"""The rules that look at the message: readable, not refused by the subscriber, asked for, to a debtor, at a
+decent hour, signed, refusable.
 
 Rules of this file: these run for every message, so what depends on the sender alone is asked in `when`,
 once per cached Sender. A rule about text says True when the text could not be read: `malformed` has said it.
@@ -41,6 +41,13 @@ def _consents(attempt: Attempt, facts: Facts, view: View) -> str:
     holder = facts.filing.institution if facts.filing is not None else 0
     consents = view.consents(attempt.destination, holder) if attempt.destination and holder else ()
     return f"{len(consents)} consents of this subscriber to this institution"
+
+
+def _recipients(attempt: Attempt, facts: Facts, view: View) -> str:
+    holder = facts.filing.institution if facts.filing is not None else 0
+    found = view.recipients(attempt.destination, holder) if attempt.destination and holder else ()
+    listed = "has a recipient list" if holder and view.lists_recipients(holder) else "no recipient list"
+    return f"{listed}; on it as {', '.join(sorted(one.role for one in found)) or 'nobody'}"
 
 
 def _hours(attempt: Attempt, facts: Facts, view: View) -> str:
@@ -179,6 +186,56 @@ def subscriber_consented(attempt: Attempt, sender: Sender, view: View, now: int)
     if any(span.holds(now) for span in spans):
         return True
     return "lapsed" if spans else False
+
+
+def collects(facts: Facts) -> bool:
+    """Collection is among the purposes of the filing."""
+    return facts.filing is not None and bool(facts.purposes & COLLECTION)
+
+
+@rule(
+    Reason.THIRD_PARTY,
+    refuses=[
+        sms(number={"purposes": COLLECTION}, recipient={"institution": 1, "subscriber": "+8613800000009"}),
+        sms(number={"purposes": COLLECTION}, recipient={"end": 1}),
+        sms(number={"purposes": COLLECTION}, recipient={"role": "stranger"}),
+        call(number={"purposes": COLLECTION}, recipient={"role": "stranger"}),
+        sms(number={"purposes": COLLECTION | MARKETING}, recipient={"role": "stranger"}),
+        sms(number={"purposes": COLLECTION, "agency": 2}, recipient=None),
+    ],
+    passes=[
+        sms(),
+        sms(number={"purposes": COLLECTION}),
+        sms(number={"purposes": COLLECTION}, recipient={"role": "guarantor"}),
+        sms(number={"purposes": COLLECTION, "agency": 2}),
+        sms(recipient={"role": "stranger"}),
+        sms(number={"purposes": SERVICE}, recipient={"role": "stranger"}),
+    ],
+    fact=_recipients,
+    when=collects,
+)
+def recipient_is_party(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """Collection goes to the institution's debtors and guarantors, and to nobody who said to be neither.
+
+    Sub-codes: `wrong_person`; `unverifiable`, as the institution has no list, which is only counted, and
+    `unverifiable_agency`, where the profile demands a list of whom an agency writes to.
+    """
+    if not attempt.destination:
+        return True
+    roles = {
+        recipient.role
+        for recipient in view.recipients(attempt.destination, sender.institution)
+        if recipient.span.holds(now)
+    }
+    if "stranger" in roles:
+        return "wrong_person"
+    if roles:
+        return True
+    if view.lists_recipients(sender.institution):
+        return False
+    if sender.clean.agency and sender.profile.option(Reason.THIRD_PARTY, "agencies_need_list"):
+        return "unverifiable_agency"
+    return "unverifiable"
 
 
 def is_limited(facts: Facts) -> bool:

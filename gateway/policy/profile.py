@@ -119,6 +119,11 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             ),
         )
     },
+    Reason.THIRD_PARTY: {
+        "agencies_need_list": Option(
+            default=False, right="true or false", check=lambda value: isinstance(value, bool)
+        )
+    },
     Reason.QUIET_HOURS: {
         "sms": Option(default={}, right=hours.RIGHT, check=hours.is_table, make=hours.hours_of),
         "voice": Option(default={}, right=hours.RIGHT, check=hours.is_table, make=hours.hours_of),

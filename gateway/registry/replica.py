@@ -30,6 +30,7 @@ from gateway.model import (
     Institution,
     Mandate,
     Number,
+    Recipient,
     Refusal,
     Span,
 )
@@ -304,8 +305,20 @@ class Snapshot:
         ]
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
-        lookup = tables.consent_lookup(institution, self.hash(subscriber))
+        lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
         return [tables.consent(row) for row in self._rows("consents", lookup)]
+
+    def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
+        lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
+        return [tables.recipient(row) for row in self._rows("recipients", lookup)]
+
+    def lists_recipients(self, institution: int) -> bool:
+        beginning = TABLES["recipients"].code + pack_id(institution)
+        try:
+            with self._txn.cursor(db=self._generation.index) as cursor:
+                return bool(cursor.set_range(beginning)) and cursor.key().startswith(beginning)
+        except lmdb.Error as error:
+            raise self._damaged(error) from None
 
     def hash(self, number: str) -> bytes:
         """`RegistryKey.hash`, remembered until the next `renew`."""

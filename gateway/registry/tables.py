@@ -20,6 +20,7 @@ from gateway.model import (
     Institution,
     Mandate,
     Number,
+    Recipient,
     Span,
 )
 
@@ -56,7 +57,8 @@ def account_lookup(key: AccountKey) -> bytes:
     return "\0".join(key).encode()
 
 
-def consent_lookup(institution: int, subscriber_hash: bytes) -> bytes:
+def subscriber_lookup(institution: int, subscriber_hash: bytes) -> bytes:
+    """Of what an institution files about a subscriber."""
     return pack_id(institution) + subscriber_hash[:8]
 
 
@@ -109,7 +111,15 @@ TABLES = {
         f"""SELECT id, institution_id, subscriber_hash, {_from("given_at")}, {_until("valid_until")}
               FROM consents""",
         "true",
-        lambda row: consent_lookup(row[1], row[2]),
+        lambda row: subscriber_lookup(row[1], row[2]),
+        of_senders=False,
+    ),
+    "recipients": Table(
+        b"t",
+        f"""SELECT id, institution_id, subscriber_hash, role, {_from("valid_from")}, {_until("valid_until")}
+              FROM recipients""",
+        "true",
+        lambda row: subscriber_lookup(row[1], row[2]),
         of_senders=False,
     ),
     "blacklist": Table(
@@ -167,6 +177,10 @@ def number(row: Row, holds: tuple[Hold, ...]) -> Number:
 
 def consent(row: Row) -> Span:
     return Span(row[3], row[4])
+
+
+def recipient(row: Row) -> Recipient:
+    return Recipient(row[3], Span(row[4], row[5]))
 
 
 def ban(row: Row) -> Ban:
