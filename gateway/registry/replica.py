@@ -3,9 +3,8 @@
 Rules: a `Snapshot` is one read transaction here and one on the refusals learnt on this node (local.py);
 the local one is always opened first, so that what moves from there to here is never missed. The replica
 lives in `replica-<generation>`; which one is in use stands in `local`. A reader whose file was cut goes
-to the next generation; one whose file was deleted reads on in it until there is a next one.
-
-Values are msgpack; instants milliseconds. It knows no SQL: see tables.py and writer.py.
+to the next generation; one whose file was deleted reads on in it until there is a next one. Values are
+msgpack; instants milliseconds. It knows no SQL: see tables.py and writer.py.
 """
 
 import fcntl
@@ -136,8 +135,7 @@ class Replica:
                 old.file.close()
             self.local = fresh
         if self.current is not None and not self.current.file.in_place():
-            self.current.file.close()
-            self.current = None
+            self._let_go()
 
     def used(self) -> float:
         """Share of the fuller map that is in use; alarm at 0.8."""
@@ -152,9 +150,7 @@ class Replica:
         """The open environment of this generation. Raises NotReady when there is none that can be read."""
         if self.current is not None and self.current.number == number:
             return self.current
-        if self.current is not None:
-            self.current.file.close()
-            self.current = None
+        self._let_go()
         if number == 0 or self.local.damaged() == number:
             raise NotReady("the replica is not there yet")
         try:
@@ -166,16 +162,18 @@ class Replica:
     def report_damage(self, number: int) -> None:
         """This generation can't be read on: the keeper makes another at once."""
         if self.current is not None and self.current.number == number:
-            self.current.file.close()
-            self.current = None
+            self._let_go()
         self.local.report_damage(number)
 
     def close(self) -> None:
+        self._let_go()
+        self.local.file.close()
+        self._resign()
+
+    def _let_go(self) -> None:
         if self.current is not None:
             self.current.file.close()
             self.current = None
-        self.local.file.close()
-        self._resign()
 
     def _resign(self) -> None:
         if self._keeper >= 0:
