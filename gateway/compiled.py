@@ -29,7 +29,7 @@ HOT = (
     "policy/numbers.py",
     "protocols/cmpp.py",
     "protocols/text.py",
-    "registry/replica.py",
+    "registry/snapshot.py",
     "relay/contacts.py",
     "relay/lane.py",
     "relay/memory.py",

@@ -31,7 +31,8 @@ from gateway.registry.feed import Feed
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import LocalRefusal, learn
 from gateway.registry.recorded import UNDER_WAY, Recorded
-from gateway.registry.replica import Replica, Snapshot
+from gateway.registry.replica import Replica
+from gateway.registry.snapshot import Snapshot
 from gateway.registry.store import Change
 from gateway.registry.tables import TABLES
 

@@ -18,7 +18,8 @@ from gateway.registry import local as local_module
 from gateway.registry.changelog import Cursor
 from gateway.registry.keys import RegistryKey, load_key, subscriber_key
 from gateway.registry.local import LocalRefusal, learn
-from gateway.registry.replica import Replica, Snapshot
+from gateway.registry.replica import Replica
+from gateway.registry.snapshot import Snapshot
 from gateway.registry.writer import ReplicaWriter, pack_key
 
 KEY = RegistryKey(bytes(32))

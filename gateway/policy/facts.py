@@ -26,7 +26,6 @@ from gateway.model import (
     Institution,
     Mandate,
     Number,
-    Reason,
     Recipient,
     Refusal,
     Span,
@@ -132,8 +131,9 @@ class Sender:
     purposes: int
     heads: tuple[str, ...]  # the signatures bound to the number, folded and in 【】
     hours: Hours  # in which its subscribers may be reached on this channel
+    open: bool  # they may be now
     findings: tuple[Finding, ...]  # of the rules that look at the sender alone
-    checks: tuple[tuple[MessageJudge, Reason, bool], ...]  # rules to ask of each message; whether enforced
+    checks: tuple[tuple[MessageJudge, Finding], ...]  # rules to ask of each message; what a broken one says
     clean: Verdict  # of a message that has no findings of its own
     verdicts: dict[tuple[Finding, ...], Verdict]  # of messages that have, by those
 

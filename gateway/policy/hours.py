@@ -41,6 +41,12 @@ class Hours(NamedTuple):
             return self.opens <= moment < self.closes
         return self.holiday_opens <= moment < self.holiday_closes
 
+    def until(self, at: int) -> int:
+        """An instant after `at` up to which the answer stays what it is at `at`: an edge of the hours, or
+        midnight."""
+        moment = (at + SHANGHAI) % DAY
+        return at - moment + min(edge for edge in (*self, DAY) if edge > moment)
+
     def shared(self, other: "Hours") -> "Hours":
         """The hours that both allow."""
         return Hours(

@@ -39,10 +39,12 @@ MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules)
 
 
 CHECKS = {
-    rule.reason: {mode: (rule.judge, rule.reason, mode == ENFORCE) for mode in (OBSERVE, ENFORCE)}
+    rule.reason: {
+        mode: (rule.judge, Finding(rule.reason, "", mode == ENFORCE)) for mode in (OBSERVE, ENFORCE)
+    }
     for rule in MESSAGE_RULES
 }
-"""What a Sender holds of a message rule in force: the same object in each."""
+"""What a Sender holds of a message rule in force: the same objects in each."""
 
 
 COUNTED = frozenset({"unverifiable"})
@@ -68,10 +70,10 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
                     del senders[oldest]
             sender = senders[key] = judged(gather(key, view, profile, now, stale=stale))
         found: tuple[Finding, ...] = ()
-        for judge, reason, enforced in sender.checks:
+        for judge, finding in sender.checks:
             answer = judge(attempt, sender, view, now)
             if answer is not True:
-                found += (Finding(reason, answer or "", enforced and answer not in COUNTED),)
+                found += (finding if answer is False else said(finding, answer),)
         if not found:
             verdicts.append(sender.clean)
             continue
@@ -83,6 +85,11 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
             sender.verdicts[found] = verdict
         verdicts.append(verdict)
     return verdicts
+
+
+def said(finding: Finding, sub: str) -> Finding:
+    """A rule's finding with a sub-code."""
+    return Finding(finding.reason, sub, finding.enforced and sub not in COUNTED)
 
 
 def is_stale(view: View, profile: Profile, now: int) -> bool:
@@ -99,16 +106,17 @@ def judged(facts: Facts) -> Sender:
             answer = rule.judge(facts)
             if answer is not True:
                 findings.append(Finding(rule.reason, answer or "", mode == ENFORCE))
-    filing = facts.filing
+    filing, hours = facts.filing, message_rules.hours_for(facts)
     return Sender(
         profile=facts.profile,
         since=facts.now,
-        until=facts.until,
+        until=min(facts.until, hours.until(facts.now)),
         stale=facts.stale,
         institution=filing.institution if filing is not None else -1,
         purposes=facts.purposes,
         heads=tuple(head(name) for name in filing.signatures) if filing is not None else (),
-        hours=message_rules.hours_for(facts),
+        hours=hours,
+        open=hours.allow(facts.now, facts.profile.days),
         findings=tuple(findings),
         checks=tuple(
             CHECKS[rule.reason][mode] for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF

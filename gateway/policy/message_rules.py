@@ -272,7 +272,7 @@ def hour_is_allowed(attempt: Attempt, sender: Sender, view: View, now: int) -> b
     """
     at = attempt.deliver_at
     if at <= now:
-        return sender.hours.allow(now, sender.profile.days)
+        return sender.open
     if sender.purposes & MARKETING:
         ahead: int = sender.profile.option(Reason.QUIET_HOURS, "most_days_ahead") * DAY
         if at - now > ahead:

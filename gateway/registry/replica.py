@@ -1,52 +1,27 @@
 """A node's copy of the registry: an LMDB that all its processes read and only the keeper writes.
 
-Rules: a `Snapshot` is one read transaction here and one on the refusals learnt on this node (local.py);
-the local one is always opened first, so that what moves from there to here is never missed. The replica
-lives in `replica-<generation>`; which one is in use stands in `local`. A reader whose file was cut goes
-to the next generation; one whose file was deleted reads on in it until there is a next one. Values are
-msgpack; instants milliseconds. It knows no SQL: see tables.py and writer.py.
+Rules: the replica lives in `replica-<generation>`; which one is in use stands in `local` (local.py). A reader
+whose file was cut goes to the next generation; one whose file was deleted reads on in it until there is a
+next one. Values are msgpack; instants milliseconds. It knows no SQL: see tables.py and writer.py; what is
+read is in snapshot.py.
 """
 
 import fcntl
 import os
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
-from struct import Struct
 from threading import Lock
-from typing import TYPE_CHECKING, Any
 
 import lmdb
-import msgspec
 
 from gateway.errors import NotReady, UsageError
-from gateway.model import (
-    Account,
-    AccountKey,
-    AccountNumber,
-    Ban,
-    Hold,
-    Institution,
-    Mandate,
-    Number,
-    Recipient,
-    Refusal,
-    Span,
-)
-from gateway.registry import tables
 from gateway.registry.keys import RegistryKey
-from gateway.registry.local import STATE, LocalRefusal, LocalRefusals
+from gateway.registry.local import LocalRefusal, LocalRefusals
 from gateway.registry.mapped import Mapped
-from gateway.registry.tables import TABLES, pack_id
-
-if TYPE_CHECKING:
-    from gateway.policy.facts import Sender, SenderKey
+from gateway.registry.snapshot import Snapshot
 
 MAP_SIZE = 64 << 30
 """Address space, not disk: the file is sparse. 10⁸ refusals take about 8 GiB."""
-
-REPLICA_STATE = Struct("<QQQ")
-"""Of key `s`: version, count of changes that a Sender could be made of, instant of the last news."""
 
 
 class Generation:
@@ -190,211 +165,3 @@ class Replica:
                 f"another keeper is at work in {self.directory}: one node, one data_dir"
             ) from None
         return descriptor
-
-
-class Snapshot:
-    """The registry at one instant: `policy.facts.View`.
-
-    `renew()` moves it to the newest state and belongs before each batch, and at least once a second when
-    there is none: an old snapshot keeps the pages of its time from being used again. `senders` is emptied
-    when something changed that a Sender is made of; refusals are not.
-    """
-
-    __slots__ = (
-        "_generation",
-        "_hashed",
-        "_hasher",
-        "_local",
-        "_local_meta",
-        "_local_pending",
-        "_local_refusals",
-        "_local_size",
-        "_pending",
-        "_replica",
-        "_sender_changes",
-        "_size",
-        "_txn",
-        "news_at",
-        "senders",
-        "version",
-    )
-
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
-        self._hasher = blake2b(digest_size=16, key=replica.key.hash_key)
-        self._local: lmdb.Transaction[bytes]
-        self._txn: lmdb.Transaction[bytes]
-        self._hashed: dict[str, bytes] = {}
-        self._generation: Generation
-        self._size = self._local_size = 0
-        self._sender_changes = -1
-        self.version = 0
-        self.news_at = 0
-        self.senders: dict[SenderKey, Sender] = {}
-        self._open_local()
-        self._open(self._number())
-        self._read_state()
-
-    def renew(self) -> None:
-        """Move to the newest state. Raises NotReady when there is none that can be read."""
-        replica = self._replica
-        self._hashed.clear()
-        local = self._local_refusals
-        if local is not replica.local:
-            self._open_local()
-        elif (size := local.file.size()) < self._local_size:
-            raise NotReady(f"{local.path} was cut")
-        else:
-            self._local_size = size
-            self._local.abort()
-            self._local = local.env.begin()
-        number = self._number()
-        generation = self._generation
-        if generation is not replica.current or generation.number != number:
-            self._open(number)
-        else:
-            size = generation.file.size()
-            if size < self._size:  # cut: touching the lost pages would kill us (SIGBUS)
-                replica.report_damage(number)
-                raise NotReady(f"{generation.file.path} was cut")
-            self._size = size
-            self._txn.abort()
-            self._txn = generation.env.begin()
-        self._read_state()
-
-    def account(self, key: AccountKey) -> Account | None:
-        for row in self._rows("accounts", tables.account_lookup(key)):
-            return tables.account(row, self._holds("accounts", row[0]))
-        return None
-
-    def numbers(self, source: str) -> Sequence[Number]:
-        """Registrations whose range holds `source`: exact first, then longest; approved before revoked."""
-        found: list[Number] = []
-        for length in range(len(source), 1, -1):
-            rows = [
-                tables.number(row, self._holds("numbers", row[0]))
-                for row in self._rows("numbers", source[:length].encode())
-                if len(source) - length <= row[2]
-            ]
-            found += sorted(rows, key=lambda number: (number.status != "approved", -number.span.start))
-        return found
-
-    def ban(self, source: str) -> Ban | None:
-        for length in range(len(source), 1, -1):
-            for row in self._rows("blacklist", source[:length].encode()):
-                entry = tables.ban(row)
-                if entry.is_prefix or length == len(source):
-                    return entry
-        return None
-
-    def institution(self, identity: int) -> Institution | None:
-        row = self._row("institutions", identity)
-        return tables.institution(row, self._holds("institutions", identity)) if row is not None else None
-
-    def mandates(self, institution: int, agency: int) -> Sequence[Mandate]:
-        return [tables.mandate(row) for row in self._rows("mandates", pack_id(institution) + pack_id(agency))]
-
-    def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]:
-        accounts = self._rows("accounts", tables.account_lookup(key))
-        return [
-            tables.account_number(row)
-            for account in accounts
-            for row in self._rows("account_numbers", pack_id(account[0]))
-        ]
-
-    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
-        lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
-        return [tables.consent(row) for row in self._rows("consents", lookup)]
-
-    def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
-        lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
-        return [tables.recipient(row) for row in self._rows("recipients", lookup)]
-
-    def lists_recipients(self, institution: int) -> bool:
-        beginning = TABLES["recipients"].code + pack_id(institution)
-        try:
-            with self._txn.cursor(db=self._generation.index) as cursor:
-                return bool(cursor.set_range(beginning)) and cursor.key().startswith(beginning)
-        except lmdb.Error as error:
-            raise self._damaged(error) from None
-
-    def hash(self, number: str) -> bytes:
-        """`RegistryKey.hash`, remembered until the next `renew`."""
-        known = self._hashed.get(number)
-        if known is None:
-            hasher = self._hasher.copy()
-            hasher.update(number.encode())
-            known = self._hashed[number] = hasher.digest()
-        return known
-
-    def refusals(self, subscriber: str) -> Sequence[Refusal]:
-        """What this subscriber refused, as PostgreSQL knows it and as this node learnt it."""
-        key = self.hash(subscriber)[:8]
-        try:
-            found = self._txn.get(key, db=self._generation.refusals)
-            known = () if found is None else _refusals(found)
-            found = self._local.get(key, db=self._local_pending) if self._pending else None
-        except lmdb.Error as error:
-            raise self._damaged(error) from None
-        if found is None:
-            return known
-        learnt = _learnt(found)
-        return known + tuple(Refusal(r.institution, r.number, r.purposes, r.channels, r.at) for r in learnt)
-
-    def _row(self, table: str, identity: int) -> list[Any] | None:
-        try:
-            value = self._txn.get(TABLES[table].code + pack_id(identity), db=self._generation.rows)
-        except lmdb.Error as error:
-            raise self._damaged(error) from None
-        return _list(value) if value is not None else None
-
-    def _rows(self, table: str, lookup: bytes) -> list[list[Any]]:
-        code = TABLES[table].code
-        try:
-            with self._txn.cursor(db=self._generation.index) as cursor:
-                ids = list(cursor.iternext_dup()) if cursor.set_key(code + lookup) else []
-            return [_list(self._txn.get(code + identity, b"", db=self._generation.rows)) for identity in ids]
-        except lmdb.Error as error:
-            raise self._damaged(error) from None
-
-    def _holds(self, table: str, identity: int) -> tuple[Hold, ...]:
-        lookup = tables.hold_lookup(TABLES[table].code, identity)
-        return tuple(tables.hold(row) for row in self._rows("holds", lookup))
-
-    def _damaged(self, error: lmdb.Error) -> NotReady:
-        number = self._generation.number
-        self._replica.report_damage(number)
-        return NotReady(f"replica {number} is damaged: {error}")
-
-    def _open_local(self) -> None:
-        self._local_refusals = local = self._replica.local
-        self._local_size = local.file.size()
-        self._local = local.env.begin()
-        self._local_meta = local.meta
-        self._local_pending = local.pending_db
-
-    def _number(self) -> int:
-        """The generation in use, out of `local`; and whether anything is pending there."""
-        number: int
-        number, _, self._pending = STATE.unpack(self._local.get(b"s", b"", db=self._local_meta))
-        return number
-
-    def _open(self, number: int) -> None:
-        self._generation = self._replica.generation(number)
-        self._size = self._generation.file.size()
-        self._txn = self._generation.env.begin()
-        self._sender_changes = -1
-
-    def _read_state(self) -> None:
-        state = self._txn.get(b"s", b"", db=self._generation.meta)
-        if len(state) != REPLICA_STATE.size:
-            raise NotReady(f"replica {self._generation.number} is not whole")
-        self.version, changes, self.news_at = REPLICA_STATE.unpack(state)
-        if changes != self._sender_changes:
-            self._sender_changes = changes
-            self.senders.clear()
-
-
-_list = msgspec.msgpack.Decoder(list[Any]).decode
-_refusals = msgspec.msgpack.Decoder(tuple[Refusal, ...]).decode
-_learnt = msgspec.msgpack.Decoder(list[LocalRefusal]).decode

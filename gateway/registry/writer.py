@@ -15,7 +15,8 @@ import msgspec
 from gateway.errors import NotReady
 from gateway.model import Refusal
 from gateway.registry.changelog import Cursor
-from gateway.registry.replica import REPLICA_STATE, Generation, Replica
+from gateway.registry.replica import Generation, Replica
+from gateway.registry.snapshot import REPLICA_STATE
 from gateway.registry.tables import FORMAT, TABLES, Row, pack_id, unpack_id
 
 COMMIT = 2000

@@ -24,7 +24,7 @@ from gateway.protocols.message import Submission
 from gateway.protocols.schedule import deliver_at
 from gateway.protocols.text import decode
 from gateway.regions import Regions
-from gateway.registry.replica import Snapshot
+from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key, key_of
 from gateway.relay.memory import Batch, Submit
 from gateway.telemetry import Telemetry

@@ -26,7 +26,8 @@ from gateway.registry.access import Access
 from gateway.registry.acting import Actor, Door
 from gateway.registry.alarms import AlarmKind
 from gateway.registry.keys import RegistryKey
-from gateway.registry.replica import Replica, Snapshot
+from gateway.registry.replica import Replica
+from gateway.registry.snapshot import Snapshot
 from gateway.telemetry import Telemetry
 from gateway.web.limits import Limits
 

@@ -14,7 +14,7 @@ from gateway.direct import Answered, Item, Told, owner
 from gateway.errors import NotReady, Problem, Words
 from gateway.model import SMS, VOICE, Account, AccountKey, Reason
 from gateway.policy.words import REASONS
-from gateway.registry.replica import Snapshot
+from gateway.registry.snapshot import Snapshot
 from gateway.web.api import Answer, Call, Endpoint
 from gateway.web.problems import Invalid, Wrong
 

@@ -18,7 +18,7 @@ from gateway.policy.numbers import mask
 from gateway.registry import past, quotas
 from gateway.registry.fields import Instant, NumberText, SubscriberText
 from gateway.registry.past import PastView
-from gateway.registry.replica import Snapshot
+from gateway.registry.snapshot import Snapshot
 from gateway.web.api import Answer, Call, Endpoint, not_found
 from gateway.web.resources.attempts import CHANNELS, own_account
 
