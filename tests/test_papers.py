@@ -166,6 +166,8 @@ async def test_each_role_its_tables_and_its_rows(office: Office) -> None:
     bans = "number,is_prefix,reason,case_reference\n10690009,false,诈骗,C-1\n12321,false,x,y\n".encode()
     done = await bring(office, "regulator", "blacklist", bans)
     assert (done["accepted"], [one["value"] for one in done["lines"]]) == (1, ["12321"])
+    armed = await bring(office, "regulator", "blacklist", bans.replace(b"12321", b"=1+1"))
+    assert [one["value"] for one in armed["lines"]] == ["=1+1"]  # JSON runs no formula
     assert office.sql("SELECT added_by FROM blacklist") == [("regulator",)]
     no = await bring(office, "institution", "refusals", b"subscriber,institution\n1380000777,BANK\n")
     assert "1380000777" not in str(no)

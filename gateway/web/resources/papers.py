@@ -17,7 +17,7 @@ from gateway.registry.deadlines import terms_of
 from gateway.registry.documents import KINDS, MOST, NAMING, Document, Documents
 from gateway.registry.forms import SHA256
 from gateway.registry.reading import REPORT
-from gateway.registry.rows import LINE_LIMIT, Bad
+from gateway.registry.rows import LINE_LIMIT, Bad, rearm
 from gateway.web.api import Answer, Call, Endpoint, Octets, Query, Upload, not_found
 from gateway.web.problems import shown
 
@@ -148,7 +148,7 @@ def _rejected(path: Path, zh: bool) -> list[RejectedLine]:
         next(reader)
         for cells in reader:
             line, column, value, cause, expected, cause_zh, expected_zh = cells[: len(REPORT)]
-            said = shown(column, value)
+            said = shown(column, rearm(value))
             found.append(
                 RejectedLine(
                     line=int(line),
