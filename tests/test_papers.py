@@ -159,7 +159,11 @@ async def test_workbook_by_form(office: Office) -> None:
 async def test_each_role_its_tables_and_its_rows(office: Office) -> None:
     assert (await bring(office, "institution", "blacklist", b"x\n"))["code"] == "not_found"
     assert (await bring(office, "carrier", "numbers", b"x\n"))["code"] == "not_found"
-    assert (await bring(office, "carrier", "accounts", b"colour\nred\n"))["field"] == "file"
+    for language, words in (("en", "header: unknown 'colour'"), ("zh", "表头：未知 'colour'；缺少 carrier")):
+        headers = {"Content-Type": "text/csv", "Accept-Language": language}
+        flaw = await office.post("carrier", "/imports/accounts", data=b"colour\nred\n", headers=headers)
+        assert (flaw.body["field"], flaw.body["detail"][: len(words)]) == ("file", words)
+        assert "max_connections" in flaw.body["expected"]
     table = b"carrier,protocol,account,holder\nmobile,cmpp,900001,BANK\nunicom,cmpp,900001,BANK\n"
     done = await bring(office, "carrier", "accounts", table)
     assert (done["accepted"], [one["column"] for one in done["lines"]]) == (1, ["carrier"])
