@@ -8,6 +8,7 @@ from gateway.registry.loading import (
     NO_CARRIER,
     NO_INSTITUTION,
     OWNS_NONE,
+    RESERVED,
     REVOKED,
     SAME_PARTY,
     TO_COME,
@@ -158,6 +159,14 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
             Check("agency", "i.agency = i.institution", SAME_PARTY),
             _OWNER,
             _AGENCY,
+            Check(
+                "number",
+                """length(i.number) <= (SELECT max(length(number)) FROM protected_numbers) AND EXISTS (
+                    SELECT FROM institutions o
+                     WHERE o.code = i.institution
+                       AND reserved(i.number, i.extension_digits, o.id) IS NOT NULL)""",
+                RESERVED,
+            ),
             Check(
                 "number",
                 """current_setting('zhengming.status') = 'submitted' AND EXISTS (
