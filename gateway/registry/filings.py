@@ -30,6 +30,7 @@ from gateway.registry.fields import (
     said,
 )
 from gateway.registry.loading import RESERVED
+from gateway.registry.references import known_carrier, reference, unknown
 from gateway.registry.shown import FILING, Filing, filing_of
 
 if TYPE_CHECKING:
@@ -313,44 +314,6 @@ async def history(c: "Connection", identity: int) -> list[Version]:
         )
         for row in rows
     ]
-
-
-async def reference(c: "Connection", field: str, code: str) -> int:
-    """The id of the institution that `code` names, whoever asks: codes are public. An `agency` or `provider`
-    is one. Problem `invalid`."""
-    found: int | None = await c.fetchval("SELECT institution_of($1)", code)
-    if found is None:
-        raise unknown(field, code)
-    if (words := _KINDS.get(field)) and await c.fetchval("SELECT kind_of($1)", code) != field:
-        raise Problem(
-            "invalid",
-            Words(f"不是{words.zh}", f"not {words.en}"),
-            field=field,
-            value=code,
-            expected=Words(f"{words.zh}的代码", f"the code of {words.en}"),
-        )
-    return found
-
-
-_KINDS = {"agency": Words("合作机构", "an agency"), "provider": Words("短信服务商", "a provider")}
-
-
-def unknown(field: str, code: str | None) -> Problem:
-    """The field names something that is not there."""
-    return Problem(
-        "invalid",
-        Words("没有此代码", "nothing has this code"),
-        field=field,
-        value=code,
-        expected=Words("已登记的代码", "a code that is registered"),
-    )
-
-
-async def known_carrier(c: "Connection", code: str) -> str:
-    """`code`, which a carrier has. Problem `invalid`."""
-    if not await c.fetchval("SELECT EXISTS (SELECT FROM carriers WHERE code = $1)", code):
-        raise unknown("carrier", code)
-    return code
 
 
 async def _institution(c: "Connection", actor: Actor, code: str | None) -> int:
