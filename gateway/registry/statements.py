@@ -161,10 +161,8 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
             _AGENCY,
             Check(
                 "number",
-                """length(i.number) <= (SELECT max(length(number)) FROM protected_numbers) AND EXISTS (
-                    SELECT FROM institutions o
-                     WHERE o.code = i.institution
-                       AND reserved(i.number, i.extension_digits, o.id) IS NOT NULL)""",
+                "length(i.number) <= (SELECT max(length(number)) FROM protected_numbers)"
+                " AND reserved(i.number, i.extension_digits, institution_of(i.institution)) IS NOT NULL",
                 RESERVED,
             ),
             Check(
