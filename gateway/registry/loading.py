@@ -114,6 +114,12 @@ NO_AGENCY = Flaw(
     "the code of an institution of kind agency",
     "机构类型为“合作机构”的机构代码",
 )
+RESERVED = Flaw(
+    "a protected number, such as 110 or 12321, or one that begins it",
+    "受保护号码，例如 110、12321，或其前段",
+    "a number of one's own; an institution of kind authority may file it",
+    "本机构的号码；仅“机关单位”类机构可登记",
+)
 TO_COME = Flaw(
     "lies in the future",
     "晚于当前时间",

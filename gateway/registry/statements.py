@@ -8,6 +8,7 @@ from gateway.registry.loading import (
     NO_CARRIER,
     NO_INSTITUTION,
     OWNS_NONE,
+    RESERVED,
     REVOKED,
     SAME_PARTY,
     TO_COME,
@@ -32,6 +33,9 @@ def _of_kind(column: str, condition: str, flaw: Flaw) -> Check:
 
 _OWNER = _of_kind("institution", "r.kind IN ('agency', 'provider')", OWNS_NONE)
 _AGENCY = _of_kind("agency", "r.kind <> 'agency'", NO_AGENCY)
+_SHORT = "length(i.number) <= (SELECT max(length(number)) FROM protected_numbers)"
+_COVERED = "reserved(i.number, i.extension_digits, institution_of(i.institution)) IS NOT NULL"
+_NOT_RESERVED = Check("number", f"{_SHORT} AND {_COVERED}", RESERVED)
 _HAS_BEEN = Check("at", "i.at > now() + interval '1 hour'", TO_COME)  # clocks differ a little
 
 _LINES = "i.line BETWEEN $1 AND $2"
@@ -158,6 +162,7 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
             Check("agency", "i.agency = i.institution", SAME_PARTY),
             _OWNER,
             _AGENCY,
+            _NOT_RESERVED,
             Check(
                 "number",
                 """current_setting('zhengming.status') = 'submitted' AND EXISTS (
