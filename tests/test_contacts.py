@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from pathlib import Path
 from unittest import mock
 
 from hypothesis import given, settings
@@ -106,6 +107,17 @@ def test_what_others_begin_is_found_however_long_a_folder_has_been_known(tmp_pat
     two = Contacts(tmp_path, "w1")
     two.remember(KEY, NOW + 1, 2, attempt(NOW + 1))
     assert reader.last(KEY, NOW) == Contact(NOW + 1, 2, attempt(NOW + 1))
+
+
+def test_who_only_reads_lets_go_of_days_that_are_over(tmp_path):
+    """What is removed keeps its room on the disk for as long as somebody has it mapped."""
+    writer, reader = Contacts(tmp_path, "w0"), Contacts(tmp_path, None)
+    writer.remember(KEY, NOW, 1, attempt(NOW))
+    assert reader.last(KEY, NOW, days=1) is not None
+    writer.expire(NOW + 2 * DAY, days=1)
+    writer.close()
+    assert reader.last(KEY, NOW + 2 * DAY, days=1) is None
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
 
 
 def test_of_two_that_begin_in_the_same_instant_both_are_found(tmp_path):

@@ -58,7 +58,8 @@ class Contacts:
         self._directory = directory
         self._writer = writer
         self._read: dict[str, mmap.mmap] = {}
-        self._listed: dict[int, tuple[int, list[mmap.mmap]]] = {}  # by day: its folder's mtime, its tables
+        self._listed: dict[int, tuple[Path, int, list[mmap.mmap]]] = {}  # by day: folder, its mtime, tables
+        self._today = 0
         self._map: mmap.mmap | None = None
         self._until = 0  # ms: when the day of the table that is being filled ends
         self._mask = self._used = self._limit = 0
@@ -85,7 +86,11 @@ class Contacts:
 
     def last(self, key: int, now: int, *, days: int = KEEP_DAYS) -> Contact | None:
         """The newest attempt of this pair within so many days, over all workers of the node."""
-        for day in range(_day(now), _day(now) - days - 1, -1):
+        today = _day(now)
+        if today != self._today:
+            self._today = today
+            self._forget(today - days)
+        for day in range(today, today - days - 1, -1):
             found = [contact for table in self._tables(day) if (contact := _find(table, key)) is not None]
             if found:
                 return max(found)
@@ -94,11 +99,7 @@ class Contacts:
     def expire(self, now: int, *, days: int = KEEP_DAYS) -> None:
         """Remove the days that are older than that."""
         oldest = _day(now) - days
-        for day in [day for day in self._listed if day < oldest]:
-            del self._listed[day]
-        for name in list(self._read):
-            if int(name.partition("/")[0]) < oldest:
-                self._read.pop(name).close()
+        self._forget(oldest)
         for folder in self._directory.iterdir():
             if folder.name.isdigit() and int(folder.name) < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -141,20 +142,29 @@ class Contacts:
 
     def _tables(self, day: int) -> list[mmap.mmap]:
         """The tables of a day; its folder is listed again when one has come or gone."""
-        folder = self._directory / str(day)
+        known = self._listed.get(day)
+        if known is None:
+            known = self._listed[day] = (self._directory / str(day), 0, [])
+        folder, listed, whole = known
         try:
             changed = folder.stat().st_mtime_ns
-            known = self._listed.get(day)
-            if known is not None and known[0] == changed:
-                return known[1]
+            if listed == changed:
+                return whole
             now, names = time.time_ns(), [path.name for path in folder.iterdir()]
         except OSError:
             return []
         tables = [self._opened(f"{day}/{name}") for name in names]
         whole = [table for table in tables if table is not None]
         if len(whole) == len(tables) and now - changed > SETTLED:
-            self._listed[day] = (changed, whole)
+            self._listed[day] = (folder, changed, whole)
         return whole
+
+    def _forget(self, oldest: int) -> None:
+        """Let go of the days before `oldest`: what is removed keeps its room for as long as it is mapped."""
+        for day in [day for day in self._listed if day < oldest]:
+            del self._listed[day]
+        for name in [name for name in self._read if int(name.partition("/")[0]) < oldest]:
+            self._read.pop(name).close()
 
     def _opened(self, name: str) -> mmap.mmap | None:
         table = self._read.get(name)
