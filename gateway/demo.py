@@ -233,8 +233,8 @@ profile = {json.dumps(profile)}
                 with contextlib.suppress(aiohttp.ClientError):
                     async with client.get(f"http://{settings.web.listen}/readyz") as answer:
                         why = await answer.text()
-                        if answer.status == 200:
-                            return True
+                        if answer.status == 200 and all(_pids(settings).values()):
+                            return True  # and not another demo, which was quicker to this address
                 await asyncio.sleep(0.1)
         if self._stop.is_set():
             return False
@@ -243,8 +243,7 @@ profile = {json.dumps(profile)}
         raise NotReady(f"the node did not become ready: {why}; its log is in {settings.data_dir / 'log'}")
 
     def _write_ready(self, settings: Config, running: node.Node, upstream: str, secret: str) -> None:
-        run_dir = app.run_dir(settings)
-        pid = {role: status.read(run_dir, role).pid for role in status.roles(settings.workers, relay=True)}
+        pid = _pids(settings)
         database = running.database
         ready = {
             "config": str(self._path),
@@ -306,6 +305,12 @@ Ctrl-C stops all of it.""",
                         await asyncio.sleep(0.1)
             except (OSError, LoginRefused):
                 await asyncio.sleep(1.0)
+
+
+def _pids(settings: Config) -> dict[str, int]:
+    """The process of each part; 0 for one that has not said so yet."""
+    run_dir = app.run_dir(settings)
+    return {role: status.read(run_dir, role).pid for role in status.roles(settings.workers, relay=True)}
 
 
 def _reply(received: Received) -> str | None:

@@ -217,7 +217,7 @@ SELECT t.number, t.extension_digits, t.channels, t.purposes, o.code, a.code, t.s
         put=f"""
 WITH put AS (
     INSERT INTO blacklist AS t (number, is_prefix, reason, case_reference, added_by)
-    SELECT i.number, i.is_prefix, i.reason, i.case_reference, current_setting('zhengming.by')
+    SELECT i.number, i.is_prefix, i.reason, i.case_reference, current_setting('zhengming.checked_by')
       FROM incoming i WHERE {_LINES} ORDER BY i.line
     ON CONFLICT (number, is_prefix) WHERE removed_at IS NULL DO UPDATE
        SET reason = excluded.reason, case_reference = excluded.case_reference
