@@ -122,7 +122,9 @@ async def test_a_foreign_account_is_a_missing_one(house: House, ask: Asker) -> N
 async def test_what_is_wrong_is_named(house: House, ask: Asker, changes: dict[str, str], field: str) -> None:
     said = await ask("bank", "/attempts", attempt(house, **changes))
     assert (said.status, said.body["code"]) == (422, "invalid")
-    assert field in {error["field"].split(".")[-1] for error in said.body["errors"]}
+    assert [error["field"] for error in said.body["errors"]] == [field]
+    said = await ask("bank", "/attempts", [attempt(house), attempt(house, **changes)])
+    assert [error["field"] for error in said.body["errors"]] == [f"1.{field}"]
 
 
 async def test_a_batch_has_bounds(house: House, ask: Asker) -> None:

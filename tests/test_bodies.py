@@ -64,6 +64,7 @@ async def test_mandate_is_given_and_revoked_for_good(office: Office) -> None:
     assert (gone.status, gone.body["status"]) == (200, "revoked")
     assert (await office.post("institution", f"{path}/revoke")).body["code"] == "wrong_state"
     for field, body in (("agency", new | {"agency": "NOBODY"}), ("agency", new | {"agency": "BANK"}),
+                        ("agency", new | {"agency": "FIN"}), ("agency", new | {"agency": "SHOP"}),
                         ("institution", new | {"institution": "FIN"})):  # fmt: skip
         said = await office.post("institution", "/mandates", body)
         assert (said.status, said.body["field"]) == (422, field)

@@ -17,6 +17,8 @@ async def test_base_port_goes_to_one_provider(office: Office) -> None:
     made = await office.post("carrier", "/allocations", {"number": "10690", "provider": "SHOP"})
     assert (made.status, made.body["carrier"], made.body["provider"]) == (201, "mobile", "SHOP")
     await office.post("carrier", "/institutions", {"code": "SHOP2", "name": "另一服务商", "kind": "provider"})
+    bank = await office.post("carrier", "/allocations", {"number": "10695", "provider": "BANK"})
+    assert (bank.status, bank.body["field"]) == (422, "provider")
     inside = {"number": "106901", "provider": "SHOP2"}
     taken = await office.post("carrier2", "/allocations", inside)
     assert (taken.status, taken.body["code"]) == (409, "already_filed")

@@ -159,13 +159,19 @@ async def test_workbook_by_form(office: Office) -> None:
 async def test_each_role_its_tables_and_its_rows(office: Office) -> None:
     assert (await bring(office, "institution", "blacklist", b"x\n"))["code"] == "not_found"
     assert (await bring(office, "carrier", "numbers", b"x\n"))["code"] == "not_found"
-    assert (await bring(office, "carrier", "accounts", b"colour\nred\n"))["field"] == "file"
+    for language, words in (("en", "header: unknown 'colour'"), ("zh", "表头：未知 'colour'；缺少 carrier")):
+        headers = {"Content-Type": "text/csv", "Accept-Language": language}
+        flaw = await office.post("carrier", "/imports/accounts", data=b"colour\nred\n", headers=headers)
+        assert (flaw.body["field"], flaw.body["detail"][: len(words)]) == ("file", words)
+        assert "max_connections" in flaw.body["expected"]
     table = b"carrier,protocol,account,holder\nmobile,cmpp,900001,BANK\nunicom,cmpp,900001,BANK\n"
     done = await bring(office, "carrier", "accounts", table)
     assert (done["accepted"], [one["column"] for one in done["lines"]]) == (1, ["carrier"])
     bans = "number,is_prefix,reason,case_reference\n10690009,false,诈骗,C-1\n12321,false,x,y\n".encode()
     done = await bring(office, "regulator", "blacklist", bans)
     assert (done["accepted"], [one["value"] for one in done["lines"]]) == (1, ["12321"])
+    armed = await bring(office, "regulator", "blacklist", bans.replace(b"12321", b"=1+1"))
+    assert [one["value"] for one in armed["lines"]] == ["=1+1"]  # JSON runs no formula
     assert office.sql("SELECT added_by FROM blacklist") == [("regulator",)]
     no = await bring(office, "institution", "refusals", b"subscriber,institution\n1380000777,BANK\n")
     assert "1380000777" not in str(no)

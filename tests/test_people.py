@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from offices import KEY, actor, staffed
 
-from gateway.errors import Problem, UsageError
+from gateway.errors import Problem
 from gateway.registry import people
 from gateway.registry.people import NewUser
 
@@ -47,8 +47,26 @@ async def test_persons_of_an_import_are_found_by_name(c: Connection) -> None:
     assert new == await people.person_by_name(c, "张三")
     assert await c.fetchval("SELECT identity_hash IS NULL FROM persons WHERE id = $1", new)
     await people.add_person(c, KEY, "C1", "ID-ANOTHER")
-    with pytest.raises(UsageError, match="2 persons"):
-        await people.person_by_name(c, "C1")
+    refused = await problem(people.person_by_name(c, "C1"))
+    assert (refused.code, refused.field, refused.value) == ("invalid", "person", "C1")
+
+
+RESIDENT = "11010519491231002X"  # the example of GB 11643
+
+
+async def test_an_identity_number_has_one_way_of_writing(c: Connection) -> None:
+    person = await people.add_person(c, KEY, "R9", RESIDENT)
+    fullwidth = "".join(chr(ord(sign) + 0xFEE0) for sign in RESIDENT)
+    for written in (RESIDENT.lower(), f" {RESIDENT[:6]} {RESIDENT[6:]} ", fullwidth, fullwidth.lower()):
+        assert await people.add_person(c, KEY, "R9", written) == person, written
+    for wrong in (
+        "", " ", "123", "110105194912310021", RESIDENT[:-1], RESIDENT + "1", "9" * 18, "X", "护照1",
+        "A\u200b1", "A_1", "１", "٣" * 18,
+    ):  # fmt: skip
+        refused = await problem(people.add_person(c, KEY, "R9", wrong))
+        assert (refused.code, refused.field) == ("invalid", "identity"), wrong
+        assert refused.value is None  # it is nobody's to read
+    await people.add_person(c, KEY, "R10", "E12345678")  # a passport
 
 
 @pytest.mark.parametrize(
@@ -57,6 +75,10 @@ async def test_persons_of_an_import_are_found_by_name(c: Connection) -> None:
         (NewUser("car", "carrier", "X", carrier="mobile"), "exists", "login"),
         (NewUser("Large", "auditor", "X"), "invalid", "login"),
         (NewUser("x", "king", "X"), "invalid", "role"),
+        (NewUser("x", "institution", "X", institution="G"), "invalid", "institution"),
+        (NewUser("x", "institution", "X", institution="P"), "invalid", "institution"),
+        (NewUser("x", "agency", "X", institution="A"), "invalid", "institution"),
+        (NewUser("x", "provider", "X", institution="G"), "invalid", "institution"),
         (NewUser("x", "carrier", "X"), "invalid", "carrier"),
         (NewUser("x", "carrier", "X", carrier="cable"), "invalid", "carrier"),
         (NewUser("x", "auditor", "X", carrier="mobile"), "invalid", "carrier"),

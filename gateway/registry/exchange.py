@@ -120,7 +120,8 @@ async def export_file(
     progress: bool | None = None,
 ) -> int:
     """Write all rows of `kind` to `path` (.csv or .xlsx), with English ("en") or Chinese ("zh") headers and
-    words; the number of rows. What is written is one snapshot, and comes in again as the same."""
+    words; the number of rows. What is written is one snapshot, and comes in again as the same. Subscribers go
+    out in full, which stands in the audit."""
     table = kind_of(kind)
     if headers not in ("en", "zh"):
         raise UsageError(f"headers {headers!r}; right would be en or zh")
@@ -145,6 +146,7 @@ async def export_file(
                         await asyncio.to_thread(_write_all, sink, lines)
                     count += len(lines)
                     bar.update(len(lines))
+        await Outgo.audit(dsn, table, count)  # before the file is there
         with _told(path):
             await asyncio.to_thread(sink.close)  # packs a whole sheet
     except BaseException:

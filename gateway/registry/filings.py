@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.errors import Problem, Words
-from gateway.registry import changing, holds, numbering, workflow
+from gateway.registry import changing, forms, holds, numbering, workflow
 from gateway.registry.acting import Actor, record
 from gateway.registry.fields import (
     Channels,
@@ -61,7 +61,7 @@ class NewFiling(FilingChange):
     @classmethod
     def _registrable(cls, value: str, info: ValidationInfo) -> str:
         extension = info.data.get("extension_digits", 0)
-        return reading(lambda text: numbering.registrable(text, extension))(value)
+        return reading(lambda text: numbering.registrable(text, extension), forms.NUMBER)(value)
 
 
 class FilingFilter(BaseModel):
@@ -314,11 +314,23 @@ async def history(c: "Connection", identity: int) -> list[Version]:
 
 
 async def reference(c: "Connection", field: str, code: str) -> int:
-    """The id of the institution that `code` names, whoever asks: codes are public. Problem `invalid`."""
-    identity: int | None = await c.fetchval("SELECT institution_of($1)", code)
-    if identity is None:
+    """The id of the institution that `code` names, whoever asks: codes are public. An `agency` or `provider`
+    is one. Problem `invalid`."""
+    found: int | None = await c.fetchval("SELECT institution_of($1)", code)
+    if found is None:
         raise unknown(field, code)
-    return identity
+    if (words := _KINDS.get(field)) and await c.fetchval("SELECT kind_of($1)", code) != field:
+        raise Problem(
+            "invalid",
+            Words(f"不是{words.zh}", f"not {words.en}"),
+            field=field,
+            value=code,
+            expected=Words(f"{words.zh}的代码", f"the code of {words.en}"),
+        )
+    return found
+
+
+_KINDS = {"agency": Words("合作机构", "an agency"), "provider": Words("短信服务商", "a provider")}
 
 
 def unknown(field: str, code: str | None) -> Problem:

@@ -17,7 +17,7 @@ import asyncpg
 
 from gateway.errors import UsageError
 from gateway.registry import primary, runs, store
-from gateway.registry.acting import Actor
+from gateway.registry.acting import Actor, record
 from gateway.registry.deadlines import Terms, due, standard
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
@@ -260,6 +260,17 @@ class Outgo:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 total = await connection.fetchval(f"SELECT count(*) FROM ({LOADING[kind.name].rows}) r")
                 yield cls(connection, kind, key, total)
+        finally:
+            await connection.close()
+
+    @staticmethod
+    async def audit(dsn: str, kind: Kind, rows: int) -> None:
+        """Put on the audit that full numbers of subscribers went out, where the kind has any."""
+        if not LOADING[kind.name].sealed:
+            return
+        connection = await primary.connect(dsn, {"zhengming.door": "cli"})
+        try:
+            await record(connection, None, f"export.{kind.name}", kind.name, rows=rows)
         finally:
             await connection.close()
 

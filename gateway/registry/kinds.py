@@ -317,7 +317,7 @@ KINDS: dict[str, Kind] = {
 
 
 def columns_of(kind: Kind, header: Sequence[str]) -> dict[str, int]:
-    """Where each column of `kind` stands in a file. ValueError, in words for the user: it can't be told."""
+    """Where each column of `kind` stands in a file. Bad, in words for the user: it can't be told."""
     places: dict[str, int] = {}
     unknown: list[str] = []
     for place, cell in enumerate(header):
@@ -327,16 +327,24 @@ def columns_of(kind: Kind, header: Sequence[str]) -> dict[str, int]:
         if column is None:
             unknown.append(repr(cell.strip()))
         elif column.name in places:
-            raise ValueError(f"column {column.name} ({column.chinese}) stands there twice")
+            raise Bad(
+                f"column {column.name} ({column.chinese}) stands there twice",
+                f"列 {column.name}（{column.chinese}）重复",
+                "each column once",
+                "每列一次",
+            )
         else:
             places[column.name] = place
     missing = [
         f"{c.name} ({c.chinese})" for c in kind.columns if c.default is REQUIRED and c.name not in places
     ]
     if unknown or missing:
-        known = ", ".join(f"{c.name} ({c.chinese})" for c in kind.columns)
-        causes = [f"unknown {', '.join(unknown)}"] * bool(unknown) + [f"missing {', '.join(missing)}"] * bool(
-            missing
+        known = [f"{c.name} ({c.chinese})" for c in kind.columns]
+        wrong = [("unknown", "未知", unknown), ("missing", "缺少", missing)]
+        raise Bad(
+            "; ".join(f"{word} {', '.join(names)}" for word, _, names in wrong if names),
+            "；".join(f"{word} {'、'.join(names)}" for _, word, names in wrong if names),
+            f"columns out of {', '.join(known)}",
+            f"以下列：{'、'.join(known)}",
         )
-        raise ValueError(f"{'; '.join(causes)}; right would be columns out of {known}")
     return places

@@ -6,14 +6,16 @@ steps (migrations 0006). Of a token only the hash is kept. Every function takes 
 transactions to its caller; `actor` is who does it, None for an operator at the command line.
 """
 
+import re
 import secrets
+import unicodedata
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
-from gateway.errors import Problem, UsageError, Words
+from gateway.errors import Problem, Words
 from gateway.registry import store
 from gateway.registry.acting import ROLES, SCOPES, Actor, as_problem, record
 
@@ -72,12 +74,20 @@ class Token(NamedTuple):
 async def person_by_name(c: "Connection", name: str) -> int:
     """The person of this name, for an import that names two; made without identity number when nobody has it.
 
-    UsageError when several have it.
+    Problem `invalid` when several have it.
     """
     found = await c.fetch("SELECT id, identity_hash IS NULL AS unproven FROM persons WHERE name = $1", name)
     proven = [int(row["id"]) for row in found if not row["unproven"]]
     if len(proven) > 1:
-        raise UsageError(f"{len(proven)} persons are called {name!r}; right would be a name that one has")
+        raise Problem(
+            "invalid",
+            Words(f"有 {len(proven)} 人同名", f"{len(proven)} persons are called so"),
+            field="person",
+            value=name,
+            expected=Words(
+                "附身份证件号码，或唯一的姓名", "an identity number too, or a name that one person has"
+            ),
+        )
     if proven or found:
         return proven[0] if proven else int(found[0]["id"])
     identity: int = await c.fetchval(
@@ -91,12 +101,12 @@ async def person_by_name(c: "Connection", name: str) -> int:
 async def add_person(c: "Connection", key: "RegistryKey", name: str, identity: str) -> int:
     """The person with this identity number, who is added if nobody has it.
 
-    Problem `exists` when he is known under another name; `invalid` when one of the two is empty.
+    Problem `exists` when he is known under another name; `invalid` when one of the two is empty, or it is no
+    identity number.
     """
-    name, identity = " ".join(name.split()), "".join(identity.split()).upper()
-    for field, value in (("person", name), ("identity", identity)):
-        if not value:
-            raise Problem("invalid", Words("不能为空", "missing"), field=field)
+    name, identity = " ".join(name.split()), _identity(identity)
+    if not name:
+        raise Problem("invalid", Words("不能为空", "missing"), field="person")
     digest = key.hash("identity " + identity)
     key_id = await c.fetchval("SELECT key_id FROM registry_keys WHERE fingerprint = $1", key.fingerprint)
     if key_id is None:  # the first of all; later a user is added by who may not add keys
@@ -136,6 +146,14 @@ async def add_user(c: "Connection", actor: Actor | None, key: "RegistryKey", new
             raise Problem(
                 "invalid",
                 Words("没有此代码的机构", "no institution has this code"),
+                field="institution",
+                value=new.institution,
+            )
+        kind = await c.fetchval("SELECT kind_of($1)", new.institution)
+        if new.role != (kind if kind in ("agency", "provider") else "institution"):
+            raise Problem(
+                "invalid",
+                Words(f"该机构不适用角色 {new.role}", f"its users are not of the role {new.role}"),
                 field="institution",
                 value=new.institution,
             )
@@ -292,6 +310,31 @@ async def tokens(c: "Connection", after: int = 0, limit: int = 50) -> list[Token
     """Tokens by id, beginning after the id `after`; ended ones too."""
     rows = await c.fetch(_TOKENS + " WHERE t.id > $1 ORDER BY t.id LIMIT $2", after, limit)
     return [Token(*row) for row in rows]
+
+
+def _identity(text: str) -> str:
+    """An identity number in the one way it is kept, so that no other way of writing makes another person:
+    a resident's (GB 11643) with its check digit, or the letters and digits of a passport or the like."""
+    identity = "".join(unicodedata.normalize("NFKC", text).split()).upper()
+    if not identity:
+        raise Problem("invalid", Words("不能为空", "missing"), field="identity")
+    if identity.removesuffix("X").isdecimal():
+        good = re.fullmatch(r"[0-9]{17}[0-9X]", identity) is not None
+        rest = sum(int(digit) << 17 - place for place, digit in enumerate(identity[:17]) if good) % 11
+        good = good and identity[17] == "10X98765432"[rest]
+    else:
+        good = re.fullmatch(r"(?![0-9]{15})[A-Z0-9()/-]{3,}", identity) is not None
+    if not good:
+        raise Problem(
+            "invalid",
+            Words("不是证件号码", "not an identity number"),
+            field="identity",
+            expected=Words(
+                "18 位居民身份证号（含校验位），或护照等证件号",
+                "a resident's 18 digits with their check digit, or that of a passport",
+            ),
+        )
+    return identity
 
 
 def token_hash(secret: str) -> bytes:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from gateway.errors import NotReady, UsageError
+from gateway.errors import NotReady
 from gateway.registry.kinds import REQUIRED, Column, Kind, Misfit, columns_of
-from gateway.registry.rows import Bad, Flaw, Row, Source
+from gateway.registry.rows import Bad, BadFile, Flaw, Row, Source
 
 CHUNK = 2_000
 """Rows of one transaction: nobody who bans a number waits longer than for these."""
@@ -71,12 +71,13 @@ def without_report(header: list[str]) -> list[str]:
 
 
 def places_of(path: Path, kind: Kind, header: list[str]) -> dict[str, int]:
-    """Where in a line each column stands. UsageError when the header does not say."""
+    """Where in a line each column stands. BadFile when the header does not say."""
     own = without_report(header)
     try:
         places = columns_of(kind, own)
-    except ValueError as problem:
-        raise UsageError(f"{path}: header: {problem}") from None
+    except Bad as bad:
+        cause, cause_zh, expected, expected_zh = bad.flaw
+        raise BadFile(path, Flaw(f"header: {cause}", f"表头：{cause_zh}", expected, expected_zh)) from None
     return {name: place + len(header) - len(own) for name, place in places.items()}
 
 

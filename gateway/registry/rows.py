@@ -9,7 +9,10 @@ such texts, so `rearm(disarm(x)) == x` for every x, and a file written by hand r
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from gateway.errors import UsageError, Words
 
 LINE_LIMIT = 1 << 20
 """Octets of the longest CSV line, and characters of the longest cell, that are read."""
@@ -35,6 +38,18 @@ class Flaw(NamedTuple):
     cause_zh: str
     expected: str = ""
     expected_zh: str = ""
+
+
+HEADER = Words("列出各列名称的首行", "a first line that names the columns")
+EMPTY = Flaw("the first line is empty", "首行为空")
+
+
+class BadFile(UsageError):
+    """A file can't be read as a table at all; `flaw` says why, and what would be right."""
+
+    def __init__(self, path: Path, flaw: Flaw) -> None:
+        super().__init__(f"{path}: {flaw.cause}; right would be {flaw.expected}")
+        self.flaw = flaw
 
 
 class Bad(Exception):

@@ -14,7 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.errors import UsageError
-from gateway.registry.rows import LINE_LIMIT, TOO_LONG, Flaw, Row, Sink, Source, disarm, rearm
+from gateway.registry.rows import (
+    EMPTY,
+    HEADER,
+    LINE_LIMIT,
+    TOO_LONG,
+    BadFile,
+    Flaw,
+    Row,
+    Sink,
+    Source,
+    disarm,
+    rearm,
+)
 from gateway.registry.xlsx import XlsxSink, XlsxSource
 
 UNCLOSED = Flaw(
@@ -76,7 +88,9 @@ def encoding_of(path: Path) -> str:
     whole = True
     with path.open("rb") as file:
         if (head := file.read(4)).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise UsageError(f"{path}: encoded in UTF-16; right would be UTF-8 or GB18030")
+            raise BadFile(
+                path, Flaw("encoded in UTF-16", "编码为 UTF-16", "UTF-8 or GB18030", "UTF-8 或 GB18030")
+            )
         if head.startswith(codecs.BOM_UTF8):
             return "utf-8"
         file.seek(0)
@@ -103,17 +117,18 @@ class CsvSource:
         octets = self._file.readline(LINE_LIMIT)
         first = self._read(1, octets.removeprefix(codecs.BOM_UTF8))
         self.header = first.cells
-        problem = first.flaw.cause if first.flaw else ""
+        flaw = first.flaw
         if len(octets) == LINE_LIMIT and not octets.endswith(b"\n"):
-            problem = TOO_LONG.cause
-        if not problem and not any(first.cells):
-            problem = "the first line is empty"
-        if not problem and any("\r" in cell for cell in first.cells):
-            problem = "its lines end in CR alone"
-        if problem:
+            flaw = TOO_LONG
+        if flaw is None and not any(first.cells):
+            flaw = EMPTY
+        if flaw is None and any("\r" in cell for cell in first.cells):
+            flaw = Flaw("its lines end in CR alone", "行末仅有 CR")
+        if flaw is not None:
             self._file.close()
-            raise UsageError(
-                f"{path}: {problem}; right would be a first line that names the columns, by commas"
+            raise BadFile(
+                path,
+                flaw._replace(expected=f"{HEADER.en}, by commas", expected_zh=f"{HEADER.zh}，以逗号分隔"),
             )
 
     def rows(self) -> Iterator[Row]:

@@ -24,7 +24,7 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.utils.datetime import from_excel
 
 from gateway.errors import UsageError
-from gateway.registry.rows import LINE_LIMIT, TOO_LONG, Row, disarm, rearm
+from gateway.registry.rows import EMPTY, HEADER, LINE_LIMIT, TOO_LONG, BadFile, Flaw, Row, disarm, rearm
 
 BLOCK = 256
 ROWS_MAX = 1_048_576
@@ -62,9 +62,7 @@ class XlsxSource:
                 self._rows = self._parse(sheet.iter_rows())
                 first = next(self._rows, None)
             if first is None or first.line != 1 or first.flaw is not None:
-                raise UsageError(
-                    f"{path}: the first line is empty; right would be one that names the columns"
-                )
+                raise BadFile(path, EMPTY._replace(expected=HEADER.en, expected_zh=HEADER.zh))
         except BaseException:
             self._file.close()
             raise
@@ -95,9 +93,14 @@ class XlsxSource:
                 yield
         except Exception as problem:
             cause = problem.__cause__ or problem
-            raise UsageError(
-                f"{self._path}: not an XLSX file, damaged, or encrypted: {cause}; right would be one saved as"
-                " .xlsx without a password, or a .csv"
+            raise BadFile(
+                self._path,
+                Flaw(
+                    f"not an XLSX file, damaged, or encrypted: {cause}",
+                    f"不是 XLSX 文件，或已损坏、加密：{cause}",
+                    "one saved as .xlsx without a password, or a .csv",
+                    "不带密码的 .xlsx，或 .csv",
+                ),
             ) from None
 
     def _parse(self, lines: Iterator[tuple[Any, ...]]) -> Any:

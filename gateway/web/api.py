@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 PREFIX = "/api/v1"
 EVERYBODY = frozenset(ROLES)
+ALTERNATIVES = ("(one)", "(list)")
+"""Tags of a body that is one thing or a list of them; errors name the field without them."""
 MOST_BODY = 1 << 20
 """Octets of a JSON body."""
 

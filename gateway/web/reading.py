@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import Problem, Words
-from gateway.web.api import MOST_BODY, Endpoint, Octets, Upload, not_found
+from gateway.web.api import ALTERNATIVES, MOST_BODY, Endpoint, Octets, Upload, not_found
 from gateway.web.problems import Invalid, Wrong
 
 MOST_ID = (1 << 63) - 1
@@ -79,7 +79,7 @@ _TAG = re.compile(r'"(-?\d{1,18})"')
 def wrong_fields(error: ValidationError, place: str = "") -> Iterator[Wrong]:
     """What pydantic found, in words."""
     for line in error.errors(include_url=False):
-        field = ".".join(str(part) for part in line["loc"]) or place
+        field = ".".join(str(part) for part in line["loc"] if part not in ALTERNATIVES) or place
         yield _in_words(field, line)
 
 

@@ -8,14 +8,14 @@ import asyncio
 from hashlib import blake2b
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from gateway.direct import Answered, Item, Told, owner
 from gateway.errors import NotReady, Problem, Words
 from gateway.model import SMS, VOICE, Account, AccountKey, Reason
 from gateway.policy.words import REASONS
 from gateway.registry.replica import Snapshot
-from gateway.web.api import Answer, Call, Endpoint
+from gateway.web.api import ALTERNATIVES, Answer, Call, Endpoint
 from gateway.web.problems import Invalid, Wrong
 
 ASKERS = frozenset({"institution", "agency", "provider", "carrier"})
@@ -48,7 +48,11 @@ class NewAttempt(BaseModel):
     text: str = Field("", max_length=4000, description="of an SMS, signature and all")
 
 
-NewAttempts = NewAttempt | Annotated[list[NewAttempt], Field(min_length=1, max_length=MOST)]
+NewAttempts = Annotated[
+    Annotated[NewAttempt, Tag(ALTERNATIVES[0])]
+    | Annotated[list[NewAttempt], Field(min_length=1, max_length=MOST), Tag(ALTERNATIVES[1])],
+    Discriminator(lambda value: ALTERNATIVES[isinstance(value, list)]),
+]
 
 
 class ReasonFound(BaseModel):

@@ -17,7 +17,7 @@ from gateway.registry.deadlines import terms_of
 from gateway.registry.documents import KINDS, MOST, NAMING, Document, Documents
 from gateway.registry.forms import SHA256
 from gateway.registry.reading import REPORT
-from gateway.registry.rows import LINE_LIMIT, Bad
+from gateway.registry.rows import LINE_LIMIT, Bad, BadFile, rearm
 from gateway.web.api import Answer, Call, Endpoint, Octets, Query, Upload, not_found
 from gateway.web.problems import shown
 
@@ -114,6 +114,11 @@ async def bring(call: Call) -> Answer:
                 progress=False,
                 actor=call.actor,
             )
+        except BadFile as error:
+            cause, cause_zh, expected, expected_zh = error.flaw
+            raise Problem(
+                "invalid", Words(cause_zh, cause), field="file", expected=Words(expected_zh, expected)
+            ) from None
         except UsageError as error:
             said = str(error).replace(f"{path}: ", "")
             raise Problem("invalid", Words(f"文件无法导入：{said}", said), field="file") from None
@@ -148,7 +153,7 @@ def _rejected(path: Path, zh: bool) -> list[RejectedLine]:
         next(reader)
         for cells in reader:
             line, column, value, cause, expected, cause_zh, expected_zh = cells[: len(REPORT)]
-            said = shown(column, value)
+            said = shown(column, rearm(value))
             found.append(
                 RejectedLine(
                     line=int(line),

@@ -1,4 +1,4 @@
-"""A holder has one open appeal against one thing: a second one only had the regulators answer twice.
+"""A holder has one open appeal against one thing, and the API knows kinds as files do.
 
 Revision 0011, after 0010. The SQL stands in the file of the same name.
 """

@@ -4,3 +4,7 @@ DO $$ BEGIN
         'CREATE UNIQUE INDEX appeals_once ON appeals (institution_id, against_kind, against)
           WHERE status = ''open'' AND id > %s', (SELECT coalesce(max(id), 0) FROM appeals));
 END $$;
+
+-- Whoever names an agency or a provider means one; kinds are as public as codes are.
+CREATE FUNCTION kind_of(wanted text) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, public RETURN (SELECT kind FROM institutions WHERE code = wanted);
