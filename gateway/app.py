@@ -27,6 +27,7 @@ from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.policy import Profile
 from gateway.policy.profile import parse_profile
+from gateway.registry import workdays
 from gateway.supervisor import die_with_parent
 from gateway.telemetry import Telemetry, logger
 
@@ -86,6 +87,7 @@ def profile_of(config: Config) -> Profile:
         profile,
         max_age=configuration.milliseconds(config.registry.max_age),
         unknown_account=config.registry.unknown_account,
+        days=workdays.calendar(Path(file) if (file := config.cases.workdays_file) else None),
     )
 
 

@@ -36,7 +36,8 @@ from gateway.simulator.commands import add_carrier_arguments, add_sender_argumen
 
 ROLES = "regulator, carrier, institution, agency, provider, auditor or admin"
 KINDS = (
-    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents or complaints"
+    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents, recipients"
+    " or complaints"
 )
 
 Command = Callable[[argparse.Namespace], int]

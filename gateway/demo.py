@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ import aiohttp
 from gateway import app, config, node, staff, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
+from gateway.policy.profile import SHANGHAI
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
 from gateway.simulator.carrier import CarrierSim, Received
@@ -45,6 +47,7 @@ class Scene(NamedTuple):
     source: str
     subscribers: Sequence[str]
     text: str
+    at_night: bool = False  # scheduled for 03:00 of the next day
 
 
 NEXT = ""
@@ -62,6 +65,7 @@ SCENES = (
     Scene("not_effective", "900003", "106900050001", [NEXT], f"【钱塘示例消金】{_SALE}"),
     Scene("account_mismatch", "900001", "106900070001", [NEXT], f"【钱塘示例消金】{_SALE}"),
     Scene("refused_by_subscriber", "900001", "106900010001", ["13800000404"], f"【浙海示例银行】{_SALE}"),
+    Scene("quiet_hours", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}", at_night=True),
     Scene("signature_missing", "900001", "106900010001", [NEXT], _SALE),
     Scene("signature_mismatch", "900001", "106900010001", [NEXT], f"【客服通知】{_SALE}"),
     Scene("optout_hint_missing", "900001", "106900010001", [NEXT], "【浙海示例银行】新客理财专享"),
@@ -301,7 +305,14 @@ Ctrl-C stops all of it.""",
                         if sender.cause is not None:
                             break
                         destinations = [known or next(subscribers) for known in scene.subscribers]
-                        await sender.submit(scene.source, destinations, scene.text, report=True)
+                        night = f"{datetime.now(SHANGHAI) + timedelta(days=1):%y%m%d}030000032+"
+                        await sender.submit(
+                            scene.source,
+                            destinations,
+                            scene.text,
+                            report=True,
+                            at_time=night if scene.at_night else "",
+                        )
                         await asyncio.sleep(0.1)
             except (OSError, LoginRefused):
                 await asyncio.sleep(1.0)

@@ -1,6 +1,7 @@
 """`zhengming complaint`, `appeal` and `case`, as regulators and holders type them."""
 
 import asyncio
+import datetime
 from pathlib import Path
 
 import asyncpg
@@ -9,6 +10,7 @@ from bureau import file_number, settle
 from shell import Shell
 
 from gateway import app, config
+from gateway.commands import common
 from gateway.commands.casework import roles_of
 from gateway.registry.keys import load_key
 from gateway.web.resources.casework import ENDPOINTS
@@ -28,6 +30,7 @@ ENDS = {
     "complaint receive": "POST /complaints",
     "complaint list": "GET /complaints",
     "complaint show": "GET /complaints/{id}",
+    "complaint timeline": "GET /complaints/{id}/timeline",
     "complaint forward": "POST /complaints/{id}/forward",
     "complaint answer": "POST /complaints/{id}/answer",
     "appeal file": "POST /appeals",
@@ -69,7 +72,7 @@ def refused(shell: Shell, *arguments: str) -> str:
 
 def test_every_act_is_for_those_who_may_do_it_by_http() -> None:
     roles = {endpoint.label: endpoint.roles for endpoint in ENDPOINTS}
-    assert {label for label in roles if "timeline" not in label} == set(ENDS.values())
+    assert set(roles) == set(ENDS.values())
     for command, label in ENDS.items():
         kind, act = command.split()
         assert roles_of(kind, act) == roles[label], command
@@ -98,6 +101,20 @@ def test_a_complaint_and_its_case_go_their_way(shell: Shell) -> None:
     assert (closed["status"], closed["closed_by"]) == ("closed", "r1")
     assert "已结案" in refused(shell, "case", "close", case, "--outcome", "已处罚", *R1)
     assert shell.json("case", "list", "--status", "open", "--by", "audit") == []
+
+
+def test_the_timeline_of_a_complaint_takes_a_reason_and_is_audited(shell: Shell) -> None:
+    (shell.folder / "data" / "journal").mkdir()
+    yesterday = (datetime.datetime.now(common.SHANGHAI) - datetime.timedelta(days=1)).isoformat()
+    (made,) = shell.json("complaint", "receive", *COMPLAINT[:-1], yesterday, *R1)
+    place = ("complaint", "timeline", str(made["id"]))
+    assert "--reason" in refused(shell, *place, *R1)
+    assert "regulator" in refused(shell, *place, "--reason", "核查", *BANK)
+    (event,) = shell.json(*place, "--reason", "核查", *R2)
+    assert (event["kind"], event["number"]) == ("complaint", "10690001")
+    assert event["at"] == yesterday
+    acts = shell.json("audit", "list", "--subject", f"complaints/{made['id']}")
+    assert [one["reason"] for one in acts if one["act"] == "subscriber.timeline"] == ["核查"]
 
 
 def test_an_appeal_is_answered_by_another_person(shell: Shell) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import any_hour
 import pytest
 from aiohttp import web
 
 from gateway import model
-from gateway.config import load, read_profile
+from gateway.config import load
 from gateway.evidence import between, everywhere
 from gateway.evidence import record as rec
 from gateway.evidence.between import Opener, Part, Question, Scope, Sealer, Unsealed, Wanted
@@ -34,7 +35,7 @@ NOON = 1_763_697_600_000
 KEY = RegistryKey(bytes(range(32)))
 SUBSCRIBER = "+8613800000001"
 EVERYTHING = Wanted(subscriber=SUBSCRIBER, texts=True)
-PROFILE = parse_profile(read_profile, "zhejiang")
+PROFILE = parse_profile(any_hour.read, any_hour.NAME)
 OPERATOR = Scope()
 LOG = logging.getLogger("everywhere")
 

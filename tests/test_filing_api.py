@@ -117,3 +117,50 @@ async def test_list_filters_and_pages(office: Office) -> None:
     one = await office.get("institution", "/numbers?number=10690042")
     assert [found["id"] for found in one.body["items"]] == [ids[2]]
     assert (await office.get("institution", "/numbers?status=lost")).status == 422
+
+
+async def test_only_an_authority_files_a_protected_number(office: Office) -> None:
+    """By hand, in a change and by file: whoever sends from 110 is taken for the police."""
+    for number, digits in (("110", 0), ("12321", 0), ("1234", 1), ("1008", 2), ("96110", 0)):
+        new = DRAFT | {"number": number, "extension_digits": digits}
+        said = await office.post("institution", "/numbers", new)
+        assert (said.status, said.body["field"]) == (422, "number"), number
+    made = await draft(office, number="1234", extension_digits=0)
+    tag = {"If-Match": "*"}
+    wider = await office.ask("institution", "PATCH", f"/numbers/{made}", {"extension_digits": 2}, headers=tag)
+    assert (wider.status, wider.body["field"]) == (422, "number")
+    table = "number,purposes,institution,extension_digits\n"
+    for line in ("12345,service,BANK,0", "1234,service,BANK,1", "123456,service,BANK,0"):
+        table += line + "\n"
+    headers = {"Content-Type": "text/csv"}
+    done = await office.post("institution", "/imports/numbers", data=table.encode(), headers=headers)
+    assert [(one["line"], one["column"]) for one in done.body["lines"]] == [(2, "number"), (3, "number")]
+    office.sql("UPDATE institutions SET kind = 'authority' WHERE code = 'BANK'")
+    assert await draft(office, number="12345", extension_digits=0)
+
+
+async def test_a_filing_ends_after_it_begins(office: Office) -> None:
+    span = {"effective_from": "2026-05-01", "effective_until": "2026-05-01"}
+    said = await office.post("institution", "/numbers", DRAFT | span)
+    assert (said.status, said.body["field"]) == (422, "effective_until")
+    made = await draft(office, **span | {"effective_until": "2027-05-01"})
+    for change in ({"effective_until": "2026-04-01"}, {"effective_from": "2027-05-02"}):
+        said = await office.ask("institution", "PATCH", f"/numbers/{made}", change, headers={"If-Match": "*"})
+        assert (said.status, said.body["field"]) == (422, "effective_until"), change
+
+
+async def test_a_document_that_is_demanded_was_handed_in(database: str, tmp_path: Path) -> None:
+    async with Office(database, tmp_path, {"registry": {"require_documents": True}}) as office:
+        pdf = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer<<>>\nstartxref\n9\n%%EOF\n"
+        for document in (None, "00" * 32):
+            made = await draft(
+                office, number="10690001" if document else "10690002", document_sha256=document
+            )
+            said = await office.post("institution", f"/numbers/{made}/submit")
+            assert (said.status, said.body["field"]) == (422, "document_sha256")
+        handed = await office.post(
+            "institution", "/documents", data=pdf, headers={"Content-Type": "application/pdf"}
+        )
+        change = {"document_sha256": handed.body["sha256"]}
+        await office.ask("institution", "PATCH", f"/numbers/{made}", change, headers={"If-Match": "*"})
+        assert (await office.post("institution", f"/numbers/{made}/submit")).status == 200

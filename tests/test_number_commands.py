@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import get_args
 
 import psycopg
 import pytest
@@ -10,7 +11,7 @@ from shell import Shell
 
 from gateway.commands.registry_arguments import FILED, STATES, STEPS
 from gateway.registry import workflow
-from gateway.registry.filings import FilingChange
+from gateway.registry.filings import FilingChange, FilingFilter
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def shell(tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_help_names_every_step_and_state() -> None:
     assert list(STEPS) == [step.name for step in workflow.STEPS]
-    assert STATES == workflow.STATES
+    assert STATES == workflow.STATES == get_args(FilingFilter.model_fields["status"].annotation)[1:]
     fields = [name.removesuffix("_sha256") for name in FilingChange.model_fields]
     assert list(FILED) == fields
 

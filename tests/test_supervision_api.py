@@ -168,12 +168,14 @@ async def test_what_is_wrong_with_a_penalty_is_said_of_its_field_in_both_languag
         ({"amount": "1e999"}, "amount", "数值过长"),
         ({"valid_from": "2026-02-01", "valid_until": "2026-02-01"}, "valid_until", "不晚于生效时间"),
         ({"kind": "jail"}, "kind", "不在可选值中"),
+        ({"amount": float("nan")}, "amount", "不是数字"),
     ):
         for language in ("zh", "en"):
             headers = {"Accept-Language": language}
             said = await office.post("regulator", "/penalties", penalty | wrong, headers=headers)
             assert (said.status, said.body["field"]) == (422, field), said.body
             assert (words in said.body["detail"]) == (language == "zh")
+            assert said.body.get("value") in (None, "1.00", "nan") or said.body["value"] in wrong.values()
             assert (language == "zh") != (said.body["detail"] + said.body["expected"]).isascii()
 
 

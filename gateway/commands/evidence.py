@@ -176,9 +176,9 @@ async def _find(loaded: Config, wanted: Wanted, *, here: bool) -> list[search.Fo
     others = [] if here else await _others(loaded, wanted.since)
     if not others:  # no other node waits: it may take the time that it takes
         return list(everywhere.matching(_search(loaded), Scope(), wanted))
-    async with _nodes(loaded) as nodes:
+    async with all_nodes(loaded) as nodes:
         found, missing = await nodes.find(others, Scope(), wanted)
-    _say(missing)
+    say_missing(missing)
     return found
 
 
@@ -190,12 +190,12 @@ async def _show(loaded: Config, options: argparse.Namespace) -> search.Shown | N
     if not others:
         return shown
     wanted = Wanted(identity=identity, texts=options.reveal)
-    async with _nodes(loaded) as nodes:
+    async with all_nodes(loaded) as nodes:
         if shown is not None:
             shown, missing = await nodes.follow(shown, others, wanted)
         else:
             shown, missing = await nodes.show_there(others, Scope(), wanted)
-    _say(missing)
+    say_missing(missing)
     return shown
 
 
@@ -204,7 +204,8 @@ def _search(loaded: Config, deadline: float = math.inf) -> search.Search:
 
 
 @contextlib.asynccontextmanager
-async def _nodes(loaded: Config) -> AsyncIterator[Nodes]:
+async def all_nodes(loaded: Config) -> AsyncIterator[Nodes]:
+    """The way to all nodes' journals from here."""
     key = load_key(app.registry_key(loaded)).nodes_key
     nodes = Nodes(loaded.node.name, key, partial(_search, loaded))
     try:
@@ -238,7 +239,7 @@ async def _others(loaded: Config, since: int) -> list[Peer]:
         return []
 
 
-def _say(missing: Sequence[Missing]) -> None:
+def say_missing(missing: Sequence[Missing]) -> None:
     for one in missing:
         words = everywhere.WHY[one.why]
         print(f"zhengming: records may be missing: node {one.node} {words.en}（{words.zh}）", file=sys.stderr)

@@ -27,7 +27,7 @@ from gateway.registry.fields import (
     purpose_words,
     said,
 )
-from gateway.registry.filings import reference, unknown
+from gateway.registry.references import reference, unknown
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection

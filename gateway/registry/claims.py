@@ -18,7 +18,7 @@ from gateway.registry.bodies import in_order
 from gateway.registry.deadlines import Terms, day_of, due
 from gateway.registry.fields import Code, Instant, PrefixText, Sha256
 from gateway.registry.fields import Words as Text
-from gateway.registry.filings import reference
+from gateway.registry.references import reference
 
 if TYPE_CHECKING:
     from datetime import datetime

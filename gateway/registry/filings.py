@@ -7,7 +7,7 @@ approved filing only amended: a new version waits beside the old one, which stan
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -27,7 +27,10 @@ from gateway.registry.fields import (
     purpose_bits,
     purpose_words,
     reading,
+    said,
 )
+from gateway.registry.loading import RESERVED
+from gateway.registry.references import known_carrier, reference, unknown
 from gateway.registry.shown import FILING, Filing, filing_of
 
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ class FilingFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: str = Field("", pattern="^(|" + "|".join(workflow.STATES) + ")$")
+    status: Literal["", "draft", "submitted", "returned", "checked", "approved", "revoked", "withdrawn"] = ""
     number: NumberText | None = None
     institution: str = Field("", max_length=40)
     agency: str = Field("", max_length=40)
@@ -114,6 +117,8 @@ async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
     values = await _values(c, actor, new.model_dump(exclude={"number", "institution"}))
     values["number"] = new.number
     values["institution_id"] = await _institution(c, actor, new.institution)
+    _in_order(new.effective_from, new.effective_until)
+    await _fits(c, new.number, new.extension_digits, values["institution_id"])
     if actor.role == "agency":
         values["agency_id"] = actor.institution
     identity = await changing.insert(c, "numbers", values)
@@ -168,9 +173,7 @@ async def change(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCh
             value=filing.status,
             expected=Words("另立变更版本：POST …/amend", "an amendment: POST …/amend"),
         )
-    values = await _values(c, actor, wanted.model_dump(exclude_unset=True))
-    if "extension_digits" in values:
-        _fits(filing.number, values["extension_digits"])
+    values = await _amended(c, actor, filing, wanted, filing.effective_from)
     if values:
         await changing.update(c, "numbers", filing.id, values)
         await record(c, actor, "number.change", f"numbers/{filing.id}", fields=sorted(values))
@@ -190,9 +193,7 @@ async def amend(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCha
             value=filing.status,
             expected=Words("approved", "approved"),
         )
-    values = await _values(c, actor, wanted.model_dump(exclude_unset=True))
-    if "extension_digits" in values:
-        _fits(filing.number, values["extension_digits"])
+    values = await _amended(c, actor, filing, wanted, None)
     kept = ("extension_digits", "channels", "purposes", "agency_id", "signatures", "carrier",
             "effective_until", "document_sha256")  # fmt: skip
     old = await c.fetchrow(
@@ -217,14 +218,19 @@ async def step(
     """Take a step with each of these filings; those that could not take it, and why. `documents`: submitting
     takes one. One act in the audit."""
     wanted = sorted(set(ids))
-    rows = await c.fetch("SELECT id, document_sha256, status FROM numbers WHERE id = ANY ($1)", wanted)
-    seen = {row["id"]: row["document_sha256"] for row in rows}
+    rows = await c.fetch(
+        """SELECT id, status,
+                  EXISTS (SELECT FROM documents d WHERE d.sha256 = n.document_sha256) AS documented
+             FROM numbers n WHERE id = ANY ($1)""",
+        wanted,
+    )
+    seen = {row["id"]: row["documented"] for row in rows}
     states = {row["id"]: row["status"] for row in rows}
     missing = Words("没有此号码", "there is no such number")
     refused = [(one, Problem("not_found", missing, value=one)) for one in wanted if one not in seen]
     if documents and name == "submit":
         bare = Words("须附文件", "submitting takes a document")
-        for one in [one for one, document in seen.items() if document is None]:
+        for one in [one for one, documented in seen.items() if not documented]:
             refused.append((one, Problem("invalid", bare, field="document_sha256")))
             del seen[one]
     able = sorted(seen)
@@ -313,44 +319,6 @@ async def history(c: "Connection", identity: int) -> list[Version]:
     ]
 
 
-async def reference(c: "Connection", field: str, code: str) -> int:
-    """The id of the institution that `code` names, whoever asks: codes are public. An `agency` or `provider`
-    is one. Problem `invalid`."""
-    found: int | None = await c.fetchval("SELECT institution_of($1)", code)
-    if found is None:
-        raise unknown(field, code)
-    if (words := _KINDS.get(field)) and await c.fetchval("SELECT kind_of($1)", code) != field:
-        raise Problem(
-            "invalid",
-            Words(f"不是{words.zh}", f"not {words.en}"),
-            field=field,
-            value=code,
-            expected=Words(f"{words.zh}的代码", f"the code of {words.en}"),
-        )
-    return found
-
-
-_KINDS = {"agency": Words("合作机构", "an agency"), "provider": Words("短信服务商", "a provider")}
-
-
-def unknown(field: str, code: str | None) -> Problem:
-    """The field names something that is not there."""
-    return Problem(
-        "invalid",
-        Words("没有此代码", "nothing has this code"),
-        field=field,
-        value=code,
-        expected=Words("已登记的代码", "a code that is registered"),
-    )
-
-
-async def known_carrier(c: "Connection", code: str) -> str:
-    """`code`, which a carrier has. Problem `invalid`."""
-    if not await c.fetchval("SELECT EXISTS (SELECT FROM carriers WHERE code = $1)", code):
-        raise unknown("carrier", code)
-    return code
-
-
 async def _institution(c: "Connection", actor: Actor, code: str | None) -> int:
     if actor.role == "institution" and code in (None, actor.institution_code):
         return actor.institution
@@ -384,7 +352,31 @@ async def _values(c: "Connection", actor: Actor, given: Mapping[str, Any]) -> di
     return values
 
 
-def _fits(number: str, extension_digits: int) -> None:
+async def _amended(
+    c: "Connection", actor: Actor, filing: Filing, wanted: FilingChange, since: datetime | None
+) -> dict[str, Any]:
+    """Columns and values of a change of a filing, which begins at `since` if it does not say when."""
+    given = wanted.model_dump(exclude_unset=True)
+    _in_order(given.get("effective_from", since), given.get("effective_until", filing.effective_until))
+    if "extension_digits" in given:
+        holder = await reference(c, "institution", filing.institution)
+        await _fits(c, filing.number, given["extension_digits"], holder)
+    return await _values(c, actor, given)
+
+
+def _in_order(since: datetime | None, until: datetime | None) -> None:
+    if since is not None and until is not None and until <= since:
+        raise Problem(
+            "invalid",
+            Words("不晚于生效时间", "not later than effective_from"),
+            field="effective_until",
+            value=said(until),
+            expected=Words(f"晚于 {said(since)}", f"later than {said(since)}"),
+        )
+
+
+async def _fits(c: "Connection", number: str, extension_digits: int, holder: int) -> None:
+    """Whether the holder may file the number with so many further digits. Problem `invalid`."""
     if len(number.removeprefix("+")) + extension_digits > numbering.DIGITS_MAX:
         most = str(numbering.DIGITS_MAX)
         raise Problem(
@@ -393,4 +385,13 @@ def _fits(number: str, extension_digits: int) -> None:
             field="extension_digits",
             value=extension_digits,
             expected=Words(f"合计不超过 {most} 位", f"at most {most} digits in all"),
+        )
+    if covered := await c.fetchval("SELECT reserved($1, $2, $3)", number, extension_digits, holder):
+        cause, cause_zh, expected, expected_zh = RESERVED
+        raise Problem(
+            "invalid",
+            Words(f"{cause_zh}：{covered}", f"{cause}: {covered}"),
+            field="number",
+            value=number,
+            expected=Words(expected_zh, expected),
         )

@@ -13,7 +13,7 @@ from gateway.registry import changing, numbering
 from gateway.registry.acting import Actor, record
 from gateway.registry.bodies import in_order
 from gateway.registry.fields import Code, Endpoint, Instant, Name, Network, reading
-from gateway.registry.filings import reference
+from gateway.registry.references import reference
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection

@@ -26,8 +26,8 @@ from gateway.registry.fields import (
     purpose_bits,
     purpose_words,
 )
-from gateway.registry.filings import reference, unknown
 from gateway.registry.keys import RegistryKey
+from gateway.registry.references import reference, unknown
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection

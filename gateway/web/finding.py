@@ -7,23 +7,35 @@ masked, and texts left out, unless a reveal is asked for, which takes a reason a
 """
 
 import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
 from gateway.evidence import record as rec
 from gateway.evidence.between import Scope, Wanted
-from gateway.evidence.everywhere import WHY, Missing, Peer, peers
+from gateway.evidence.everywhere import WHY, Missing, Nodes, Peer, peers
 from gateway.evidence.plain import plain
 from gateway.evidence.search import Found, Shown
-from gateway.registry.acting import Actor
+from gateway.registry.acting import Actor, Door
+from gateway.registry.keys import RegistryKey
 from gateway.registry.timeline import Event
 from gateway.web.site import Site
 
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 KEPT = datetime.timedelta(days=150)
 """How far back a search goes when it says nothing else (domain.md "Kept")."""
+
+
+class Knowing(Protocol):
+    """What finding takes: the way to the database, to all nodes' journals, and the registry's key."""
+
+    @property
+    def door(self) -> Door: ...
+    @property
+    def nodes(self) -> Nodes: ...
+    @property
+    def key(self) -> RegistryKey: ...
 
 
 class NotAsked(BaseModel):
@@ -61,7 +73,7 @@ async def show(
     return (shown, _not_asked(missing)) if shown is not None else None
 
 
-async def find(site: Site, actor: Actor, wanted: Wanted) -> tuple[list[Found], list[NotAsked]]:
+async def find(site: Knowing, actor: Actor, wanted: Wanted) -> tuple[list[Found], list[NotAsked]]:
     """The newest that match, oldest of them first, of all nodes; and the nodes that may have more."""
     others = await _others(site, actor, wanted.since)
     found, missing = await site.nodes.find(others, scope_of(actor), wanted)
@@ -72,7 +84,7 @@ def _not_asked(missing: list[Missing]) -> list[NotAsked]:
     return [NotAsked(node=one.node, why=one.why) for one in missing]
 
 
-async def _others(site: Site, actor: Actor, since: int) -> list[Peer]:
+async def _others(site: Knowing, actor: Actor, since: int) -> list[Peer]:
     async with site.door.acting(actor) as c:
         return await peers(c, site.nodes.own, since)
 

@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -147,6 +148,8 @@ def shown(field: str, value: object) -> JsonValue:
     names = set(re.split(r"\W+", field))
     if names & SECRET or isinstance(value, dict | list | tuple | set | bytes):
         return None  # what holds several fields is named by its place alone
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such number
     if value is None or isinstance(value, bool | int | float):
         return None if names & SUBSCRIBERS else value
     text = str(value)[:_LONGEST]

@@ -8,3 +8,12 @@ END $$;
 -- Whoever names an agency or a provider means one; kinds are as public as codes are.
 CREATE FUNCTION kind_of(wanted text) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, public RETURN (SELECT kind FROM institutions WHERE code = wanted);
+
+-- The protected number that a filing of this holder's would be: 110 is the police's, whoever sends from it. Only
+-- an authority may have one.
+CREATE FUNCTION reserved(wanted text, extension integer, holder bigint) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, public RETURN (
+    SELECT p.number FROM protected_numbers p
+     WHERE starts_with(p.number, wanted) AND length(p.number) <= length(wanted) + extension
+       AND NOT EXISTS (SELECT FROM institutions i WHERE i.id = holder AND i.kind = 'authority')
+     ORDER BY p.number LIMIT 1);

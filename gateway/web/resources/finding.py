@@ -22,7 +22,6 @@ from gateway.registry.timeline import Event
 from gateway.web import finding
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, cursor, not_found
 from gateway.web.finding import NotAsked
-from gateway.web.site import Site
 
 READERS = frozenset({"regulator", "auditor", "carrier", "institution", "agency"})
 WATCHERS = frozenset({"regulator", "auditor"})
@@ -227,7 +226,7 @@ async def subscribers_timeline(call: Call) -> Answer:
 
 
 async def timeline_of(
-    site: Site, actor: Actor, wanted: TimelineWanted, subject: str = "subscribers"
+    site: finding.Knowing, actor: Actor, wanted: TimelineWanted, subject: str = "subscribers"
 ) -> tuple[list[Event], list[NotAsked]]:
     """The events, oldest first, and the nodes that may know of more; puts the look on the audit."""
     since, until = finding.instants(wanted.since, wanted.until)
