@@ -389,6 +389,8 @@ async def web(process: Process) -> None:
         await server.listen(server.metrics(), *configuration.endpoint(config.metrics.listen)),
     ]
     await site.start()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
     await process.say_until_stopped(lambda: "")
     for runner in runners:
         await runner.cleanup()

@@ -190,35 +190,47 @@ class Workers:
         Raises NotReady when it is away, or has not answered in time: then nobody knows whether they were
         recorded, and the same question under the same key tells.
         """
-        number = next(self._numbers)
-        future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        end = self._ends.get(worker)
+        if end is None or end.transport.is_closing():
+            end = await self._opened(worker)
+        loop, number = asyncio.get_running_loop(), next(self._numbers)
+        future: asyncio.Future[Told] = loop.create_future()
+        end.waiting[number] = future
+        late = loop.call_later(ANSWER_SECONDS, _give_up, future, worker)
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                end = await self._end(worker)
-                end.waiting[number] = future
-                end.send(Asked(number, key, body, items))
-                try:
-                    return await future
-                finally:
-                    end.waiting.pop(number, None)
-        except TimeoutError:
-            raise NotReady(f"worker {worker} did not answer in {ANSWER_SECONDS:g} s") from None
-        except OSError as error:
-            raise NotReady(f"worker {worker} is away: {error.strerror or error}") from None
+            end.send(Asked(number, key, body, items))
+            return await future
+        finally:
+            late.cancel()
+            end.waiting.pop(number, None)
 
     def close(self) -> None:
         for end in self._ends.values():
             end.transport.abort()
         self._ends.clear()
 
-    async def _end(self, worker: int) -> _WebEnd:
-        async with self._locks[worker]:
-            end = self._ends.get(worker)
-            if end is not None and not end.transport.is_closing():
+    async def _opened(self, worker: int) -> _WebEnd:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS), self._locks[worker]:
+                end = self._ends.get(worker)
+                if end is not None and not end.transport.is_closing():
+                    return end
+                with suppress(KeyError):
+                    del self._ends[worker]
+                with short_name(socket_of(self._run_dir, worker)) as name:
+                    _, end = await asyncio.get_running_loop().create_unix_connection(_WebEnd, name)
+                self._ends[worker] = end
                 return end
-            with suppress(KeyError):
-                del self._ends[worker]
-            with short_name(socket_of(self._run_dir, worker)) as name:
-                _, end = await asyncio.get_running_loop().create_unix_connection(_WebEnd, name)
-            self._ends[worker] = end
-            return end
+        except TimeoutError:
+            raise _silent(worker) from None
+        except OSError as error:
+            raise NotReady(f"worker {worker} is away: {error.strerror or error}") from None
+
+
+def _give_up(future: "asyncio.Future[Told]", worker: int) -> None:
+    if not future.done():
+        future.set_exception(_silent(worker))
+
+
+def _silent(worker: int) -> NotReady:
+    return NotReady(f"worker {worker} did not answer in {ANSWER_SECONDS:g} s")

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from bisect import bisect_left
+from collections import Counter as Counts
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ ROOM = 256 << 10
 
 LOG_VARIABLE = "ZHENGMING_LOG_DIR"
 """Folder for the log files of all processes; without it they write to standard error."""
+
+NOBODY_WAITED = 499
+"""In place of a status: the client went away before there was an answer."""
 
 _FAST = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _ROUTES = (0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)  # few: there is a histogram for each route
@@ -114,6 +118,7 @@ class Telemetry:
         self.api_requests = counter("api_requests_total", "API requests", "route", "status")
         self._api = histogram("api_seconds", "API requests", "route", buckets=_ROUTES)
         self._routes: dict[str, Durations] = {}
+        self._answers: Counts[tuple[str, int]] = Counts()
         self.api_limited = counter("api_limited_total", "Requests beyond a rate", "kind")
         self.alarms = counter("alarms_total", "Alarms for the regulator", "kind")
         self.sign_ins = counter("sign_ins_total", "Tries to sign in", "result")
@@ -130,17 +135,21 @@ class Telemetry:
             known = self._relays[protocol, direction] = self._often(self._relay.labels(protocol, direction))
         return known
 
-    def api(self, route: str) -> Durations:
-        """`api_seconds` of one route, such as `GET /numbers/{id}`."""
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count and time one request of a route, such as `GET /numbers/{id}`."""
         known = self._routes.get(route)
         if known is None:
             known = self._routes[route] = self._often(self._api.labels(route))
-        return known
+        known.observe(seconds)
+        self._answers[route, status] += 1
 
     def flush(self) -> None:
         """Hand over what was added up; called a few times a second."""
         for durations in self._durations:
             durations.flush()
+        for (route, status), count in self._answers.items():
+            self.api_requests.labels(route, str(status)).inc(count)
+        self._answers.clear()
         self.journal_bytes.set(self.written)
 
     def _often(self, child: Histogram) -> Durations:

@@ -120,10 +120,10 @@ async def test_connections_are_bounded_over_all_roles(
             await asyncio.gather(*(work(who) for who in people[round_:] + people * 4))
         assert served == 4 * 20 + 5 + 4 + 3 + 2
         assert 3 < most <= 3 + 2, most
-        monkeypatch.setattr(sessions, "TIMEOUT_SECONDS", 0.01)
         async with contextlib.AsyncExitStack() as stack:
             for who in people[:3]:
                 await stack.enter_async_context(opened.acting(who))
+            monkeypatch.setattr(sessions, "TIMEOUT_SECONDS", 0.01)
             with pytest.raises(Problem) as caught:
                 await stack.enter_async_context(opened.acting(people[3]))
             assert caught.value.code == "busy"

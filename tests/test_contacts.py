@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import time
+from pathlib import Path
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,6 +91,43 @@ def test_a_folder_that_was_removed_comes_back(tmp_path):
     shutil.rmtree(tmp_path / "contacts")
     contacts.remember(KEY, NOW + DAY, 1, attempt(NOW + DAY))
     assert Contacts(tmp_path / "contacts", None).last(KEY, NOW + DAY) is not None
+
+
+def test_what_others_begin_is_found_however_long_a_folder_has_been_known(tmp_path):
+    """A folder that has not changed for a while is not listed again; one that has is, at once."""
+    one, reader = Contacts(tmp_path, "w0"), Contacts(tmp_path, None)
+    one.remember(KEY, NOW, 1, attempt(NOW))
+    day = tmp_path / str((NOW + module.SHANGHAI) // DAY)
+    os.utime(day, ns=(0, time.time_ns() - 2 * module.SETTLED))
+    for _ in range(2):
+        assert reader.last(KEY, NOW) == Contact(NOW, 1, attempt(NOW))
+    listed = mock.patch.object(os, "listdir", side_effect=AssertionError("listed again"))
+    with listed:
+        assert reader.last(KEY, NOW) == Contact(NOW, 1, attempt(NOW))
+    two = Contacts(tmp_path, "w1")
+    two.remember(KEY, NOW + 1, 2, attempt(NOW + 1))
+    assert reader.last(KEY, NOW) == Contact(NOW + 1, 2, attempt(NOW + 1))
+
+
+def test_who_only_reads_lets_go_of_days_that_are_over(tmp_path):
+    """What is removed keeps its room on the disk for as long as somebody has it mapped."""
+    writer, reader = Contacts(tmp_path, "w0"), Contacts(tmp_path, None)
+    writer.remember(KEY, NOW, 1, attempt(NOW))
+    assert reader.last(KEY, NOW, days=1) is not None
+    writer.expire(NOW + 2 * DAY, days=1)
+    writer.close()
+    assert reader.last(KEY, NOW + 2 * DAY, days=1) is None
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_of_two_that_begin_in_the_same_instant_both_are_found(tmp_path):
+    """A folder's time moves in steps: what was listed within one is not believed in."""
+    reader, at = Contacts(tmp_path, None), time.time_ns()
+    day = tmp_path / str((NOW + module.SHANGHAI) // DAY)
+    for place in (1, 2):
+        Contacts(tmp_path, f"w{place}").remember(KEY, NOW + place, place, attempt(NOW + place))
+        os.utime(day, ns=(at, at))
+        assert reader.last(KEY, NOW) == Contact(NOW + place, place, attempt(NOW + place))
 
 
 def test_a_full_disk_stops_noting_but_nothing_else(tmp_path, monkeypatch):

@@ -58,6 +58,28 @@ print(telemetry.exposition().decode())
         assert f'zhengming_replies_total{{kind="{kind}"}} 0.0' in lines
 
 
+def test_requests_added_up_are_counted_once_each(tmp_path):
+    program = """
+from gateway import telemetry
+counts = telemetry.Telemetry()
+for status, seconds in (200, 0.001), (200, 0.003), (404, 0.001):
+    counts.answered("GET /numbers/{id}", status, seconds)
+    counts.flush()
+counts.flush()
+print(telemetry.exposition().decode())
+"""
+    environment = os.environ | {telemetry.FOLDER_VARIABLE: str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    lines = run.stdout.splitlines()
+    route = 'route="GET /numbers/{id}"'
+    assert f'zhengming_api_requests_total{{{route},status="200"}} 2.0' in lines
+    assert f'zhengming_api_requests_total{{{route},status="404"}} 1.0' in lines
+    assert f'zhengming_api_seconds_bucket{{le="0.002",{route}}} 2.0' in lines
+    assert f"zhengming_api_seconds_count{{{route}}} 3.0" in lines
+
+
 def test_a_log_line_is_one_json_object(tmp_path, monkeypatch):
     monkeypatch.setenv(telemetry.LOG_VARIABLE, str(tmp_path))
     log = telemetry.logger("part")

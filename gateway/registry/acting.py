@@ -7,9 +7,11 @@ connection: it never answers for the last one. Nothing here decides; `as_problem
 database decided.
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -92,17 +94,13 @@ class Door:
         again when they were cut off: a database that is away is no error here."""
         return cls(dsn, size)
 
-    @contextlib.asynccontextmanager
-    async def acting(self, actor: Actor) -> "AsyncIterator[Connection]":
+    def acting(self, actor: Actor) -> "AbstractAsyncContextManager[Connection]":
         """A connection that sees and does what the actor may. Problem `database_unavailable`, `busy`."""
-        async with self._serving(actor.settings) as c:
-            yield c
+        return self._serving(actor.settings)
 
-    @contextlib.asynccontextmanager
-    async def owner(self) -> "AsyncIterator[Connection]":
+    def owner(self) -> "AbstractAsyncContextManager[Connection]":
         """A connection that no policy binds, for the gateway's own work: signing in, upkeep."""
-        async with self._serving(_OWNER) as c:
-            yield c
+        return self._serving(_OWNER)
 
     async def close(self) -> None:
         """End all connections at once."""
@@ -110,28 +108,31 @@ class Door:
 
     @contextlib.asynccontextmanager
     async def _serving(self, settings: tuple[str, ...]) -> "AsyncIterator[Connection]":
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                session = await stack.enter_async_context(self._sessions.lent(settings[0]))
-            except TimeoutError:
-                raise Problem(
-                    "busy", Words("数据库繁忙，请稍后重试", "the database is busy; try again in a moment")
-                ) from None
-            except (OSError, *BROKEN) as error:
-                raise _away() from error
-            try:
-                if session.serves != settings:
-                    session.serves = None
-                    await session.execute(_SWITCH, *settings)
-                    session.serves = settings
-                yield session
-            except BROKEN as error:
-                if isinstance(error, MAYBE_OURS) and not session.is_closed():
-                    raise
-                raise _away() from error
-            finally:
-                if session.serves is None:
-                    session.terminate()
+        try:
+            session = await self._sessions.take(settings[0])
+        except TimeoutError:
+            raise Problem(
+                "busy", Words("数据库繁忙，请稍后重试", "the database is busy; try again in a moment")
+            ) from None
+        except (OSError, *BROKEN) as error:
+            raise _away() from error
+        try:
+            if session.serves != settings:
+                session.serves = None
+                await session.execute(_SWITCH, *settings)
+                session.serves = settings
+            yield session
+        except asyncio.CancelledError:  # its statement may still be under way
+            session.terminate()
+            raise
+        except BROKEN as error:
+            if isinstance(error, MAYBE_OURS) and not session.is_closed():
+                raise
+            raise _away() from error
+        finally:
+            if session.serves is None:
+                session.terminate()
+            self._sessions.give_back(session)
 
 
 def _away() -> Problem:

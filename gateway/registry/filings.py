@@ -109,6 +109,9 @@ class Version(BaseModel):
     document_sha256: Sha256 | None
 
 
+_ONE = f"{FILING} WHERE n.id = $1"
+
+
 async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
     """File a draft. Problem `invalid` (a reference that is none), `exists`."""
     values = await _values(c, actor, new.model_dump(exclude={"number", "institution"}))
@@ -125,7 +128,7 @@ async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
 
 async def get(c: "Connection", identity: int) -> Filing:
     """One filing, with its standing now. Problem `not_found`."""
-    row = await c.fetchrow(f"{FILING} WHERE n.id = $1", identity)
+    row = await c.fetchrow(_ONE, identity)
     if row is None:
         raise Problem("not_found", Words("没有此号码", "there is no such number"), value=identity)
     return filing_of(row)

@@ -8,7 +8,6 @@ has a bound of its own, so that no two wait for each other. A connection that ha
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -49,23 +48,35 @@ class Sessions:
         self._opening = 0
         self._sweeper: asyncio.TimerHandle | None = None
 
-    @contextlib.asynccontextmanager
-    async def lent(self, role: str) -> AsyncIterator[Session]:
-        """A connection for the role. TimeoutError when none was free in time; else what connecting raises."""
-        turns = self._turns.setdefault(role, asyncio.Semaphore(self._each))
-        async with contextlib.AsyncExitStack() as stack:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                await stack.enter_async_context(turns)
-                if role != OWN:
-                    await stack.enter_async_context(self._all_turns)
-            session = self._last_used(role) or await self._opened(role)
-            try:
-                yield session
-            except asyncio.CancelledError:  # its statement may still be under way
-                session.terminate()
-                raise
-            finally:
-                self._take_back(session)
+    async def take(self, role: str) -> Session:
+        """A connection for the role, until it is given back. TimeoutError when none was free in time; else
+        what connecting raises."""
+        bounds, held = self._bounds(role), 0
+        full = any([bound.locked() for bound in bounds])
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS) if full else contextlib.nullcontext():
+                for bound in bounds:
+                    await bound.acquire()
+                    held += 1
+            return self._last_used(role) or await self._opened(role)
+        except BaseException:
+            for bound in bounds[:held]:
+                bound.release()
+            raise
+
+    def give_back(self, session: Session) -> None:
+        """End what `take` began; a connection that was terminated, or is not as it was, goes."""
+        for bound in self._bounds(session.role):
+            bound.release()
+        if session.is_closed() or session.is_in_transaction() or session not in self._open:
+            session.terminate()
+            self._open.discard(session)
+            return
+        loop = asyncio.get_running_loop()
+        session.idle_since = loop.time()
+        self._idle.append(session)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(IDLE_SECONDS, self._sweep)
 
     def close(self) -> None:
         """End all of them at once."""
@@ -75,6 +86,12 @@ class Sessions:
         self._idle.clear()
         if self._sweeper is not None:
             self._sweeper.cancel()
+
+    def _bounds(self, role: str) -> tuple[asyncio.Semaphore, ...]:
+        turns = self._turns.get(role)
+        if turns is None:
+            turns = self._turns[role] = asyncio.Semaphore(self._each)
+        return (turns,) if role == OWN else (turns, self._all_turns)
 
     def _last_used(self, role: str) -> Session | None:
         """The idle one of the role that was used last."""
@@ -112,17 +129,6 @@ class Sessions:
         others = sum(session.role != OWN for session in self._open) + self._opening
         if others >= MOST:
             self._end(next(session for session in self._idle if session.role != OWN))
-
-    def _take_back(self, session: Session) -> None:
-        if session.is_closed() or session.is_in_transaction() or session not in self._open:
-            session.terminate()
-            self._open.discard(session)
-            return
-        loop = asyncio.get_running_loop()
-        session.idle_since = loop.time()
-        self._idle.append(session)
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(IDLE_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         """Close what has lain idle, and look again when the next one will have."""

@@ -68,9 +68,22 @@ class Filing(BaseModel):
     row_version: int
 
 
+_FIELDS = set(Filing.model_fields)
+_AS_STORED = sorted(_FIELDS - {"channels", "purposes", "standing", "causes", "holds"})
+
+
 def filing_of(row: Mapping[str, Any]) -> Filing:
     """A row of `FILING`, judged now."""
-    now = int(time.time() * 1000)
+    standing = _standing(row, int(time.time() * 1000))
+    values = {name: row[name] for name in _AS_STORED}
+    values["channels"] = channel_words(row["channels"])
+    values["purposes"] = purpose_words(row["purposes"])
+    values["standing"], values["causes"] = standing.state, list(standing.causes)
+    values["holds"] = [_hold(one) for one in json.loads(row["holds"])] if row["holds"] else []
+    return Filing.model_construct(_FIELDS, **values)
+
+
+def _standing(row: Mapping[str, Any], now: int) -> workflow.Standing:
     number = Number(
         row["id"], row["number"], row["extension_digits"], row["channels"], row["purposes"], 1,
         2 if row["agency"] else 0, status=row["status"],
@@ -80,21 +93,9 @@ def filing_of(row: Mapping[str, Any]) -> Filing:
     mandates = [
         Mandate(0, 1, 2, channels, purposes, Span(start, end), status=status)
         for channels, purposes, status, start, end in json.loads(row["mandates"] or "[]")
-    ]
+    ] if row["agency"] else []  # fmt: skip
     agency = _body(row, "agency", "a", 0) if row["agency"] else None
-    standing = workflow.standing(
-        number, _body(row, "institution", "i", row["i_scope"]), agency, mandates, now
-    )
-    return Filing.model_construct(
-        **{name: row[name] for name in Filing.model_fields.keys() & row.keys()}
-        | {
-            "channels": channel_words(row["channels"]),
-            "purposes": purpose_words(row["purposes"]),
-            "standing": standing.state,
-            "causes": list(standing.causes),
-            "holds": [_hold(one) for one in json.loads(row["holds"] or "[]")],
-        }
-    )
+    return workflow.standing(number, _body(row, "institution", "i", row["i_scope"]), agency, mandates, now)
 
 
 def _body(row: Mapping[str, Any], name: str, alias: str, scope: int) -> Institution:

@@ -15,6 +15,7 @@ import mmap
 import os
 import shutil
 import struct
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ KEY = struct.Struct("<Q")
 FIRST_SLOTS, MOST_SLOTS = 1 << 14, 1 << 22  # 512 KiB to 128 MiB
 FULL = 0.6  # share of used slots at which a further table begins
 RETRY = 1000  # ms until room is looked for again
+SETTLED = 1_000_000_000  # ns; a folder that changed within these may change again under the same time
 BRIM = 0.9  # share at which nothing more goes in, when there was no room for a further one
 
 
@@ -55,7 +57,9 @@ class Contacts:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._writer = writer
-        self._read: dict[Path, mmap.mmap] = {}
+        self._read: dict[str, mmap.mmap] = {}
+        self._listed: dict[int, tuple[Path, int, list[mmap.mmap]]] = {}  # by day: folder, its mtime, tables
+        self._today = 0
         self._map: mmap.mmap | None = None
         self._until = 0  # ms: when the day of the table that is being filled ends
         self._mask = self._used = self._limit = 0
@@ -82,12 +86,12 @@ class Contacts:
 
     def last(self, key: int, now: int, *, days: int = KEEP_DAYS) -> Contact | None:
         """The newest attempt of this pair within so many days, over all workers of the node."""
-        for day in range(_day(now), _day(now) - days - 1, -1):
-            found = [
-                contact
-                for path in (self._directory / str(day)).glob("*")
-                if (contact := self._find(path, key)) is not None
-            ]
+        today = _day(now)
+        if today != self._today:
+            self._today = today
+            self._forget(today - days)
+        for day in range(today, today - days - 1, -1):
+            found = [contact for table in self._tables(day) if (contact := _find(table, key)) is not None]
             if found:
                 return max(found)
         return None
@@ -95,9 +99,7 @@ class Contacts:
     def expire(self, now: int, *, days: int = KEEP_DAYS) -> None:
         """Remove the days that are older than that."""
         oldest = _day(now) - days
-        for path in list(self._read):
-            if int(path.parent.name) < oldest:
-                self._read.pop(path).close()
+        self._forget(oldest)
         for folder in self._directory.iterdir():
             if folder.name.isdigit() and int(folder.name) < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -107,6 +109,7 @@ class Contacts:
             if table is not None:
                 table.close()
         self._read.clear()
+        self._listed.clear()
         self._map = None
 
     def _begin(self, at: int) -> None:
@@ -137,23 +140,53 @@ class Contacts:
         self._limit = int(slots * FULL)
         self._until = (_day(at) + 1) * DAY - SHANGHAI
 
-    def _find(self, path: Path, key: int) -> Contact | None:
-        table = self._read.get(path)
+    def _tables(self, day: int) -> list[mmap.mmap]:
+        """The tables of a day; its folder is listed again when one has come or gone."""
+        known = self._listed.get(day)
+        if known is None:
+            known = self._listed[day] = (self._directory / str(day), 0, [])
+        folder, listed, whole = known
+        try:
+            changed = folder.stat().st_mtime_ns
+            if listed == changed:
+                return whole
+            now, names = time.time_ns(), [path.name for path in folder.iterdir()]
+        except OSError:
+            return []
+        tables = [self._opened(f"{day}/{name}") for name in names]
+        whole = [table for table in tables if table is not None]
+        if len(whole) == len(tables) and now - changed > SETTLED:
+            self._listed[day] = (folder, changed, whole)
+        return whole
+
+    def _forget(self, oldest: int) -> None:
+        """Let go of the days before `oldest`: what is removed keeps its room for as long as it is mapped."""
+        for day in [day for day in self._listed if day < oldest]:
+            del self._listed[day]
+        for name in [name for name in self._read if int(name.partition("/")[0]) < oldest]:
+            self._read.pop(name).close()
+
+    def _opened(self, name: str) -> mmap.mmap | None:
+        table = self._read.get(name)
         if table is None:
             try:
-                with path.open("rb") as file:
-                    table = self._read[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                with (self._directory / name).open("rb") as file:
+                    table = self._read[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError):  # removed meanwhile, or not allocated yet
                 return None
-        mask = len(table) // SLOT.size - 1
-        slot = key & mask
-        while True:
-            found, institution, attempt = SLOT.unpack_from(table, slot << 5)
-            if found == key:
-                return Contact(int.from_bytes(attempt[:6], "big"), institution, attempt)
-            if not found:
-                return None
-            slot = slot + 1 & mask
+        return table
+
+
+def _find(table: mmap.mmap, key: int) -> Contact | None:
+    mask = len(table) // SLOT.size - 1
+    slot = key & mask
+    while True:
+        found, institution, attempt = SLOT.unpack_from(table, slot << 5)
+        if found == key:
+            return Contact(int.from_bytes(attempt[:6], "big"), institution, attempt)
+        if not found:
+            return None
+        slot = slot + 1 & mask
 
 
 def _allocate(path: Path, size: int) -> mmap.mmap:

@@ -139,7 +139,7 @@ class Call:
     key: str  # Idempotency-Key
     address: str
     cookie: str
-    digest: bytes  # SHA-256 of method, path and body
+    digest: bytes  # SHA-256 of method, path and body, where there may be a key
 
     def unchanged(self, version: int) -> None:
         """Raises Problem `changed_meanwhile` when If-Match names another version than the row's own."""

@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.evidence import between
 from gateway.evidence.between import OtherVersion, Part, Question, Sealer, Unsealed
 from gateway.evidence.everywhere import MEDIA_TYPE, MOST, PATH, SEARCH_SECONDS, matching, parts
+from gateway.telemetry import NOBODY_WAITED
 
 if TYPE_CHECKING:
     from gateway.web.site import Site
@@ -41,10 +42,13 @@ class Asked:
         application.router.add_post(PATH, self._measured)
 
     async def _measured(self, request: web.Request) -> web.StreamResponse:
-        with self._site.measured(f"POST {PATH}") as said:
+        began, status = time.perf_counter(), NOBODY_WAITED
+        try:
             response = await self._answer(request)
-            said.append(response.status)
+            status = response.status
             return response
+        finally:
+            self._site.telemetry.answered(f"POST {PATH}", status, time.perf_counter() - began)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.content_length is None or request.content_length > between.MOST_QUESTION:

@@ -7,7 +7,8 @@ behind its Idempotency-Key. A twin of a request under way waits for it and gets 
 
 import json
 import logging
-import secrets
+import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 
 from gateway.errors import NotReady, Problem, Words
 from gateway.registry.acting import BROKEN, as_problem
+from gateway.telemetry import NOBODY_WAITED
 from gateway.web import problems, reading
 from gateway.web.api import PREFIX, Answer, Call, Endpoint, Octets, not_found
 from gateway.web.cookies import COOKIE
@@ -52,6 +54,8 @@ class Route:
         gives = endpoint.answer is not None and endpoint.answer is not bytes
         self.answer: TypeAdapter[Any] | None = TypeAdapter(endpoint.answer) if gives else None
         self.rate = endpoint.rate or ("read" if endpoint.safe else "write")
+        required = any(field.is_required() for field in endpoint.query.model_fields.values())
+        self.unasked = None if required else endpoint.query()  # what a request without a query asks
 
 
 class Dispatch:
@@ -74,9 +78,10 @@ class Dispatch:
 
     def _handler(self, path: str, methods: dict[str, Route]) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
+            began, status = time.perf_counter(), NOBODY_WAITED
             route = methods.get(request.method)
-            with self._site.measured(route.endpoint.label if route else "none") as said:
-                number = secrets.token_hex(8)
+            try:
+                number = os.urandom(8).hex()
                 zh = problems.in_chinese(request.headers.get("Accept-Language", ""))
                 try:
                     if route is None:
@@ -85,17 +90,22 @@ class Dispatch:
                 except Exception as error:
                     problem = self._problem(error, number)
                     response = problems.answer(problem, zh=zh, headers=_headers_of(problem, methods))
-                said.append(response.status)
-                response.headers["X-Request-Id"] = number
-                response.headers["Cache-Control"] = "no-store"
-                response.headers["X-Content-Type-Options"] = "nosniff"
+                status = response.status
+                headers = response.headers
+                headers["X-Request-Id"] = number
+                headers["Cache-Control"] = "no-store"
+                headers["X-Content-Type-Options"] = "nosniff"
                 return response
+            finally:
+                label = route.endpoint.label if route else "none"
+                self._site.telemetry.answered(label, status, time.perf_counter() - began)
 
         return handle
 
     async def _answer(self, route: Route, request: web.Request, zh: bool) -> web.StreamResponse:
         endpoint, site = route.endpoint, self._site
-        address, cookie = request.remote or "", request.cookies.get(COOKIE, "")
+        address = request.remote or ""
+        cookie = request.cookies.get(COOKIE, "") if "Cookie" in request.headers else ""
         actor: Actor | None = None
         if endpoint.roles:
             actor = await self._actor(request, cookie)
@@ -118,8 +128,10 @@ class Dispatch:
                 )
         elif endpoint.rate:
             site.limited(endpoint.rate, address)
-        path = reading.path(endpoint, request.match_info)
-        query = reading.query(endpoint, request.query)
+        path = reading.path(request.match_info)
+        query = route.unasked if not request.query_string else None
+        if query is None:
+            query = reading.query(endpoint, request.query)
         key, version = reading.key(endpoint, request.headers), reading.version(endpoint, request.headers)
         body, digest = await reading.body(endpoint, route.body, request)
         who = cast("Actor", actor)

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -157,6 +158,7 @@ def shown(field: str, value: object) -> JsonValue:
     return text
 
 
+@lru_cache(64)
 def in_chinese(accept_language: str) -> bool:
     """Whether an Accept-Language (RFC 9110 §12.5.4) wants Chinese and not English; an empty one does."""
     best = {"zh": -1.0, "en": -1.0}

@@ -100,15 +100,16 @@ def _in_words(field: str, line: Any) -> Wrong:
     return Wrong(field, value, Words(zh, en), Words(expected_zh, expected))
 
 
-def path(endpoint: Endpoint, found: Mapping[str, str]) -> dict[str, Any]:
+def path(found: Mapping[str, str]) -> dict[str, Any]:
     """The parts in braces: `id` a number, others text. Problem `not_found` for what can be nothing's name."""
     values: dict[str, Any] = dict(found)
-    if "id" in values:
-        values["id"] = int(found["id"])
-        if values["id"] > MOST_ID:
+    for name, text in found.items():
+        if name == "id":
+            values[name] = int(text)
+            if values[name] > MOST_ID:
+                raise not_found()
+        elif "\0" in text:
             raise not_found()
-    if any("\0" in text for text in found.values()):
-        raise not_found()
     return values
 
 
@@ -173,13 +174,13 @@ def version(endpoint: Endpoint, headers: Mapping[str, str]) -> int | None:
 async def body(
     endpoint: Endpoint, adapter: TypeAdapter[Any] | None, request: web.Request
 ) -> tuple[Any, bytes]:
-    """The body, and the SHA-256 of method, path and body by which a repetition is known."""
+    """The body, and of an endpoint with keys the SHA-256 of method, path and body that knows a repetition."""
     if isinstance(endpoint.body, Octets):
         return await _upload(endpoint.body, request), b""
-    raw = b""
-    if request.body_exists:
-        raw = b"".join([chunk async for chunk in _limited(request.content.iter_chunked(CHUNK), MOST_BODY)])
-    digest = hashlib.sha256(b"\0".join([request.method.encode(), request.path_qs.encode(), raw])).digest()
+    raw, digest = await _whole(request, MOST_BODY) if request.body_exists else b"", b""
+    if endpoint.key:
+        asked = b"\0".join([request.method.encode(), request.path_qs.encode(), raw])
+        digest = hashlib.sha256(asked).digest()
     if adapter is None or (endpoint.optional and not raw):
         return None, digest
     if raw and request.content_type != "application/json":
@@ -210,17 +211,31 @@ def _nul(value: Any, place: str = "") -> str:
     return next((found for name, inner in parts if (found := _nul(inner, f"{place}.{name}".lstrip(".")))), "")
 
 
+async def _whole(request: web.Request, most: int) -> bytes:
+    chunks, octets = [], 0
+    while chunk := await request.content.readany():
+        chunks.append(chunk)
+        octets += len(chunk)
+        if octets > most:
+            raise _too_large(most)
+    return b"".join(chunks)
+
+
 async def _limited(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
     octets = 0
     async for chunk in chunks:
         octets += len(chunk)
         if octets > most:
-            raise Problem(
-                "too_large",
-                Words(f"超过 {most} 字节", f"more than {most} octets"),
-                expected=Words(f"至多 {most} 字节", f"at most {most} octets"),
-            )
+            raise _too_large(most)
         yield chunk
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(
+        "too_large",
+        Words(f"超过 {most} 字节", f"more than {most} octets"),
+        expected=Words(f"至多 {most} 字节", f"at most {most} octets"),
+    )
 
 
 async def _upload(kind: Octets, request: web.Request) -> Upload:

@@ -10,7 +10,6 @@ import datetime
 import logging
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -170,17 +169,6 @@ class Site:
         async with self.door.owner() as c:
             if await quotas.alarm(c, actor, kind, **detail):
                 self.telemetry.alarms.labels(kind).inc()
-
-    @contextlib.contextmanager
-    def measured(self, route: str) -> Iterator[list[int]]:
-        """Count and time one request; the caller appends its status."""
-        began = time.perf_counter()
-        status: list[int] = []
-        try:
-            yield status
-        finally:
-            self.telemetry.api(route).observe(time.perf_counter() - began)
-            self.telemetry.api_requests.labels(route, str(status[0]) if status else "499").inc()
 
     async def _hand_over(self) -> None:
         while True:

@@ -1,19 +1,28 @@
 """An open load of HTTP requests: so many a second, whether earlier ones have been answered or not.
 
-A request goes out on a connection that is free, else it waits for one, and that counts. What this process
-does wrong (late by its own loop, short of CPU) is measured beside it, so that nobody takes it for the node.
+What is measured of each request: from the instant at which it was due until its answer is whole. A request
+that finds no free connection waits for one, and one that this process hands over late was due all the same:
+both count, so that no pause is left out because nobody asked during it. How late it handed over is kept
+beside it: a client that is short of CPU, or not woken in time, measures itself.
+
+Blocking sockets in one thread without an event loop, requests made beforehand: on a machine that the node has
+to share with its client, the client takes as little as it can.
 """
 
-import asyncio
+import gc
+import select
+import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 LATE_MS = 3.0
 """A client that hands one request in a hundred over later than this measures itself."""
 BUSY = 0.8
 """So does one that uses more of a core."""
+PATIENCE = 60.0
+"""Seconds without any answer, after which the node counts as gone."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -22,8 +31,8 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass
 class Outcome:
-    """Of the counted requests: ms from handing over to answered, ms that handing over was late, answers by
-    status, seconds in all, and the share of a core that this process used."""
+    """Of the counted requests: ms from due to answered, ms that handing over was late, answers by status,
+    seconds in all, and the share of a core that this process used."""
 
     took: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
@@ -35,10 +44,11 @@ class Outcome:
         """Percentiles and rate, and a doubt where the client was too slow."""
         p50, p99, p999 = (percentile(self.took, share) for share in (50, 99, 99.9))
         late = percentile(self.late, 99)
-        words = f"p50 {p50:.2f}, p99 {p99:.2f}, p99.9 {p999:.2f} at {len(self.took) / self.seconds:,.0f}/s"
-        if late > LATE_MS or self.busy > BUSY:
-            words += f"; CLIENT TOO SLOW: late by {late:.1f} ms (p99), {self.busy:.0%} of a core"
-        return words
+        words = (
+            f"p50 {p50:.2f}, p99 {p99:.2f}, p99.9 {p999:.2f} at {len(self.took) / self.seconds:,.0f}/s;"
+            f" client late by {late:.2f} (p99), {self.busy:.0%} of a core"
+        )
+        return words + " — CLIENT TOO SLOW" * (late > LATE_MS or self.busy > BUSY)
 
 
 def request(
@@ -52,115 +62,108 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def load(
-    port: int, requests: Iterable[bytes], rate: float, *, warm: float = 3.0, connections: int = 32
+def load(
+    port: int, requests: Sequence[bytes], rate: float, *, warm: float = 3.0, connections: int = 32
 ) -> Outcome:
     """Send them all at this rate; those of the first `warm` seconds are not counted. ConnectionError when
     the node hangs up, TimeoutError when it does not answer."""
-    client = _Client()
-    await client.open(port, connections)
-    outcome, began = client.outcome, time.perf_counter()
-    used = 0.0
-    for place, octets in enumerate(requests):
-        due = began + place / rate
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        now = time.perf_counter()
-        counts = place / rate >= warm
-        if counts:
-            used = used or time.process_time()
-            outcome.late.append((now - due) * 1e3)
-        client.ask(octets, now, counts=counts)
-    await client.answered(60)
-    outcome.seconds = time.perf_counter() - began - warm
-    outcome.busy = (time.process_time() - used) / outcome.seconds
-    client.close()
-    return outcome
+    client = _Client(port, connections)
+    gc.collect()
+    gc.disable()
+    try:
+        return client.run(requests, rate, int(warm * rate))
+    finally:
+        gc.enable()
+        client.close()
 
 
 class _Client:
-    """Connections, and the requests that wait for one."""
+    """Connections, each with one request at a time, and the requests that wait for one."""
 
-    def __init__(self) -> None:
-        self.outcome = Outcome()
-        self._all: list[_Connection] = []
-        self._free: deque[_Connection] = deque()
-        self._waiting: deque[tuple[bytes, float, bool]] = deque()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._lost: Exception | None = None
+    def __init__(self, port: int, connections: int) -> None:
+        self._free = deque(_Connection(port) for _ in range(connections))
+        self._all = list(self._free)
+        self._busy: dict[int, _Connection] = {}  # by descriptor
+        self._waiting: deque[tuple[bytes, float]] = deque()
+        self._outcome = Outcome()
+        self._first = 0.0  # the instant from which on requests count, by the clock
 
-    async def open(self, port: int, connections: int) -> None:
-        loop = asyncio.get_running_loop()
-        for _ in range(connections):
-            _, made = await loop.create_connection(
-                lambda: _Connection(self._done, self._broken), "127.0.0.1", port
-            )
-            self._all.append(made)
-        self._free.extend(self._all)
-
-    def ask(self, octets: bytes, since: float, *, counts: bool) -> None:
-        if self._lost is not None:
-            raise self._lost
-        self._idle.clear()
-        if self._free:
-            self._free.popleft().send(octets, since, counts)
-        else:
-            self._waiting.append((octets, since, counts))
-
-    async def answered(self, seconds: float) -> None:
-        async with asyncio.timeout(seconds):
-            await self._idle.wait()
-        if self._lost is not None:
-            raise self._lost
+    def run(self, requests: Sequence[bytes], rate: float, warm: int) -> Outcome:
+        outcome, clock, count = self._outcome, time.perf_counter, len(requests)
+        began = clock()
+        self._first = began + warm / rate
+        used, place, due = 0.0, 0, began
+        while place < count or self._busy:
+            while place < count and due <= clock():
+                if place == warm:
+                    used = time.process_time()
+                if place >= warm:
+                    outcome.late.append((clock() - due) * 1e3)
+                self._ask(requests[place], due)
+                place += 1
+                due = began + place / rate
+            pause = max(0.0, due - clock()) if place < count else PATIENCE
+            readable, _, _ = select.select(list(self._busy), [], [], pause)
+            if not readable and place == count:
+                raise TimeoutError(f"no answer in {PATIENCE:g} s")
+            for descriptor in readable:
+                self._hear(descriptor)
+        outcome.seconds = clock() - self._first
+        outcome.busy = (time.process_time() - used) / outcome.seconds
+        return outcome
 
     def close(self) -> None:
         for connection in self._all:
-            connection.close()
+            connection.socket.close()
 
-    def _done(self, connection: "_Connection", status: int) -> None:
-        if connection.counts:
-            self.outcome.took.append((time.perf_counter() - connection.since) * 1e3)
-            self.outcome.statuses[status] += 1
+    def _ask(self, octets: bytes, due: float) -> None:
+        if self._free:
+            connection = self._free.popleft()
+            connection.send(octets, due)
+            self._busy[connection.descriptor] = connection
+        else:
+            self._waiting.append((octets, due))
+
+    def _hear(self, descriptor: int) -> None:
+        connection = self._busy[descriptor]
+        status = connection.heard()
+        if not status:
+            return
+        if connection.due >= self._first:
+            self._outcome.took.append((time.perf_counter() - connection.due) * 1e3)
+            self._outcome.statuses[status] += 1
         if self._waiting:
             connection.send(*self._waiting.popleft())
-            return
-        self._free.append(connection)
-        if len(self._free) == len(self._all):
-            self._idle.set()
-
-    def _broken(self) -> None:
-        self._lost = ConnectionError("the node hung up")
-        self._idle.set()
+        else:
+            del self._busy[descriptor]
+            self._free.append(connection)
 
 
-class _Connection(asyncio.Protocol):
+class _Connection:
     """One request at a time; answers have a Content-Length."""
 
-    def __init__(self, done: Callable[["_Connection", int], None], broken: Callable[[], None]) -> None:
-        self.since, self.counts = 0.0, False
-        self._done, self._broken = done, broken
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.descriptor = self.socket.fileno()
+        self.due = 0.0
         self._got = b""
-        self._transport: asyncio.Transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a stream's transport is a Transport
+    def send(self, octets: bytes, due: float) -> None:
+        self.due = due
+        self.socket.sendall(octets)
 
-    def send(self, octets: bytes, since: float, counts: bool) -> None:
-        self.since, self.counts = since, counts
-        self._transport.write(octets)
-
-    def data_received(self, data: bytes) -> None:
-        self._got += data
+    def heard(self) -> int:
+        """The answer's status once it is whole, else 0."""
+        octets = self.socket.recv(1 << 16)
+        if not octets:
+            raise ConnectionError("the node hung up")
+        self._got += octets
         head, blank, body = self._got.partition(b"\r\n\r\n")
-        if blank:
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-            if len(body) >= length:
-                self._got = b""
-                self._done(self, int(head[9:12]))
-
-    def connection_lost(self, _: Exception | None) -> None:
-        if not self._transport.is_closing():
-            self._broken()
-
-    def close(self) -> None:
-        self._transport.close()
+        if not blank:
+            return 0
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        if len(body) < length:
+            return 0
+        self._got = b""
+        return int(head[9:12])

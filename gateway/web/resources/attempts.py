@@ -85,9 +85,8 @@ async def attempts(call: Call) -> Answer:
     parts: dict[int, list[int]] = {}
     for place, item in enumerate(items):
         parts.setdefault(owner(item.account, count), []).append(place)
-    told = await asyncio.gather(
-        *(_ask(call, worker, [items[place] for place in places]) for worker, places in parts.items())
-    )
+    asks = [_ask(call, worker, [items[place] for place in places]) for worker, places in parts.items()]
+    told = await asyncio.gather(*asks) if len(asks) > 1 else [await asks[0]]  # a task takes turns of the loop
     answers: dict[int, Answered] = {}
     for places, answer in zip(parts.values(), told, strict=True):
         answers.update(zip(places, answer.answers, strict=True))
