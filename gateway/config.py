@@ -365,8 +365,15 @@ def _explain(origin: str, line: Any) -> str:
         case _:
             right = f"a table that begins with [{place}]"
     value = json.dumps(line["input"], ensure_ascii=False, default=str)
+    if loc[:2] == ("database", "dsn"):
+        value = without_password(value)
     shown = value if len(value) <= LONGEST_SHOWN else value[:LONGEST_SHOWN] + "…"
     return f"{origin}: {place} = {shown}; right would be {right}"
+
+
+def without_password(dsn: str) -> str:
+    """The DSN as messages may show it; also one that can't be read, where rather too much is left out."""
+    return re.sub(r"(?<=:)(?!//).*(?=@)|(?<=[?&]password=)[^&]*", "…", dsn)
 
 
 LONGEST_SHOWN = 200  # characters of a wrong value

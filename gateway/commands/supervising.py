@@ -27,7 +27,7 @@ def blacklist(options: argparse.Namespace) -> int:
     with common.database(loaded) as dsn:
         found = asyncio.run(_blacklist(dsn, options))
     if options.json or options.doing == "list":
-        common.print_all([one.model_dump() for one in found], as_json=options.json)
+        common.print_all([one.model_dump(mode="json") for one in found], as_json=options.json)
     else:
         for one in found:
             print(_words(one))
@@ -40,7 +40,7 @@ def penalty(options: argparse.Namespace) -> int:
         found = asyncio.run(_penalty(dsn, options))
     stands = "suspends all its numbers" if found.suspends else "suspends nothing"
     said = f"penalty {found.id}: {found.kind} on {found.institution}, {stands}"
-    common.print_all([found.model_dump()], as_json=True) if options.json else print(said)
+    common.print_all([found.model_dump(mode="json")], as_json=True) if options.json else print(said)
     return 0
 
 
