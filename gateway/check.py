@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from gateway import app, config, node, status
+from gateway import app, config, handed, node, status
 from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
@@ -29,7 +29,7 @@ def problems(settings: Config, path: Path | None) -> list[str]:
 
 def _profile(settings: Config) -> Iterator[str]:
     try:
-        app.profile_of(settings)
+        handed.profile_of(settings)
     except UsageError as error:
         yield f"policy.profile: {error}"
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from gateway import app, config, node, staff, status
+from gateway import app, config, handed, node, staff, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.registry import exchange, migrate
@@ -107,6 +107,8 @@ class Demo:
         self._ready = directory / "ready.json"
         self._staff = staff.Staff({}, {})
         self._stop = asyncio.Event()
+        self._at_terminal = False
+        self._running: node.Node | None = None
 
     async def run(self) -> int:
         """Whenever it is stopped, also on its way up: nothing that it has started stays."""
@@ -114,6 +116,8 @@ class Demo:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        self._at_terminal = os.isatty(0)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         data_dir = self._directory / "var"
         async with contextlib.AsyncExitStack() as stack:
             self._make_folders(data_dir / "log")
@@ -127,7 +131,7 @@ class Demo:
                 )
             upstream = self._carriers.get("cmpp") or f"127.0.0.1:{carrier.port if carrier else 0}"
             settings = self._write_config(upstream)
-            app.profile_of(settings)  # a wrong one is told before anything is started
+            handed.profile_of(settings)  # a wrong one is told before anything is started
             server = await asyncio.to_thread(node.open_database, settings)
             if server is not None:
                 stack.callback(server.stop)
@@ -135,6 +139,14 @@ class Demo:
                 dsn = server.dsn if server is not None else settings.database.dsn
                 await self._fill_registry(settings, dsn)
             return await self._serve(settings, upstream, secret)
+
+    def _hang_up(self) -> None:
+        """SIGHUP: a terminal that was closed ends the demonstration, as Ctrl-C would; by hand it means what
+        it means to every node."""
+        if self._running is None or (self._at_terminal and not os.isatty(0)):
+            self._stop.set()
+        else:
+            self._running.reload()
 
     def _make_folders(self, logs: Path) -> None:
         try:
@@ -149,7 +161,7 @@ class Demo:
         os.environ[LOG_VARIABLE] = str(logs)
 
     async def _serve(self, settings: Config, upstream: str, secret: str) -> int:
-        running = node.Node(settings, self._path, stop=self._stop, held=True)
+        self._running = running = node.Node(settings, self._path, stop=self._stop, held=True)
         serving = asyncio.create_task(running.run())
         talk: asyncio.Task[None] | None = None
         try:

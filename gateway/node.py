@@ -14,8 +14,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway import app, regions, supervisor
-from gateway.config import ENVIRONMENT_PREFIX, Config, endpoint
+from gateway import app, handed, regions, supervisor
+from gateway import config as configuration
+from gateway.config import Config, endpoint
 from gateway.errors import NotReady, UsageError
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
@@ -112,7 +113,8 @@ def taken(config: Config, only: str = "") -> Iterator[str]:
 
 
 class Node:
-    """A running node: `run` until `stop` is set. `held`: the caller has `claimed` its folder."""
+    """A running node: `run` until `stop` is set. `held`: the caller has `claimed` its folder, and takes the
+    signals."""
 
     def __init__(
         self,
@@ -131,14 +133,18 @@ class Node:
         self.stop = stop if stop is not None else asyncio.Event()
         self.database: EmbeddedPostgres | None = None
         self.dsn = config.database.dsn
+        self._handed: handed.Handed | None = None
+        self._crew: supervisor.Supervisor | None = None
 
     async def run(self) -> int:
         """Run until SIGTERM, SIGINT or `stop`; 0 when everything has stopped cleanly. Raises UsageError."""
         supervisor.raise_descriptor_limit()
         config, loop = self.config, asyncio.get_running_loop()
         app.make_data_dir(config)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop.set)
+        if not self._held:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop.set)
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
         with contextlib.ExitStack() as stack:
             alone = self._held or stack.enter_context(claimed(app.run_dir(config), self._only))
             await self._ports()
@@ -150,25 +156,44 @@ class Node:
             if self._only in {"", "relay"} and not self.stop.is_set():
                 await self._make_regions(config.data_dir / "regions.bin")
             if not self.stop.is_set():
-                await self._crew(alone)
+                await self._serve(alone)
         return 0
 
-    async def _crew(self, alone: bool) -> None:
+    async def _serve(self, alone: bool) -> None:
         metrics = supervisor.metrics_folder(app.run_dir(self.config), fresh=alone)
         os.environ[FOLDER_VARIABLE] = str(metrics)
-        environment = dict(os.environ) | {
-            app.PARENT_VARIABLE: str(os.getpid()),
-            f"{ENVIRONMENT_PREFIX}DATABASE__DSN": self.dsn,
-        }
-        crew = supervisor.Supervisor(
+        self._hand_down(handed.of(self.config))
+        self._crew = supervisor.Supervisor(
             parts(self.config, self._only),
-            [str(self._path)] if self._path else [],
-            environment,
+            [str(self._settings_path)],
+            dict(os.environ) | {app.PARENT_VARIABLE: str(os.getpid())},
             self._log,
             self._clear_dead_readers,
         )
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, crew.reload)
-        await crew.run(self.stop)
+        await self._crew.run(self.stop)
+
+    def reload(self) -> None:
+        """SIGHUP: read the configuration again, and hand down what may change under way. Before the parts are
+        there it waits for a restart like the rest."""
+        if self._handed is None or self._crew is None:
+            return
+        try:
+            config, waiting = handed.reloaded(self._handed.config, configuration.load(self._path))
+            self._hand_down(handed.of(config))
+        except (UsageError, OSError) as error:
+            self._log.error("configuration not reloaded", extra={"fields": {"error": str(error)}})
+            return
+        if waiting:
+            self._log.warning("settings wait for a restart", extra={"fields": {"settings": waiting}})
+        self._crew.reload()
+
+    def _hand_down(self, settings: handed.Handed) -> None:
+        settings.write(self._settings_path, self.dsn)
+        self._handed = settings
+
+    @property
+    def _settings_path(self) -> Path:
+        return app.run_dir(self.config) / f"{self._only or 'node'}.json"
 
     async def _ports(self) -> None:
         """Wait for ports that a node before this one still holds; what stays taken is a mistake."""

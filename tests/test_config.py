@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import app, config
+from gateway import config, handed
 from gateway.annotated import annotated
 from gateway.errors import UsageError
 from gateway.model import Reason
@@ -192,7 +192,7 @@ def test_a_profile_s_path_is_taken_from_the_folder_of_the_file(tmp_path, monkeyp
     (folder / "base.toml").write_text('extends = "zhejiang"\n[rules.blacklisted]\nmode = "observe"\n')
     (folder / "mine.toml").write_text('extends = "base.toml"\n')
     path = written(tmp_path, '[policy]\nprofile = "profiles/mine.toml"\n')
-    profile = app.profile_of(config.load(path, {}))
+    profile = handed.profile_of(config.load(path, {}))
     assert profile.mode(Reason.BLACKLISTED, 1, 0) == OBSERVE
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg
 
-from gateway import app, node
+from gateway import app, handed, node
 from gateway.commands import common
 from gateway.commands.working import acting
 from gateway.config import Config
@@ -43,7 +43,7 @@ WATCHERS = ("auditor", "regulator")
 
 def judge(options: argparse.Namespace) -> int:
     loaded = common.load(options)
-    profile = app.profile_of(loaded)
+    profile = handed.profile_of(loaded)
     if not options.account:  # judged as the holder's own account would be
         profile = dataclasses.replace(profile, unknown_account="observe")
     now = time.time_ns() // 1_000_000
