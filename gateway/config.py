@@ -8,6 +8,7 @@ a database; the only files read are the configuration, profiles and secrets that
 
 import contextlib
 import json
+import math
 import os
 import platform
 import re
@@ -52,20 +53,23 @@ def milliseconds(text: str) -> int:
 def endpoint(text: str) -> tuple[str, int]:
     """`"10.0.0.5:7890"` or `"[::1]:7890"` → (host, port). Raises ValueError."""
     host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or "\0" in host or not re.fullmatch(r"\d{1,5}", port, re.ASCII):
+    six = re.fullmatch(r"\[(.*)\]", host, re.ASCII)
+    host = six[1] if six else host
+    if not colon or not host or not re.fullmatch(r"\d{1,5}", port, re.ASCII):
         raise ValueError(RIGHT_ENDPOINT)
+    if re.search(r"[\s\0\[\]]", host) or (":" in host) != bool(six):
+        raise ValueError(f"{RIGHT_ENDPOINT}, or [::1]:7890")
     if not 0 < int(port) < 65536:
         raise ValueError(f"{RIGHT_ENDPOINT}, with a port from 1 to 65535")
     return host, int(port)
 
 
-def _right(right: str, fits: Callable[[Any], object], kind: type = str) -> BeforeValidator:
-    """A setting whose value is of `kind`, in words for when it is not; `fits` raises ValueError, or is false,
-    for a value that is wrong all the same."""
+def _right(right: str, fits: Callable[[Any], object], *kinds: type) -> BeforeValidator:
+    """A setting whose value is of one of `kinds` (a text if there are none), in words for when it is not;
+    `fits` raises ValueError, or is false, for a value that is wrong all the same."""
 
     def check(value: object) -> object:
-        if type(value) is not kind or not fits(value):
+        if type(value) not in (kinds or (str,)) or not fits(value):
             raise ValueError(right)
         return value
 
@@ -75,6 +79,10 @@ def _right(right: str, fits: Callable[[Any], object], kind: type = str) -> Befor
 def _whole(low: int, high: int) -> BeforeValidator:
     right = f"a whole number from {low} to {high}, without quotes"
     return _right(right, lambda value: low <= value <= high, int)
+
+
+def _number(right: str, fits: Callable[[float], bool]) -> BeforeValidator:
+    return _right(f"{right}, without quotes", lambda value: fits(value) and value < math.inf, int, float)
 
 
 def _one_of(*words: str) -> BeforeValidator:
@@ -114,6 +122,9 @@ Url = Annotated[
     str,
     _right("http:// or https:// and a host that other nodes reach, such as http://10.0.0.5:8080", _is_url),
 ]
+Rate = Annotated[float, _number("a number of 0 or more", lambda value: value >= 0)]
+Workdays = Annotated[int, _whole(1, 250)]
+PerDay = Annotated[int, _whole(0, 10**9)]
 Flag = Annotated[bool, _right("true or false, without quotes", lambda value: True, bool)]
 Code = Annotated[
     str,
@@ -185,14 +196,16 @@ class Web(Section):
         description="where the other nodes reach this one; empty: http:// and listen, by this machine's name"
         " where that is every address",
     )
-    read_rate: float = Field(5000, ge=0, description="reads a second of one user; 0: no limit, as below")
-    write_rate: float = Field(500, ge=0, description="changes a second of one user")
-    judge_rate: float = Field(200, ge=0, description="dry runs a second of one user")
-    attempt_rate: float = Field(2000, ge=0, description="requests with attempts a second of one user")
-    sign_in_rate: float = Field(10, ge=0, description="tries to sign in a minute from one address")
-    session_hours: float = Field(8, gt=0, le=24, description="how long a session of the console lasts")
-    judge_per_day: int = Field(10_000, ge=0, description="dry runs a day of one institution")
-    scrub_per_day: int = Field(100_000, ge=0, description="subscribers that one institution asks about a day")
+    read_rate: Rate = Field(5000, description="reads a second of one user; 0: no limit, as below")
+    write_rate: Rate = Field(500, description="changes a second of one user")
+    judge_rate: Rate = Field(200, description="dry runs a second of one user")
+    attempt_rate: Rate = Field(2000, description="requests with attempts a second of one user")
+    sign_in_rate: Rate = Field(10, description="tries to sign in a minute from one address")
+    session_hours: Annotated[
+        float, _number("a number above 0, at most 24", lambda value: 0 < value <= 24)
+    ] = Field(8, description="how long a session of the console lasts")
+    judge_per_day: PerDay = Field(10_000, description="dry runs a day of one institution")
+    scrub_per_day: PerDay = Field(100_000, description="subscribers that one institution asks about a day")
 
 
 class Metrics(Section):
@@ -232,15 +245,19 @@ class Registry(Section):
         description="for accounts that nobody filed",
         json_schema_extra=RELOAD,
     )
-    require_documents: bool = Field(False, description="a number is submitted with a document only")
+    require_documents: Flag = Field(False, description="a number is submitted with a document only")
 
 
 class Cases(Section):
-    forward_workdays: int = Field(5, ge=1, le=250, description="until a complaint is forwarded")
-    complaint_workdays: int = Field(15, ge=1, le=250, description="until a complaint is answered")
-    appeal_workdays: int = Field(15, ge=1, le=250, description="until an appeal is answered")
-    workdays_file: str = Field(
-        "", description="CSV of day,workday laid over the national calendar, such as 2027-02-06,true"
+    forward_workdays: Workdays = Field(5, description="until a complaint is forwarded")
+    complaint_workdays: Workdays = Field(15, description="until a complaint is answered")
+    appeal_workdays: Workdays = Field(15, description="until an appeal is answered")
+    workdays_file: Annotated[
+        str, _right("the path of a file, in quotes, or empty", lambda text: "\0" not in text)
+    ] = Field(
+        "",
+        description="CSV of day,workday (such as 2027-02-06,true) laid over the national calendar; from this"
+        " file's folder",
     )
 
 
@@ -277,8 +294,8 @@ class Config(Section):
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration of a file (None: defaults only) and the environment.
 
-    A relative `node.data_dir`, and a `policy.profile` that is a relative path, are taken from the folder of
-    the file. Raises UsageError.
+    A relative `node.data_dir` or `cases.workdays_file`, and a `policy.profile` that is a relative path, are
+    taken from the folder of the file. Raises UsageError.
     """
     name = str(path) if path else "the built-in defaults"
     tree: dict[str, Any] = {}
@@ -302,7 +319,10 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     policy = config.policy
     if policy.profile not in shipped_profiles():
         policy = policy.model_copy(update={"profile": str((base / policy.profile).resolve())})
-    return config.model_copy(update={"node": node, "policy": policy})
+    cases = config.cases
+    if cases.workdays_file:
+        cases = cases.model_copy(update={"workdays_file": str((base / cases.workdays_file).resolve())})
+    return config.model_copy(update={"node": node, "policy": policy, "cases": cases})
 
 
 RIGHT_FILE = "right would be a TOML file in UTF-8, such as `zhengming config` prints"
@@ -336,7 +356,7 @@ def _override(tree: dict[str, Any], key: str, value: str) -> tuple[str, ...]:
         raise UsageError(f"environment {key}: [[{name}]] is a list of tables; set it in the file")
     known = kind.model_fields.get(field)
     parsed: Any = value
-    if known is not None and known.annotation in (int, bool):
+    if known is not None and known.annotation in (int, float, bool):
         with contextlib.suppress(ValueError):
             parsed = json.loads(value)
     inner[field] = parsed

@@ -107,9 +107,16 @@ def taken(config: Config, only: str = "") -> Iterator[str]:
                 sockets.enter_context(socket.create_server((host, port), family=family))
             except OSError as error:
                 yield (
-                    f"{key} = {address!r}: cannot listen there: {os.strerror(error.errno or 0)};"
+                    f"{key} = {address!r}: cannot listen there: {_why(error)};"
                     " right would be an address of this machine, with a free port"
                 )
+
+
+def _why(error: OSError) -> str:
+    """In the system's words; a resolver's errors have numbers of their own."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return str(error.strerror or error)
+    return os.strerror(error.errno)
 
 
 class Node:

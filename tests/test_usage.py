@@ -192,6 +192,34 @@ def test_a_database_without_our_schema(
     assert "zhengming migrate" in said
 
 
+def test_what_only_a_start_would_have_found_is_told_before(run: Run, config: Path) -> None:
+    web, metrics, sms = free_ports(3)
+    (config.parent / "days.csv").write_text("day,workday\n2027-02-30,true\n")
+    config.write_text(f"""
+        [web]
+        listen = "nosuchhost.invalid:{web}"
+        [metrics]
+        listen = "127.0.0.1:{metrics}"
+        [[sms]]
+        protocol = "cmpp"
+        listen = "127.0.0.1:{sms}"
+        upstream = ["nosuchhost.invalid:7890", "127.0.0.1:{sms}"]
+        [cases]
+        workdays_file = "days.csv"
+    """)
+    code, said = run("config", "--check", "-c", str(config))
+    assert code == WRONG
+    for words in (
+        f"cases.workdays_file {config.parent}/days.csv: line 2: '2027-02-30,true'",
+        f"web.listen = 'nosuchhost.invalid:{web}': cannot listen there: ",
+        "sms.0.upstream = 'nosuchhost.invalid:7890': no such host: ",
+        f"sms.0.upstream = '127.0.0.1:{sms}': this node itself listens there",
+    ):
+        assert words in said
+    assert "Unknown error" not in said
+    assert all("right would be" in line for line in said.splitlines())
+
+
 def test_no_message_says_the_databases_password(run: Run, config: Path) -> None:
     (port,) = free_ports(1)
     (config.parent / "var" / "keys").mkdir(parents=True)
