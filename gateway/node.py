@@ -113,10 +113,10 @@ def taken(config: Config, only: str = "") -> Iterator[str]:
 
 
 def _why(error: OSError) -> str:
-    """In the system's words; a resolver's errors have numbers of their own."""
-    if isinstance(error, socket.gaierror) or not error.errno:
-        return str(error.strerror or error)
-    return os.strerror(error.errno)
+    """In the system's words; a resolver's errors have numbers below 0 and words of their own."""
+    if (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
+    return str(error.strerror or error).partition(" (while")[0]
 
 
 class Node:
