@@ -55,6 +55,10 @@ def _folder(settings: Config) -> Iterator[str]:
     except UsageError as error:
         yield str(error)
         return
+    try:
+        node.check_name(settings)
+    except UsageError as error:
+        yield str(error)
     keys = folder / "keys"
     for key in sorted(keys.rglob("*.key")):
         if key.stat().st_mode & 0o077:

@@ -18,6 +18,7 @@ from gateway import app, handed, regions, supervisor
 from gateway import config as configuration
 from gateway.config import Config, endpoint
 from gateway.errors import NotReady, UsageError
+from gateway.evidence.folder import node_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
@@ -66,6 +67,18 @@ def claimed(run_dir: Path, only: str = "") -> Iterator[bool]:
                             continue
                         alone = False
         yield alone
+
+
+def check_name(config: Config) -> None:
+    """Raises UsageError when another node's journals lie in this one's folder: under a new name they would
+    be counted once more."""
+    journal = config.data_dir / "journal"
+    name = node_of(journal)
+    if name not in {"", config.node.name}:
+        raise UsageError(
+            f"node.name = {config.node.name!r}: the journals in {journal} are those of node {name!r};"
+            " right would be that name, or another data_dir"
+        )
 
 
 @contextlib.contextmanager
@@ -154,6 +167,7 @@ class Node:
             loop.add_signal_handler(signal.SIGHUP, self.reload)
         with contextlib.ExitStack() as stack:
             alone = self._held or stack.enter_context(claimed(app.run_dir(config), self._only))
+            check_name(config)
             await self._ports()
             if self._only in {"", "keeper"} and not self.stop.is_set():
                 self.database = await asyncio.to_thread(open_database, config)

@@ -21,6 +21,7 @@ from playbook import HOST, MARKETING, TEXT, eventually, free_ports, run_cli
 
 from gateway import config, node, regions, status, supervisor
 from gateway.errors import NotReady, UsageError
+from gateway.evidence.segment import Header, encode_header
 from gateway.registry import store
 
 WRONG = 2
@@ -140,6 +141,24 @@ async def test_a_file_under_the_editor_keeps_no_part_from_coming_back(house_of: 
         await house.reload()
         (line,) = house.log_lines("settings wait for a restart")
         assert line["settings"] == ["node.workers"]
+
+
+async def test_a_node_that_was_renamed_is_refused_before_it_counts_its_journals_once_more(
+    tmp_path: Path,
+) -> None:
+    loaded = settings(tmp_path, '[node]\nname = "new"\n')
+    folder = tmp_path / "var" / "journal" / "w0"
+    folder.mkdir(parents=True)
+    node.check_name(loaded)
+    head = Header(
+        node="old", writer="w0", number=1, created=0, key_name="2026-11-22.t", key_check=b"", salt=bytes(16)
+    )
+    (folder / "00000001.seg").write_bytes(encode_header(head)[0])
+    (folder / "00000002.seg").touch()  # its writer died beginning it
+    with pytest.raises(UsageError) as error:
+        await node.Node(loaded, None).run()
+    for words in ("node.name = 'new'", "node 'old'", "right would be", str(folder.parent)):
+        assert words in str(error.value)
 
 
 # ports
