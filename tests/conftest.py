@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import count
 from pathlib import Path
@@ -14,7 +14,7 @@ import plain  # noqa: F401
 import psycopg
 import pytest
 import pytest_asyncio
-from playbook import House, database_of
+from playbook import HOUSES, House, database_of
 from traces import Traces, traces_of
 
 from gateway import regions
@@ -22,6 +22,20 @@ from gateway.registry import migrate
 from gateway.registry.embedded import DATABASE, EmbeddedPostgres
 
 _numbers = count(1)
+
+LINES = 40
+"""Of the nodes' logs that are shown with a failure, the newest."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A refused login says "5"; why stands in the node's log, and nobody can look there after CI."""
+    report = yield
+    if report.failed:
+        for house in HOUSES:
+            lines = sorted(house.log_lines(), key=lambda line: str(line["at"]))[-LINES:]
+            report.sections.append((f"log of {house.name}", "\n".join(map(str, lines))))
+    return report
 
 
 @pytest.fixture(scope="session")

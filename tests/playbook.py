@@ -169,6 +169,10 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+HOUSES: list["House"] = []
+"""Those that stand now: a failing test shows what their nodes said last (conftest.py)."""
+
+
 class House:
     """A node with its carrier end. `async with House(…) as house:` is ready for traffic.
 
@@ -215,6 +219,7 @@ class House:
 
     async def __aenter__(self) -> Self:
         await self.carrier.__aenter__()
+        HOUSES.append(self)
         try:
             self._write_config()
             self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -233,6 +238,7 @@ class House:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        HOUSES.remove(self)
         try:
             await self.stop()
         finally:
@@ -261,8 +267,12 @@ class House:
             )
 
     async def ready(self, seconds: float = 40.0) -> None:
-        """Wait until /readyz says yes."""
+        """Wait until all parts have said that they are ready, and /readyz says yes.
+
+        What a part said before may be a second old, and not true any more.
+        """
         why = "nothing"
+        began = time.time_ns()
 
         async def answers() -> bool:
             nonlocal why
@@ -270,12 +280,19 @@ class House:
                 output = (self.directory / "output").read_text("utf-8", "replace")
                 raise AssertionError(f"the node ended with {self._process.returncode}: {output}")
             code, why = await self.readyz()
-            return code == 200
+            return code == 200 and all(self._said_at(role) > began for role in self.roles)
 
         try:
             await eventually(answers, seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}: {why}; {self.log_lines()[-20:]}") from None
+
+    def _said_at(self, role: str) -> int:
+        """When a part last said how it is (ns)."""
+        try:
+            return (self.data_dir / "run" / f"{role}.status").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     async def readyz(self) -> tuple[int, str]:
         """Status and body of /readyz; (0, "") while nobody answers."""
