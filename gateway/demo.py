@@ -82,6 +82,8 @@ def carriers(options: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--carrier {option!r}: {error}, such as cmpp=10.0.0.5:7890") from None
         if protocol not in config.PROTOCOLS:
             raise UsageError(f"--carrier {option!r}: protocol has to be one of {', '.join(config.PROTOCOLS)}")
+        if protocol in found:
+            raise UsageError(f"--carrier {option!r}: {protocol} stands there twice; right would be once")
         found[protocol] = address
     return found
 

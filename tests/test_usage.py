@@ -78,6 +78,7 @@ def config(tmp_path: Path) -> Path:
         (("demo", "--seconds", "-1"), ["--seconds", "'-1'", "from 0"]),
         (("demo", "--seconds", "nan"), ["--seconds", "'nan'"]),
         (("demo", "--carrier", "cmpp=10.0.0.5"), ["--carrier", "cmpp=10.0.0.5", "host:port"]),
+        (("demo", "--carrier", "cmpp=a:1", "--carrier", "cmpp=b:2"), ["cmpp=b:2", "twice"]),
         (("serve", "everything"), ["everything", "relay"]),
         (("simulate",), ["SIDE"]),
         (("simulate", "sender"), ["--account"]),
