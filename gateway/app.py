@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import uvloop
 
-from gateway import config as configuration
 from gateway import direct, regions, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.handed import Handed, handed
 from gateway.supervisor import die_with_parent, takes_reloads
 from gateway.telemetry import Telemetry, logger
+from gateway.values import endpoint
 
 if TYPE_CHECKING:
     from gateway.evidence.journal import Journal
@@ -362,10 +362,8 @@ async def web(process: Process) -> None:
     process.on_reload = reload
     roles = status.roles(config.workers, relay=bool(config.sms))
     runners = [
-        await server.listen(
-            server.console(run_dir(config), roles, site), *configuration.endpoint(config.web.listen)
-        ),
-        await server.listen(server.metrics(), *configuration.endpoint(config.metrics.listen)),
+        await server.listen(server.console(run_dir(config), roles, site), *endpoint(config.web.listen)),
+        await server.listen(server.metrics(), *endpoint(config.metrics.listen)),
     ]
     await site.start()
     await process.say_until_stopped(lambda: "")

@@ -15,6 +15,7 @@ from gateway.registry import primary
 from gateway.registry.deadlines import terms_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
+from gateway.values import endpoint
 
 CONNECT_SECONDS = 5
 
@@ -80,7 +81,7 @@ def _ports(settings: Config) -> Iterator[str]:
 def _upstreams(settings: Config) -> Iterator[str]:
     for number, sms in enumerate(settings.sms):
         for upstream in sms.upstream:
-            host, port = config.endpoint(upstream)
+            host, port = endpoint(upstream)
             try:
                 socket.getaddrinfo(host, port)
             except OSError as error:

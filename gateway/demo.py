@@ -31,6 +31,7 @@ from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.sender import LoginRefused, SenderSim
 from gateway.supervisor import raise_descriptor_limit
 from gateway.telemetry import LOG_VARIABLE
+from gateway.values import endpoint
 
 ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
 READY_SECONDS = 90.0
@@ -77,7 +78,7 @@ def carriers(options: Sequence[str]) -> dict[str, str]:
     for option in options:
         protocol, _, address = option.partition("=")
         try:
-            config.endpoint(address)
+            endpoint(address)
         except ValueError as error:
             raise UsageError(f"--carrier {option!r}: {error}, such as cmpp=10.0.0.5:7890") from None
         if protocol not in config.PROTOCOLS:
@@ -302,7 +303,7 @@ Ctrl-C stops all of it.""",
 
     async def _talk(self, settings: Config, secret: str) -> None:
         """Send the scenes over and over from each account's own connection."""
-        host, port = config.endpoint(settings.sms[0].listen)
+        host, port = endpoint(settings.sms[0].listen)
         subscribers = itertools.cycle(f"1380000{last}" for last in range(1000, 10_000))
         while True:
             try:

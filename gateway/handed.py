@@ -17,6 +17,7 @@ from gateway import config as configuration
 from gateway.config import RELOAD, Config, Section
 from gateway.policy import Profile
 from gateway.policy.profile import parse_profile
+from gateway.values import milliseconds
 
 
 def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Profile:
@@ -27,7 +28,7 @@ def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Prof
     profile = parse_profile(read or partial(configuration.read_profile, folder=Path(name).parent), name)
     return dataclasses.replace(
         profile,
-        max_age=configuration.milliseconds(config.registry.max_age),
+        max_age=milliseconds(config.registry.max_age),
         unknown_account=config.registry.unknown_account,
     )
 

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from gateway import app, handed, regions, supervisor
 from gateway import config as configuration
-from gateway.config import Config, endpoint
+from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.evidence.folder import node_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
 from gateway.telemetry import FOLDER_VARIABLE, logger
+from gateway.values import endpoint
 
 PORT_SECONDS = 5.0
 """How long a node waits at its start for ports that one before it may still hold."""

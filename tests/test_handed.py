@@ -8,6 +8,7 @@ from gateway import config, handed
 from gateway.errors import UsageError
 from gateway.model import Reason
 from gateway.policy.profile import OBSERVE
+from gateway.values import milliseconds
 
 FILE = """
 [node]
@@ -46,7 +47,7 @@ def test_parts_run_by_what_was_read_when_the_files_are_gone(path: Path) -> None:
     assert found.config.database.dsn == "postgresql://u:secret@h/zm"
     assert found.config.model_copy(update={"database": loaded.database}) == loaded
     assert found.profile.mode(Reason.BLACKLISTED, 1, 0) == OBSERVE
-    assert found.profile.max_age == config.milliseconds("72h")
+    assert found.profile.max_age == milliseconds("72h")
 
 
 def test_a_profile_that_can_not_be_read_is_not_handed_down(path: Path) -> None:

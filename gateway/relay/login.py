@@ -9,12 +9,13 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from gateway.config import Sms, endpoint
+from gateway.config import Sms
 from gateway.errors import WireError
 from gateway.model import Account
 from gateway.protocols.cmpp import Cmpp
 from gateway.relay.dial import dial, proxy_header
 from gateway.relay.leg import Leg
+from gateway.values import endpoint
 
 LOGIN_SECONDS = 5.0
 """For all upstreams of an account together; each has its share."""
