@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK   := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: install run test test-long compile bench lint lock
+.PHONY: install run test test-long compile bench lint lock tables
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -58,3 +58,7 @@ lint: $(VENV)/.tests
 lock:
 	$(LOCK) --extra build --output-file deploy/requirements.lock
 	$(LOCK) --extra build --extra test --constraint deploy/requirements.lock --output-file tests/requirements.lock
+
+# after a new release of OpenCC: what is made out of its tables
+tables: $(VENV)/.tests
+	$(BIN)/python tests/simplified.py

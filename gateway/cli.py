@@ -23,25 +23,22 @@ from gateway.commands.casework_arguments import (
     add_case_arguments,
     add_complaint_arguments,
 )
+from gateway.commands.registry_arguments import (
+    add_alarm_arguments,
+    add_allocation_arguments,
+    add_dispute_arguments,
+    add_document_arguments,
+    add_number_arguments,
+)
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
 from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
 
 ROLES = "regulator, carrier, institution, agency, provider, auditor or admin"
 KINDS = (
-    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents or complaints"
+    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents, recipients"
+    " or complaints"
 )
-
-STATES = ("draft", "submitted", "returned", "checked", "approved", "revoked", "withdrawn")
-STEPS = {
-    "submit": "an institution hands in a draft, or what came back",
-    "return": "a carrier gives back, with reasons",
-    "check": "a carrier's first person finds the papers right",
-    "approve": "a carrier's second person agrees",
-    "veto": "a regulator ends what is not approved yet",
-    "revoke": "a regulator ends what was approved",
-    "withdraw": "an institution ends it",
-}
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -208,28 +205,18 @@ def parser() -> argparse.ArgumentParser:
         acts(add("case", "casework:case", "what ties complaints, records, penalties and appeals"))
     )
 
-    act = acts(add("number", "numbers:number", "filings of numbers, and the steps of their life"))
-    filings = act("list", "by id")
-    filings.add_argument("--status", choices=STATES, default="")
-    filings.add_argument("--limit", type=whole(1), default=1000)
-    filings.set_defaults(ids=[])
-    for doing in (
-        filings,
-        act("show", "with holds and the steps taken"),
-        *(act(name, words) for name, words in STEPS.items()),
-        act("suspend", "a regulator places a hold"),
-        act("resume", "a regulator lifts a hold"),
+    add_number_arguments(
+        acts(add("number", "numbers:number", "filings of numbers, and the steps of their life"))
+    )
+    for name, words, take in (
+        ("allocation", "base ports that carriers give to providers", add_allocation_arguments),
+        ("dispute", "over numbers that are filed already", add_dispute_arguments),
+        ("document", "licences, mandates, consents and filings on paper", add_document_arguments),
+        ("alarm", "what a regulator must have seen", add_alarm_arguments),
     ):
-        doing.add_argument("--by", required=True, metavar="LOGIN", help="who does this")
-        doing.add_argument("--json", action="store_true")
-        if doing is filings:
-            continue
-        doing.add_argument("ids", nargs="+", type=whole(1), metavar="ID")
-        doing.add_argument("--reason", default="")
-        doing.add_argument("--cause", default="", help="of a suspension")
-        doing.add_argument("--case", default="", help="case reference of a suspension")
-        doing.add_argument("--until", default="", metavar="TIME", help="when a suspension ends by itself")
-        doing.add_argument("--hold", type=whole(1), metavar="ID", help="which is lifted, when several stand")
+        made = add(name, "claims:run", words)
+        made.set_defaults(what=name)
+        take(acts(made))
 
     user = add("user", "people:user", "who works with the registry")
     user.add_argument("doing", choices=["add", "list", "disable"])
@@ -274,7 +261,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="on one line")
     for doing in (find, show):
         doing.add_argument("--here", action="store_true", help="ask this node alone: takes no database")
-        doing.add_argument("--reveal", action="store_true", help="subscribers in full, on record")
+        doing.add_argument("--reveal", action="store_true", help="subscribers and texts in full, on record")
         doing.add_argument("--reason", type=text(1000), help="why; goes on the audit")
         doing.add_argument("--by", default="", metavar="LOGIN", help="the regulator or auditor who looks")
 

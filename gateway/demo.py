@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ import aiohttp
 from gateway import app, config, handed, node, staff, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
+from gateway.policy.profile import SHANGHAI
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
 from gateway.simulator.carrier import CarrierSim, Received
@@ -46,6 +48,7 @@ class Scene(NamedTuple):
     source: str
     subscribers: Sequence[str]
     text: str
+    at_night: bool = False  # scheduled for 03:00 of the next day
 
 
 NEXT = ""
@@ -63,6 +66,7 @@ SCENES = (
     Scene("not_effective", "900003", "106900050001", [NEXT], f"【钱塘示例消金】{_SALE}"),
     Scene("account_mismatch", "900001", "106900070001", [NEXT], f"【钱塘示例消金】{_SALE}"),
     Scene("refused_by_subscriber", "900001", "106900010001", ["13800000404"], f"【浙海示例银行】{_SALE}"),
+    Scene("quiet_hours", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}", at_night=True),
     Scene("signature_missing", "900001", "106900010001", [NEXT], _SALE),
     Scene("signature_mismatch", "900001", "106900010001", [NEXT], f"【客服通知】{_SALE}"),
     Scene("optout_hint_missing", "900001", "106900010001", [NEXT], "【浙海示例银行】新客理财专享"),
@@ -248,8 +252,8 @@ profile = {json.dumps(profile)}
                 with contextlib.suppress(aiohttp.ClientError):
                     async with client.get(f"http://{settings.web.listen}/readyz") as answer:
                         why = await answer.text()
-                        if answer.status == 200:
-                            return True
+                        if answer.status == 200 and all(_pids(settings).values()):
+                            return True  # and not another demo, which was quicker to this address
                 await asyncio.sleep(0.1)
         if self._stop.is_set():
             return False
@@ -258,8 +262,7 @@ profile = {json.dumps(profile)}
         raise NotReady(f"the node did not become ready: {why}; its log is in {settings.data_dir / 'log'}")
 
     def _write_ready(self, settings: Config, running: node.Node, upstream: str, secret: str) -> None:
-        run_dir = app.run_dir(settings)
-        pid = {role: status.read(run_dir, role).pid for role in status.roles(settings.workers, relay=True)}
+        pid = _pids(settings)
         database = running.database
         ready = {
             "config": str(self._path),
@@ -317,10 +320,23 @@ Ctrl-C stops all of it.""",
                         if sender.cause is not None:
                             break
                         destinations = [known or next(subscribers) for known in scene.subscribers]
-                        await sender.submit(scene.source, destinations, scene.text, report=True)
+                        night = f"{datetime.now(SHANGHAI) + timedelta(days=1):%y%m%d}030000032+"
+                        await sender.submit(
+                            scene.source,
+                            destinations,
+                            scene.text,
+                            report=True,
+                            at_time=night if scene.at_night else "",
+                        )
                         await asyncio.sleep(0.1)
             except (OSError, LoginRefused):
                 await asyncio.sleep(1.0)
+
+
+def _pids(settings: Config) -> dict[str, int]:
+    """The process of each part; 0 for one that has not said so yet."""
+    run_dir = app.run_dir(settings)
+    return {role: status.read(run_dir, role).pid for role in status.roles(settings.workers, relay=True)}
 
 
 def _reply(received: Received) -> str | None:

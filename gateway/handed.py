@@ -17,6 +17,7 @@ from gateway import config as configuration
 from gateway.config import RELOAD, Config, Section
 from gateway.policy import Profile
 from gateway.policy.profile import parse_profile
+from gateway.registry import workdays
 from gateway.values import milliseconds
 
 
@@ -30,6 +31,7 @@ def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Prof
         profile,
         max_age=milliseconds(config.registry.max_age),
         unknown_account=config.registry.unknown_account,
+        days=workdays.calendar(Path(file) if (file := config.cases.workdays_file) else None),
     )
 
 

@@ -183,11 +183,19 @@ class Refusal(NamedTuple):
     at: int
 
 
+class Recipient(NamedTuple):
+    """Whom an institution may ask for its money: debtor or guarantor, or stranger, who said to be neither."""
+
+    role: str
+    span: Span
+
+
 @dataclass(slots=True)
 class Attempt:
     """One SMS to one recipient, or one call: what is judged.
 
-    `flaw` names what could not be read ("source", "destination", "text"); the field itself is then "".
+    `flaw` names what could not be read ("source", "destination", "text", "schedule"); the field itself
+    is then empty.
     `deliver_at` is the scheduled time, 0 for at once.
     """
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import aiohttp
+import any_hour
 import psycopg
 
-from gateway.config import load, read_profile
+from gateway.config import load
 from gateway.policy.profile import parse_profile
 from gateway.registry.acting import SCOPES, Door
 from gateway.registry.keys import load_key
@@ -76,7 +77,7 @@ class Office:
     async def __aenter__(self) -> Self:
         self.key = load_key(self.folder / "keys" / "registry.key")
         self._fill()
-        profile = parse_profile(read_profile, "zhejiang")
+        profile = parse_profile(any_hour.read, any_hour.NAME)
         self.log = logging.getLogger("office")
         self.site = Site(self.config, profile, self.key, await Door.open(self.through), Telemetry(), self.log)
         self._runner = await server.listen(server.console(self.folder, [], self.site), "127.0.0.1", 0)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+import any_hour
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -177,7 +178,7 @@ class House:
     """A node with its carrier end. `async with House(…) as house:` is ready for traffic.
 
     With `beside` it is a further node of that one's registry, by a `name` of its own. `settings` is TOML
-    added to the configuration; `profile` that of the profile file, below `extends = "zhejiang"`;
+    added to the configuration; `profile` that of the profile file, over any_hour.py's;
     `environment` is given to the node's processes.
     """
 
@@ -393,7 +394,8 @@ class House:
 
     def write_profile(self, rules: str) -> None:
         self.profile_rules = rules
-        self.profile_path.write_text(f'extends = "zhejiang"\n{rules}\n', "utf-8")
+        base = any_hour.written(self.directory)
+        self.profile_path.write_text(f'extends = "{base}"\n{rules}\n', "utf-8")
 
     def hang_up(self) -> None:
         """SIGHUP to the supervisor."""

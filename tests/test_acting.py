@@ -1,6 +1,7 @@
 """A connection works for one actor at a time, whatever breaks off."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -8,7 +9,7 @@ import pytest
 from offices import actor, staffed
 
 from gateway.errors import Problem, UsageError
-from gateway.registry import acting
+from gateway.registry import acting, sessions
 from gateway.registry.acting import Actor, Door, actor_of, as_problem, record
 
 WHO = "SELECT current_user::text, my_user(), my_institution(), my_carrier(), my_territory(), pg_backend_pid()"
@@ -60,9 +61,11 @@ async def test_a_read_of_the_same_actor_is_one_round_trip(door: Door, c: asyncpg
         await connection.fetchval("SELECT 1")
     async with door.acting(bank) as connection:
         await connection.fetchval("SELECT 2")
+    await asyncio.sleep(0)  # loggers are called by the loop
     assert [query for query in asked if "SELECT" in query] == ["SELECT 1", "SELECT 2"]
     async with door.acting(await actor(c, "bank2")) as connection:
         await connection.fetchval("SELECT 3")
+    await asyncio.sleep(0)
     assert len([query for query in asked if "set_config" in query]) == 1
 
 
@@ -92,6 +95,53 @@ async def test_a_switch_that_breaks_off_ends_the_connection(
         name, user, *_, pid = await connection.fetchrow(WHO)
     assert (name, user) == ("zhengming_institution", bank.user)
     assert pid != first
+
+
+async def test_connections_are_bounded_over_all_roles(
+    database: str, c: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However roles take turns; and one at the bound still gets the gateway's own connection."""
+    monkeypatch.setattr(sessions, "MOST", 3)
+    opened = await Door.open(database, size=2)
+    people = [await actor(c, login) for login in ("bank", "car", "reg", "agent", "aud")]
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zhengming web' AND datname = $1"
+    name = await c.fetchval("SELECT current_database()")
+    most, served = 0, 0
+
+    async def work(who: Actor) -> None:
+        nonlocal most, served
+        async with opened.acting(who) as connection, opened.owner() as own:
+            found, _, user, *_ = (await own.fetchval(mine, name), *await connection.fetchrow(WHO))
+            assert user == who.user
+            most, served = max(most, found), served + 1
+
+    try:
+        for round_ in range(4):
+            await asyncio.gather(*(work(who) for who in people[round_:] + people * 4))
+        assert served == 4 * 20 + 5 + 4 + 3 + 2
+        assert 3 < most <= 3 + 2, most
+        monkeypatch.setattr(sessions, "TIMEOUT_SECONDS", 0.01)
+        async with contextlib.AsyncExitStack() as stack:
+            for who in people[:3]:
+                await stack.enter_async_context(opened.acting(who))
+            with pytest.raises(Problem) as caught:
+                await stack.enter_async_context(opened.acting(people[3]))
+            assert caught.value.code == "busy"
+    finally:
+        await opened.close()
+
+
+async def test_an_idle_connection_is_closed(
+    door: Door, c: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_SECONDS", 0.01)
+    bank = await actor(c, "bank")
+    async with door.acting(bank) as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+    while await c.fetchval("SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    async with door.acting(bank) as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") != pid
 
 
 async def test_what_is_left_open_is_rolled_back_before_the_next(door: Door, c: asyncpg.Connection) -> None:

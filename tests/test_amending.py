@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import any_hour
 import pytest
 from cast import Cast, cast_of
 from test_feed import KEY, SMALL, following, until
 from test_filings import approved, seen, step
 
-from gateway.config import read_profile
 from gateway.model import SMS, AccountKey, Attempt, Reason, Verdict
 from gateway.policy import decide, parse_profile
 from gateway.registry import filings
@@ -18,7 +18,7 @@ from gateway.registry.filings import FilingChange
 from gateway.registry.replica import Replica
 from gateway.registry.shown import Filing
 
-PROFILE = parse_profile(read_profile, "zhejiang")
+PROFILE = parse_profile(any_hour.read, any_hour.NAME)
 ATTEMPT = Attempt(
     AccountKey("mobile", "cmpp", "900001"), SMS, "106900011", "+8613800000001", "【示例银行】拒收请回复R"
 )

@@ -42,7 +42,9 @@ def attempt(house: House, **changes: Any) -> dict[str, Any]:
 async def test_an_attempt_is_judged_and_stands_on_record_under_its_id(house: House, ask: Asker) -> None:
     said = await ask("bank", "/attempts", attempt(house))
     assert said.status == 200
-    assert (said.body["verdict"], said.body["reason"], said.body["reasons"]) == ("pass", "", [])
+    assert (said.body["verdict"], said.body["reason"]) == ("pass", "")
+    observed = [(one["reason"], one["enforced"]) for one in said.body["reasons"]]
+    assert observed == [("consent_missing", False)]
     refused = await ask("bank", "/attempts", attempt(house, source=BANNED))
     assert (refused.body["verdict"], refused.body["reason"]) == ("refuse", "blacklisted")
     assert refused.body["reasons"][0]["words"].startswith("the number")

@@ -168,6 +168,8 @@ async def test_sql_and_imports_meet_the_same_guard(bureau: Bureau, sql: Connecti
     path.write_text("number,is_prefix,reason,case_reference\n106900,true,r,C-1\n", "utf-8")
     await import_file("blacklist", path, bureau.dsn, KEY, approve=("checker", "approver"))
     assert await in_force(sql) == {"10670009", "106900"}  # two persons brought it
+    persons = "SELECT added_by, confirmed_by FROM blacklist WHERE number = '106900'"
+    assert tuple(await sql.fetchrow(persons)) == ("checker", "approver")
 
 
 async def test_an_operator_s_prefix_waits_for_a_regulator(bureau: Bureau, sql: Connection) -> None:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.content import head, last_signature, offers_refusal, signature
-from gateway.policy.folding import letters, visible
-from gateway.policy.replies import CODES
+from gateway.policy.folding import folded, visible
+from gateway.policy.reply_words import CODES
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_reading_never_raises_and_folding_is_idempotent(text: str) -> None:
     offers_refusal(text)
     signature(text)
     last_signature(text)
-    assert letters(letters(text)) == letters(text)
+    assert folded(folded(text)) == folded(text)
     assert visible(visible(text)) == visible(text)
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import any_hour
 import pytest
 from aiohttp import web
 
 from gateway import model
-from gateway.config import load, read_profile
+from gateway.config import load
 from gateway.evidence import between, everywhere
 from gateway.evidence import record as rec
 from gateway.evidence.between import Opener, Part, Question, Scope, Sealer, Unsealed, Wanted
@@ -34,7 +35,7 @@ NOON = 1_763_697_600_000
 KEY = RegistryKey(bytes(range(32)))
 SUBSCRIBER = "+8613800000001"
 EVERYTHING = Wanted(subscriber=SUBSCRIBER, texts=True)
-PROFILE = parse_profile(read_profile, "zhejiang")
+PROFILE = parse_profile(any_hour.read, any_hour.NAME)
 OPERATOR = Scope()
 LOG = logging.getLogger("everywhere")
 
@@ -130,7 +131,8 @@ async def test_records_of_all_nodes_are_found_in_the_order_of_time(west: Node, e
     for one, other in ((west, east), (east, west)):
         found, missing = await one.site.nodes.find([other.peer], Scope(), EVERYTHING)
         assert (order(found), missing) == (list(range(20)), [])
-        assert {plain(piece)["text"] for piece in found} == {f"text {n}" for n in range(20)}
+        said = [plain(piece, revealed=True) for piece in found]
+        assert {one["text"] for one in said} == {f"text {n}" for n in range(20)}
         assert {piece.record.judged.node for piece in found} == {"west", "east"}  # type: ignore[union-attr]
 
 
@@ -153,9 +155,11 @@ async def test_each_node_shows_only_what_the_asking_user_may_see(west: Node, eas
     }.items():
         found, missing = await west.site.nodes.find([east.peer], scope, Wanted(subscriber=SUBSCRIBER))
         assert (order(found), missing) == (list(right), []), scope
-        said = [plain(one) for one in found]
-        assert all(one["text"] == "" for one in said if one["node"] == "east")  # texts that nobody wants stay
-        assert all(one["subscriber"] == "138****0001" for one in said)
+        for one in found:
+            assert plain(one)["subscriber"] == "138****0001"
+            assert "text" not in plain(one)
+            if (said := plain(one, revealed=True))["node"] == "east":
+                assert said["text"] == ""  # texts that nobody wants stay
 
 
 async def test_a_record_is_shown_with_what_followed_it_wherever_it_lies(
@@ -169,19 +173,73 @@ async def test_a_record_is_shown_with_what_followed_it_wherever_it_lies(
 
         wanted = Wanted(identity=identity, texts=True)
         shown, missing = await west.site.nodes.show(known, scope, wanted)
-        said = plain(shown) if shown else {}
+        said = plain(shown, revealed=True) if shown else {}
         return (said["text"], said["outcome"], said["node"]) if shown else None, missing
 
     there, here = east.ids[3], west.ids[3]
-    for others in ([east.peer], [gone, east.peer]):
-        assert await show(there, *others) == (("text 7", 0, "east"), [])  # found: nobody is missed
+    away = [Missing("gone", "away")]
+    assert await show(there, east.peer) == (("text 7", 0, "east"), [])
+    assert await show(there, gone, east.peer) == (("text 7", 0, "east"), away)  # which may know what followed
     assert await show(there, east.peer, scope=Scope("carrier", "mobile")) == (None, [])
     assert await show(there, gone) == (None, [Missing("gone", "away")])
-    assert await show(here, gone) == (("text 6", 0, "west"), [])
+    assert await show(here, gone) == (("text 6", 0, "west"), away)
     monkeypatch.setattr(everywhere, "AT_ONCE_SECONDS", 0)  # here it takes its time: both are asked
-    assert await show(here, gone) == (("text 6", 0, "west"), [])
+    assert await show(here, gone) == (("text 6", 0, "west"), away)
     monkeypatch.setattr(everywhere, "SEARCH_SECONDS", -1)
     assert await show(here, gone) == (None, [Missing("west", "slow"), Missing("gone", "away")])
+
+
+async def test_a_report_is_shown_with_its_attempt_whichever_node_took_it_in(tmp_path: Path) -> None:
+    """West forwards, the carrier reports to east, without its id or keys; anybody asks.
+    What east was told of other accounts, subscribers and messages is others'; a refused attempt has none."""
+    account, other = (model.AccountKey("mobile", "cmpp", login) for login in ("900001", "900009"))
+    ids: dict[str, list[bytes]] = {}
+    for name in ("west", "east", "north"):
+        journal = Journal(
+            tmp_path / name / "journal", name, "w0", Keys(tmp_path / name / "keys"), clock=lambda: NOON
+        )
+        journal.start()
+        if name == "west":
+            items = []
+            for reason in (None, model.Reason.BLACKLISTED):
+                verdict = model.Verdict(reason, number="10690001", institution_code="B1")
+                judged = rec.judged(account, name, model.SMS, "10690001", verdict, profile="p", lexicon="l")
+                items.append((judged, 0, 1, 1, 0, 1, 1, 0, "", SUBSCRIBER, 0, 0, b"x"))
+            ids[name] = journal.attempts(NOON, 5, items, lambda error: None)
+            journal.outcomes(NOON + 5, [(ids[name][0], 0, b"m1", 0)])
+        if name == "east":
+            for whose, message, stat, subscriber in (
+                (account, b"m1", "DELIVRD", SUBSCRIBER),
+                (account, b"m2", "UNDELIV", SUBSCRIBER),
+                (other, b"m1", "REJECTD", SUBSCRIBER),
+                (account, b"m1", "EXPIRED", "+8613800000009"),
+            ):
+                journal.report(NOON + 900, whose, message, stat, "", "", "10690001", subscriber)
+        await journal.close()
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(node(tmp_path / name, ids.get(name, [])))
+            for name in ("west", "east", "north")
+        ]
+        passed, refused = ids["west"]
+        for asking in nodes:
+
+            async def others(own: Node = asking) -> list[Peer]:
+                return [one.peer for one in nodes if one is not own]
+
+            for scope in (OPERATOR, Scope("institution", "B1")):
+                shown, missing = await asking.site.nodes.show(others, scope, Wanted(identity=passed))
+                assert shown is not None
+                said = plain(shown)
+                assert missing == []
+                assert [one["stat"] for one in said["reports"]] == ["DELIVRD"], asking.name
+                assert [one["message_id"] for one in said["outcomes"]] == [b"m1".hex()]
+                assert await asking.site.nodes.show(
+                    others, Scope("institution", "B2"), Wanted(identity=passed)
+                ) == (None, [])
+            shown, missing = await asking.site.nodes.show(others, OPERATOR, Wanted(identity=refused))
+            assert shown is not None
+            assert (shown.reports, missing) == ((), [])
 
 
 async def test_a_node_that_does_not_answer_is_named_with_why(

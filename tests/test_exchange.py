@@ -76,6 +76,11 @@ TABLES: dict[str, list[str]] = {
         f"13800000001,B001,web,2026-01-01,2027-01-01,{DIGEST}",
         "13800000002,B002,,,,",
     ],
+    "recipients": [
+        "institution,subscriber,role,from,until",
+        "B001,13800000001,debtor,2026-01-01,2027-01-01",
+        "B002,+8613800000002,担保人,,",
+    ],
 }
 Bring = Callable[..., Awaitable[ImportResult]]
 
@@ -438,6 +443,9 @@ async def test_references_must_exist(bring: Bring) -> None:
         ("numbers", "10690001,0,sms,marketing,B001,,,mars,,,", "carrier"),
         ("refusals", "13800000000,B404,,,,", "institution"),
         ("consents", "13800000000,B404,,,,", "institution"),
+        ("recipients", "B404,13800000000,,,", "institution"),
+        ("recipients", "B001,13800000000,friend,,", "role"),
+        ("recipients", "B001,13800000000,,,2020-01-01", "until"),
     ]:
         result = await bring(kind, [TABLES[kind][0], line])
         assert [(row["line"], row["column"]) for row in rejected(result)] == [("2", column)], (kind, line)

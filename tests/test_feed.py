@@ -25,7 +25,7 @@ from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
 from gateway.model import AccountKey, Refusal
 from gateway.registry import feed as feed_module
-from gateway.registry import migrate, store
+from gateway.registry import migrate, store, writer
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.feed import Feed
 from gateway.registry.keys import RegistryKey
@@ -33,6 +33,7 @@ from gateway.registry.local import LocalRefusal, learn
 from gateway.registry.recorded import UNDER_WAY, Recorded
 from gateway.registry.replica import Replica, Snapshot
 from gateway.registry.store import Change
+from gateway.registry.tables import TABLES
 
 KEY = RegistryKey(bytes(32))
 ACCOUNT = AccountKey("mobile", "cmpp", "900001")
@@ -373,6 +374,39 @@ async def test_a_refusal_learnt_after_local_was_lost_is_carried_whatever_its_cou
         assert await c.fetchval("SELECT count(*) FROM refusals") == 4
 
 
+async def test_a_replica_of_another_version_serves_until_it_is_copied_afresh(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a later version keeps of the registry, an older one has never asked for."""
+    await c.execute(BAN, "1069")
+    with monkeypatch.context() as older:
+        older.setattr(writer, "FORMAT", b"older")
+        older.delitem(TABLES, "consents")
+        async with following(database, replica):
+            pass
+    before = replica.local.state()[0]
+    key_id = await store.register_key(c, KEY.fingerprint)
+    await c.execute(
+        "INSERT INTO institutions (code, name, kind, licence_scope, region)"
+        " VALUES ('B', 'b', 'bank', 7, '330000')"
+    )
+    body = await c.fetchval("SELECT id FROM institutions")
+    await c.execute(
+        "INSERT INTO consents (subscriber_hash, key_id, subscriber_sealed, institution_id, source, given_at)"
+        " VALUES ($1, $2, '', $3, 'web', '1970-01-01 00:00:01Z')",
+        KEY.hash(SUBSCRIBER), key_id, body,
+    )  # fmt: skip
+    feed = Feed(database, replica)
+    feed.open()
+    assert banned(replica.snapshot(), "10690001")
+    async with following(database, replica):
+        await until(lambda: replica.local.state()[0] != before)
+        view = replica.snapshot()
+        assert banned(view, "10690001")
+        assert [span.start for span in view.consents(SUBSCRIBER, body)] == [1000]
+        assert content(replica) == await copied(database, tmp_path)
+
+
 async def test_what_is_not_yet_returned_will_be_read_back(
     database: str, replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -653,6 +687,7 @@ OPERATION = st.one_of(
         for what in (
             *("ban", "unban", "move ban", "truncate bans", "file number", "revoke number", "hold", "lift"),
             *("account", "drop account", "allow", "mandate", "rename", "accept", "move refusal"),
+            *("consent", "withdraw consent", "list recipient", "drop recipient"),
         )
     ),
     st.tuples(st.just("truncate refusals"), st.booleans(), st.just(0)),
@@ -680,6 +715,16 @@ STATEMENTS = {
     "mandate": """INSERT INTO mandates (institution_id, agency_id, channels, purposes)
                   SELECT a.id, b.id, 1, 1 FROM institutions a, institutions b
                    WHERE a.code = 'I{i}' AND b.code <> a.code ON CONFLICT DO NOTHING""",
+    "consent": """INSERT INTO consents (subscriber_hash, key_id, subscriber_sealed, institution_id, source,
+                                        given_at)
+                  SELECT decode(md5('{i}'), 'hex'), k.id, '', n.id, 's', '2026-01-01'
+                    FROM institutions n, registry_keys k WHERE code = 'I{i}' ON CONFLICT DO NOTHING""",
+    "list recipient": """INSERT INTO recipients (subscriber_hash, key_id, subscriber_sealed, institution_id,
+                                                 role, valid_from)
+                         SELECT decode(md5('{i}'), 'hex'), k.id, '', n.id, 'debtor', '2026-01-01'
+                           FROM institutions n, registry_keys k WHERE code = 'I{i}' ON CONFLICT DO NOTHING""",
+    "drop recipient": "DELETE FROM recipients WHERE subscriber_hash = decode(md5('{i}'), 'hex')",
+    "withdraw consent": "DELETE FROM consents WHERE subscriber_hash = decode(md5('{i}'), 'hex')",
     "rename": "UPDATE institutions SET name = name || 'x' WHERE code = 'I{i}'",
     "accept": """UPDATE refusals SET lifted_at = now(), lifted_by = 'r'
                   WHERE account = '{i}' AND lifted_at IS NULL""",

@@ -81,6 +81,8 @@ async def test_bulk_step_names_each_that_could_not(office: Office) -> None:
     said = await office.post("carrier2", "/numbers/steps", {"step": "approve", "ids": ids})
     assert said.body["done"] == ids[:4]
     assert said.body["refused"][0]["code"] == "wrong_state"
+    bare = await office.post("regulator", f"/numbers/{ids[0]}/revoke", {})
+    assert (bare.status, bare.body["field"]) == (422, "reason")
     forbidden = await office.post("carrier", "/numbers/steps", {"step": "revoke", "ids": ids, "reason": "x"})
     assert forbidden.body["done"] == []
 

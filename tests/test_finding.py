@@ -130,6 +130,7 @@ async def test_a_record_is_shown_with_what_followed_and_without_its_text(traces:
     assert (said["subscriber"], said["verdict"], said["outcome"]) == (MASKED, "pass", 0)
     assert [one["stat"] for one in said["reports"]] == ["DELIVRD"]
     assert not {"text", "sealed_by"} & set(said)
+    assert said["incomplete"] == []
     refused = (await traces.office.get("institution", f"/records/{traces.refused}")).body
     assert refused["findings"] == [
         {"reason": "refused_by_subscriber", "sub": "", "enforced": True},
@@ -264,7 +265,7 @@ def test_by_command_line_full_numbers_take_a_watcher_and_a_reason(
 ) -> None:
     shell = Shell(tmp_path, traces.office.dsn, capsys, "records", data_dir=traces.office.folder)
     find = ("find", "--number", AGENTS, "--here")
-    assert {one["subscriber"] for one in shell.json(*find)} == {MASKED}
+    assert {(one["subscriber"], "text" in one) for one in shell.json(*find)} == {(MASKED, False)}
     before = len(audited(traces, "record.reveal"))
     why = ("--reason", "CASE-9", "--by")
     for more, words in (

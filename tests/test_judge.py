@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from world import (
     ACCOUNT,
     BAN,
+    BANK,
     DAY,
     KEY,
     NAME,
@@ -38,6 +39,7 @@ from gateway.policy import decide, explain, judge, parse_profile
 from gateway.policy.profile import Profile
 
 PROFILE = parse_profile(read_profile, "zhejiang")
+OTHER = "+8613800000002"
 
 
 def with_modes(modes: str) -> Profile:
@@ -187,7 +189,9 @@ def test_another_profile_is_never_served_from_the_cache() -> None:
 
 
 def test_clean_messages_share_their_sender_s_verdict() -> None:
-    first, second = decide([attempt(), attempt(destination="+8613800000002")], good(), PROFILE, NOW)
+    world = good()
+    world.consented[OTHER, BANK] = [Span()]
+    first, second = decide([attempt(), attempt(destination=OTHER)], world, PROFILE, NOW)
     assert first is second
 
 

@@ -40,9 +40,11 @@ async def test_the_verdict_comes_with_every_rule(house: House, ask: Asker) -> No
     said = await ask("bank", "/judge", asked())
     assert said.status == 200, said
     assert (said.body["verdict"], said.body["institution"]) == ("pass", "BANK")
-    assert all(rule["holds"] for rule in said.body["rules"])
+    broken = {(rule["reason"], rule["mode"]) for rule in said.body["rules"] if not rule["holds"]}
+    assert broken == {("consent_missing", "observe")}
     refused = await ask("bank", "/judge", asked(destination=REFUSER, text="没有签名"), language="zh")
-    assert refused.body["reasons"] == ["refused_by_subscriber", "signature_missing", "optout_hint_missing"]
+    reasons = ["refused_by_subscriber", "consent_missing", "signature_missing", "optout_hint_missing"]
+    assert refused.body["reasons"] == reasons
     words = {rule["reason"]: (rule["words"], rule["fact"]) for rule in refused.body["rules"]}
     assert words["refused_by_subscriber"] == ("用户已拒收", "")  # what others were told is not for a bank
     regulator = await ask("regulator", "/judge", asked(destination=REFUSER))

@@ -111,7 +111,7 @@ async def test_commands_of_either_node_find_what_both_recorded(
         code, out, err = await house.cli("records", "find", "--subscriber", subscriber, "--json", *here)
         assert (code, err, [one["id"] for one in json.loads(out)]) == (0, "", right)
     code, out, _ = await west.cli("records", "show", ids[1], "--json")
-    assert (code, json.loads(out)["text"]) == (0, TEXT)
+    assert (code, json.loads(out)["node"], "text" in json.loads(out)) == (0, "east", False)
     code, _, err = await west.cli("records", "show", ids[1], "--here")
     assert (code, ids[1] in err) == (1, True)
 

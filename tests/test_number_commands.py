@@ -8,8 +8,9 @@ import pytest
 from cast import cast_of
 from shell import Shell
 
-from gateway.cli import STATES, STEPS
+from gateway.commands.registry_arguments import FILED, STATES, STEPS
 from gateway.registry import workflow
+from gateway.registry.filings import FilingChange
 
 
 @pytest.fixture
@@ -32,6 +33,41 @@ def shell(tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_help_names_every_step_and_state() -> None:
     assert list(STEPS) == [step.name for step in workflow.STEPS]
     assert STATES == workflow.STATES
+    fields = [name.removesuffix("_sha256") for name in FilingChange.model_fields]
+    assert list(FILED) == fields
+
+
+def test_filing_is_begun_changed_and_amended_by_command_line(shell: Shell) -> None:
+    by = ("--by", "bank")
+    code, (made,) = shell.tried(
+        "draft", "1069 0003", "--purposes", "service", "--channels", "sms", "--signatures", "示例银行",
+        "--carrier", "mobile", "--effective-from", "2026-01-01", "--extension-digits", "2", *by,
+    )  # fmt: skip
+    assert (code, made["number"], made["status"], made["purposes"]) == (0, "10690003", "draft", ["service"])
+    identity = str(made["id"])
+    for more, words in (
+        (("--purposes", "spam"), "--purposes"),
+        (("--agency", "NOBODY"), "agency"),
+        (("--effective-from", "soon"), "--effective-from"),
+        (("--extension-digits", "-1"), "--extension-digits"),
+        (("--document", "x"), "--document"),
+    ):
+        code, out, err = shell("change", identity, *more, *by)
+        assert (code, out, words in err) == (2, "", True), err
+    assert shell.tried("change", identity, "--purposes", "marketing", "--signatures", "", *by)[0] == 0
+    (shown,) = shell.json("show", identity, *by)
+    assert (shown["purposes"], shown["signatures"], shown["extension_digits"]) == (["marketing"], [], 2)
+    assert shell("amend", identity, *by)[0] == 2  # a draft is changed
+    for step, who in (("submit", "bank"), ("check", "checker"), ("approve", "approver")):
+        assert shell.tried(step, identity, "--by", who)[0] == 0
+    code, (amended,) = shell.tried("amend", identity, "--purposes", "service", *by)
+    assert (code, amended["status"], amended["purposes"]) == (0, "draft", ["service"])
+    (shown,) = shell.json("show", str(amended["id"]), *by)
+    assert (shown["supersedes"], shown["carrier"], shown["extension_digits"]) == (made["id"], "mobile", 2)
+    assert shell("amend", identity, *by)[0] == 2  # one is under way
+    for who in ("checker", "regulator", "auditor"):
+        assert shell("draft", "10690009", "--purposes", "service", "--by", who)[0] == 2
+    assert shell("draft", "0", "--purposes", "service", *by)[0] == 2
 
 
 def test_number_lives_by_command_line(shell: Shell) -> None:

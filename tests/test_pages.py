@@ -23,6 +23,7 @@ from gateway.registry.acting import ROLES
 from gateway.registry.auditing import verify
 from gateway.registry.workflow import STATES
 from gateway.web import wording
+from gateway.web.limits import Limits
 from gateway.web.wording import JOINED, TABLES, named
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -260,6 +261,19 @@ async def test_a_record_says_why_and_what_became_of_it(traces: Traces) -> None:
     assert "refuses" in reply
 
 
+async def test_a_record_names_the_nodes_that_may_know_what_became_of_it(traces: Traces) -> None:
+    traces.office.sql("UPDATE nodes SET seen_at = seen_at + interval '20 days' WHERE name = 'node-2'")
+    try:
+        passed, refused = [
+            (await visit(traces, "institution", f"/records/{one}", "zh")).words
+            for one in (traces.passed, traces.refused)
+        ]
+    finally:
+        traces.office.sql("UPDATE nodes SET seen_at = seen_at - interval '20 days' WHERE name = 'node-2'")
+    assert "以下节点的记录可能缺失：node-2（无法连接）" in passed
+    assert "可能缺失" not in refused  # it went nowhere
+
+
 async def test_the_full_number_and_text_take_a_reason_and_are_audited(traces: Traces) -> None:
     place, before = f"/records/{traces.passed}", len(audited(traces, "record.reveal"))
     for form in ({}, {"reason": " "}, {"reason": "a\nb\x01"}, {"other": "x"}, {"reason": "x" * 2000}):
@@ -275,6 +289,19 @@ async def test_the_full_number_and_text_take_a_reason_and_are_audited(traces: Tr
     ]
     async with traces.office.site.door.owner() as c:
         assert await verify(c) is None
+
+
+async def test_full_numbers_have_one_rate_on_pages_and_by_api(
+    traces: Traces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits({"read": (0, 1.0), "judge": (0.001, 1.0)})
+    monkeypatch.setattr(traces.office.site, "_limits", limits)
+    place, form = f"/records/{traces.passed}", {"reason": "投诉 18"}
+    assert (await visit(traces, "institution", place, form=form)).status == 200
+    assert (await visit(traces, "institution", place, form=form)).status == 429
+    said = await traces.office.post("institution", f"{place}/reveal", form)
+    assert (said.status, said.body["code"]) == (429, "rate_limited")
+    assert (await visit(traces, "institution", place)).status == 200  # without them, it is a page like others
 
 
 async def test_a_timeline_takes_a_watcher_and_a_reason(traces: Traces) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from gateway.config import read_profile
+from gateway.config import read_profile, shipped_profiles
 from gateway.errors import UsageError
 from gateway.model import COLLECTION, MARKETING, SERVICE, Reason
 from gateway.policy.judge import MESSAGE_RULES, SENDER_RULES
@@ -18,8 +18,9 @@ def parsed(text: str, **others: str) -> Profile:
     return parse_profile(texts.__getitem__, "own")
 
 
-def test_zhejiang_says_something_about_every_rule_and_nothing_else() -> None:
-    profile = parse_profile(read_profile, "zhejiang")
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_a_shipped_profile_says_something_about_every_rule_and_nothing_else(name: str) -> None:
+    profile = parse_profile(read_profile, name)
     assert set(profile.rules) == {rule.reason for rule in (*SENDER_RULES, *MESSAGE_RULES)}
 
 
@@ -30,7 +31,10 @@ def test_zhejiang_says_something_about_every_rule_and_nothing_else() -> None:
         (Reason.SIGNATURE_MISSING, (ENFORCE, ENFORCE, OBSERVE, OFF)),
         (Reason.SIGNATURE_MISMATCH, (ENFORCE, ENFORCE, OBSERVE, OFF)),
         (Reason.OPTOUT_HINT_MISSING, (ENFORCE, OFF, OFF, OFF)),
-        (Reason.CONSENT_MISSING, (OFF, OFF, OFF, OFF)),
+        (Reason.QUIET_HOURS, (ENFORCE, ENFORCE, OFF, OFF)),
+        (Reason.CONSENT_MISSING, (OBSERVE, OFF, OFF, OFF)),
+        (Reason.THIRD_PARTY, (OFF, OBSERVE, OFF, OFF)),
+        (Reason.OVER_FREQUENCY, (OFF, OFF, OFF, OFF)),
     ],
 )
 def test_zhejiang_defaults(reason: Reason, modes: tuple[int, ...]) -> None:
@@ -76,6 +80,24 @@ def test_extends_lays_one_file_over_another() -> None:
     assert profile.option(Reason.SIGNATURE_MISSING, "positions") == ["last"]
     assert profile.covered(MARKETING) == 0
     assert profile.covered(COLLECTION) == COLLECTION | MARKETING
+
+
+def test_what_a_province_adds_to_the_nations_rules() -> None:
+    nation, ningxia = (parse_profile(read_profile, name) for name in ("national", "ningxia"))
+    assert shipped_profiles() == ["national", "ningxia", "zhejiang"]
+    assert (nation.covered(COLLECTION), ningxia.covered(COLLECTION)) == (MARKETING, COLLECTION | MARKETING)
+    assert nation.mode(Reason.UNREGISTERED, 0, NOW) == OBSERVE
+    assert ningxia.mode(Reason.UNREGISTERED, 0, NOW) == ENFORCE
+    hours = ningxia.option(Reason.QUIET_HOURS, "voice")
+    assert str(hours[COLLECTION]) == "08:00-20:00 on workdays, 09:00-18:00 on other days"
+    assert str(hours[MARKETING]) == "08:00-21:00"
+
+
+def test_a_table_of_numbers_is_laid_over_the_extended_ones() -> None:
+    profile = parsed('extends = "zhejiang"\n[rules.quiet_hours]\nsms = { collection = "09:00-20:00" }')
+    hours = profile.option(Reason.QUIET_HOURS, "sms")
+    assert (str(hours[MARKETING]), str(hours[COLLECTION])) == ("08:00-21:00", "09:00-20:00")
+    assert str(profile.option(Reason.QUIET_HOURS, "voice")[COLLECTION]) == "08:00-22:00"
 
 
 def test_the_digest_names_the_content_and_not_the_spelling() -> None:

@@ -13,7 +13,7 @@ import lmdb
 import pytest
 
 from gateway.errors import NotReady, UsageError
-from gateway.model import FOREVER, AccountKey, AccountNumber, Ban, Hold, Refusal, Span
+from gateway.model import FOREVER, AccountKey, AccountNumber, Ban, Hold, Recipient, Refusal, Span
 from gateway.registry import local as local_module
 from gateway.registry.changelog import Cursor
 from gateway.registry.keys import RegistryKey, load_key, subscriber_key
@@ -160,7 +160,9 @@ def test_a_snapshot_does_not_move_by_itself(replica: Replica, writer: ReplicaWri
     assert view.version > before
 
 
-def test_refusals_leave_the_sender_cache_alone(replica: Replica, writer: ReplicaWriter) -> None:
+def test_what_hangs_on_the_subscriber_leaves_the_sender_cache_alone(
+    replica: Replica, writer: ReplicaWriter
+) -> None:
     view = replica.snapshot()
     view.senders["some sender"] = "its facts"  # type: ignore[index,assignment]
     writer.apply({}, {key_of(SUBSCRIBER): [Refusal(1, "", 1, 3, 9)]}, newest=5, now=5)
@@ -171,17 +173,34 @@ def test_refusals_leave_the_sender_cache_alone(replica: Replica, writer: Replica
     assert (view.version, view.news_at) == (5, 99)
     assert view.senders
 
+    other = KEY.hash("+8613800000008")
+    put(writer, "consents", [1, 7, KEY.hash(SUBSCRIBER), 3, 9], [2, 7, KEY.hash(SUBSCRIBER), 9, 11])
+    put(writer, "consents", [3, 8, KEY.hash(SUBSCRIBER), 3, 9], [4, 7, other, 1, 2])
+    view.renew()
+    assert view.consents(SUBSCRIBER, 7) == [Span(3, 9), Span(9, 11)]
+    assert view.consents(SUBSCRIBER, 9) == []
+    assert not view.lists_recipients(7)
+    put(writer, "recipients", [1, 7, other, "debtor", 3, 9], [2, 7, other, "stranger", 9, 11])
+    view.renew()
+    assert view.recipients("+8613800000008", 7) == [
+        Recipient("debtor", Span(3, 9)),
+        Recipient("stranger", Span(9, 11)),
+    ]
+    assert view.recipients(SUBSCRIBER, 7) == []
+    assert [view.lists_recipients(body) for body in (6, 7, 8)] == [False, True, False]
+    assert view.senders
+
     hold: list[object] = [1, "i", 1, "penalty", 0, 30]
     assert put(writer, "holds", hold)
     view.renew()
     assert not view.senders
-    assert view.version == 6
+    assert view.version == 9
 
     view.senders["some sender"] = "its facts"  # type: ignore[index,assignment]
     assert not put(writer, "holds", hold)  # what is so already is no change
     view.renew()
     assert view.senders
-    assert view.version == 6
+    assert view.version == 9
 
 
 def test_rows_that_move_or_go_leave_nothing_behind(replica: Replica, writer: ReplicaWriter) -> None:

@@ -1,38 +1,78 @@
 """A refusal is heard in any dress, and nobody refuses who did not mean to."""
 
 import csv
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from time import thread_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simplified import MADE, source
 
-from gateway.policy.replies import CODES, VERBS, classify
+from gateway.model import COLLECTION, MARKETING, REPLY_KINDS, SERVICE, SMS, VOICE
+from gateway.policy import replies
+from gateway.policy.content import quoted
+from gateway.policy.folding import folded
+from gateway.policy.replies import WORDS, classify
+from gateway.policy.reply_grammar import SENTENCES
+from gateway.policy.reply_words import CLASSES, CODES
 
-TABLE = (Path(__file__).parent / "vectors/replies.csv").read_text("utf-8")
-ROWS = list(csv.DictReader(TABLE.splitlines(keepends=True)))
-PLAIN = ("R", "T", "TD", "N", "退订", "拒收", "0000")
+BOTH, ALL = SMS | VOICE, MARKETING | COLLECTION | SERVICE
+VECTORS = Path(__file__).parent / "vectors"
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (VECTORS / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+GIVEN = rows("replies.csv")
+KINDS = {"accept again": "accept", "wrong person": "wrong_person"}
+HELD_OUT = rows("replies_heldout.csv")
+PLAIN = ("R", "T", "TD", "N", "0000", "退", *CODES[5:])
+ASKED = [
+    row["text"]
+    for row in (*GIVEN, *HELD_OUT)
+    if classify(row["text"]).kind == "refuse" and quoted(row["text"]) is None
+]
+VERBS = ("", "回", "回复", "短信回复", "请回复")
 FULL_WIDTH = str.maketrans({chr(code): chr(code + 0xFEE0) for code in range(0x21, 0x7F)})
 
-# refusals of the table that need a grammar: typos, pinyin, scope words, sentences, suffixes
-GRAMMAR = {
-    "tuiding", "jushou", "所有短信电话都不要", "stop texting me", "短信别发了打电话吧", "不要再發了", "退丁",
-    "滚，别再发了", "再发我就去12321举报", "TD，但还款提醒照发", "推订",
-    "麻烦退订一下", "您好，我要退订，谢谢",
-    "TD1", "别打电话了，有事发短信", "TD 2", "只退订营销短信", "T，谢谢",
-}  # fmt: skip
 
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row["text"])[:24])
+@pytest.mark.parametrize("row", GIVEN, ids=lambda row: repr(row["text"])[:24])
 def test_the_given_table(row: dict[str, str]) -> None:
-    heard = row["expected"] == "refuse" and row["text"] not in GRAMMAR
-    assert classify(row["text"]) == ("refuse" if heard else "other")
+    assert classify(row["text"]).kind == KINDS.get(row["expected"], row["expected"])
+
+
+def test_the_held_out_table() -> None:
+    wrong = []
+    for row in HELD_OUT:
+        assert row["expected"] in REPLY_KINDS
+        kind = classify(row["text"], row["outbound"]).kind
+        assert kind != "refuse" or row["expected"] == "refuse", ascii(row)
+        if kind != row["expected"]:
+            wrong.append((row["text"], row["expected"], kind))
+    assert len(wrong) <= 0.03 * len(HELD_OUT), Counter(expected for _, expected, _ in wrong)
+
+
+def test_each_sentence_has_an_example_that_it_reads() -> None:
+    for number, sentence in enumerate(SENTENCES, 1):
+        found = [replies._SENTENCE.fullmatch(shape) for shape in replies._shapes(folded(sentence.example))]
+        assert number in {match.lastindex for match in found if match is not None}, sentence
+
+
+def test_each_word_stands_once_and_as_folding_leaves_it() -> None:
+    assert len(WORDS) == sum(len(words.split()) for words in CLASSES.values())
+    for word in WORDS:
+        assert folded(word) == word
 
 
 @pytest.mark.parametrize("code", PLAIN)
-@pytest.mark.parametrize("verb", ["", *VERBS])
+@pytest.mark.parametrize("verb", VERBS)
 def test_plain_codes_in_every_dress(code: str, verb: str) -> None:
-    word = verb + code
+    word = verb + code if code != "退" else code
     for text in (
         word,
         word.lower(),
@@ -45,43 +85,116 @@ def test_plain_codes_in_every_dress(code: str, verb: str) -> None:
         "\ufeff" + "\u200b".join(word),
         " ".join(word),
     ):
-        assert classify(text) == "refuse", ascii(text)
+        assert classify(text) == ("refuse", BOTH, ALL), ascii(text)
+
+
+INSIDE = ("\u200b", "\u2060", "\u00ad", "\u0301", "\ufe0f", "\u202e")
+AROUND = (" ", "\u3000", "\n", "\r\n", "\t", "。", "！", "…", "🙏", "“", "”", "）", "（", "\ufeff", "谢谢")
+
+
+@given(st.sampled_from(ASKED), st.data())
+def test_a_refusal_stays_one_however_it_is_dressed(text: str, data: st.DataObject) -> None:
+    upper, wide = data.draw(st.booleans()), data.draw(st.booleans())
+    text = text.upper() if upper and text.isascii() else text
+    text = text.translate(FULL_WIDTH) if wide else text
+    sign, step = data.draw(st.sampled_from(("", *INSIDE))), data.draw(st.integers(1, 4))
+    text = "".join(char + sign if at % step == 0 else char for at, char in enumerate(text))
+    before = data.draw(st.lists(st.sampled_from(AROUND[:-1]), max_size=2))
+    after = data.draw(st.lists(st.sampled_from(AROUND), max_size=3))
+    dressed = "".join((*before, text, *after))
+    assert classify(dressed).kind == "refuse", ascii(dressed)
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "TD?",
-        "退订？",
-        "00:00",
-        "00-00",
-        "T_T",
-        "RR",
-        "R&B",
-        "N/A",
-        "TDD",
-        "回",
-        "回复",
-        "退订单",
-        "T+1",
-        "000",
-        "T1",
-    ],
+    """
+    TD?|退订？|00:00|00-00|T_T|RR|R&B|N/A|TDD|回|回复|退订单|T+1|T+0|TD-LTE|TD bank|000|T1|NO.1|R15
+    stop by|don't stop|can't stop|please do not unsubscribe me|我没订阅过|退订电话|昨天退订的酒店
+    不退订|没说要退订|别退订|退订费多少|退订酒店|酒店能退订吗|拒收快递|快递，拒收|退订机票|取消退订|拒绝了我的申请
+    不要停止发送|不要不发|要不要短信|想不想收到短信|别忘了发短信|不要再发错了|不打扰了|请再发一下投诉电话|我让他别打电话
+    退货|退一下|拒绝还款|没收到短信|为什么不发了|别只发短信|不要拉黑我|不小心回了T|有人让我回T|不用打电话|我不发了
+    """.replace("\n", "|").split("|"),
 )
 def test_what_only_looks_like_a_refusal(text: str) -> None:
-    assert classify(text) == "other"
+    assert classify(text.strip()).kind != "refuse"
 
 
-@given(st.text(max_size=300))
-def test_a_refusal_is_nothing_but_its_words(text: str) -> None:
-    """Anything called a refusal consists of the letters of one; nothing raises."""
-    if classify(text) == "refuse":
-        assert (
-            len([char for char in text if char.isalnum()])
-            <= max(map(len, VERBS)) + 2 * max(map(len, CODES)) + 2
-        )
-
-
-@given(st.sampled_from(PLAIN), st.text("买了账单吗何时还款", min_size=1, max_size=20))
+@given(st.sampled_from(PLAIN), st.text("买账单何时借办理", min_size=2, max_size=20))
 def test_a_code_inside_a_sentence_is_not_a_refusal(code: str, rest: str) -> None:
-    assert classify(rest + code) == classify(code + rest) == "other"
+    assert "refuse" not in (classify(rest + code).kind, classify(code + rest).kind)
+
+
+@pytest.mark.parametrize("word", ["不", "不想", "没说要", "不是要", "先别", "请不要", "不用"])
+@given(
+    asked=st.sampled_from(("退订", "拒收", "取消订阅", "停止发送", "退訂", "推订")),
+    end=st.sampled_from(("", "了", "短信")),
+)
+def test_who_says_no_to_a_refusal_has_not_refused(word: str, asked: str, end: str) -> None:
+    assert classify(f"{word}{asked}{end}").kind != "refuse"
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "purposes"),
+    [
+        ("退订", BOTH, ALL),
+        ("别再给我发短信了", BOTH, ALL),
+        ("别打了", BOTH, ALL),
+        ("别打电话", VOICE, ALL),
+        ("别打电话了，有事发短信", VOICE, ALL),
+        ("请不要再给我打电话", VOICE, ALL),
+        ("短信别发了打电话吧", SMS, ALL),
+        ("别发短信，打电话", SMS, ALL),
+        ("所有短信电话都不要", BOTH, ALL),
+        ("别打电话也别发短信", BOTH, ALL),
+        ("别打电话，退订", BOTH, ALL),
+        ("只退订营销短信", BOTH, MARKETING),
+        ("退订广告短信", BOTH, ALL),
+        ("TD，但还款提醒照发", BOTH, MARKETING),
+        ("营销短信不要发，还款提醒保留", BOTH, MARKETING),
+    ],
+)
+def test_words_that_say_so_narrow_a_refusal(text: str, channels: int, purposes: int) -> None:
+    assert classify(text) == ("refuse", channels, purposes)
+
+
+QUOTED = "【浙海示例银行】专属额度已备好，拒收请回复R"
+
+
+@pytest.mark.parametrize("outbound", ["", QUOTED])
+def test_what_is_quoted_is_not_said(outbound: str) -> None:
+    for text, kind in (
+        (QUOTED, "ambiguous"),
+        (f"{QUOTED} 这个利率多少？", "other"),
+        (f"{QUOTED}\n退订", "refuse"),
+        (f"好的。{QUOTED}", "other"),
+        ("【某某助手】退订", "refuse"),
+        ("【退订】谢谢", "refuse"),
+    ):
+        assert classify(text, outbound).kind == kind, text
+
+
+@given(st.text(max_size=300), st.text("【】退订拒收回复TDN0，。 是否请", max_size=60))
+def test_no_text_raises(text: str, outbound: str) -> None:
+    assert classify(text, outbound).kind in REPLY_KINDS
+    assert classify(outbound, text).kind in REPLY_KINDS
+
+
+def long_texts() -> Iterator[str]:
+    """Such as make a careless expression slow; 20,000 characters each."""
+    yield from (char * 20_000 for char in "退不,. ?0t【回1\u0301x我")
+    yield from (
+        (piece * 20_000)[:20_000]
+        for piece in ("退订", "别再发", ". ", ",?", "a ", "1.", "【】退订回", "不是张", "T,")
+    )
+
+
+def test_no_text_takes_longer_than_its_length() -> None:
+    for text in long_texts():
+        began = thread_time()
+        classify(text)
+        classify(text, text)
+        assert thread_time() - began < 1.0, ascii(text[:8])
+
+
+def test_the_table_of_simplified_characters_is_the_librarys() -> None:
+    assert MADE.read_text("utf-8") == source(), "make tables"

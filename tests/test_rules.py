@@ -16,7 +16,13 @@ from gateway.policy.rules import Example, Rule
 from gateway.policy.words import REASONS
 
 RULES: list[Rule[Any]] = [*SENDER_RULES, *MESSAGE_RULES]
-PROFILE = parse_profile(read_profile, "zhejiang")
+TEXTS = {
+    "zhejiang": read_profile("zhejiang"),
+    "strict": 'extends = "zhejiang"\n[rules.consent_missing]\nmode = { marketing = "enforce" }\n'
+    '[rules.third_party]\nmode = { collection = "enforce" }\nagencies_need_list = true',
+}
+PROFILE = parse_profile(TEXTS.__getitem__, "strict")
+"""As shipped, but that what is observed at first refuses."""
 MESSAGES = list(
     csv.DictReader(
         (Path(__file__).parent / "vectors/messages.csv").read_text("utf-8").splitlines(keepends=True)

@@ -27,7 +27,9 @@ from playbook import (
 )
 from raw_ends import Raw, submit
 
+from gateway.evidence import record as rec
 from gateway.model import Reason
+from gateway.policy.profile import SHANGHAI
 from gateway.protocols.cmpp import REFUSALS
 from gateway.simulator.sender import SenderSim
 
@@ -120,6 +122,37 @@ async def test_what_may_pass_passes(house: House, account: str, source: str, tex
     (found,) = house.records(subscriber=subscriber)
     assert (found.record.judged.verdict, found.record.judged.reason) == ("pass", "")
     assert [received.text for received in house.carrier.submits] == [text]
+
+
+def written(moment: datetime) -> str:
+    """As At_Time says it."""
+    return f"{moment.astimezone(SHANGHAI):%y%m%d%H%M%S}032+"
+
+
+async def test_a_scheduled_message_is_judged_by_its_time_and_goes_on_with_it(house: House) -> None:
+    late = (datetime.now(SHANGHAI) + timedelta(days=1)).replace(hour=20, minute=0, second=0, microsecond=0)
+    house.write_profile(
+        '[rules.quiet_hours]\nsms = { marketing = "08:00-20:00", collection = "00:00-24:00" }'
+    )
+    await house.reload()
+
+    async def sent(source: str, at_time: str) -> tuple[int | None, str]:
+        subscriber = house.subscriber()
+        async with house.sender("900001") as sender:
+            result = (await sender.submit(source, [subscriber], TEXT, at_time=at_time)).result
+        (found,) = house.records(subscriber=subscriber)
+        assert isinstance(found.record, rec.Attempt)
+        moment = datetime.fromtimestamp(found.record.deliver_at / 1000, SHANGHAI)
+        assert result == 101 or written(moment) == at_time
+        return result, found.record.judged.sub
+
+    assert await sent(MARKETING + "0001", written(late)) == (114, "scheduled")
+    early = written(late - timedelta(seconds=1))
+    assert await sent(MARKETING + "0001", early) == (0, "")
+    assert await sent(MARKETING + "0001", written(late + timedelta(days=7))) == (114, "too_far")
+    assert await sent(SERVICE + "0001", written(late)) == (0, "")
+    assert await sent(MARKETING + "0001", "tomorrow") == (101, "schedule")
+    assert [one.submission.at_time.decode() for one in house.carrier.submits] == [early, written(late)]
 
 
 async def test_a_prefix_registration_covers_its_extension_digits_and_no_more(house: House) -> None:

@@ -306,4 +306,4 @@ async def test_what_people_see_is_decoded_and_masked(node: Path) -> None:
     shown = search(node).show(bytes.fromhex(said["id"]))
     assert shown is not None
     assert "forgotten" in plain(shown)["sealed_by"]
-    assert "text" not in plain(shown)
+    assert "text" not in plain(shown, revealed=True)

@@ -139,6 +139,42 @@ async def test_what_is_no_refusal_shields_from_nothing(house: House) -> None:
     assert {found.record.meaning for found in house.records(rec.Reply, subscriber=subscriber)} == {"other"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"), [("accept", "恢复订阅"), ("wrong_person", "你打错了"), ("ambiguous", "怎么退订？")]
+)
+async def test_other_meanings_are_recorded_and_passed_on(house: House, kind: str, text: str) -> None:
+    subscriber = house.subscriber()
+    async with house.counted("replies_total", kind=kind), house.sender() as sender:
+        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
+        assert await house.carrier.deliver(NUMBER, subscriber, text) == 0
+        assert [reply.text for reply in sender.replies] == [text]
+        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
+    (found,) = house.records(rec.Reply, subscriber=subscriber)
+    assert (found.record.meaning, found.record.purposes, found.record.channels) == (kind, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "account", "covered", "result"),
+    [
+        ("别打电话了，有事发短信", NUMBER, "900001", (1, 2), 0),
+        ("不要再給我發了", NUMBER, "900001", (1, 3), 110),
+        ("只退订营销短信", COLLECTION, "900002", (1, 3), 0),
+    ],
+)
+async def test_a_refusal_goes_as_far_as_its_words(
+    house: House, text: str, number: str, account: str, covered: tuple[int, int], result: int
+) -> None:
+    """Purposes and channels that it covers, and what the next message from that number meets."""
+    subscriber = house.subscriber()
+    said = COLLECTING if number == COLLECTION else TEXT
+    async with house.sender(account) as sender:
+        assert (await sender.submit(number, [subscriber], said)).result == 0
+        assert await house.carrier.deliver(number, subscriber, text, account=account) == 0
+        assert (await sender.submit(number, [subscriber], said)).result == result
+    (found,) = house.records(rec.Reply, subscriber=subscriber)
+    assert (found.record.purposes, found.record.channels) == covered
+
+
 async def test_a_no_to_collection_covers_collection_and_marketing(house: House) -> None:
     subscriber = house.subscriber()
     async with house.sender("900002") as agency, house.sender("900013") as lender:

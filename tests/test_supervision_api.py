@@ -146,6 +146,8 @@ async def test_an_appeal_is_answered_by_another(office: Office) -> None:
     assert (await office.post("institution", "/appeals", appeal)).body["field"] == "against"
     made = await office.post("agency", "/appeals", appeal)
     assert (made.status, made.body["status"], made.body["institution"]) == (201, "open", "AGENT")
+    twice = await office.post("agency", "/appeals", appeal)
+    assert (twice.status, twice.body["code"]) == (409, "exists")
     place = made.headers["Location"].removeprefix("/api/v1")
     decision = {"decision": "upheld", "answer": "证据不足"}
     same = await office.post("regulator", f"{place}/answer", decision)
@@ -154,6 +156,25 @@ async def test_an_appeal_is_answered_by_another(office: Office) -> None:
     assert (done.status, done.body["status"]) == (200, "upheld")
     assert (await office.get("agency", place)).body["answer"] == "证据不足"
     assert (await office.get("institution", place)).status == 404
+    assert (await office.post("agency", "/appeals", appeal)).status == 201  # the first was decided
+
+
+async def test_what_is_wrong_with_a_penalty_is_said_of_its_field_in_both_languages(office: Office) -> None:
+    penalty = {"institution": "BANK", "kind": "fine", "amount": "1.00", "cause": "骚扰"}
+    for wrong, field, words in (
+        ({"amount": None}, "amount", "缺少此项"),
+        ({"kind": "suspension"}, "amount", "停用不含金额"),
+        ({"amount": "0.001"}, "amount", "小数位过多"),
+        ({"amount": "1e999"}, "amount", "数值过长"),
+        ({"valid_from": "2026-02-01", "valid_until": "2026-02-01"}, "valid_until", "不晚于生效时间"),
+        ({"kind": "jail"}, "kind", "不在可选值中"),
+    ):
+        for language in ("zh", "en"):
+            headers = {"Accept-Language": language}
+            said = await office.post("regulator", "/penalties", penalty | wrong, headers=headers)
+            assert (said.status, said.body["field"]) == (422, field), said.body
+            assert (words in said.body["detail"]) == (language == "zh")
+            assert (language == "zh") != (said.body["detail"] + said.body["expected"]).isascii()
 
 
 async def test_files_of_bans_and_complaints_come_in_under_the_regulator_s_name(office: Office) -> None:

@@ -32,6 +32,8 @@ INSERT INTO refusals (subscriber_hash, key_id, subscriber_sealed, institution_id
      VALUES (decode(md5('s'), 'hex'), 7, 'x', 1, 'mobile', 1, 1, 'reply', now());
 INSERT INTO consents (subscriber_hash, key_id, subscriber_sealed, institution_id, source, given_at)
      VALUES (decode(md5('s'), 'hex'), 7, 'x', 1, 'contract', now());
+INSERT INTO recipients (subscriber_hash, key_id, subscriber_sealed, institution_id, role, valid_from)
+     VALUES (decode(md5('s'), 'hex'), 7, 'x', 1, 'debtor', now());
 INSERT INTO holds (cause, institution_id) VALUES ('c', 1);
 INSERT INTO cases (title, due) VALUES ('t', '2027-01-01');
 INSERT INTO penalties (institution_id, kind, amount, cause, imposed_by) VALUES (1, 'fine', 1, 'c', 1);
@@ -84,6 +86,7 @@ TABLES = {
     "disputes": Rule("reg regcity bank aud", "bank2"),
     "refusals": Rule("reg regcity car bank aud", "other bank2"),
     "consents": Rule("reg regcity bank aud", "bank2"),
+    "recipients": Rule("reg regcity bank aud", "bank2"),
     "holds": Rule("reg regcity bank aud", "car other bank2 agent prov"),
     "penalties": Rule("reg bank aud", "regcity bank2 agent prov"),
     "cases": Rule("reg regcity aud"),

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from gateway.registry.acting import ROLES, actor_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.web.api import Endpoint, Octets
-from gateway.web.openapi import statuses
+from gateway.web.openapi import document, statuses
 from gateway.web.resources import ENDPOINTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -197,3 +197,35 @@ async def test_an_id_in_a_body_tells_no_more(office, who, path, table, body):
         one = await office.post(who, path, json.loads(text))
         said.append((one.status, without(value, one)))
     assert said[0] == said[1]
+
+
+async def test_every_instant_of_the_document_is_said_in_the_time_of_shanghai():
+    """The types of `fields` have this example; a bare datetime, which would be said in UTC, has none."""
+    found = []
+
+    def walk(part: Any, place: str) -> None:
+        if isinstance(part, dict):
+            if part.get("format") == "date-time":
+                found.append((place, part.get("examples")))
+            for name, inner in part.items():
+                walk(inner, f"{place}.{name}")
+        elif isinstance(part, list):
+            for number, inner in enumerate(part):
+                walk(inner, f"{place}.{number}")
+
+    walk(document(ENDPOINTS), "")
+    assert len(found) > 50
+    assert [one for one in found if one[1] != ["2026-12-01T09:00:00+08:00"]] == []
+
+
+async def test_every_instant_of_an_answer_is_said_in_the_time_of_shanghai(office):
+    zones: dict[str, set[str]] = {}
+    for endpoint in ENDPOINTS:
+        if endpoint.method != "GET" or "{" in endpoint.path:
+            continue
+        for role in sorted(endpoint.roles):
+            said = await office.get(role, endpoint.path)
+            found = re.findall(r'"\d{4}-\d\d-\d\dT[0-9:.]+([^"]*)"', json.dumps(said.body))
+            zones.setdefault(endpoint.path, set()).update(found)
+    assert len([path for path, found in zones.items() if found]) > 10
+    assert {path: found for path, found in zones.items() if not found <= {"+08:00"}} == {}

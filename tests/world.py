@@ -12,6 +12,7 @@ from typing import Any
 from gateway.model import (
     ALWAYS,
     COLLECTION,
+    FOREVER,
     MARKETING,
     SERVICE,
     SMS,
@@ -25,6 +26,7 @@ from gateway.model import (
     Institution,
     Mandate,
     Number,
+    Recipient,
     Refusal,
     Span,
 )
@@ -32,7 +34,8 @@ from gateway.policy import Sender, SenderKey
 from gateway.policy.rules import Example
 
 DAY = 86_400_000
-NOW = 1_764_000_000_000
+NOW = 1_764_043_200_000
+"""Tuesday, 25 November 2025, 12:00 in Asia/Shanghai: an hour at which everybody may be reached."""
 BANK, AGENCY, LENDER, PROVIDER = 1, 2, 3, 4
 KEY = AccountKey("mobile", "cmpp", "900001")
 SOURCE = "10690001"
@@ -52,6 +55,8 @@ class World:
     entrusted: list[Mandate] = field(default_factory=list)
     shown: dict[AccountKey, list[AccountNumber]] = field(default_factory=dict)
     refused: dict[str, list[Refusal]] = field(default_factory=dict)
+    consented: dict[tuple[str, int], list[Span]] = field(default_factory=dict)
+    listed: dict[tuple[int, str], list[Recipient]] = field(default_factory=dict)
     version: int = 1
     news_at: int = NOW
     senders: dict[SenderKey, Sender] = field(default_factory=dict)
@@ -93,6 +98,15 @@ class World:
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         return self.refused.get(subscriber, ())
 
+    def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
+        return self.listed.get((institution, subscriber), ())
+
+    def lists_recipients(self, institution: int) -> bool:
+        return any(body == institution for body, _ in self.listed)
+
+    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        return self.consented.get((subscriber, institution), ())
+
 
 ACCOUNT = Account(id=1, key=KEY, holder=BANK)
 NUMBER = Number(1, SOURCE, 0, SMS | VOICE, MARKETING, BANK, signatures=(NAME,))
@@ -108,7 +122,10 @@ REFUSAL = Refusal(institution=BANK, number="", purposes=MARKETING, channels=SMS 
 
 
 def good() -> World:
-    return World([ACCOUNT], [NUMBER], [], list(BODIES.values()), [MANDATE])
+    consented = {(SUBSCRIBER, BANK): [Span(NOW - DAY)]}
+    listed = {(BANK, SUBSCRIBER): [Recipient("debtor", Span(NOW - DAY))]}
+    bodies = list(BODIES.values())
+    return World([ACCOUNT], [NUMBER], [], bodies, [MANDATE], consented=consented, listed=listed)
 
 
 def attempt(**changes: Any) -> Attempt:
@@ -130,6 +147,19 @@ def after(example: Example) -> tuple[Attempt, World]:
         world.bans = [replace(BAN, **changes.pop("ban"))]
     if "refusal" in changes:
         world.refused = {SUBSCRIBER: [REFUSAL._replace(**changes.pop("refusal"))]}
+    if "recipient" in changes:
+        told = changes.pop("recipient")
+        world.listed = {}
+        if told is not None:
+            place = told.get("institution", BANK), told.get("subscriber", SUBSCRIBER)
+            span = Span(NOW - DAY, told.get("end", FOREVER))
+            world.listed[place] = [Recipient(told.get("role", "debtor"), span)]
+    if "consent" in changes:
+        told = changes.pop("consent")
+        world.consented = {}
+        if told is not None:
+            span = Span(told.get("start", NOW - DAY), told.get("end", FOREVER))
+            world.consented[SUBSCRIBER, told.get("institution", BANK)] = [span]
     if "account_number" in changes:
         shown = AccountNumber(SOURCE, is_prefix=False, span=ALWAYS)
         world.shown = {KEY: [shown._replace(**changes.pop("account_number"))]}

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -134,12 +133,12 @@ def records(options: argparse.Namespace) -> int:
     if options.reveal and not (options.reason and options.by):
         raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
     if options.doing == "show":
-        shown = asyncio.run(_show(loaded, _identity(options.id), here=options.here))
+        shown = asyncio.run(_show(loaded, options))
         if shown is None:
             raise NotReady(f"id {options.id!r}: no attempt, reply or act has it")
-        said = plain(shown)
+        said = plain(shown, revealed=options.reveal)
         if options.reveal:
-            _reveal(loaded, options, [(shown.found, said)])
+            _audit(loaded, options, [said["id"]])
         print(json.dumps(said, ensure_ascii=False, indent=None if options.json else 2))
         return 0
     now = time.time_ns() // 1_000_000
@@ -157,21 +156,18 @@ def records(options: argparse.Namespace) -> int:
         verdict=options.verdict,
         newest=False,
         limit=options.limit + 1,
-        texts=True,
+        texts=options.reveal,
     )
     found = asyncio.run(_find(loaded, wanted, here=options.here))
-    rows = [plain(record) for record in found]
+    rows = [plain(record, revealed=options.reveal) for record in found]
     if options.reveal:
-        _reveal(loaded, options, list(zip(found, rows, strict=True))[: options.limit])
+        _audit(loaded, options, [row["id"] for row in rows[: options.limit] if "id" in row])
     common.print_first(rows, options.limit, as_json=options.json)
     return 0
 
 
-def _reveal(
-    loaded: Config, options: argparse.Namespace, shown: Sequence[tuple[search.Found, dict[str, Any]]]
-) -> None:
-    """Say the subscribers of what is shown in full, once it stands in the audit who looked and why."""
-    ids = [said["id"] for _, said in shown]
+def _audit(loaded: Config, options: argparse.Namespace, ids: Sequence[str]) -> None:
+    """Put on the audit who looks at subscribers and texts in full, and why, before they are shown."""
 
     async def audited(dsn: str) -> None:
         async with acting(dsn, options.by, WATCHERS) as (c, actor):
@@ -180,9 +176,6 @@ def _reveal(
 
     with common.database(loaded) as dsn:
         asyncio.run(audited(dsn))
-    for found, said in shown:
-        if found.content is not None:
-            said["subscriber"] = found.content.subscriber
 
 
 async def _find(loaded: Config, wanted: Wanted, *, here: bool) -> list[search.Found]:
@@ -195,13 +188,19 @@ async def _find(loaded: Config, wanted: Wanted, *, here: bool) -> list[search.Fo
     return found
 
 
-async def _show(loaded: Config, identity: bytes, *, here: bool) -> search.Shown | None:
+async def _show(loaded: Config, options: argparse.Namespace) -> search.Shown | None:
+    identity = _identity(options.id)
     shown = _search(loaded).show(identity)
-    others = [] if shown is not None or here else await _others(loaded, rec.time_of(identity))
+    asked = not options.here and (shown is None or everywhere.may_be_followed(shown))
+    others = await _others(loaded, rec.time_of(identity)) if asked else []
     if not others:
         return shown
+    wanted = Wanted(identity=identity, texts=options.reveal)
     async with _nodes(loaded) as nodes:
-        shown, missing = await nodes.show_there(others, Scope(), Wanted(identity=identity, texts=True))
+        if shown is not None:
+            shown, missing = await nodes.follow(shown, others, wanted)
+        else:
+            shown, missing = await nodes.show_there(others, Scope(), wanted)
     _say(missing)
     return shown
 

@@ -2,16 +2,17 @@
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.commands import common
-from gateway.commands.working import acting
+from gateway.commands.registry_arguments import FILED, LISTS
+from gateway.commands.working import acting, read
 from gateway.config import Config
 from gateway.registry import filings
 from gateway.registry.acting import ROLES, Actor
-from gateway.registry.filings import FilingFilter
+from gateway.registry.filings import FilingChange, FilingFilter, NewFiling
 from gateway.registry.shown import Filing
 
 if TYPE_CHECKING:
@@ -28,17 +29,44 @@ def number(options: argparse.Namespace) -> int:
 
 
 async def _do(dsn: str, loaded: Config, options: argparse.Namespace) -> int:
-    does: Do = {"list": _list, "show": _show, "suspend": _suspend, "resume": _resume}.get(
-        options.doing, _step
-    )
-    async with acting(dsn, options.by, ROLES) as (c, actor):
+    roles, does = ACTS.get(options.doing, (ROLES, _step))
+    async with acting(dsn, options.by, roles) as (c, actor):
         return await does(c, actor, loaded, options)
+
+
+async def _draft(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> int:
+    filed = _filed(options)
+    if options.institution:
+        filed["institution"] = options.institution
+    made = await filings.create(c, actor, read(NewFiling, number=options.number, **filed))
+    common.print_all([_row(made)], as_json=options.json)
+    return 0
+
+
+async def _change(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> int:
+    filing = await filings.get(c, options.id)
+    does = filings.amend if options.doing == "amend" else filings.change
+    made = await does(c, actor, filing, read(FilingChange, **_filed(options)))
+    common.print_all([_row(made)], as_json=options.json)
+    return 0
+
+
+def _filed(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of a filing; an empty one says that there is none."""
+    given: dict[str, Any] = {}
+    for name in FILED:
+        if hasattr(options, name):
+            said = getattr(options, name)
+            given[name] = [one for one in said if one] if name in LISTS else None if said == "" else said
+    if "document" in given:
+        given["document_sha256"] = given.pop("document")
+    return given
 
 
 async def _list(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> int:
     wanted = FilingFilter(status=options.status)
-    found = await filings.page(c, actor, 0, options.limit, wanted)
-    common.print_all([_row(filing) for filing in found], as_json=options.json)
+    found = await filings.page(c, actor, 0, options.limit + 1, wanted)
+    common.print_first([_row(filing) for filing in found], options.limit, as_json=options.json)
     return 0
 
 
@@ -47,7 +75,10 @@ async def _show(c: "Connection", actor: Actor, loaded: Config, options: argparse
     rows = []
     for filing in found:
         taken = await filings.steps(c, filing.id, 0, 1_000)
-        said = [f"{one.at.isoformat()} {one.step} {one.by or one.role} {one.reason}".strip() for one in taken]
+        said = [
+            " ".join(filter(None, (_moment(one.at), one.step, one.by or one.role, one.reason)))
+            for one in taken
+        ]
         rows.append(filing.model_dump(mode="json") | {"steps": said})
     common.print_all(rows, as_json=options.json)
     return 0
@@ -87,9 +118,26 @@ async def _shown(c: "Connection", options: argparse.Namespace) -> int:
     return 0
 
 
+def _moment(at: datetime) -> str:
+    return at.astimezone(common.SHANGHAI).isoformat()
+
+
 def _row(filing: Filing) -> dict[str, Any]:
     row = filing.model_dump(
         mode="json",
         include={"id", "number", "institution", "agency", "carrier", "purposes", "status", "standing"},
     )
     return row | {"causes": " ".join(filing.causes)}
+
+
+FILERS = ("agency", "institution")
+ACTS: "dict[str, tuple[Sequence[str], Do]]" = {
+    "draft": (FILERS, _draft),
+    "change": (FILERS, _change),
+    "amend": (("institution",), _change),
+    "list": (ROLES, _list),
+    "show": (ROLES, _show),
+    "suspend": (ROLES, _suspend),
+    "resume": (ROLES, _resume),
+}
+"""Who may do what, and how it is done; everything else is a step, which has its own roles."""

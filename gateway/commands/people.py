@@ -150,7 +150,7 @@ def _read(file: Path | None) -> str:
 
 def _shown(row: Any) -> dict[str, Any]:
     return {
-        name: value.isoformat() if isinstance(value, datetime.datetime) else value
+        name: value.astimezone(common.SHANGHAI).isoformat() if isinstance(value, datetime.datetime) else value
         for name, value in row._asdict().items()
         if value is not None
     }

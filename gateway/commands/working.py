@@ -51,8 +51,10 @@ def read(model: type[Model], **values: object) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        option = f"--{name.removesuffix('_reference').replace('_', '-')}" if name else "options"
+        name = str(first["loc"][0]) if first["loc"] else ""
+        for end in ("_reference", "_sha256"):
+            name = name.removesuffix(end)
+        option = f"--{name.replace('_', '-')}" if name else "options"
         flaw = getattr(first.get("ctx", {}).get("error"), "flaw", None)
         right = f"; right would be {flaw.expected}" if flaw is not None and flaw.expected else ""
         said = flaw.cause if flaw is not None else first["msg"]

@@ -18,7 +18,7 @@ from gateway.errors import Words
 from gateway.evidence import between
 from gateway.evidence import record as rec
 from gateway.evidence.between import Opener, OtherVersion, Part, Piece, Question, Scope, Unsealed, Wanted
-from gateway.evidence.search import ANY_KIND, Found, OutOfTime, Search, Shown
+from gateway.evidence.search import ANY_KIND, Found, OutOfTime, Search, Shown, followed_by, put_together
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -117,6 +117,9 @@ def visible(scope: Scope) -> Callable[[rec.Record], bool]:
 def matching(search: Search, scope: Scope, wanted: Wanted) -> Iterator[Found]:
     """What is wanted of this node's own journals. Raises OutOfTime, even in the midst."""
     seen = visible(scope)
+    if wanted.followed is not None:
+        yield from search.follow(wanted.followed)
+        return
     if wanted.identity:
         shown = search.show(wanted.identity)
         if shown is not None and seen(shown.found.record):
@@ -153,8 +156,14 @@ def shown_of(pieces: Sequence[Found]) -> Shown | None:
     if not pieces:
         return None
     found, *rest = pieces
-    outcomes = tuple(one.record for one in rest if isinstance(one.record, rec.Outcome))
-    return Shown(found, outcomes, tuple(one for one in rest if isinstance(one.record, rec.Report)))
+    return put_together(found, rest)
+
+
+def may_be_followed(shown: Shown) -> bool:
+    """Whether other nodes may know what became of it: an attempt that passed. A carrier reports to any of the
+    sender's sessions, on whatever node it is."""
+    record = shown.found.record
+    return isinstance(record, rec.Attempt) and record.judged.verdict == rec.PASS
 
 
 def parts(found: Iterator[Found], *, texts: bool) -> Iterator[Part]:
@@ -207,31 +216,50 @@ class Nodes:
     async def show(
         self, others: Callable[[], Awaitable[Sequence[Peer]]], scope: Scope, wanted: Wanted
     ) -> tuple[Shown | None, list[Missing]]:
-        """The record of an id and what followed it; when nobody has it, the nodes that still may.
+        """The record of an id and what followed it, wherever that is; and the nodes that may have more, or
+        the record itself where nobody has it.
 
-        The `others` are asked when it is not here, or not at once.
+        The `others` are asked when it is not here, or not at once, and for what followed a passed attempt.
         """
         here = asyncio.create_task(self._search(scope, wanted))
         try:
             await asyncio.wait({here}, timeout=AT_ONCE_SECONDS)
-            if here.done() and (found := here.result().found):
-                return shown_of(found), []
-            there = asyncio.create_task(self.show_there(await others(), scope, wanted))
+            if here.done() and (found := shown_of(here.result().found)):
+                peers = await others() if may_be_followed(found) else ()
+                return await self.follow(found, peers, wanted)
+            peers = await others()
+            there = asyncio.create_task(self.show_there(peers, scope, wanted))
             own, (shown, missing) = await asyncio.gather(here, there)
         finally:
             here.cancel()
-        shown = shown_of(own.found) or shown
+        if found := shown_of(own.found):
+            return await self.follow(found, peers, wanted)
         if own.missing is not None:
             missing = [own.missing, *missing]
-        return shown, [] if shown else missing
+        return shown, missing
 
     async def show_there(
         self, others: Sequence[Peer], scope: Scope, wanted: Wanted
     ) -> tuple[Shown | None, list[Missing]]:
-        """The same, of other nodes alone."""
+        """The same of a record that is not here; what followed it may be."""
         told = await asyncio.gather(*(self._ask(peer, scope, wanted) for peer in others))
-        shown = next((shown_of(each.found) for each in told if each.found), None)
-        return shown, [] if shown else [each.missing for each in told if each.missing is not None]
+        for peer, each in zip(others, told, strict=True):
+            if shown := shown_of(each.found):
+                rest = [other for other in others if other is not peer]
+                return await self.follow(shown, rest, wanted, here=True)
+        return None, [each.missing for each in told if each.missing is not None]
+
+    async def follow(
+        self, shown: Shown, others: Sequence[Peer], wanted: Wanted, *, here: bool = False
+    ) -> tuple[Shown, list[Missing]]:
+        """With what followed it at the `others`, and `here`; and the nodes that may have more of that."""
+        if not may_be_followed(shown):
+            return shown, []
+        asked = msgspec.structs.replace(wanted, followed=followed_by(shown))
+        asking = [self._ask(peer, Scope(), asked) for peer in others]
+        told = await asyncio.gather(*asking, *([self._search(Scope(), asked)] if here else []))
+        further = [*pieces_of(shown)][1:] + [one for each in told for one in each.found]
+        return put_together(shown.found, further), [each.missing for each in told if each.missing]
 
     async def close(self) -> None:
         if self._session is not None:

@@ -1,4 +1,5 @@
-"""Records as people read them: times of Asia/Shanghai, texts decoded, subscribers masked."""
+"""Records as people read them: times of Asia/Shanghai; subscribers masked and texts left out, unless they are
+revealed, which takes a reason that goes on the audit, wherever it is done."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -19,11 +20,11 @@ _KINDS = {
 }
 
 
-def plain(what: Found | Shown) -> dict[str, Any]:
+def plain(what: Found | Shown, *, revealed: bool = False) -> dict[str, Any]:
     """As JSON can say it."""
     if isinstance(what, Found):
-        return _plain(what)
-    shown = _plain(what.found)
+        return _plain(what, revealed)
+    shown = _plain(what.found, revealed)
     if isinstance(what.found.record, rec.Attempt):
         last = what.outcomes[-1].result if what.outcomes else rec.UNKNOWN
         if what.found.record.judged.verdict == rec.PASS:
@@ -37,11 +38,11 @@ def plain(what: Found | Shown) -> dict[str, Any]:
             }
             for outcome in what.outcomes
         ]
-        shown["reports"] = [_plain(report) for report in what.reports]
+        shown["reports"] = [_plain(report, revealed) for report in what.reports]
     return shown
 
 
-def _plain(found: Found) -> dict[str, Any]:
+def _plain(found: Found, revealed: bool) -> dict[str, Any]:
     said: dict[str, Any] = {"kind": _KINDS[found.record.kind]}
     for name in found.record.__struct_fields__:
         value = getattr(found.record, name)
@@ -55,8 +56,8 @@ def _plain(found: Found) -> dict[str, Any]:
             {"reason": reason, "sub": sub, "enforced": enforced} for reason, sub, enforced in judged.findings
         ]
     if found.content is not None:
-        said["subscriber"] = mask(found.content.subscriber)
-        if isinstance(found.record, rec.Attempt | rec.Reply):
+        said["subscriber"] = found.content.subscriber if revealed else mask(found.content.subscriber)
+        if revealed and isinstance(found.record, rec.Attempt | rec.Reply):
             octets = found.content.octets
             parts = octets if isinstance(octets, tuple) else (octets,)
             said["text"] = "".join(

@@ -9,7 +9,7 @@ subscriber can't be looked for under a destroyed key.
 import heapq
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,6 +46,20 @@ class Found:
     index: int
     content: rec.Content | None
     sealed_by: str = ""
+
+
+class Followed(msgspec.Struct, array_like=True, frozen=True):
+    """By what reports are known to be those of an attempt: its id, or, where who took them in knew none, the
+    account, the subscriber ("" when it can't be read; then the number) and one of the ids under which the
+    carrier may report."""
+
+    id: bytes
+    carrier: str
+    protocol: str
+    account: str
+    number: str
+    subscriber: str
+    message_ids: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +182,17 @@ class Search:
         found = next(self._holding(identifier, at, at + 1, follows=False), None)
         if found is None:
             return None
-        outcomes, reports = [], []
-        if isinstance(found.record, rec.Attempt):
-            for one in self._holding(identifier, at, at + FOLLOWS, follows=True):
-                if isinstance(one.record, rec.Outcome):
-                    outcomes.append(one.record)
-                else:
-                    reports.append(one)
-            reports += self._reports_of(found, outcomes)
-        outcomes.sort(key=lambda outcome: outcome.at)
-        reports.sort(key=lambda report: report.record.at)
-        return Shown(found, tuple(outcomes), tuple(reports))
+        if not isinstance(found.record, rec.Attempt):
+            return Shown(found, (), ())
+        tied = list(self._holding(identifier, at, at + FOLLOWS, follows=True))
+        shown = put_together(found, tied)
+        return put_together(found, [*tied, *self._reports_of(followed_by(shown))])
+
+    def follow(self, followed: Followed) -> Iterator[Found]:
+        """The outcomes and reports that are here of an attempt which may lie elsewhere."""
+        at = rec.time_of(followed.id)
+        yield from self._holding(followed.id, at, at + FOLLOWS, follows=True)
+        yield from self._reports_of(followed)
 
     def _holding(self, identifier: bytes, since: int, until: int, *, follows: bool) -> Iterator[Found]:
         """Records of this id; or those that follow it."""
@@ -195,19 +209,19 @@ class Search:
                             if getattr(record, member) == identifier:
                                 yield self._found(segment, block.first + place, octets, record)
 
-    def _reports_of(self, found: Found, outcomes: list[rec.Outcome]) -> Iterator[Found]:
+    def _reports_of(self, followed: Followed) -> Iterator[Found]:
         """Reports that name no attempt, but the message id with which the carrier accepted this one."""
-        attempt = found.record
-        if not isinstance(attempt, rec.Attempt) or not (ids := _message_ids(attempt, outcomes)):
+        if not followed.message_ids:
             return
-        account = (attempt.judged.carrier, attempt.judged.protocol, attempt.judged.account)
-        span = attempt.at, attempt.at + FOLLOWS
+        account = (followed.carrier, followed.protocol, followed.account)
+        at = rec.time_of(followed.id)
+        span = at, at + FOLLOWS
         for folder in writers(self._journal):
             for segment in self._segments(folder, *span):
                 hashed, key = b"", self._key(segment)
-                if found.content is not None and not isinstance(key, str):
-                    hashed = key.hash_subscriber(found.content.subscriber.encode())
-                number = "" if hashed else attempt.judged.number
+                if followed.subscriber and not isinstance(key, str):
+                    hashed = key.hash_subscriber(followed.subscriber.encode())
+                number = "" if hashed else followed.number
                 for block in self._blocks(
                     segment, subscriber=hashed, number=number, since=span[0], until=span[1]
                 ):
@@ -218,7 +232,7 @@ class Search:
                         if (
                             isinstance(report, rec.Report)
                             and not report.attempt
-                            and report.message_id in ids
+                            and report.message_id in followed.message_ids
                             and (report.carrier, report.protocol, report.account) == account
                             and (not hashed or report.subscriber == hashed)
                         ):
@@ -315,7 +329,30 @@ class Search:
         return Found(record, octets, segment.header.writer, segment.header.number, index, content, why)
 
 
-def _message_ids(attempt: rec.Attempt, outcomes: list[rec.Outcome]) -> set[bytes]:
+def put_together(found: Found, followers: Iterable[Found]) -> Shown:
+    """A record with the outcomes and reports among what followed it, in time order."""
+    rest = sorted(followers, key=lambda one: one.record.at)
+    outcomes = tuple(one.record for one in rest if isinstance(one.record, rec.Outcome))
+    return Shown(found, outcomes, tuple(one for one in rest if isinstance(one.record, rec.Report)))
+
+
+def followed_by(shown: Shown) -> Followed:
+    """What ties reports to a shown attempt."""
+    attempt = shown.found.record
+    assert isinstance(attempt, rec.Attempt)
+    judged, content = attempt.judged, shown.found.content
+    return Followed(
+        attempt.id,
+        judged.carrier,
+        judged.protocol,
+        judged.account,
+        judged.number,
+        content.subscriber if content is not None else "",
+        tuple(sorted(_message_ids(attempt, shown.outcomes))),
+    )
+
+
+def _message_ids(attempt: rec.Attempt, outcomes: Sequence[rec.Outcome]) -> set[bytes]:
     """Under which ids the carrier may report. CMPP answers a submit to several recipients with the id of the
     first one, and some carriers count on from it."""
     ids = {outcome.message_id for outcome in outcomes if outcome.message_id}

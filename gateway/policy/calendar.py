@@ -30,3 +30,6 @@ class Calendar(NamedTuple):
             day += timedelta(days=1)
             count -= self.is_workday(day)
         return day
+
+
+MONDAY_TO_FRIDAY = Calendar(frozenset(), frozenset(), date.max)

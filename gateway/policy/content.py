@@ -8,7 +8,7 @@ the folded text tried.
 import re
 
 from gateway.policy.folding import visible
-from gateway.policy.replies import CODES
+from gateway.policy.reply_words import CODES
 
 OPEN, CLOSE = "【", "】"
 
@@ -28,6 +28,8 @@ _VERB = r"(?<![勿不无])(?:回复?|复|发送?|(?i:reply|send|text)\s)"
 _HINT = re.compile(f"{_VERB}{_QUOTE}{_CODE}{_AFTER}|{_WISH}{_NEAR}{_VERB}{_QUOTE}{_CODE}")
 _OTHER_VERB = re.compile("(?<!回)复|发|(?i:reply|send|text)")
 _DRESSED = re.compile(r"[^\u4e00-\u9fff!-~，。、；：！？“”‘’（）【】《》]")
+_LEAST_SAID = 4
+"""Characters between a signature and a hint, at least, in a message that somebody sent."""
 _WISHED_CODES = frozenset(code for code in CODES if re.fullmatch(_WISH, code))
 
 
@@ -52,7 +54,7 @@ def last_signature(text: str) -> str:
 
 
 def offers_refusal(text: str) -> bool:
-    """Whether the text names a reply that refuses, and one that `replies` understands as such.
+    """Whether the text names a reply that refuses, and one that is understood as such (replies.py).
 
     拒收请回复R, 回T退订, 回复退订 count; 退订请拨打…, a link, or a code of the sender's own invention do
     not: a subscriber who follows them would not be heard here.
@@ -65,6 +67,14 @@ def offers_refusal(text: str) -> bool:
     if _OTHER_VERB.search(text) and _HINT.search(text):
         return True
     return bool(_DRESSED.search(text) and _HINT.search(visible(text)))
+
+
+def quoted(text: str) -> tuple[int, int] | None:
+    """Where a whole signed message, from its signature to the end of its hint, stands in a longer text."""
+    begin = text.find(OPEN)
+    close = text.find(CLOSE, begin)
+    found = _HINT.search(text, close + _LEAST_SAID) if 0 <= begin < close else None
+    return None if found is None else (begin, found.end())
 
 
 def _hint_at(text: str, at: int) -> bool:

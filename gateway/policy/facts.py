@@ -27,10 +27,12 @@ from gateway.model import (
     Mandate,
     Number,
     Reason,
+    Recipient,
     Refusal,
     Span,
     Verdict,
 )
+from gateway.policy.hours import Hours
 from gateway.policy.profile import Profile
 
 LIMITED = MARKETING | COLLECTION
@@ -74,6 +76,15 @@ class View(Protocol):
     def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]: ...
 
     def refusals(self, subscriber: str) -> Sequence[Refusal]: ...
+
+    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        """The periods for which the subscriber asked for this institution's marketing."""
+
+    def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
+        """What this institution's recipient list says of the subscriber."""
+
+    def lists_recipients(self, institution: int) -> bool:
+        """Whether the institution has a recipient list at all."""
 
 
 @dataclass(slots=True)
@@ -120,6 +131,7 @@ class Sender:
     institution: int  # whose number it is; -1: nobody's
     purposes: int
     heads: tuple[str, ...]  # the signatures bound to the number, folded and in 【】
+    hours: Hours  # in which its subscribers may be reached on this channel
     findings: tuple[Finding, ...]  # of the rules that look at the sender alone
     checks: tuple[tuple[MessageJudge, Reason, bool], ...]  # rules to ask of each message; whether enforced
     clean: Verdict  # of a message that has no findings of its own

@@ -2,22 +2,108 @@
 
 Rules of this file: values in, values out; no list of words that mean something lives here. What is
 dropped or mapped was met in the field (tests/vectors): full-width and circled letters, soft hyphens and
-zero-width characters, look-alike letters of other scripts, brackets and emoji around a code.
+zero-width characters, look-alike letters of other scripts, traditional script, brackets and emoji around a
+code.
 """
 
-from unicodedata import category, normalize
+import re
+from unicodedata import category, decimal, normalize
 
-LOOKALIKES = str.maketrans("ТтΤτΝᎡᖇ", "TtTtNRR")
-"""Cyrillic, Greek and other letters that look like a refusal code; NFKC leaves them as they are."""
+from gateway.policy.simplified import SIMPLIFIED, TRADITIONAL
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+_BOXED = (0x1F150, 0x1F170, 0x1F1E6)
+"""Where letters in filled circles, in filled squares and of flags begin; NFKD leaves these too."""
+
+LOOKALIKES = str.maketrans(
+    "АВЕЅІЈКМНОРСТХДԀаеѕіјорстхдԁ"  # Cyrillic
+    "ΑΒΕΙΚΜΝΟΡΤΥΧοτ"  # Greek
+    "ᎠᎡᎢᏚꓓꓔꓠꓣᖇᗞⲦⲚᴅɴʀᴛ",  # Cherokee, Lisu, Canadian syllabics, Coptic, small capitals
+    "ABESIJKMHOPCTXDDaesijopctxdd"
+    "ABEIKMNOPTYXot"
+    "DRTSDTNRRDTNDNRT",
+) | {first + n: letter for first in _BOXED for n, letter in enumerate(_ALPHABET)}  # fmt: skip
+"""Letters of other scripts that look like those of refusal codes; NFKD leaves them as they are."""
 
 FILLERS = "\u115f\u1160\u3164\uffa0"
 """Hangul fillers: letters to Unicode, blank to a reader."""
 
+MEANT = "®🚫👎❌❎🙅🖕😡🤬💩😠✋⛔🛑🤮💢🔕"
+"""Signs that say something about a message; all others are ornaments."""
 
-def letters(text: str) -> str:
-    """Only letters and digits, compatibility forms resolved, case gone: for replies of a few characters."""
-    plain = normalize("NFKC", text).translate(LOOKALIKES).casefold()
-    return "".join(char for char in normalize("NFKC", plain) if char.isalnum() and char not in FILLERS)
+SYMBOLS = "+&_%@=$"
+"""Signs that make another word of the letters beside them: T+1, R&B, T_T."""
+
+JOINERS = ".:-/'’*·‧•|\\"
+"""Signs inside a word (T.D, 退-订); between letters or digits and a digit they make another (00:00, NO.1)."""
+
+BLANK, STOP, QUESTION, JOINT = " ", ",", "?", "."
+"""What is left of all that separates: within a clause, between clauses, and in the middle of a figure."""
+
+_MOST_KNOWN = 1 << 13
+
+
+class _Characters(dict[int, str]):
+    """What each character becomes, found when it is first met; bounded, as senders choose what is met."""
+
+    def __missing__(self, code: int) -> str:
+        plain = _plain(chr(code))
+        if len(self) < _MOST_KNOWN:
+            self[code] = plain
+        return plain
+
+
+def _plain(character: str) -> str:
+    """Letters and digits in their simplest form, and signs by what they do."""
+    return "".join(map(_part, normalize("NFKD", character)))
+
+
+def _part(char: str) -> str:
+    if char in MEANT or char in SYMBOLS:
+        return char
+    if char in JOINERS:
+        return JOINT
+    if char == QUESTION:
+        return QUESTION
+    if char.isspace():
+        return STOP if char in "\r\n\u2028\u2029" else BLANK
+    if ord(char) in LOOKALIKES:
+        return _plain(char.translate(LOOKALIKES))
+    kind = category(char)
+    if kind == "Nd":
+        return str(decimal(char))
+    if not char.isalnum() or char in FILLERS:
+        return STOP if kind.startswith("P") else ""
+    at = TRADITIONAL.find(char)
+    if at >= 0:
+        return _plain(SIMPLIFIED[at])
+    plain = char.casefold()
+    return char if plain == char else _plain(plain)
+
+
+_CHARACTERS = _Characters()
+
+_JOINTS = re.compile(r"(?<=[a-z0-9])(\.)\.*(?=[0-9])|(\.)\.*(?=[ ,?]|$)|\.+")
+_BLANKS = re.compile(r"(?<![a-z0-9 ]) +|(?<= ) +| +(?![a-z0-9 ])")
+_STOPS = re.compile(r"^,+|,+$|(?<=[,?]),+")
+
+
+def folded(text: str) -> str:
+    """Letters, digits, signs that mean something, and what separates clauses: for replies.
+
+    Case, marks, scripts and ornaments are gone. Of blanks only those between Latin letters or digits stay,
+    of joiners only those before a digit that belongs to them. Folding again changes nothing.
+    """
+    plain = text.translate(_CHARACTERS)
+    if JOINT in plain:
+        plain = _JOINTS.sub(_joint, plain)
+    if BLANK in plain:
+        plain = _BLANKS.sub("", plain)
+    return _STOPS.sub("", plain) if STOP in plain else plain
+
+
+def _joint(found: re.Match[str]) -> str:
+    return STOP if found[2] else found[1] or ""
 
 
 def visible(text: str) -> str:

@@ -45,6 +45,10 @@ CHECKS = {
 """What a Sender holds of a message rule in force: the same object in each."""
 
 
+COUNTED = frozenset({"unverifiable"})
+"""Sub-codes that never refuse, whatever the rule's mode (domain.md `third_party`)."""
+
+
 def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) -> list[Verdict]:
     """One verdict per attempt, in their order."""
     senders = view.senders
@@ -67,7 +71,7 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
         for judge, reason, enforced in sender.checks:
             answer = judge(attempt, sender, view, now)
             if answer is not True:
-                found += (Finding(reason, answer or "", enforced),)
+                found += (Finding(reason, answer or "", enforced and answer not in COUNTED),)
         if not found:
             verdicts.append(sender.clean)
             continue
@@ -104,6 +108,7 @@ def judged(facts: Facts) -> Sender:
         institution=filing.institution if filing is not None else -1,
         purposes=facts.purposes,
         heads=tuple(head(name) for name in filing.signatures) if filing is not None else (),
+        hours=message_rules.hours_for(facts),
         findings=tuple(findings),
         checks=tuple(
             CHECKS[rule.reason][mode] for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF
@@ -181,7 +186,10 @@ def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explana
     ]
     answers.sort(key=lambda answer: ORDER[answer.reason])
     broken = (answer for answer in answers if not answer.holds and answer.mode != "off")
-    findings = tuple(Finding(answer.reason, answer.sub, answer.mode == "enforce") for answer in broken)
+    findings = tuple(
+        Finding(answer.reason, answer.sub, answer.mode == "enforce" and answer.sub not in COUNTED)
+        for answer in broken
+    )
     return Explanation(verdict_of(facts, findings), tuple(answers))
 
 

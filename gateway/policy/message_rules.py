@@ -1,4 +1,5 @@
-"""The rules that look at the message: readable, not refused by the subscriber, signed, refusable.
+"""The rules that look at the message: readable, not refused by the subscriber, asked for, to a debtor, at a
+decent hour, signed, refusable.
 
 Rules of this file: these run for every message, so what depends on the sender alone is asked in `when`,
 once per cached Sender. A rule about text says True when the text could not be read: `malformed` has said it.
@@ -7,7 +8,11 @@ once per cached Sender. A rule about text says True when the text could not be r
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Attempt, Reason
 from gateway.policy.content import head, last_signature, offers_refusal, signature
 from gateway.policy.facts import LIMITED, Facts, Sender, View, governing
+from gateway.policy.hours import DAY, Hours, for_all, shown_at
 from gateway.policy.rules import call, rule, sms
+
+_EVENING, _NIGHT, _NEXT_MONTH = 1_764_077_400_000, 1_764_086_400_000, 1_766_635_200_000
+"""25 November 2025, 21:30, and 26 November, 00:00; 25 December, 12:00; all in Asia/Shanghai."""
 
 
 def _spelling(attempt: Attempt, facts: Facts, view: View) -> str:
@@ -30,6 +35,30 @@ def _hint(attempt: Attempt, facts: Facts, view: View) -> str:
         if offers_refusal(attempt.text)
         else "no reply code that is understood"
     )
+
+
+def _consents(attempt: Attempt, facts: Facts, view: View) -> str:
+    holder = facts.filing.institution if facts.filing is not None else 0
+    consents = view.consents(attempt.destination, holder) if attempt.destination and holder else ()
+    return f"{len(consents)} consents of this subscriber to this institution"
+
+
+def _recipients(attempt: Attempt, facts: Facts, view: View) -> str:
+    holder = facts.filing.institution if facts.filing is not None else 0
+    found = view.recipients(attempt.destination, holder) if attempt.destination and holder else ()
+    listed = "has a recipient list" if holder and view.lists_recipients(holder) else "no recipient list"
+    return f"{listed}; on it as {', '.join(sorted(one.role for one in found)) or 'nobody'}"
+
+
+def _hours(attempt: Attempt, facts: Facts, view: View) -> str:
+    at = max(attempt.deliver_at, facts.now)
+    return f"{shown_at(at)}; allowed {hours_for(facts)}"
+
+
+def hours_for(facts: Facts) -> Hours:
+    """The hours in which a sender's subscribers may be reached on this channel."""
+    table = facts.profile.option(Reason.QUIET_HOURS, "sms" if is_text(facts) else "voice")
+    return for_all(table, facts.purposes & LIMITED)
 
 
 def in_text(facts: Facts) -> bool:
@@ -122,6 +151,133 @@ def _institution_of(number: str, channel: int, view: View, now: int) -> int:
     """Who has filed a number by now; 0 when nobody has."""
     filing = governing(view.numbers(number), channel, now)
     return filing.institution if filing is not None else 0
+
+
+def sells(facts: Facts) -> bool:
+    """Marketing is among the purposes of the filing."""
+    return facts.filing is not None and bool(facts.purposes & MARKETING)
+
+
+@rule(
+    Reason.CONSENT_MISSING,
+    refuses=[
+        sms(consent=None),
+        call(consent=None),
+        sms(consent={"start": 2**61}),
+        sms(consent={"end": 1}),
+        sms(consent=None, number={"purposes": MARKETING | COLLECTION}),
+        sms(consent={"institution": 3}),
+    ],
+    passes=[
+        sms(),
+        call(),
+        sms(consent=None, number={"purposes": COLLECTION}),
+        sms(consent=None, number={"purposes": SERVICE}),
+        sms(consent=None, number=None, account={"scope": "other"}),
+    ],
+    fact=_consents,
+    when=sells,
+)
+def subscriber_consented(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """Somebody who gets marketing asked the institution for it, and still does; sub-code: `lapsed`."""
+    if not attempt.destination:
+        return True
+    spans = view.consents(attempt.destination, sender.institution)
+    if any(span.holds(now) for span in spans):
+        return True
+    return "lapsed" if spans else False
+
+
+def collects(facts: Facts) -> bool:
+    """Collection is among the purposes of the filing."""
+    return facts.filing is not None and bool(facts.purposes & COLLECTION)
+
+
+@rule(
+    Reason.THIRD_PARTY,
+    refuses=[
+        sms(number={"purposes": COLLECTION}, recipient={"institution": 1, "subscriber": "+8613800000009"}),
+        sms(number={"purposes": COLLECTION}, recipient={"end": 1}),
+        sms(number={"purposes": COLLECTION}, recipient={"role": "stranger"}),
+        call(number={"purposes": COLLECTION}, recipient={"role": "stranger"}),
+        sms(number={"purposes": COLLECTION | MARKETING}, recipient={"role": "stranger"}),
+        sms(number={"purposes": COLLECTION, "agency": 2}, recipient=None),
+    ],
+    passes=[
+        sms(),
+        sms(number={"purposes": COLLECTION}),
+        sms(number={"purposes": COLLECTION}, recipient={"role": "guarantor"}),
+        sms(number={"purposes": COLLECTION, "agency": 2}),
+        sms(recipient={"role": "stranger"}),
+        sms(number={"purposes": SERVICE}, recipient={"role": "stranger"}),
+    ],
+    fact=_recipients,
+    when=collects,
+)
+def recipient_is_party(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """Collection goes to the institution's debtors and guarantors, and to nobody who said to be neither.
+
+    Sub-codes: `wrong_person`; `unverifiable`, as the institution has no list, which is only counted, and
+    `unverifiable_agency`, where the profile demands a list of whom an agency writes to.
+    """
+    if not attempt.destination:
+        return True
+    roles = {
+        recipient.role
+        for recipient in view.recipients(attempt.destination, sender.institution)
+        if recipient.span.holds(now)
+    }
+    if "stranger" in roles:
+        return "wrong_person"
+    if roles:
+        return True
+    if view.lists_recipients(sender.institution):
+        return False
+    if sender.clean.agency and sender.profile.option(Reason.THIRD_PARTY, "agencies_need_list"):
+        return "unverifiable_agency"
+    return "unverifiable"
+
+
+def is_limited(facts: Facts) -> bool:
+    """The number's purposes are among those that hours and caps limit; service is not."""
+    return bool(facts.purposes & LIMITED)
+
+
+@rule(
+    Reason.QUIET_HOURS,
+    refuses=[
+        sms(deliver_at=_NIGHT),
+        call(deliver_at=_NIGHT),
+        sms(deliver_at=_NIGHT, number={"purposes": COLLECTION}),
+        sms(deliver_at=_NIGHT, number={"purposes": MARKETING | SERVICE}),
+        sms(deliver_at=_EVENING),
+        sms(deliver_at=_EVENING, number={"purposes": MARKETING | COLLECTION}),
+        sms(deliver_at=_NEXT_MONTH),
+    ],
+    passes=[
+        sms(),
+        call(),
+        sms(deliver_at=_EVENING, number={"purposes": COLLECTION}),
+        sms(deliver_at=_NIGHT, number={"purposes": SERVICE}),
+        sms(deliver_at=_NEXT_MONTH, number={"purposes": COLLECTION}),
+        sms(deliver_at=1),
+    ],
+    fact=_hours,
+    when=is_limited,
+)
+def hour_is_allowed(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """It is delivered within the hours of its purposes; marketing is not scheduled too far ahead.
+
+    Sub-codes: `scheduled`, its scheduled time is outside the hours; `too_far`.
+    """
+    at = attempt.deliver_at
+    if at <= now:
+        return sender.hours.allow(now, sender.profile.days)
+    if sender.purposes & MARKETING:
+        ahead: int = sender.profile.option(Reason.QUIET_HOURS, "most_days_ahead") * DAY
+        if at - now > ahead:
+            return "too_far"
+    return sender.hours.allow(at, sender.profile.days) or "scheduled"
 
 
 @rule(

@@ -10,6 +10,8 @@ change belongs here and not into a rule. It knows no file system and no clock.
     [rules.signature_missing]
     mode = { marketing = "enforce", service = "observe" }    # or one word for all purposes
     from = 2026-01-01              # until then one step milder: enforce is observe, observe is off
+    [rules.quiet_hours]
+    sms = { collection = "08:00-20:00" }   # a rule's own numbers; a table is laid over that of the base
 """
 
 import json
@@ -23,7 +25,10 @@ from typing import Any, NoReturn
 
 from gateway.errors import UsageError
 from gateway.model import PURPOSES, Reason, Span
-from gateway.policy.replies import REFUSALS
+from gateway.policy import hours
+from gateway.policy.calendar import MONDAY_TO_FRIDAY, Calendar
+from gateway.policy.reply_grammar import SENTENCES
+from gateway.policy.reply_words import CLASSES, CODES, SURNAMES, TITLES
 
 OFF, OBSERVE, ENFORCE = 0, 1, 2
 MODES = {"off": OFF, "observe": OBSERVE, "enforce": ENFORCE}
@@ -35,6 +40,7 @@ _HOUR = 3_600_000
 SHANGHAI = timezone(timedelta(hours=8))
 _MASKS = {**PURPOSES, "unknown": 0}
 _POSITIONS = ("first", "last")
+MOST_DAYS_AHEAD = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,9 @@ class RuleSetting:
 class Profile:
     """The rules in force on a node, and the two settings of the node that rules look at.
 
-    `digest` names the content of the file, `lexicon_digest` the words that replies and texts are read by;
-    both are the first 16 hex digits of a SHA-256 and stand in every record. `max_age` is in ms.
+    `digest` names the content of the file, `lexicon_digest` the words and sentences that texts are read by;
+    both are the first 16 hex digits of a SHA-256 and stand in every record. `max_age` is in ms. `days` tells
+    workdays from others.
     """
 
     name: str
@@ -67,6 +74,7 @@ class Profile:
     lexicon_digest: str
     max_age: int = 72 * _HOUR
     unknown_account: str = "refuse"
+    days: Calendar = MONDAY_TO_FRIDAY
 
     def covered(self, purposes: int) -> int:
         """What a refusal sent to a number with these purposes covers, as bits; 0 asks for `unknown`."""
@@ -82,7 +90,8 @@ class Profile:
     def option(self, reason: Reason, key: str) -> Any:
         """A number of a rule, checked when the profile was read; the default where the file is silent."""
         setting = self.rules.get(reason)
-        default = OPTIONS[reason][key].default
+        option = OPTIONS[reason][key]
+        default = option.make(option.default)
         return default if setting is None else setting.options.get(key, default)
 
     def spans(self) -> Iterator[Span]:
@@ -92,11 +101,13 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A number that a rule's table may carry: its default, what is right in words, and how it is checked."""
+    """A number that a rule's table may carry: its default, what is right in words, how it is checked, and
+    what rules get of it."""
 
     default: Any
     right: str
     check: Callable[[Any], bool]
+    make: Callable[[Any], Any] = lambda value: value
 
 
 OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
@@ -108,6 +119,20 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
                 isinstance(value, list) and bool(value) and all(p in _POSITIONS for p in value)
             ),
         )
+    },
+    Reason.THIRD_PARTY: {
+        "agencies_need_list": Option(
+            default=False, right="true or false", check=lambda value: isinstance(value, bool)
+        )
+    },
+    Reason.QUIET_HOURS: {
+        "sms": Option(default={}, right=hours.RIGHT, check=hours.is_table, make=hours.hours_of),
+        "voice": Option(default={}, right=hours.RIGHT, check=hours.is_table, make=hours.hours_of),
+        "most_days_ahead": Option(
+            default=7,
+            right="a whole number of days from 0 to 366",
+            check=lambda value: type(value) is int and 0 <= value <= MOST_DAYS_AHEAD,
+        ),
     },
 }
 """The numbers that may stand in `[rules.X]` beside mode and from. A rule with a new one adds a row."""
@@ -123,10 +148,10 @@ def parse_profile(read: Callable[[str], str], name: str) -> Profile:
     covers.update({_MASKS[word]: _mask(words) for word, words in merged["refusal_covers"].items()})
     return Profile(
         name=name,
-        rules={Reason(word): _setting(table) for word, table in merged["rules"].items()},
+        rules={Reason(word): _setting(Reason(word), table) for word, table in merged["rules"].items()},
         refusal_covers=covers,
         digest=_digest(merged),
-        lexicon_digest=_digest(sorted(REFUSALS)),
+        lexicon_digest=_digest([CODES, CLASSES, sorted(SURNAMES), TITLES, SENTENCES]),
     )
 
 
@@ -148,11 +173,18 @@ def _merged(read: Callable[[str], str], name: str, through: tuple[str, ...]) -> 
         rule = base["rules"].setdefault(word, {})
         if "mode" in table:
             rule.pop("from", None)  # a date belongs to the mode that it was written beside
-        rule.update({key: value.isoformat() if key == "from" else value for key, value in table.items()})
+        for key, value in table.items():
+            before = rule.get(key)
+            if key == "from":
+                rule[key] = value.isoformat()
+            elif key != "mode" and isinstance(value, dict) and isinstance(before, dict):
+                rule[key] = before | value
+            else:
+                rule[key] = value
     return base
 
 
-def _setting(table: Mapping[str, Any]) -> RuleSetting:
+def _setting(reason: Reason, table: Mapping[str, Any]) -> RuleSetting:
     written = table.get("mode", "off")
     by_bit = {
         bit: MODES[written if isinstance(written, str) else written.get(word, "off")]
@@ -163,7 +195,8 @@ def _setting(table: Mapping[str, Any]) -> RuleSetting:
     if "from" in table:
         midnight = datetime.combine(date.fromisoformat(table["from"]), datetime.min.time(), SHANGHAI)
         start = int(midnight.timestamp()) * 1000
-    options = {key: value for key, value in table.items() if key not in ("mode", "from")}
+    known = OPTIONS.get(reason, {})
+    options = {key: known[key].make(value) for key, value in table.items() if key in known}
     return RuleSetting(tuple(strictest), start, options)
 
 

@@ -1,51 +1,236 @@
-"""What a subscriber's reply (MO) means: refuse, or other (domain.md "A reply (MO) means").
+"""What a subscriber's reply (MO) means, and how far a refusal goes (domain.md "A reply (MO) means").
 
-Rules of this file: a reply is a refusal only when the whole of it is one; a code inside a longer text, a
-question or a clock time is none, because a refusal nobody asked for silences a bank for good. A new word
-is one line in a table. It knows neither whose refusal it is nor what it covers.
+Rules of this file: a text is folded, cut into clauses, and each clause becomes a *shape*, one sign for each
+word by its class in reply_words.py: 别再发了 is `MaSF`, 退订酒店 `WG`. What a shape says stands in
+reply_grammar.py, what the clauses of one reply mean together in `_together`. Nobody has refused who did not
+ask for it: a code refuses only when it is the whole reply, a word only when all that stands beside it is
+known and harmless, and who is not understood is `ambiguous` or `other`. Pure; linear in the text's length.
+
+| kind | is | what the relay does with it |
+|---|---|---|
+| `refuse` | asks for an end of it | a refusal, in force before the reply is passed on |
+| `accept` | asks to get messages again | recorded and passed on |
+| `wrong_person` | is not who is meant | recorded and passed on |
+| `ambiguous` | perhaps: abuse, a bare no, a question how to, a code that is cut | recorded and passed on |
+| `other` | everything else | recorded and passed on |
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from gateway.policy.folding import letters, visible
+from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
+from gateway.policy.content import CLOSE, OPEN, quoted
+from gateway.policy.folding import BLANK, QUESTION, STOP, folded
+from gateway.policy.reply_grammar import SENTENCES
+from gateway.policy.reply_words import CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
 
-CODES = ("r", "t", "td", "n", "0000", "退订", "退訂", "拒收")
-"""Codes that senders print in their hints, folded; a hint counts as usable when it offers one of them."""
+BOTH_CHANNELS = SMS | VOICE
+ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
+MOST_WORDS = 60
+"""In one clause that is read; nobody refuses in a longer one."""
 
-VERBS = ("短信回复", "请回复", "请回", "回复", "回", "复")
-"""What people type before a code, copied from the hint."""
 
-PHRASES = (
-    "退",
-    "已退订",
-    "拒绝接收",
-    "拒絕接收",
-    "取消订阅",
-    "取消訂閱",
-    "停止发送",
-    "stop",
+class Meaning(NamedTuple):
+    """What a reply means. A refusal covers no more than these channels and purposes (bits of the model):
+    别打电话 leaves SMS alone, 只退订营销短信 what is not marketing. It is narrowed only by words that say so
+    plainly, 别再发短信了 is none: a refusal is read towards protection."""
+
+    kind: str  # model.REPLY_KINDS
+    channels: int = BOTH_CHANNELS
+    purposes: int = ALL_PURPOSES
+
+
+Clause = tuple[str, str]
+"""What a clause says (`says` of a sentence, or unknown) and its shape."""
+
+WORDS = {word.replace("_", " "): sign for sign, words in CLASSES.items() for word in words.split()}
+_LENGTHS: dict[str, list[int]] = {}
+"""By the first character of words, how long they may be, the longest first."""
+for _word in sorted(WORDS, key=len, reverse=True):
+    if len(_word) not in (_known := _LENGTHS.setdefault(_word[0], [])):
+        _known.append(len(_word))
+
+_SENTENCE = re.compile("|".join(f"({sentence.expression})" for sentence in SENTENCES))
+_NAMED = re.compile(
+    f"(?:不是|不叫|不姓|不认识|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
+    f"(?:{'|'.join(TITLES)}|别|不要|你|请|啊|吧|[{STOP}{QUESTION}{BLANK}]|$)"
 )
-"""Whole replies that ask for nothing else, folded."""
+"""我不是张三: a surname and one or two characters more, and then the clause ends or goes on plainly."""
 
-REFUSALS = frozenset(
-    (
-        *PHRASES,
-        *CODES,
-        *(verb + code for verb in VERBS for code in CODES),
-        *(verb + code + "退订" for verb in ("", *VERBS) for code in CODES),
-        *(wish + verb + code for wish in ("退订", "拒收") for verb in VERBS for code in CODES),
-    )
+_ENDS = {STOP: "", QUESTION: "J"}
+"""What ends a clause, and the sign that it leaves."""
+_SEPARATORS = re.compile(rf"{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
+_RUN = re.compile("[a-z]+|[0-9]+")
+
+# of shapes
+_WORD = re.compile("P*W+P*")
+_QUESTIONS = re.compile("[QJj]")
+_TEXTS, _CALLS = re.compile("[tm]"), re.compile("[yv]")
+_ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
+_ONLY_MARKETING = re.compile("o.*g|g.*o")
+
+_BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike"))
+"""All that the clauses of a reply may say when it refuses by a code."""
+
+# of folded texts that were sent: the code that refuses, single choices, menus; and a reply that chooses
+_CODE = "[a-z0-9]{1,8}"
+_OFFERED = re.compile(
+    f"(?:回复?|复|发送?){STOP}?({_CODE}){STOP}?即?可?(?:退订|拒收|取消订阅)"
+    f"|(?:退订|拒收|取消订阅)[请可]?(?:回复?|复|发送?){STOP}?({_CODE})"
 )
+_CHOICE = re.compile(f"(?:回复?|复|发送?){STOP}?({_CODE}|取消)")
+_MENU = re.compile("(?<![a-z0-9])[a-z0-9](?![a-z0-9])")
+_CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_CODE}|取消)(?:吧|了|谢谢|{STOP})*")
 
-_QUESTION = re.compile("[?\uff1f]")
-_PUNCTUATED_DIGITS = re.compile(r"\d[^\w\s]+\d")
 
+def classify(text: str, outbound: str = "") -> Meaning:
+    """What a text means as an answer to `outbound`, the last text that the subscriber got; "": not known.
 
-def classify(text: str) -> str:
-    """`refuse` for a plain refusal in any dress; `other` for everything else.
-
-    Letters may be punctuated inside (T/D), digits may not: 00:00 is a time.
+    Messages that the reply repeats are no part of it.
     """
-    if letters(text) not in REFUSALS or _QUESTION.search(text):
+    own = _unquoted(text, outbound)
+    if own is None:
+        return Meaning("ambiguous")
+    plain = folded(own)
+    kind = _chosen(plain, folded(outbound)) if outbound else None
+    if kind is not None:
+        return Meaning(kind)
+    clauses = [(_said(shape), shape) for shape in _shapes(plain)]
+    if _NAMED.search(plain):
+        clauses.append(("wrong", ""))
+    kind = _together(clauses)
+    return _narrowed(clauses) if kind == "refuse" else Meaning(kind)
+
+
+def _unquoted(text: str, outbound: str) -> str | None:
+    """What the subscriber added to a message that the reply repeats; None when nothing was added."""
+    sent = outbound.strip()
+    at = text.find(sent) if sent else -1
+    place = (at, at + len(sent)) if at >= 0 else quoted(text)
+    if place is not None:
+        own = f"{text[: place[0]]}\n{text[place[1] :]}"
+        return own if folded(own) else None
+    if text.lstrip().startswith(OPEN):  # a signature, which some platforms put before what people write
+        head, _, rest = text.partition(CLOSE)
+        if folded(head) not in WORDS and folded(rest):
+            return rest
+    return text
+
+
+def _chosen(plain: str, outbound: str) -> str | None:
+    """The kind of a reply that is one of the answers that `outbound` offers; None if it is none of them.
+
+    取消 refuses a message that offers to be refused and does not speak of cancelling something else.
+    """
+    chosen = _CHOSEN.fullmatch(plain)
+    if chosen is None:
+        return None
+    offered = {before or after for before, after in _OFFERED.findall(outbound)}
+    if chosen[1] in offered:
+        return "refuse"
+    menu = set(_MENU.findall(outbound)) - offered
+    if chosen[1] in _CHOICE.findall(outbound) or (len(menu) > 1 and chosen[1] in menu):
         return "other"
-    return "other" if _PUNCTUATED_DIGITS.search(visible(text)) else "refuse"
+    return "refuse" if chosen[1] == "取消" and offered and "取消" not in outbound else None
+
+
+def _shapes(plain: str) -> Sequence[str]:
+    """The shape of each clause of a folded text; a code or word cut by stops and blanks is whole again."""
+    shapes = list(_cut(plain))
+    if (len(shapes) > 1 or BLANK in plain) and QUESTION not in plain:
+        whole = list(_cut(_SEPARATORS.sub("", plain)))
+        if len(whole) == 1 and (_WORD.fullmatch(whole[0]) or _said(whole[0]) in ("code", "hint")):
+            return whole
+    return shapes
+
+
+def _cut(plain: str) -> Iterator[str]:
+    """The shape of each clause: one sign a word, the longest word first, one X for all that is unknown."""
+    shape = ""
+    at, end = 0, len(plain)
+    while at < end:
+        first = plain[at]
+        if first in _ENDS:
+            shape += _ENDS[first]
+            if shape:
+                yield shape
+            shape = ""
+            at += 1
+            continue
+        for length in _LENGTHS.get(first, ()):
+            then = at + length
+            sign = WORDS.get(plain[at:then])
+            if sign is not None and (first > "z" or not _inside(plain, then)):
+                at = then
+                break
+        else:
+            sign, at = _unknown(plain, at)
+        if sign != UNKNOWN or not shape.endswith(UNKNOWN):
+            shape += sign
+    if shape:
+        yield shape
+
+
+def _inside(plain: str, at: int) -> bool:
+    """Whether the place is in the middle of a Latin word or a figure."""
+    around = plain[at - 1 : at + 1]
+    return len(around) > 1 and around.isascii() and (around.isalpha() or around.isdigit())
+
+
+def _unknown(plain: str, at: int) -> tuple[str, int]:
+    """The sign of what no word begins with, and where it ends; a blank has none."""
+    run = _RUN.match(plain, at)
+    if run is None:
+        return "" if plain[at] == BLANK else UNKNOWN, at + 1
+    word = run[0]
+    if word.isdigit():
+        return (SMALL if len(word) <= 2 else FIGURE), run.end()
+    repeated = WORDS.get(word[0]) == "C" and word == word[0] * len(word)
+    return "H" if repeated else UNKNOWN, run.end()
+
+
+def _said(shape: str) -> str:
+    """What a clause of this shape says: `says` of a sentence, or unknown."""
+    found = _SENTENCE.fullmatch(shape) if len(shape) <= MOST_WORDS else None
+    return SENTENCES[found.lastindex - 1].says if found is not None and found.lastindex else "unknown"
+
+
+def _together(clauses: Sequence[Clause]) -> str:
+    """The kind of a reply of these clauses. What else is in it takes from a code more than from a word, and
+    from a word more than from a demand."""
+    says = {what for what, _ in clauses}
+    rest = [shape for what, shape in clauses if what == "unknown"]
+    asks = any(_QUESTIONS.search(shape) for shape in rest)
+    if "wrong" in says:
+        return "refuse" if says & {"ask", "code"} else "wrong_person"
+    if "accept" in says:
+        return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
+    if "demand" in says:
+        return "refuse"
+    if "ask" in says:
+        doubtful = asks or says & {"about", "unclear", "no"} or any(GOODS in shape for shape in rest)
+        return "ambiguous" if doubtful else "refuse"
+    if says & {"code", "hint"} and says <= _BESIDE_A_CODE:
+        return "refuse"
+    if asks or says & {"about", "no", "hint"}:
+        return "other"
+    return "ambiguous" if says & {"unclear", "dislike", "code"} else "other"
+
+
+def _narrowed(clauses: Sequence[Clause]) -> Meaning:
+    """The refusal that these clauses are, no wider than their words."""
+    asking = [shape for what, shape in clauses if what in ("ask", "demand")]
+    allowing = [shape for what, shape in clauses if what == "allow"]
+    texts_go_on = any("m" in shape for shape in asking) or any(_TEXTS.search(shape) for shape in allowing)
+    calls_go_on = any("v" in shape for shape in asking) or any(_CALLS.search(shape) for shape in allowing)
+    if texts_go_on != calls_go_on:
+        channels = VOICE if texts_go_on else SMS
+    elif asking and all(_ONLY_CALLS.fullmatch(shape) for shape in asking):
+        channels = VOICE
+    else:
+        channels = BOTH_CHANNELS
+    marketing = any(what == "keep" for what, _ in clauses) or any(
+        _ONLY_MARKETING.search(shape) for shape in asking
+    )
+    return Meaning("refuse", channels, MARKETING if marketing else ALL_PURPOSES)

@@ -1,13 +1,12 @@
-"""For whom a connection of the registry works: the pools, acts in the audit, and what the database refuses.
+"""For whom a connection of the registry works, acts in the audit, and what the database refuses.
 
 Rules: an actor's rows are those that PostgreSQL's row security shows the role of his (migrations 0008); the
 connection takes on that role and says who acts. It remembers for whom it works and is switched only when that
-changes, so that a read is one round trip; each role has connections of its own, as PostgreSQL plans a
-statement anew for another role. A switch that breaks off ends the connection: it never answers for the last
-one. Nothing here decides; `as_problem` has the words for what the database decided.
+changes, so that a read is one round trip; sessions.py lends them. A switch that breaks off ends the
+connection: it never answers for the last one. Nothing here decides; `as_problem` has the words for what the
+database decided.
 """
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -17,20 +16,14 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from gateway.errors import JsonValue, Problem, UsageError, Words
-from gateway.registry import primary
+from gateway.registry.sessions import OWN, Sessions
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
-    _Base = asyncpg.Connection[Any]
-else:  # generic in the stubs alone
-    _Base = asyncpg.Connection
 
 ROLES = ("regulator", "carrier", "institution", "agency", "provider", "auditor", "admin")
 SCOPES = ("read", "write", "attempts", "judge", "reveal", "admin")
 
-TIMEOUT_SECONDS = 10.0
-IDLE_SECONDS = 60.0
-"""A connection that nobody has used for so long is closed: few roles are busy at once."""
 BROKEN = (
     ConnectionError,
     TimeoutError,
@@ -80,16 +73,10 @@ class Actor:
         )
 
 
-_OWNER = ("none", "", "", "", "", "", "node")
+_OWNER = (OWN, "", "", "", "", "", "node")
 _NAMES = ("role", *(f"zhengming.{name}" for name in (
     "user", "institution", "institution_code", "carrier", "territory", "door")))  # fmt: skip
 _SWITCH = "SELECT " + ", ".join(f"set_config('{name}', ${i}, false)" for i, name in enumerate(_NAMES, 1))
-
-
-class _Session(_Base):
-    """A connection of the pool; `serves` is what it was switched to last, None while nobody knows."""
-
-    serves: tuple[str, ...] | None = None
 
 
 class Door:
@@ -97,14 +84,12 @@ class Door:
 
     def __init__(self, dsn: str, size: int) -> None:
         self.dsn = dsn
-        self._size = size
-        self._pools: dict[str, asyncpg.Pool[Any]] = {}
-        self._opening = asyncio.Lock()
+        self._sessions = Sessions(dsn, size)
 
     @classmethod
     async def open(cls, dsn: str, *, size: int = 8) -> Self:
-        """Up to `size` connections for each role. They are made when they are used, and again when they were
-        cut off: a database that is away is no error here."""
+        """Up to `size` connections for each role, and sessions.MOST. They are made when they are used, and
+        again when they were cut off: a database that is away is no error here."""
         return cls(dsn, size)
 
     @contextlib.asynccontextmanager
@@ -121,56 +106,32 @@ class Door:
 
     async def close(self) -> None:
         """End all connections at once."""
-        for pool in self._pools.values():
-            pool.terminate()
+        self._sessions.close()
 
     @contextlib.asynccontextmanager
     async def _serving(self, settings: tuple[str, ...]) -> "AsyncIterator[Connection]":
-        try:
-            pool = await self._pool_of(settings[0])
-            c = await pool.acquire(timeout=TIMEOUT_SECONDS)
-        except TimeoutError:
-            raise Problem(
-                "busy", Words("数据库繁忙，请稍后重试", "the database is busy; try again in a moment")
-            ) from None
-        except (OSError, *BROKEN) as error:
-            raise _away() from error
-        session: _Session = c._con  # type: ignore[attr-defined]  # what the pool lends stands for it
-        try:
-            if session.serves != settings:
-                session.serves = None
-                await c.execute(_SWITCH, *settings)
-                session.serves = settings
-            yield c
-        except BROKEN as error:
-            if isinstance(error, MAYBE_OURS) and not session.is_closed():
-                raise
-            raise _away() from error
-        finally:
-            if session.serves is None:
-                session.terminate()
-            await pool.release(c)
-
-    async def _pool_of(self, role: str) -> "asyncpg.Pool[Any]":
-        async with self._opening:
-            if role not in self._pools:
-                self._pools[role] = await asyncpg.create_pool(
-                    self.dsn,
-                    min_size=0,
-                    max_size=self._size,
-                    connection_class=_Session,
-                    reset=_stay,
-                    max_inactive_connection_lifetime=IDLE_SECONDS,
-                    timeout=TIMEOUT_SECONDS,
-                    command_timeout=60,
-                    server_settings={"application_name": "zhengming web", "zhengming.door": "node"},
-                    **primary.PRIMARY,
-                )
-            return self._pools[role]
-
-
-async def _stay(_: "asyncpg.Connection[Any]") -> None:
-    """In place of asyncpg's reset: whoever is served next switches what must be."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                session = await stack.enter_async_context(self._sessions.lent(settings[0]))
+            except TimeoutError:
+                raise Problem(
+                    "busy", Words("数据库繁忙，请稍后重试", "the database is busy; try again in a moment")
+                ) from None
+            except (OSError, *BROKEN) as error:
+                raise _away() from error
+            try:
+                if session.serves != settings:
+                    session.serves = None
+                    await session.execute(_SWITCH, *settings)
+                    session.serves = settings
+                yield session
+            except BROKEN as error:
+                if isinstance(error, MAYBE_OURS) and not session.is_closed():
+                    raise
+                raise _away() from error
+            finally:
+                if session.serves is None:
+                    session.terminate()
 
 
 def _away() -> Problem:
@@ -260,6 +221,7 @@ REFUSALS: dict[str, tuple[str, Words]] = {
     ),
     "numbers_no_overlap": ("already_filed", Words("号码已被登记", "already filed")),
     "numbers_once": ("already_filed", Words("号码已被登记", "already filed")),
+    "appeals_once": ("exists", Words("对此已有待答复的申诉", "an appeal against this is open already")),
     "numbers_one_amendment": ("exists", Words("已有待审的变更版本", "an amendment is under way already")),
     "allocations_no_overlap": ("already_filed", Words("号段已被分配", "already allocated")),
     "blacklist_protected": (
@@ -294,7 +256,7 @@ def as_problem(error: asyncpg.PostgresError) -> Problem | None:
     """
     known = REFUSALS.get(error.constraint_name or "")
     if known is not None:
-        return Problem(*known)
+        return Problem(*known, field="reason" if error.constraint_name == "number_step_reason" else "")
     table = error.table_name or ""
     if isinstance(error, asyncpg.UniqueViolationError):
         return Problem(

@@ -4,13 +4,13 @@ Every function runs in its caller's transaction and sees what its actor may see.
 """
 
 import json
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, JsonValue
 
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, record
+from gateway.registry.fields import Moment
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -25,10 +25,10 @@ class Alarm(BaseModel):
     kind: AlarmKind
     institution: str | None
     user: str | None
-    at: datetime
+    at: Moment
     detail: dict[str, JsonValue]
     acknowledged_by: str | None
-    acknowledged_at: datetime | None
+    acknowledged_at: Moment | None
 
 
 class ImportRun(BaseModel):
@@ -43,13 +43,13 @@ class ImportRun(BaseModel):
     checker: str | None
     approver: str | None
     case_reference: str
-    opened_at: datetime
-    closed_at: datetime | None
+    opened_at: Moment
+    closed_at: Moment | None
     rows: int | None
     accepted: int | None
     rejected: int | None
     acknowledged_by: str | None
-    acknowledged_at: datetime | None
+    acknowledged_at: Moment | None
 
 
 _ALARMS = """SELECT a.id, a.kind, code_of(a.institution_id) AS institution, u.login AS "user", a.at,

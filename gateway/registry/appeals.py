@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
+from gateway.registry.fields import Moment
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -55,22 +56,23 @@ class Appeal(BaseModel):
     grounds: str
     document_sha256: str | None
     filed_by: str | None
-    filed_at: datetime
+    filed_at: Moment
     due: date
     provisional: bool
     overdue: bool
     status: Literal["open", "upheld", "rejected"]
     assigned_to: str | None
     escalated_to: str | None
-    escalated_at: datetime | None
+    escalated_at: Moment | None
     answer: str
     answered_by: str | None
-    answered_at: datetime | None
+    answered_at: Moment | None
     row_version: int
 
 
 async def file(c: "Connection", actor: Actor, new: NewAppeal, terms: Terms, now: datetime) -> Appeal:
-    """File an appeal. Problem `invalid`: what it attacks is not there for this actor."""
+    """File an appeal. Problems `invalid`: what it attacks is not there for this actor; `exists`: one against
+    the same is open."""
     against = await _seen(c, actor, new)
     if against is None:
         raise Problem(
@@ -83,16 +85,19 @@ async def file(c: "Connection", actor: Actor, new: NewAppeal, terms: Terms, now:
                 "the id of one's refused attempt, penalty, entry, hold or number",
             ),
         )
-    identity = await c.fetchval(
-        """INSERT INTO appeals (against_kind, against, institution_id, grounds, document_sha256, due)
-           VALUES ($1, $2, $3, $4, $5, $6) RETURNING id""",
-        new.against_kind,
-        against,
-        actor.institution,
-        new.grounds,
-        bytes.fromhex(new.document_sha256) if new.document_sha256 else None,
-        due(now, terms.appeal, terms.days).day,
-    )
+    try:
+        identity = await c.fetchval(
+            """INSERT INTO appeals (against_kind, against, institution_id, grounds, document_sha256, due)
+               VALUES ($1, $2, $3, $4, $5, $6) RETURNING id""",
+            new.against_kind,
+            against,
+            actor.institution,
+            new.grounds,
+            bytes.fromhex(new.document_sha256) if new.document_sha256 else None,
+            due(now, terms.appeal, terms.days).day,
+        )
+    except asyncpg.PostgresError as error:
+        raise as_problem(error) or error from None
     await record(c, actor, "appeal.file", f"appeals/{identity}", kind=new.against_kind, against=against)
     return await get(c, identity, terms, now)
 

@@ -6,7 +6,6 @@ traffic is in force only when a second person has confirmed it, an entry leaves 
 minutes by its author. Here its refusals get words. Every function runs in its caller's transaction.
 """
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -15,6 +14,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.registry import numbering
 from gateway.registry.acting import Actor, as_problem, record
+from gateway.registry.fields import Moment
 from gateway.registry.kinds import KINDS
 from gateway.registry.loading import PROTECTED
 from gateway.registry.reading import parse_row
@@ -64,18 +64,18 @@ class Ban(BaseModel):
     reason: str
     case_reference: str
     added_by: str
-    added_at: datetime
+    added_at: Moment
     in_force: bool
     needs_second: bool
     hits_numbers: int
     hits_share: float
     confirmed_by: str | None
-    confirmed_at: datetime | None
+    confirmed_at: Moment | None
     removal_proposed_by: str | None
-    removal_proposed_at: datetime | None
+    removal_proposed_at: Moment | None
     removal_reason: str
     removed_by: str | None
-    removed_at: datetime | None
+    removed_at: Moment | None
     row_version: int
 
 

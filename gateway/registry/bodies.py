@@ -25,6 +25,7 @@ from gateway.registry.fields import (
     channel_words,
     purpose_bits,
     purpose_words,
+    said,
 )
 from gateway.registry.filings import reference, unknown
 
@@ -200,7 +201,7 @@ def in_order(start: Any, end: Any, field: str) -> None:
             "invalid",
             Words("不晚于开始时间", "not later than the beginning"),
             field=field,
-            value=end.isoformat(),
+            value=said(end),
             expected=Words("晚于开始的时间，或留空", "a time after the beginning, or nothing"),
         )
 

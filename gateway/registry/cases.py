@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
+from gateway.registry.fields import Moment
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -65,7 +66,7 @@ class NewItem(BaseModel):
 
 
 class Item(NewItem):
-    added_at: datetime
+    added_at: Moment
 
 
 class NewReferral(BaseModel):
@@ -80,7 +81,7 @@ class NewReferral(BaseModel):
 class Referral(NewReferral):
     id: int
     referred_by: str | None
-    referred_at: datetime
+    referred_at: Moment
 
 
 class Case(BaseModel):
@@ -90,14 +91,14 @@ class Case(BaseModel):
     title: str
     status: Literal["open", "referred", "closed"]
     opened_by: str | None
-    opened_at: datetime
+    opened_at: Moment
     due: date
     overdue: bool
     assigned_to: str | None
     escalated_to: str | None
-    escalated_at: datetime | None
+    escalated_at: Moment | None
     closed_by: str | None
-    closed_at: datetime | None
+    closed_at: Moment | None
     outcome: str
     row_version: int
 

@@ -18,7 +18,7 @@ from gateway.policy.numbers import mask
 from gateway.registry import cases
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
-from gateway.registry.fields import Instant, NumberText, SubscriberText
+from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText, said
 from gateway.registry.keys import RegistryKey
 
 if TYPE_CHECKING:
@@ -61,24 +61,24 @@ class Complaint(BaseModel):
     subscriber: str | None
     number: str
     channel: Channel
-    at: datetime
+    at: Moment
     content: str
     institution: str | None
     agency: str | None
     case: int | None
-    received_at: datetime
+    received_at: Moment
     forward_due: date
     due: date
     provisional: bool
     overdue: bool
     status: Status
-    forwarded_at: datetime | None
+    forwarded_at: Moment | None
     assigned_to: str | None
     escalated_to: str | None
-    escalated_at: datetime | None
+    escalated_at: Moment | None
     answer: str
     answered_by: str | None
-    answered_at: datetime | None
+    answered_at: Moment | None
     row_version: int
 
 
@@ -96,7 +96,7 @@ class Complaints:
                 "invalid",
                 Words("投诉事项的时间在将来", "it has not happened yet"),
                 field="at",
-                value=new.at.isoformat(),
+                value=said(new.at),
                 expected=Words("过去的时间", "a time that is past"),
             )
         holder, agency = await c.fetchrow(  # type: ignore[misc]  # a function of one row

@@ -69,10 +69,12 @@ def _instant(value: Any) -> datetime.datetime:
     return value if isinstance(value, datetime.datetime) else _INSTANT(value)
 
 
-def _iso(value: datetime.datetime) -> str:
+def said(value: datetime.datetime) -> str:
+    """An instant as answers say it."""
     return value.astimezone(forms.SHANGHAI).isoformat()
 
 
+_DATE_TIME = _schema(format="date-time", examples=["2026-12-01T09:00:00+08:00"])
 DIGITS = r"^[0-9+() -]{2,40}$"
 
 NumberText = Annotated[
@@ -94,9 +96,11 @@ PrefixText = Annotated[
 Instant = Annotated[
     datetime.datetime,
     BeforeValidator(_instant),
-    PlainSerializer(_iso, str, when_used="json"),
-    _schema(format="date-time", examples=["2026-12-01T09:00:00+08:00"]),
+    PlainSerializer(said, str, when_used="json"),
+    _DATE_TIME,
 ]
+Moment = Annotated[datetime.datetime, PlainSerializer(said, str, when_used="json"), _DATE_TIME]
+"""An instant of an answer: said as `Instant`s are, in the time of Asia/Shanghai."""
 Sha256 = Annotated[
     bytes,
     BeforeValidator(reading(forms.SHA256.parse, forms.SHA256)),

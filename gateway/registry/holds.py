@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, record
-from gateway.registry.fields import Instant
+from gateway.registry.fields import Instant, said
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -66,7 +66,7 @@ async def place(
             "invalid",
             Words("结束时间已过", "it would be over already"),
             field="until",
-            value=until.isoformat() if until else None,
+            value=said(until) if until else None,
             expected=Words("将来的时间，或留空", "a time to come, or nothing"),
         )
     await record(c, actor, f"{_word(table)}.suspend", f"{table}/{identity}", reason=cause, hold=hold)

@@ -34,6 +34,7 @@ CONTENT = Form(
     "text of at most 2000 characters; line breaks become spaces",
     "不超过 2000 个字符的文字；换行记为空格",
 )
+RECIPIENT_ROLES = {"debtor": "债务人", "guarantor": "担保人"}
 COMPLAINT_SOURCES = {"own": "本部门", "12321": "12321"}
 PROTOCOL = forms.word({name: name for name in PROTOCOLS})
 
@@ -296,6 +297,19 @@ KINDS: dict[str, Kind] = {
             ),
             key=("subscriber", "institution", "source", "at"),
             check=_in_order("at", "until"),
+        ),
+        Kind(
+            "recipients",
+            "债务人名单",
+            (
+                Column("institution", "机构代码", CODE),
+                Column("subscriber", "用户号码", forms.SUBSCRIBER),
+                Column("role", "身份", forms.word(RECIPIENT_ROLES), "debtor"),
+                Column("from", "开始时间", forms.INSTANT, None),
+                Column("until", "结束时间", forms.INSTANT, None),
+            ),
+            key=("institution", "subscriber", "role", "from"),
+            check=_in_order("from", "until"),
         ),
         Kind(
             "complaints",

@@ -40,7 +40,8 @@ class Loading:
     rows: str
     checks: tuple[Check, ...] = ()
     weed: Check | None = None
-    sealed: bool = False  # the first column is a subscriber
+    sealed: bool = False  # a column is a subscriber
+    place: int = 0  # of that column
     alone: str = ""  # waits for whoever puts in what `put` might put in, too
 
     def staged(self, kind: Kind) -> dict[str, str]:
@@ -63,7 +64,9 @@ class Loading:
 
     def opened(self, row: tuple[Any, ...], key: RegistryKey) -> Sequence[Any]:
         """A row of `rows` as values in the order of the kind's columns."""
-        return (key.open(row[0]), *row[1:]) if self.sealed else row
+        if not self.sealed:
+            return row
+        return (*row[: self.place], key.open(row[self.place]), *row[self.place + 1 :])
 
 
 def own_rows(kind: Kind, actor: Actor) -> tuple[Check, ...]:

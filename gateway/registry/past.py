@@ -24,7 +24,9 @@ from gateway.model import (
     Institution,
     Mandate,
     Number,
+    Recipient,
     Refusal,
+    Span,
 )
 from gateway.registry import tables
 from gateway.registry.keys import RegistryKey
@@ -65,6 +67,9 @@ class PastView:
     found_mandates: Sequence[Mandate] = ()
     shown: Sequence[AccountNumber] = ()
     refused: Sequence[Refusal] = ()
+    consented: Sequence[tuple[int, Span]] = ()  # to which institution
+    listed: Sequence[tuple[int, Recipient]] = ()  # by which institution
+    listing: frozenset[int] = frozenset()  # the institutions that have a list
     refusers_numbers: dict[str, Sequence[Number]] = field(default_factory=dict)
     senders: "dict[SenderKey, Sender]" = field(default_factory=dict)
 
@@ -89,6 +94,17 @@ class PastView:
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         return self.refused if subscriber == self.subscriber else ()
 
+    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        mine = self.consented if subscriber == self.subscriber else ()
+        return [span for body, span in mine if body == institution]
+
+    def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
+        mine = self.listed if subscriber == self.subscriber else ()
+        return [recipient for body, recipient in mine if body == institution]
+
+    def lists_recipients(self, institution: int) -> bool:
+        return institution in self.listing
+
 
 async def view_at(c: "Connection", key: RegistryKey, attempt: Attempt, instant: Instant) -> PastView:
     """The registry as of `instant`, for this attempt. `c` must see every row (the owner's connection).
@@ -107,7 +123,12 @@ async def view_at(c: "Connection", key: RegistryKey, attempt: Attempt, instant: 
     ]
     view.found_ban = max(bans, key=lambda ban: len(ban.number), default=None)
     if attempt.destination:
-        view.refused = await reader.refusals(key.hash(attempt.destination))
+        hashed = key.hash(attempt.destination)
+        view.refused = await reader.refusals(hashed)
+        rows = await reader.rows("consents", "subscriber_hash = $1", hashed)
+        view.consented = [(row[1], tables.consent(row)) for row in rows]
+        rows = await reader.rows("recipients", "subscriber_hash = $1", hashed)
+        view.listed = [(row[1], tables.recipient(row)) for row in rows]
     for refusal in view.refused:
         if refusal.number and refusal.number != attempt.source:
             rows = await reader.numbers(refusal.number)
@@ -122,6 +143,8 @@ async def view_at(c: "Connection", key: RegistryKey, attempt: Attempt, instant: 
     bodies = {one for number in view.found_numbers for one in (number.institution, number.agency) if one}
     if view.found_account is not None:
         bodies.add(view.found_account.holder)
+    listing = [body for body in bodies if await reader.any("recipients", "institution_id", body)]
+    view.listing = frozenset(listing)
     found = await reader.rows("institutions", "id = ANY($1::bigint[])", sorted(bodies))
     holds = await reader.holds("institution_id", [row[0] for row in found])
     view.institutions = {row[0]: tables.institution(row, holds.get(row[0], ())) for row in found}
@@ -161,7 +184,13 @@ class _Reader:
         self._by_version = bool(instant.version)
         self._when: Any = instant.version or _after(instant.at)
 
-    async def rows(self, name: str, condition: str, *values: Any) -> list[Sequence[Any]]:
+    async def any(self, name: str, column: str, value: int) -> bool:
+        """Whether a row has this value."""
+        return bool(await self.rows(name, f"{column} = $1", value, most=1))
+
+    async def rows(
+        self, name: str, condition: str, *values: Any, most: int | None = None
+    ) -> list[Sequence[Any]]:
         table = _REFUSALS if name == "refusals" else TABLES[name]
         when = f"${len(values) + 1}"
         if self._by_version:
@@ -181,6 +210,7 @@ class _Reader:
         query = (
             f"{table.query(f'({condition}) AND {born}')}"
             f" UNION ALL {past.query(f'({condition}) AND {born} AND {gone} AND {later}')}"
+            f"{f' LIMIT {most}' if most else ''}"
         )
         return [tuple(row) for row in await self._c.fetch(query, *values, self._when)]
 

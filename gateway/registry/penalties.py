@@ -7,15 +7,16 @@ caller's transaction and sees what its actor may see.
 
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import asyncpg
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from gateway.errors import Problem, Words
 from gateway.registry import cases
 from gateway.registry.acting import Actor, as_problem, record
-from gateway.registry.fields import Instant
+from gateway.registry.fields import Instant, Misread, Moment
+from gateway.registry.rows import Flaw
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -38,7 +39,7 @@ class NewPenalty(BaseModel):
 
     institution: str = Field(min_length=1, max_length=40, examples=["YXCS"])
     kind: PenaltyKind
-    amount: Decimal | None = Field(None, gt=0, max_digits=14, decimal_places=2)
+    amount: Decimal | None = Field(None, gt=0, max_digits=14, decimal_places=2, validate_default=True)
     cause: str = Field(min_length=1, max_length=1000, pattern=r"\S", examples=["无委托催收"])
     legal_basis: str = Field("", max_length=1000)
     valid_from: Instant | None = None
@@ -46,15 +47,25 @@ class NewPenalty(BaseModel):
     document_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     case: int | None = Field(None, ge=1, lt=2**63)
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if (self.kind == "suspension") != (self.amount is None):
-            raise ValueError(
-                "amount: a fine has one and a suspension has none (罚款须填写金额，停用不得填写金额)"
+    @field_validator("amount")
+    @classmethod
+    def _of_a_fine(cls, amount: Decimal | None, info: ValidationInfo) -> Decimal | None:
+        kind = info.data.get("kind", "suspension" if amount is None else "fine")
+        if (kind == "suspension") != (amount is None):
+            raise Misread(
+                Flaw("is missing", "缺少此项", "yuan, of a fine", "罚款金额（元）")
+                if amount is None
+                else Flaw("a suspension has none", "停用不含金额", "nothing, or a fine", "留空，或改为罚款")
             )
-        if self.valid_from and self.valid_until and self.valid_until <= self.valid_from:
-            raise ValueError("valid_until: not later than valid_from (失效时间不晚于生效时间)")
-        return self
+        return amount
+
+    @field_validator("valid_until")
+    @classmethod
+    def _after_it_began(cls, until: datetime | None, info: ValidationInfo) -> datetime | None:
+        since = info.data.get("valid_from")
+        if since and until and until <= since:
+            raise Misread(Flaw("not later than valid_from", "不晚于生效时间", "a later time", "更晚的时间"))
+        return until
 
 
 class Penalty(BaseModel):
@@ -69,13 +80,13 @@ class Penalty(BaseModel):
     legal_basis: str
     document_sha256: str | None
     case: int | None
-    valid_from: datetime
-    valid_until: datetime | None
+    valid_from: Moment
+    valid_until: Moment | None
     suspends: bool
     imposed_by: str | None
-    imposed_at: datetime
+    imposed_at: Moment
     lifted_by: str | None
-    lifted_at: datetime | None
+    lifted_at: Moment | None
     lifted_reason: str
     row_version: int
 

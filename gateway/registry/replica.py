@@ -3,9 +3,8 @@
 Rules: a `Snapshot` is one read transaction here and one on the refusals learnt on this node (local.py);
 the local one is always opened first, so that what moves from there to here is never missed. The replica
 lives in `replica-<generation>`; which one is in use stands in `local`. A reader whose file was cut goes
-to the next generation; one whose file was deleted reads on in it until there is a next one.
-
-Values are msgpack; instants milliseconds. It knows no SQL: see tables.py and writer.py.
+to the next generation; one whose file was deleted reads on in it until there is a next one. Values are
+msgpack; instants milliseconds. It knows no SQL: see tables.py and writer.py.
 """
 
 import fcntl
@@ -30,7 +29,9 @@ from gateway.model import (
     Institution,
     Mandate,
     Number,
+    Recipient,
     Refusal,
+    Span,
 )
 from gateway.registry import tables
 from gateway.registry.keys import RegistryKey
@@ -134,8 +135,7 @@ class Replica:
                 old.file.close()
             self.local = fresh
         if self.current is not None and not self.current.file.in_place():
-            self.current.file.close()
-            self.current = None
+            self._let_go()
 
     def used(self) -> float:
         """Share of the fuller map that is in use; alarm at 0.8."""
@@ -150,9 +150,7 @@ class Replica:
         """The open environment of this generation. Raises NotReady when there is none that can be read."""
         if self.current is not None and self.current.number == number:
             return self.current
-        if self.current is not None:
-            self.current.file.close()
-            self.current = None
+        self._let_go()
         if number == 0 or self.local.damaged() == number:
             raise NotReady("the replica is not there yet")
         try:
@@ -164,16 +162,18 @@ class Replica:
     def report_damage(self, number: int) -> None:
         """This generation can't be read on: the keeper makes another at once."""
         if self.current is not None and self.current.number == number:
-            self.current.file.close()
-            self.current = None
+            self._let_go()
         self.local.report_damage(number)
 
     def close(self) -> None:
+        self._let_go()
+        self.local.file.close()
+        self._resign()
+
+    def _let_go(self) -> None:
         if self.current is not None:
             self.current.file.close()
             self.current = None
-        self.local.file.close()
-        self._resign()
 
     def _resign(self) -> None:
         if self._keeper >= 0:
@@ -301,6 +301,22 @@ class Snapshot:
             for account in accounts
             for row in self._rows("account_numbers", pack_id(account[0]))
         ]
+
+    def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
+        return [tables.consent(row) for row in self._rows("consents", lookup)]
+
+    def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
+        lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
+        return [tables.recipient(row) for row in self._rows("recipients", lookup)]
+
+    def lists_recipients(self, institution: int) -> bool:
+        beginning = TABLES["recipients"].code + pack_id(institution)
+        try:
+            with self._txn.cursor(db=self._generation.index) as cursor:
+                return bool(cursor.set_range(beginning)) and cursor.key().startswith(beginning)
+        except lmdb.Error as error:
+            raise self._damaged(error) from None
 
     def hash(self, number: str) -> bytes:
         """`RegistryKey.hash`, remembered until the next `renew`."""

@@ -217,7 +217,7 @@ SELECT t.number, t.extension_digits, t.channels, t.purposes, o.code, a.code, t.s
         put=f"""
 WITH put AS (
     INSERT INTO blacklist AS t (number, is_prefix, reason, case_reference, added_by)
-    SELECT i.number, i.is_prefix, i.reason, i.case_reference, current_setting('zhengming.by')
+    SELECT i.number, i.is_prefix, i.reason, i.case_reference, current_setting('zhengming.checked_by')
       FROM incoming i WHERE {_LINES} ORDER BY i.line
     ON CONFLICT (number, is_prefix) WHERE removed_at IS NULL DO UPDATE
        SET reason = excluded.reason, case_reference = excluded.case_reference
@@ -294,6 +294,44 @@ SELECT count(*) FROM put""",
         rows="""
 SELECT t.subscriber_sealed, o.code, t.source, t.given_at, t.valid_until, t.document_sha256
   FROM consents t JOIN institutions o ON o.id = t.institution_id ORDER BY t.id""",
+    ),
+    "recipients": Loading(
+        sealed=True,
+        place=1,
+        checks=(
+            _unknown("institution", NO_INSTITUTION),
+            Check(
+                "until",
+                'i."from" IS NULL AND i.until <= now()',
+                Flaw(
+                    "has ended before it began",
+                    "在开始之前已结束",
+                    "the time when it began, too",
+                    "同时填写开始时间",
+                ),
+            ),
+        ),
+        put=f"""
+WITH put AS (
+    INSERT INTO recipients AS t
+           (institution_id, subscriber_hash, key_id, subscriber_sealed, role, valid_from, valid_until)
+    SELECT o.id, i.subscriber_hash, i.key_id, i.subscriber_sealed, i.role,
+           coalesce(i."from", before.valid_from, now()), i.until
+      FROM incoming i JOIN institutions o ON o.code = i.institution
+      LEFT JOIN LATERAL (
+           SELECT r.valid_from FROM recipients r
+            WHERE r.subscriber_hash = i.subscriber_hash AND r.institution_id = o.id AND r.role = i.role
+            ORDER BY r.valid_from DESC LIMIT 1) before ON i."from" IS NULL
+     WHERE {_LINES} ORDER BY i.line
+    ON CONFLICT (subscriber_hash, institution_id, role, valid_from) DO UPDATE
+       SET valid_until = excluded.valid_until
+     WHERE t.valid_until IS DISTINCT FROM excluded.valid_until
+    RETURNING 1)
+SELECT count(*) FROM put""",
+        rows="""
+SELECT o.code, t.subscriber_sealed, t.role, t.valid_from, t.valid_until
+  FROM recipients t JOIN institutions o ON o.id = t.institution_id
+ WHERE t.role <> 'stranger' ORDER BY t.id""",
     ),
     "complaints": Loading(
         sealed=True,

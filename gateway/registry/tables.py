@@ -6,6 +6,7 @@ readers' side below turns rows into the values of `gateway.model`.
 """
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from gateway.model import (
     Institution,
     Mandate,
     Number,
+    Recipient,
     Span,
 )
 
@@ -30,12 +32,13 @@ unpack_id = Struct(">Q").unpack
 
 class Table(NamedTuple):
     """`code` begins its keys in the replica; `select` and `where` make the query; `lookup(row)` is what
-    readers find the row by."""
+    readers find the row by. `of_senders`: what is judged once for a sender is made of it."""
 
     code: bytes
     select: str
     where: str
     lookup: Callable[[Row], bytes]
+    of_senders: bool = True
 
     def query(self, condition: str) -> str:
         """Its rows that nodes need and for which `condition` holds, as SQL."""
@@ -52,6 +55,11 @@ def _until(column: str) -> str:
 
 def account_lookup(key: AccountKey) -> bytes:
     return "\0".join(key).encode()
+
+
+def subscriber_lookup(institution: int, subscriber_hash: bytes) -> bytes:
+    """Of what an institution files about a subscriber."""
+    return pack_id(institution) + subscriber_hash[:8]
 
 
 def hold_lookup(code: bytes, identity: int) -> bytes:
@@ -98,6 +106,22 @@ TABLES = {
         "status = 'approved' OR (status IN ('revoked', 'withdrawn') AND approved_at IS NOT NULL)",
         lambda row: row[1].encode(),
     ),
+    "consents": Table(
+        b"c",
+        f"""SELECT id, institution_id, subscriber_hash, {_from("given_at")}, {_until("valid_until")}
+              FROM consents""",
+        "true",
+        lambda row: subscriber_lookup(row[1], row[2]),
+        of_senders=False,
+    ),
+    "recipients": Table(
+        b"t",
+        f"""SELECT id, institution_id, subscriber_hash, role, {_from("valid_from")}, {_until("valid_until")}
+              FROM recipients""",
+        "true",
+        lambda row: subscriber_lookup(row[1], row[2]),
+        of_senders=False,
+    ),
     "blacklist": Table(
         b"b",
         "SELECT id, number, is_prefix, reason, case_reference FROM blacklist",
@@ -115,6 +139,9 @@ TABLES = {
     ),
 }
 """In the order in which a node hears of them: what forbids comes last, and is applied first (feed.py)."""
+
+FORMAT = sha256("\0".join(table.query("") for table in TABLES.values()).encode()).digest()
+"""Of what a replica holds: one that was made by other queries has to be copied afresh."""
 
 
 def institution(row: Row, holds: tuple[Hold, ...]) -> Institution:
@@ -146,6 +173,14 @@ def number(row: Row, holds: tuple[Hold, ...]) -> Number:
     identity, text, extension, channels, purposes, holder, agency, signatures, carrier, status, *span = row
     filing = (identity, text, extension, channels, purposes, holder, agency)
     return Number(*filing, tuple(signatures), carrier, status, Span(*span), holds)
+
+
+def consent(row: Row) -> Span:
+    return Span(row[3], row[4])
+
+
+def recipient(row: Row) -> Recipient:
+    return Recipient(row[3], Span(row[4], row[5]))
 
 
 def ban(row: Row) -> Ban:

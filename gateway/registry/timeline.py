@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from gateway.evidence.seal import keyed_hash
 from gateway.model import CHANNELS, PURPOSES, names_of
+from gateway.registry.fields import Moment
 from gateway.registry.forms import SHANGHAI
 from gateway.registry.keys import RegistryKey
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Event(BaseModel):
     """One thing that happened; which fields say something depends on `kind`."""
 
-    at: datetime
+    at: Moment
     kind: str = Field(description="attempt, reply, refusal, refusal_lifted, consent, complaint, mandate")
     institution: str = Field("", description="code")
     agency: str = Field("", description="code")

@@ -16,7 +16,7 @@ from gateway.errors import NotReady
 from gateway.model import Refusal
 from gateway.registry.changelog import Cursor
 from gateway.registry.replica import REPLICA_STATE, Generation, Replica
-from gateway.registry.tables import TABLES, Row, pack_id, unpack_id
+from gateway.registry.tables import FORMAT, TABLES, Row, pack_id, unpack_id
 
 COMMIT = 2000
 """Rows in one commit, at most."""
@@ -58,6 +58,8 @@ class ReplicaWriter:
         try:
             generation = self.replica.generation(number)
             with generation.env.begin() as txn:
+                if txn.get(b"format", db=generation.meta) != FORMAT:
+                    return None  # of another version of this program; it serves until there is a fresh one
                 self.version = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))[0]
                 return msgspec.msgpack.decode(txn.get(b"cursor", b"", db=generation.meta), type=Cursor)
         except (NotReady, lmdb.Error, struct.error, msgspec.DecodeError):
@@ -94,14 +96,15 @@ class ReplicaWriter:
         """
         generation = self._in_use()
         with generation.file.writing() as txn:
-            senders = sum([_put_row(generation, txn, *key, row) for key, row in rows.items()])
+            changed = [key[0] for key, row in rows.items() if _put_row(generation, txn, *key, row)]
             others = sum([_put_refusals(generation, txn, key, found) for key, found in refusals.items()])
-            if not senders and not others:
+            if not changed and not others:
                 txn.abort()
                 return False
             _, changes, news_at = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))
             version = max(self.version + 1, newest)
-            state = REPLICA_STATE.pack(version, changes + (senders > 0), max(now, news_at))
+            senders = any(TABLES[table].of_senders for table in changed)
+            state = REPLICA_STATE.pack(version, changes + senders, max(now, news_at))
             txn.put(b"s", state, db=generation.meta)
         self.version = version
         return True
@@ -158,6 +161,7 @@ class ReplicaWriter:
         building.env.sync(True)  # before the state, by which a whole generation is known
         with building.file.writing() as txn:
             txn.put(b"s", REPLICA_STATE.pack(self.version, 1, now), db=building.meta)
+            txn.put(b"format", FORMAT, db=building.meta)
             txn.put(b"cursor", msgspec.msgpack.encode(cursor), db=building.meta)
         building.env.sync(True)
         building.file.close()
@@ -201,7 +205,7 @@ def _put_row(
     generation: Generation, txn: "lmdb.Transaction[bytes]", table: str, identity: int, row: Row | None
 ) -> bool:
     """Whether the row became different."""
-    code, _, _, lookup = TABLES[table]
+    code, lookup = TABLES[table].code, TABLES[table].lookup
     packed_id = pack_id(identity)
     old = txn.get(code + packed_id, db=generation.rows)
     new = _encode(row) if row is not None else None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from time import perf_counter, time_ns
 
 from gateway.evidence.journal import Done, OutcomeItem
-from gateway.model import SMS, VOICE, AccountKey, Reply
+from gateway.model import SMS, AccountKey, Reply
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical, opaque
 from gateway.policy.replies import classify
@@ -21,8 +21,6 @@ from gateway.registry.local import learn
 from gateway.relay.contacts import Contact, Contacts, half_key, key_of
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
-
-BOTH_CHANNELS = SMS | VOICE
 
 
 class Returns:
@@ -74,7 +72,8 @@ class Returns:
         number, subscriber = canonical(delivery.number), _subscriber(delivery)
         contact = self._last(number, subscriber, now)
         institution = contact.institution if contact is not None else 0
-        kind = classify(text)
+        meaning = classify(text)
+        kind = meaning.kind
         refuses = kind == "refuse" and bool(subscriber)
         filings = view.numbers(number) if number else ()
         filing = governing(filings, SMS, now)
@@ -84,7 +83,8 @@ class Returns:
         purposes = 0
         if refuses:
             filed = filing.purposes if filing is not None and filing.institution == institution else 0
-            purposes = self._screen.profile.covered(filed)
+            covered = self._screen.profile.covered(filed)
+            purposes = covered & meaning.purposes or covered  # narrowed, never to nothing
         flags = () if contact is not None else ("no_attempt_here",)
         code = owner.code if owner is not None else ""
         reply = Reply(account, number, subscriber, text, kind, delivery.message_id, institution, code, flags)
@@ -96,7 +96,7 @@ class Returns:
                 institution=institution,
                 number="" if institution else number,
                 purposes=purposes,
-                channels=BOTH_CHANNELS,
+                channels=meaning.channels,
                 at=now,
                 flags=flags,
                 node=self._node,
@@ -117,7 +117,7 @@ class Returns:
             delivery.fmt,
             int(delivery.udhi),
             purposes=purposes,
-            channels=BOTH_CHANNELS if refuses else 0,
+            channels=meaning.channels if refuses else 0,
             registry_version=view.version,
             attempt=contact.attempt if contact is not None else b"",
             local=refusal,

@@ -21,6 +21,7 @@ from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Rea
 from gateway.policy import Profile, decide
 from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
+from gateway.protocols.schedule import deliver_at
 from gateway.protocols.text import decode
 from gateway.regions import Regions
 from gateway.registry.replica import Snapshot
@@ -125,7 +126,7 @@ class Screen:
         began = perf_counter()
         now = time_ns() // 1_000_000
         self.view.renew()
-        attempts = self._attempts(batches)
+        attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
         if len(attempts) != sum(len(batch.submits) for batch in batches):
             _settle_masses(batches, verdicts, self.account)
@@ -161,7 +162,7 @@ class Screen:
         for counter in (self._tally, self._refused, self._observed):
             counter.clear()
 
-    def _attempts(self, batches: Sequence[Batch]) -> list[Attempt]:
+    def _attempts(self, batches: Sequence[Batch], now: int) -> list[Attempt]:
         attempts: list[Attempt] = []
         add, sources = attempts.append, self._sources
         for batch in batches:
@@ -178,6 +179,12 @@ class Screen:
                 flaw = "" if source else "source"
                 if note in UNREADABLE:
                     flaw = flaw or "text"
+                at = 0
+                if submission.at_time:
+                    try:
+                        at = deliver_at(submission.at_time, now)
+                    except ValueError:
+                        flaw = flaw or "schedule"
                 spell = opaque if submission.pseudo == 1 else canonical
                 for raw in submission.destinations:
                     destination = spell(raw)
@@ -189,6 +196,7 @@ class Screen:
                             destination,
                             text,
                             flaw or ("" if destination else "destination"),
+                            at,
                         )
                     )
         return attempts

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.evidence import record as rec
 from gateway.evidence.between import Scope, Wanted
-from gateway.evidence.everywhere import WHY, Peer, peers
+from gateway.evidence.everywhere import WHY, Missing, Peer, peers
 from gateway.evidence.plain import plain
 from gateway.evidence.search import Found, Shown
 from gateway.registry.acting import Actor
@@ -24,9 +24,6 @@ from gateway.web.site import Site
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 KEPT = datetime.timedelta(days=150)
 """How far back a search goes when it says nothing else (domain.md "Kept")."""
-
-HIDDEN = ("text",)
-"""Of a record, what only a reveal shows."""
 
 
 class NotAsked(BaseModel):
@@ -43,30 +40,36 @@ def scope_of(actor: Actor) -> Scope:
     return Scope(actor.role, actor.carrier if actor.role == "carrier" else actor.institution_code)
 
 
-async def show(site: Site, actor: Actor, identity: bytes, *, texts: bool = False) -> Shown | None:
-    """A record and what followed it; None when there is none for this actor. Problem `busy` when a node that
-    may have it did not answer."""
+async def show(
+    site: Site, actor: Actor, identity: bytes, *, texts: bool = False
+) -> tuple[Shown, list[NotAsked]] | None:
+    """A record and what followed it, and the nodes that may know of more that did; None when there is none
+    for this actor. Problem `busy` when a node that may have it did not answer."""
 
     async def others() -> list[Peer]:
         return await _others(site, actor, rec.time_of(identity))
 
     wanted = Wanted(identity=identity, texts=texts)
     shown, missing = await site.nodes.show(others, scope_of(actor), wanted)
-    if missing:
+    if shown is None and missing:
         node, why = missing[0]
         raise Problem(
             "busy",
             Words(f"节点 {node} {WHY[why].zh}，稍后重试", f"node {node} {WHY[why].en}; try again later"),
             facts={"incomplete": [one.node for one in missing]},
         )
-    return shown
+    return (shown, _not_asked(missing)) if shown is not None else None
 
 
 async def find(site: Site, actor: Actor, wanted: Wanted) -> tuple[list[Found], list[NotAsked]]:
     """The newest that match, oldest of them first, of all nodes; and the nodes that may have more."""
     others = await _others(site, actor, wanted.since)
     found, missing = await site.nodes.find(others, scope_of(actor), wanted)
-    return found, [NotAsked(node=one.node, why=one.why) for one in missing]
+    return found, _not_asked(missing)
+
+
+def _not_asked(missing: list[Missing]) -> list[NotAsked]:
+    return [NotAsked(node=one.node, why=one.why) for one in missing]
 
 
 async def _others(site: Site, actor: Actor, since: int) -> list[Peer]:
@@ -77,8 +80,6 @@ async def _others(site: Site, actor: Actor, since: int) -> list[Peer]:
 def masked(what: Found | Shown) -> dict[str, Any]:
     """As JSON may say it to anybody who may see it."""
     said = plain(what)
-    for name in HIDDEN:
-        said.pop(name, None)
     said.pop("sealed_by", None)
     for report in said.get("reports", ()):
         report.pop("sealed_by", None)

@@ -28,6 +28,7 @@ from gateway.registry.timeline import Event
 from gateway.web import finding, problems
 from gateway.web.api import EVERYBODY, Call, Paging, page_of
 from gateway.web.cookies import COOKIE, cookie_of
+from gateway.web.finding import NotAsked
 from gateway.web.resources import finding as found
 from gateway.web.resources.finding import InterceptFilter, TimelineWanted, Why
 from gateway.web.site import Site
@@ -92,7 +93,7 @@ class Pages:
                 actor = await self._site.access.by_session(cookie) if cookie else None
                 if actor is None:
                     return self._answer(request, "login.html", None, wrong="")
-                self._site.limited("read", actor.user)
+                self._site.limited("judge" if request.method == "POST" else "read", actor.user)
                 if actor.role not in roles:
                     return self._said(request, NOT_YOURS, 403, actor)
                 return await page(request, actor)
@@ -194,9 +195,10 @@ class Pages:
             identity = b""
         texts = request.method == "POST"
         readable = len(identity) == 16 and actor.role in found.READERS
-        shown = await finding.show(self._site, actor, identity, texts=texts) if readable else None
-        if shown is None:
+        known = await finding.show(self._site, actor, identity, texts=texts) if readable else None
+        if known is None:
             return self._said(request, Words("没有这条记录", "there is no such record"), 404, actor)
+        shown, incomplete = known
         revealed, wrong = None, ""
         said = finding.masked(shown)
         may_reveal = shown.found.content is not None and "reveal" in actor.scopes
@@ -208,8 +210,8 @@ class Pages:
             else:
                 async with self._site.door.acting(actor) as c, c.transaction():
                     await record(c, actor, "record.reveal", f"records/{said['id']}", reason=why.reason)
-                text = plain(shown).get("text", "")
-                revealed = {"subscriber": shown.found.content.subscriber, "text": text}
+                full = plain(shown, revealed=True)
+                revealed = {"subscriber": full["subscriber"], "text": full.get("text", "")}
         zh = _zh(request)
         follows = [
             (one["at"], f"{named('field', 'outcome', zh=zh)} {self._value('outcome', one['result'], zh)}")
@@ -229,6 +231,7 @@ class Pages:
             ],
             findings=said.get("findings", []),
             follows=follows,
+            incomplete=self._incomplete(request, incomplete),
             may_reveal=may_reveal,
             revealed=revealed,
             wrong=wrong,
@@ -248,7 +251,7 @@ class Pages:
             else:
                 events, incomplete = await found.timeline_of(self._site, actor, wanted)
                 facts["events"] = [(event, _came_of(event, zh=_zh(request))) for event in events]
-                facts["incomplete"] = [(one.node, self._words(request, WHY[one.why])) for one in incomplete]
+                facts["incomplete"] = self._incomplete(request, incomplete)
                 facts["subscriber"] = mask(wanted.subscriber)
         return self._answer(request, "timeline.html", actor, page="timeline", **facts)
 
@@ -258,6 +261,10 @@ class Pages:
         return Call(
             actor, c, self._site, {}, query, None, _zh(request), None, "", request.remote or "", "", b""
         )
+
+    def _incomplete(self, request: web.Request, nodes: list[NotAsked]) -> list[tuple[str, str]]:
+        """Whose records may be missing, and why."""
+        return [(one.node, self._words(request, WHY[one.why])) for one in nodes]
 
     async def _stylesheet(self, request: web.Request) -> web.StreamResponse:
         return web.Response(

@@ -36,6 +36,10 @@ _SHAPES: dict[str, tuple[str, str, str, str]] = {
     "float_type": ("不是数字", "not a number", "数字", "a number"),
     "decimal_parsing": ("不是数字", "not a number", "数字", "a number"),
     "decimal_type": ("不是数字", "not a number", "数字", "a number"),
+    "decimal_max_digits": ("数值过长", "too long", "至多 {max_digits} 位", "at most {max_digits} digits"),
+    "decimal_max_places": ("小数位过多", "too many decimals", "{decimal_places} 位", "{decimal_places}"),
+    "decimal_whole_digits": ("数值过大", "too large", "整数 {whole_digits} 位", "{whole_digits} digits"),
+    "finite_number": ("不是数字", "not a number", "数字", "a number"),
     "bool_type": ("不是真假值", "not a truth value", "true 或 false", "true or false"),
     "bool_parsing": ("不是真假值", "not a truth value", "true 或 false", "true or false"),
     "list_type": ("不是列表", "not a list", "列表", "a list"),
@@ -91,6 +95,8 @@ def _in_words(field: str, line: Any) -> Wrong:
         message = str(line["msg"]).removeprefix("Value error, ")
         return Wrong(field, value, Words(f"不符合要求：{message}", message))
     zh, en, expected_zh, expected = (text.format_map(context) if "{" in text else text for text in shape)
+    if line["type"] in {"literal_error", "enum"}:
+        expected_zh = expected_zh.replace(" or ", " 或 ")
     return Wrong(field, value, Words(zh, en), Words(expected_zh, expected))
 
 
@@ -120,15 +126,19 @@ def query(endpoint: Endpoint, given: Mapping[str, str]) -> Any:
 def key(endpoint: Endpoint, headers: Mapping[str, str]) -> str:
     """The Idempotency-Key, "" without one. Problem `idempotency_key_required`, Invalid."""
     name = "Idempotency-Key"
-    given = headers.get(name, "") if endpoint.key else ""
-    if endpoint.key == "required" and not given:
+    if not endpoint.key:
+        return ""
+    given = headers.get(name)
+    if given is None and endpoint.key == "optional":
+        return ""
+    if not given and endpoint.key == "required":
         raise Problem(
             "idempotency_key_required",
             Words("须带 Idempotency-Key 请求头", "the header Idempotency-Key is missing"),
             field=name,
             expected=Words("本次请求独有的文字，如 UUID", "a text of this request's own, such as a UUID"),
         )
-    if given and not _KEY.fullmatch(given):
+    if given is None or not _KEY.fullmatch(given):
         form = Words("1 至 200 个 ASCII 可见字符", "1 to 200 visible ASCII characters")
         raise Invalid([Wrong(name, given, Words("格式不符", "not of the form"), form)])
     return given

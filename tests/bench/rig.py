@@ -188,6 +188,11 @@ class Gateway:
     def configure(self, one: Bench, workers: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._workers = workers
+        # every rule is asked, at whatever hour this runs
+        hours = '{ marketing = "00:00-24:00", collection = "00:00-24:00" }'
+        (self.folder / "bench.toml").write_text(
+            f'extends = "zhejiang"\n[rules.quiet_hours]\nsms = {hours}\nvoice = {hours}\n', "utf-8"
+        )
         self.config.write_text(
             f"""[node]
 name = "bench"
@@ -203,7 +208,7 @@ listen = "127.0.0.1:{self.web}"
 [metrics]
 listen = "127.0.0.1:{self._metrics}"
 [policy]
-profile = "zhejiang"
+profile = "{self.folder / "bench.toml"}"
 [evidence]
 durability = "disk"
 """,

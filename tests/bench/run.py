@@ -1,12 +1,12 @@
 """`make bench`: what the goals say, measured on whole nodes; prints and keeps the figures.
 
-    python tests/bench/run.py [wire|numbers|attempts|ban|import|find …] [--messages N …]
+    python tests/bench/run.py [wire|replies|numbers|attempts|ban|import|find …] [--messages N …]
 
 `wire`: the gateway beside a bare relay, in turns, with the same load (performance.md's table of goals): the
 whole gateway (all rules enforced, records durable before sending, acceptor, keeper and PostgreSQL counted in
 the CPU) against relay.py at level 2. One submit in ten is refused, one recipient in five repeated, half of
 the texts are those of vectors/messages.csv. A run counts only if `equal` is true: every submit answered, and
-sent = arrived at the carrier + refused by us. The others are registry.py's.
+sent = arrived at the carrier + refused by us. `replies` needs no node; the others are registry.py's.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import registry
+import replies
 import rig
 
 from gateway import COMPILED
@@ -209,11 +210,28 @@ def wire(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Repo
         gateway.stop()
 
 
+def nodes(options: argparse.Namespace, report: Report) -> None:
+    with rig.bench(passes) as one:
+        if "wire" in options.names:
+            with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
+                wire(options, one, Path(folder), report)
+        if set(options.names) & set(registry.ALL):
+            with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
+                registered(options, one, Path(folder), report)
+
+
+def classification(options: argparse.Namespace, report: Report) -> None:
+    count, rates = replies.rates(options.runs)
+    what = f"replies understood, {count:,} texts of which none comes twice"
+    met = statistics.median(rates) >= 50_000
+    report.alone(what, "≥ 50,000/s of one core", spread(rates), met=met)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = ["wire", *registry.ALL]
+    known = ["wire", "replies", *registry.ALL]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each, after one that warms up")
     parser.add_argument("--messages", type=int, default=200_000)
@@ -228,13 +246,10 @@ def main() -> None:
         parser.error(f"{', '.join(sorted(unknown))}: right would be of {', '.join(known)}")
     report = Report()
     report.head()
-    with rig.bench(passes) as one:
-        if "wire" in options.names:
-            with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
-                wire(options, one, Path(folder), report)
-        if set(options.names) - {"wire"}:
-            with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
-                registered(options, one, Path(folder), report)
+    if "replies" in options.names:
+        classification(options, report)
+    if set(options.names) - {"replies"}:
+        nodes(options, report)
     if options.keep:
         report.keep()
 

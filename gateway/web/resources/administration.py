@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from gateway.errors import Words
 from gateway.registry import auditing, people
 from gateway.registry.acting import ROLES, SCOPES
+from gateway.registry.fields import Moment
 from gateway.web.api import EVERYBODY, PREFIX, Answer, Call, Endpoint, Page, Paging, page_of
 from gateway.web.cookies import COOKIE, cookie_of
 
@@ -45,7 +46,7 @@ class SignIn(Body):
 
 
 class SignedIn(Me):
-    expires_at: datetime.datetime
+    expires_at: Moment
 
 
 class NewUser(Body):
@@ -82,7 +83,7 @@ class User(BaseModel):
     territory: str
     status: str
     row_version: int
-    changed_at: datetime.datetime
+    changed_at: Moment
 
 
 class UserMade(User):
@@ -101,9 +102,9 @@ class Token(BaseModel):
     user: str
     name: str
     scopes: list[str]
-    created_at: datetime.datetime
-    expires_at: datetime.datetime
-    revoked_at: datetime.datetime | None
+    created_at: Moment
+    expires_at: Moment
+    revoked_at: Moment | None
 
 
 class TokenMade(Token):
@@ -116,7 +117,7 @@ class Act(BaseModel):
     id: int
     seq: int
     hash: str
-    at: datetime.datetime
+    at: Moment
     user: str
     person: str
     session: str = Field(description="user of the database")

@@ -198,7 +198,7 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/complaints/{id}/timeline", WATCHERS, "read",
         Words("投诉用户的时间线（记录查阅理由）", "its subscriber's timeline; the look is on record"),
-        complaint_timeline, query=Why, answer=Timeline, connected=False,
+        complaint_timeline, query=Why, answer=Timeline, connected=False, rate="judge",
     ),
     Endpoint(
         "GET", "/appeals", WATCHERS | HOLDERS, "read", Words("申诉", "appeals"), list_appeals,
@@ -208,6 +208,7 @@ ENDPOINTS = (
         "POST", "/appeals", HOLDERS, "write",
         Words("对判定、处罚、名单、暂停或登记决定提出申诉", "appeal against what was decided"),
         file_appeal, body=appeals.NewAppeal, answer=appeals.Appeal, status=201, key="optional",
+        problems=frozenset({"exists"}),
         example=_APPEAL,
     ),
     Endpoint(

@@ -16,7 +16,7 @@ from gateway.model import CHANNELS, names_of
 from gateway.policy.numbers import mask
 from gateway.registry import timeline
 from gateway.registry.acting import Actor, record
-from gateway.registry.fields import Instant, NumberText, SubscriberText
+from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText
 from gateway.registry.fields import Words as Text
 from gateway.registry.timeline import Event
 from gateway.web import finding
@@ -44,7 +44,7 @@ class Intercept(BaseModel):
     """A refused attempt, as the index has it; the record itself stands under its id."""
 
     id: str
-    at: datetime.datetime
+    at: Moment
     carrier: str
     node: str
     account: str
@@ -83,13 +83,15 @@ class FoundRecords(BaseModel):
 
 
 class Said(BaseModel):
-    """A record as it was found: an attempt with its outcomes and reports, or a reply."""
+    """A record as it was found: an attempt with its outcomes and reports, or a reply. `incomplete`: nodes
+    that may know more of what became of it."""
 
     model_config = ConfigDict(extra="allow")
 
     kind: str
     id: str
     at: str
+    incomplete: list[NotAsked]
 
 
 class Why(BaseModel):
@@ -172,22 +174,22 @@ async def intercepts_of(call: Call) -> Page[Intercept]:
 
 
 async def get_record(call: Call) -> Answer:
-    shown = await finding.show(call.site, call.actor, _identity(call))
-    if shown is None:
+    found = await finding.show(call.site, call.actor, _identity(call))
+    if found is None:
         raise not_found()
-    return Answer(Said(**finding.masked(shown)))
+    shown, incomplete = found
+    return Answer(Said(**finding.masked(shown), incomplete=incomplete))
 
 
 async def reveal(call: Call) -> Answer:
-    shown = await finding.show(call.site, call.actor, _identity(call), texts=True)
-    if shown is None or shown.found.content is None:
+    found = await finding.show(call.site, call.actor, _identity(call), texts=True)
+    if found is None or found[0].found.content is None:
         raise not_found()
-    said = plain(shown)
+    shown, _ = found
+    said = plain(shown, revealed=True)
     async with call.site.door.acting(call.actor) as c:
         await record(c, call.actor, "record.reveal", f"records/{said['id']}", reason=call.body.reason)
-    return Answer(
-        Revealed(id=said["id"], subscriber=shown.found.content.subscriber, text=said.get("text", ""))
-    )
+    return Answer(Revealed(id=said["id"], subscriber=said["subscriber"], text=said.get("text", "")))
 
 
 async def find_records(call: Call) -> Answer:

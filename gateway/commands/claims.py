@@ -1,0 +1,147 @@
+"""`zhengming allocation`, `dispute`, `document` and `alarm`, by the functions that the API calls and for the
+same roles."""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from gateway.commands import common
+from gateway.commands.working import acting, read
+from gateway.config import Config
+from gateway.errors import UsageError
+from gateway.registry import alarms, claims
+from gateway.registry.acting import Actor
+from gateway.registry.deadlines import terms_of
+from gateway.registry.documents import KINDS, Documents
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
+
+    Do = Callable[[Connection, Actor, Config, argparse.Namespace], Awaitable[Sequence[BaseModel]]]
+
+REGULATOR = frozenset({"regulator"})
+WATCHERS = REGULATOR | {"auditor"}
+CHUNK = 1 << 20
+
+
+def run(options: argparse.Namespace) -> int:
+    """One row of `ACTS`."""
+    loaded = common.load(options)
+    roles, does = ACTS[options.what, options.doing]
+
+    async def work(dsn: str) -> Sequence[BaseModel]:
+        async with acting(dsn, options.by, roles) as (c, actor):
+            return await does(c, actor, loaded, options)
+
+    with common.database(loaded) as dsn:
+        found = asyncio.run(work(dsn))
+    limit = getattr(options, "limit", len(found))
+    common.print_first([one.model_dump(mode="json") for one in found], limit, as_json=options.json)
+    return 0
+
+
+async def _allocations(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    return await claims.allocations(c, 0, options.limit + 1)
+
+
+async def _allocate(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    given = {name: getattr(options, name) for name in ("number", "provider", "valid_from", "valid_until")}
+    new = read(claims.NewAllocation, **{name: value for name, value in given.items() if value})
+    return [await claims.allocate(c, actor, new)]
+
+
+async def _end(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    old = await claims.allocation(c, options.id)
+    given = {"valid_until": options.valid_until} if options.valid_until else {"valid_until": None}
+    return [await claims.change_allocation(c, actor, old, read(claims.AllocationChange, **given))]
+
+
+async def _disputes(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    return await claims.disputes(c, actor, 0, options.limit + 1, _now())
+
+
+async def _dispute(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    return [await claims.dispute(c, options.id, _now())]
+
+
+async def _file(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    given = {"document_sha256": options.document} if options.document else {}
+    new = read(claims.NewDispute, number=options.number, grounds=options.grounds, **given)
+    return [await claims.file(c, actor, new, terms_of(loaded.cases), _now())]
+
+
+async def _decide(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    old = await claims.dispute(c, options.id, _now())
+    decision = read(claims.Decision, decision=options.decision, reason=options.reason)
+    return [await claims.decide(c, actor, old, decision, _now())]
+
+
+async def _hand_in(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    if options.kind not in KINDS.__args__:  # type: ignore[attr-defined]  # a Literal has them
+        right = ", ".join(KINDS.__args__)  # type: ignore[attr-defined]
+        raise UsageError(f"--kind {options.kind!r}: right would be one of {right}")
+    folder = Documents(loaded.data_dir / "documents")
+    received = await folder.receive(_octets(options.file))
+    try:
+        return [await folder.put(c, actor, received, options.kind, options.file.name)]
+    finally:
+        received.path.unlink(missing_ok=True)
+
+
+async def _alarms(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    return await alarms.page(c, limit=options.limit + 1, unseen=options.unseen)
+
+
+async def _acknowledge(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    await alarms.acknowledge(c, actor, "alarms", options.id)
+    return await alarms.page(c, after=options.id - 1, limit=1)
+
+
+async def _octets(path: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK):
+            yield chunk
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+ACTS: "dict[tuple[str, str], tuple[frozenset[str], Do]]" = {
+    ("allocation", "list"): (WATCHERS | {"carrier", "provider"}, _allocations),
+    ("allocation", "add"): (frozenset({"carrier"}), _allocate),
+    ("allocation", "end"): (frozenset({"carrier"}), _end),
+    ("dispute", "list"): (WATCHERS | {"institution"}, _disputes),
+    ("dispute", "show"): (WATCHERS | {"institution"}, _dispute),
+    ("dispute", "file"): (frozenset({"institution"}), _file),
+    ("dispute", "decide"): (REGULATOR, _decide),
+    ("document", "add"): (frozenset({"institution", "agency", "carrier", "regulator"}), _hand_in),
+    ("alarm", "list"): (WATCHERS | {"admin"}, _alarms),
+    ("alarm", "acknowledge"): (REGULATOR, _acknowledge),
+}
+"""Who may do what, and how it is done."""

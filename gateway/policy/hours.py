@@ -1,0 +1,118 @@
+"""When a subscriber may be reached: hours of the day, by purpose and by kind of day (regulation.md).
+
+Rules of this file: hours are those of one day in Asia/Shanghai, from an opening up to but not at a closing;
+a number with several purposes has the hours that all of them share. Which day is a workday the caller's
+calendar says. Pure.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, NamedTuple
+
+from gateway.model import PURPOSES
+from gateway.policy.calendar import Calendar
+
+DAY = 86_400_000
+MINUTE = 60_000
+SHANGHAI = 8 * 60 * MINUTE  # no summer time
+EPOCH = date(1970, 1, 1).toordinal()
+
+_WRITTEN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
+_KINDS = {"workday", "holiday"}
+
+RIGHT = (
+    'for each purpose hours such as "08:00-21:00", or { workday = "08:00-20:00", holiday = "09:00-18:00" }'
+)
+
+
+class Hours(NamedTuple):
+    """Milliseconds of the day at which workdays, and all other days, open and close."""
+
+    opens: int = 0
+    closes: int = DAY
+    holiday_opens: int = 0
+    holiday_closes: int = DAY
+
+    def allow(self, at: int, days: Calendar) -> bool:
+        """Whether a subscriber may be reached at this instant (ms)."""
+        day, moment = divmod(at + SHANGHAI, DAY)
+        if self[:2] == self[2:] or days.is_workday(date.fromordinal(EPOCH + day)):
+            return self.opens <= moment < self.closes
+        return self.holiday_opens <= moment < self.holiday_closes
+
+    def shared(self, other: "Hours") -> "Hours":
+        """The hours that both allow."""
+        return Hours(
+            max(self.opens, other.opens),
+            min(self.closes, other.closes),
+            max(self.holiday_opens, other.holiday_opens),
+            min(self.holiday_closes, other.holiday_closes),
+        )
+
+    def __str__(self) -> str:
+        on_workdays, on_holidays = _shown(*self[:2]), _shown(*self[2:])
+        if on_workdays == on_holidays:
+            return on_workdays
+        return f"{on_workdays} on workdays, {on_holidays} on other days"
+
+
+ANY = Hours()
+
+
+def hours_of(table: Mapping[str, Any]) -> Mapping[int, Hours]:
+    """A profile's table of hours by the bit of each purpose. Raises ValueError or TypeError."""
+    return {PURPOSES[word]: _hours(written) for word, written in table.items()}
+
+
+def is_table(value: Any) -> bool:
+    """Whether `hours_of` can read it."""
+    try:
+        hours_of(value)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return True
+
+
+def for_all(table: Mapping[int, Hours], purposes: int) -> Hours:
+    """The hours for a number with these purposes."""
+    found = ANY
+    for bit, hours in table.items():
+        if purposes & bit:
+            found = found.shared(hours)
+    return found
+
+
+def shown_at(at: int) -> str:
+    """An instant (ms) as a person in Zhejiang reads it, to the minute."""
+    day, moment = divmod(at + SHANGHAI, DAY)
+    return f"{date.fromordinal(EPOCH + day)} {_shown_minute(moment)}"
+
+
+def _hours(written: Any) -> Hours:
+    if isinstance(written, dict):
+        if written.keys() != _KINDS:
+            raise ValueError(written)
+        return Hours(*_window(written["workday"]), *_window(written["holiday"]))
+    return Hours(*_window(written), *_window(written))
+
+
+def _window(written: str) -> tuple[int, int]:
+    found = _WRITTEN.fullmatch(written)
+    if found is None:
+        raise ValueError(written)
+    hour, minute, last_hour, last_minute = found.groups()
+    opens = (60 * int(hour) + int(minute)) * MINUTE
+    closes = (60 * int(last_hour) + int(last_minute)) * MINUTE if last_hour else DAY
+    if opens >= closes:
+        raise ValueError(written)
+    return opens, closes
+
+
+def _shown(opens: int, closes: int) -> str:
+    return f"{_shown_minute(opens)}-{_shown_minute(closes)}"
+
+
+def _shown_minute(moment: int) -> str:
+    hour, minute = divmod(moment // MINUTE, 60)
+    return f"{hour:02}:{minute:02}"
