@@ -24,8 +24,7 @@ def problems(settings: Config, path: Path | None) -> list[str]:
     """What is wrong, each with the setting that it belongs to; empty when all is good."""
     name = str(path) if path else "the built-in defaults"
     found = [
-        *_profile(settings),
-        *_workdays(settings),
+        *(list(_workdays(settings)) or _profile(settings)),  # a profile has its days from there
         *_folder(settings),
         *_ports(settings),
         *_upstreams(settings),
