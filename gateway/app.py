@@ -1,7 +1,8 @@
 """Builds each process of a node out of its configuration. This file alone knows everything.
 
 `acceptor`, `worker`, `keeper` and `web` are the bodies of those processes; each runs until SIGTERM or
-SIGINT, says once a second how it is (`status`), and takes SIGHUP as "read the configuration again".
+SIGINT, says once a second how it is (`status`), and takes SIGHUP as "take over what the supervisor handed
+down anew" (`handed`).
 """
 
 import asyncio
@@ -15,21 +16,18 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import uvloop
 
-from gateway import config as configuration
 from gateway import direct, regions, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
-from gateway.policy import Profile
-from gateway.policy.profile import parse_profile
-from gateway.registry import workdays
-from gateway.supervisor import die_with_parent
+from gateway.handed import Handed, handed
+from gateway.supervisor import die_with_parent, takes_reloads
 from gateway.telemetry import Telemetry, logger
+from gateway.values import endpoint
 
 if TYPE_CHECKING:
     from gateway.evidence.journal import Journal
@@ -78,42 +76,26 @@ def registry_key(config: Config) -> Path:
     return config.data_dir / "keys" / "registry.key"
 
 
-def profile_of(config: Config) -> Profile:
-    """The profile in force with this node's settings. Raises UsageError."""
-    name = config.policy.profile
-    read = partial(configuration.read_profile, folder=Path(name).parent)  # where what it extends may lie
-    profile = parse_profile(read, name)
-    return dataclasses.replace(
-        profile,
-        max_age=configuration.milliseconds(config.registry.max_age),
-        unknown_account=config.registry.unknown_account,
-        days=workdays.calendar(Path(file) if (file := config.cases.workdays_file) else None),
-    )
-
-
 @dataclasses.dataclass
 class Process:
-    """What every part has: its configuration, log, metrics, status, and the wish to stop or reload."""
+    """What every part has: its settings, log, metrics, status, and the wish to stop or reload."""
 
-    role: str
-    path: Path | None
-    config: Config
+    path: Path
+    handed: Handed
     log: logging.Logger
     telemetry: Telemetry
     status: status.Status
     stop: asyncio.Event
-    on_reload: Callable[[Config], None] | None = None
+    on_reload: Callable[[Handed], None] | None = None
+
+    @property
+    def config(self) -> Config:
+        return self.handed.config
 
     def reload(self) -> None:
-        try:
-            fresh = configuration.load(self.path)
-            profile_of(fresh)
-        except UsageError as error:
-            self.log.error("configuration not reloaded", extra={"fields": {"error": str(error)}})
-            return
-        self.config = fresh
+        self.handed = handed(self.path)
         if self.on_reload is not None:
-            self.on_reload(fresh)
+            self.on_reload(self.handed)
         self.log.info("configuration reloaded")
 
     async def say_until_stopped(self, ready: Callable[[], str]) -> None:
@@ -126,31 +108,29 @@ class Process:
         self.status.say(ready=False, why="stopping")
 
 
-def run(role: str, path: Path | None, body: Callable[[Process], Awaitable[None]]) -> int:
-    """Run one part until it is told to stop; its exit code."""
+def run(role: str, path: Path, body: Callable[[Process], Awaitable[None]]) -> int:
+    """Run one part by what stands in `path` until it is told to stop; its exit code."""
     parent = os.environ.get(PARENT_VARIABLE)
     if parent:
         die_with_parent(int(parent))
-    config = configuration.load(path)
     sys.setswitchinterval(SWITCH_SECONDS)
-    return uvloop.run(_run(role, path, config, body))
+    return uvloop.run(_run(role, path, handed(path), body))
 
 
-async def _run(
-    role: str, path: Path | None, config: Config, body: Callable[[Process], Awaitable[None]]
-) -> int:
-    log, said = logger(role), status.Status(run_dir(config), role)
+async def _run(role: str, path: Path, settings: Handed, body: Callable[[Process], Awaitable[None]]) -> int:
+    log, said = logger(role), status.Status(run_dir(settings.config), role)
     try:
         telemetry = Telemetry()
     except OSError as error:
         said.say(ready=False, why=f"no room for metrics: {error}")
         log.error("part ended", extra={"fields": {"error": str(error)}})
         return 1
-    process = Process(role, path, config, log, telemetry, said, asyncio.Event())
+    process = Process(path, settings, log, telemetry, said, asyncio.Event())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stop.set)
     loop.add_signal_handler(signal.SIGHUP, process.reload)
+    takes_reloads()
     try:
         await body(process)
     except (NotReady, UsageError, OSError) as error:
@@ -194,7 +174,7 @@ async def worker(process: Process, index: int) -> None:
 
     config, log, telemetry = process.config, process.log, process.telemetry
     data_dir, node = config.data_dir, config.node.name
-    profile = profile_of(config)
+    profile = process.handed.profile
     writer = f"w{index}"
     keys, key = Keys(data_dir / "keys"), load_key(registry_key(config))
     replica = Replica.open(data_dir / "registry", key)
@@ -239,10 +219,9 @@ async def worker(process: Process, index: int) -> None:
         log,
     )
 
-    def reload(fresh: Config) -> None:
-        screen.use(profile_of(fresh))
-        if [sms.listen for sms in fresh.sms] == [sms.listen for sms in config.sms]:
-            relay.listeners = fresh.sms
+    def reload(fresh: Handed) -> None:
+        screen.use(fresh.profile)
+        relay.listeners = fresh.config.sms
 
     def missing() -> str:
         if why := journal_missing(journal, writer, telemetry):
@@ -375,18 +354,16 @@ async def web(process: Process) -> None:
 
     config = process.config
     key, door = load_key(registry_key(config)), await Door.open(config.database.dsn)
-    site = Site(config, profile_of(config), key, door, process.telemetry, process.log)
+    site = Site(config, process.handed.profile, key, door, process.telemetry, process.log)
 
-    def reload(fresh: Config) -> None:
-        site.profile = profile_of(fresh)
+    def reload(fresh: Handed) -> None:
+        site.profile = fresh.profile
 
     process.on_reload = reload
     roles = status.roles(config.workers, relay=bool(config.sms))
     runners = [
-        await server.listen(
-            server.console(run_dir(config), roles, site), *configuration.endpoint(config.web.listen)
-        ),
-        await server.listen(server.metrics(), *configuration.endpoint(config.metrics.listen)),
+        await server.listen(server.console(run_dir(config), roles, site), *endpoint(config.web.listen)),
+        await server.listen(server.metrics(), *endpoint(config.metrics.listen)),
     ]
     await site.start()
     gc.freeze()

@@ -7,13 +7,15 @@ from typing import Any
 
 import psycopg
 
-from gateway import app, config, node, status
+from gateway import app, config, handed, node, status
 from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
 from gateway.registry import primary
+from gateway.registry.deadlines import terms_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
+from gateway.values import endpoint
 
 CONNECT_SECONDS = 5
 
@@ -21,7 +23,12 @@ CONNECT_SECONDS = 5
 def problems(settings: Config, path: Path | None) -> list[str]:
     """What is wrong, each with the setting that it belongs to; empty when all is good."""
     name = str(path) if path else "the built-in defaults"
-    found = [*_profile(settings), *_folder(settings), *_ports(settings), *_upstreams(settings)]
+    found = [
+        *(list(_workdays(settings)) or _profile(settings)),  # a profile has its days from there
+        *_folder(settings),
+        *_ports(settings),
+        *_upstreams(settings),
+    ]
     if not found:
         found += _database(settings)
     return [f"{name}: {problem}" for problem in found]
@@ -29,9 +36,16 @@ def problems(settings: Config, path: Path | None) -> list[str]:
 
 def _profile(settings: Config) -> Iterator[str]:
     try:
-        app.profile_of(settings)
+        handed.profile_of(settings)
     except UsageError as error:
         yield f"policy.profile: {error}"
+
+
+def _workdays(settings: Config) -> Iterator[str]:
+    try:
+        terms_of(settings.cases)
+    except UsageError as error:
+        yield str(error)
 
 
 def _folder(settings: Config) -> Iterator[str]:
@@ -41,6 +55,10 @@ def _folder(settings: Config) -> Iterator[str]:
     except UsageError as error:
         yield str(error)
         return
+    try:
+        node.check_name(settings)
+    except UsageError as error:
+        yield str(error)
     keys = folder / "keys"
     for key in sorted(keys.rglob("*.key")):
         if key.stat().st_mode & 0o077:
@@ -62,11 +80,19 @@ def _ports(settings: Config) -> Iterator[str]:
 def _upstreams(settings: Config) -> Iterator[str]:
     for number, sms in enumerate(settings.sms):
         for upstream in sms.upstream:
-            host, port = config.endpoint(upstream)
+            host, port = endpoint(upstream)
             try:
                 socket.getaddrinfo(host, port)
             except OSError as error:
-                yield f"sms.{number}.upstream = {upstream!r}: no such host: {error.strerror}"
+                yield (
+                    f"sms.{number}.upstream = {upstream!r}: no such host: {error.strerror}; right would be"
+                    " the address of a carrier's gateway"
+                )
+            if upstream in {listener.listen for listener in settings.sms}:
+                yield (
+                    f"sms.{number}.upstream = {upstream!r}: this node itself listens there; right would be a"
+                    " carrier's gateway"
+                )
         if not sms.upstream:
             yield f"sms.{number}.upstream is empty: right would be the carrier's gateways, as host:port"
 
@@ -84,7 +110,8 @@ def _database(settings: Config) -> Iterator[str]:
         if known and path.exists() and load_key(path).fingerprint not in known:
             yield f"{path}: not the key of this database; right would be that file of a node that uses it"
     except (UsageError, psycopg.Error, OSError) as error:
-        yield f"database.dsn: {' '.join(str(error).split())}"
+        shown = config.without_password(settings.database.dsn)
+        yield f"database.dsn = {shown!r}: {' '.join(str(error).split())}"
     finally:
         if server is not None:
             server.stop()

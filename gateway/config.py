@@ -12,15 +12,13 @@ import os
 import platform
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import resources
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -28,118 +26,32 @@ from pydantic import (
 )
 
 from gateway.errors import UsageError
+from gateway.values import (
+    DAY,
+    Address,
+    Code,
+    Dsn,
+    Duration,
+    Endpoint,
+    File,
+    Flag,
+    Folder,
+    Kept,
+    PerDay,
+    Rate,
+    Url,
+    Workdays,
+    endpoint,
+    milliseconds,
+    number,
+    one_of,
+    right,
+    whole,
+)
 
 ENVIRONMENT_PREFIX = "ZHENGMING__"
 PROTOCOLS = {"cmpp": 7890}
 """Protocols that this version carries, with their default ports."""
-
-RIGHT_ENDPOINT = "host:port, such as 10.0.0.5:7890"
-RIGHT_DURATION = "a whole number above 0 and a unit out of ms, s, m, h, d, such as 72h"
-_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-def milliseconds(text: str) -> int:
-    """`"72h"` → 259 200 000. Units: ms, s, m, h, d.
-
-    Raises ValueError when the text is not a whole number above 0 and a unit.
-    """
-    found = re.fullmatch(r"0*([1-9]\d{0,11})\s*(ms|s|m|h|d)", text.strip(), re.ASCII)
-    if found is None:
-        raise ValueError(RIGHT_DURATION)
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def endpoint(text: str) -> tuple[str, int]:
-    """`"10.0.0.5:7890"` or `"[::1]:7890"` → (host, port). Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or "\0" in host or not re.fullmatch(r"\d{1,5}", port, re.ASCII):
-        raise ValueError(RIGHT_ENDPOINT)
-    if not 0 < int(port) < 65536:
-        raise ValueError(f"{RIGHT_ENDPOINT}, with a port from 1 to 65535")
-    return host, int(port)
-
-
-def _right(right: str, fits: Callable[[Any], object], kind: type = str) -> BeforeValidator:
-    """A setting whose value is of `kind`, in words for when it is not; `fits` raises ValueError, or is false,
-    for a value that is wrong all the same."""
-
-    def check(value: object) -> object:
-        if type(value) is not kind or not fits(value):
-            raise ValueError(right)
-        return value
-
-    return BeforeValidator(check)
-
-
-def _whole(low: int, high: int) -> BeforeValidator:
-    right = f"a whole number from {low} to {high}, without quotes"
-    return _right(right, lambda value: low <= value <= high, int)
-
-
-def _one_of(*words: str) -> BeforeValidator:
-    return _right(f"one of {', '.join(words)}", lambda value: value in words)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return not text or bool(ip_address(text))
-    except ValueError:
-        return False
-
-
-def _is_url(text: str) -> bool:
-    found = re.fullmatch(r"https?://([^/\s?#@]+)", text, re.ASCII)
-    return not text or (found is not None and _is_host(found[1]))
-
-
-def _is_host(text: str) -> bool:
-    try:
-        host, _ = endpoint(text if re.search(r":\d+$", text) else f"{text}:80")
-    except ValueError:
-        return False
-    return host not in {"0.0.0.0", "::"}
-
-
-def _is_path(text: str) -> bool:
-    return bool(text) and "\0" not in text
-
-
-Endpoint = Annotated[str, _right(RIGHT_ENDPOINT, endpoint)]
-Duration = Annotated[str, _right(RIGHT_DURATION, milliseconds)]
-Folder = Annotated[Path, _right("the path of a folder, in quotes", _is_path)]
-File = Annotated[str, _right("a shipped name or the path of a file, in quotes", _is_path)]
-Address = Annotated[str, _right("an IP address in quotes, or empty for any", _is_address)]
-Url = Annotated[
-    str,
-    _right("http:// or https:// and a host that other nodes reach, such as http://10.0.0.5:8080", _is_url),
-]
-Flag = Annotated[bool, _right("true or false, without quotes", lambda value: True, bool)]
-Code = Annotated[
-    str,
-    _right(
-        "at most 40 letters, digits and . _ -, in quotes",
-        lambda text: re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text),
-    ),
-]
-Dsn = Annotated[
-    str,
-    _right(
-        "embedded, or postgresql://user@host/database, in quotes",
-        lambda text: text == "embedded" or text.startswith(("postgresql://", "postgres://")),
-    ),
-]
-LEAST_KEPT = 155
-"""Days: five months are 153 at most, and a day is kept to its end (domain.md "Kept")."""
-
-
-def _is_kept_long_enough(text: str) -> bool:
-    return milliseconds(text) >= LEAST_KEPT * _UNITS["d"]
-
-
-Kept = Annotated[
-    str, _right(f"at least {LEAST_KEPT}d, as five months have to be kept, in quotes", _is_kept_long_enough)
-]
 RELOAD: dict[str, JsonValue] = {"reload": True}
 
 
@@ -153,7 +65,7 @@ class Node(Section):
     data_dir: Folder = Field(
         Path("var"), description="replica, journal, keys, embedded database; from this file's folder"
     )
-    workers: Annotated[int, _whole(0, 256)] = Field(0, description="relay workers; 0: one per core")
+    workers: Annotated[int, whole(0, 256)] = Field(0, description="relay workers; 0: one per core")
 
 
 class Database(Section):
@@ -161,7 +73,7 @@ class Database(Section):
 
 
 class Sms(Section):
-    protocol: Annotated[str, _one_of(*PROTOCOLS)] = Field(
+    protocol: Annotated[str, one_of(*PROTOCOLS)] = Field(
         description="cmpp (2.0, 2.1 and 3.0 on one port, by login)"
     )
     listen: Endpoint = Field("0.0.0.0:7890", description="where senders connect")
@@ -172,7 +84,7 @@ class Sms(Section):
     )
     upstream_bind: Address = Field("", description="address that the carrier sees; empty: any")
     proxy_protocol: Flag = Field(False, description="send a PROXY protocol v2 header to the carrier")
-    gateway_code: Annotated[int, _whole(0, 2**22 - 1)] = Field(
+    gateway_code: Annotated[int, whole(0, 2**22 - 1)] = Field(
         999_999,
         description="gateway code inside the message ids that we make up ourselves",
     )
@@ -185,14 +97,16 @@ class Web(Section):
         description="where the other nodes reach this one; empty: http:// and listen, by this machine's name"
         " where that is every address",
     )
-    read_rate: float = Field(5000, ge=0, description="reads a second of one user; 0: no limit, as below")
-    write_rate: float = Field(500, ge=0, description="changes a second of one user")
-    judge_rate: float = Field(200, ge=0, description="dry runs a second of one user")
-    attempt_rate: float = Field(2000, ge=0, description="requests with attempts a second of one user")
-    sign_in_rate: float = Field(10, ge=0, description="tries to sign in a minute from one address")
-    session_hours: float = Field(8, gt=0, le=24, description="how long a session of the console lasts")
-    judge_per_day: int = Field(10_000, ge=0, description="dry runs a day of one institution")
-    scrub_per_day: int = Field(100_000, ge=0, description="subscribers that one institution asks about a day")
+    read_rate: Rate = Field(5000, description="reads a second of one user; 0: no limit, as below")
+    write_rate: Rate = Field(500, description="changes a second of one user")
+    judge_rate: Rate = Field(200, description="dry runs a second of one user")
+    attempt_rate: Rate = Field(2000, description="requests with attempts a second of one user")
+    sign_in_rate: Rate = Field(10, description="tries to sign in a minute from one address")
+    session_hours: Annotated[float, number("a number above 0, at most 24", lambda value: 0 < value <= 24)] = (
+        Field(8, description="how long a session of the console lasts")
+    )
+    judge_per_day: PerDay = Field(10_000, description="dry runs a day of one institution")
+    scrub_per_day: PerDay = Field(100_000, description="subscribers that one institution asks about a day")
 
 
 class Metrics(Section):
@@ -208,7 +122,7 @@ class Policy(Section):
 
 
 class Evidence(Section):
-    durability: Annotated[Literal["disk", "os"], _one_of("disk", "os")] = Field(
+    durability: Annotated[Literal["disk", "os"], one_of("disk", "os")] = Field(
         "disk", description="disk: fdatasync before anything is sent on | os: page cache"
     )
     keep: Kept = Field(
@@ -218,7 +132,7 @@ class Evidence(Section):
 
     @property
     def kept_days(self) -> int:
-        return milliseconds(self.keep) // _UNITS["d"]
+        return milliseconds(self.keep) // DAY
 
 
 class Registry(Section):
@@ -227,20 +141,24 @@ class Registry(Section):
         description="registry news older than this: marketing and collection are not_judgeable",
         json_schema_extra=RELOAD,
     )
-    unknown_account: Annotated[str, _one_of("refuse", "observe", "other")] = Field(
+    unknown_account: Annotated[str, one_of("refuse", "observe", "other")] = Field(
         "refuse",
         description="for accounts that nobody filed",
         json_schema_extra=RELOAD,
     )
-    require_documents: bool = Field(False, description="a number is submitted with a document only")
+    require_documents: Flag = Field(False, description="a number is submitted with a document only")
 
 
 class Cases(Section):
-    forward_workdays: int = Field(5, ge=1, le=250, description="until a complaint is forwarded")
-    complaint_workdays: int = Field(15, ge=1, le=250, description="until a complaint is answered")
-    appeal_workdays: int = Field(15, ge=1, le=250, description="until an appeal is answered")
-    workdays_file: str = Field(
-        "", description="CSV of day,workday laid over the national calendar, such as 2027-02-06,true"
+    forward_workdays: Workdays = Field(5, description="until a complaint is forwarded")
+    complaint_workdays: Workdays = Field(15, description="until a complaint is answered")
+    appeal_workdays: Workdays = Field(15, description="until an appeal is answered")
+    workdays_file: Annotated[
+        str, right("the path of a file, in quotes, or empty", lambda text: "\0" not in text)
+    ] = Field(
+        "",
+        description="CSV of day,workday (such as 2027-02-06,true) laid over the national calendar; from this"
+        " file's folder",
     )
 
 
@@ -277,8 +195,8 @@ class Config(Section):
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration of a file (None: defaults only) and the environment.
 
-    A relative `node.data_dir`, and a `policy.profile` that is a relative path, are taken from the folder of
-    the file. Raises UsageError.
+    A relative `node.data_dir` or `cases.workdays_file`, and a `policy.profile` that is a relative path, are
+    taken from the folder of the file. Raises UsageError.
     """
     name = str(path) if path else "the built-in defaults"
     tree: dict[str, Any] = {}
@@ -302,7 +220,10 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     policy = config.policy
     if policy.profile not in shipped_profiles():
         policy = policy.model_copy(update={"profile": str((base / policy.profile).resolve())})
-    return config.model_copy(update={"node": node, "policy": policy})
+    cases = config.cases
+    if cases.workdays_file:
+        cases = cases.model_copy(update={"workdays_file": str((base / cases.workdays_file).resolve())})
+    return config.model_copy(update={"node": node, "policy": policy, "cases": cases})
 
 
 RIGHT_FILE = "right would be a TOML file in UTF-8, such as `zhengming config` prints"
@@ -336,7 +257,7 @@ def _override(tree: dict[str, Any], key: str, value: str) -> tuple[str, ...]:
         raise UsageError(f"environment {key}: [[{name}]] is a list of tables; set it in the file")
     known = kind.model_fields.get(field)
     parsed: Any = value
-    if known is not None and known.annotation in (int, bool):
+    if known is not None and known.annotation in (int, float, bool):
         with contextlib.suppress(ValueError):
             parsed = json.loads(value)
     inner[field] = parsed
@@ -365,8 +286,15 @@ def _explain(origin: str, line: Any) -> str:
         case _:
             right = f"a table that begins with [{place}]"
     value = json.dumps(line["input"], ensure_ascii=False, default=str)
+    if loc[:2] == ("database", "dsn"):
+        value = without_password(value)
     shown = value if len(value) <= LONGEST_SHOWN else value[:LONGEST_SHOWN] + "…"
     return f"{origin}: {place} = {shown}; right would be {right}"
+
+
+def without_password(dsn: str) -> str:
+    """The DSN as messages may show it; also one that can't be read, where rather too much is left out."""
+    return re.sub(r"(?<=:)(?!//).*(?=@)|(?<=[?&]password=)[^&]*", "…", dsn)
 
 
 LONGEST_SHOWN = 200  # characters of a wrong value

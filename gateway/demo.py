@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from gateway import app, config, node, staff, status
+from gateway import app, config, handed, node, staff, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.policy.profile import SHANGHAI
@@ -33,6 +33,7 @@ from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.sender import LoginRefused, SenderSim
 from gateway.supervisor import raise_descriptor_limit
 from gateway.telemetry import LOG_VARIABLE
+from gateway.values import endpoint
 
 ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
 READY_SECONDS = 90.0
@@ -81,11 +82,13 @@ def carriers(options: Sequence[str]) -> dict[str, str]:
     for option in options:
         protocol, _, address = option.partition("=")
         try:
-            config.endpoint(address)
+            endpoint(address)
         except ValueError as error:
             raise UsageError(f"--carrier {option!r}: {error}, such as cmpp=10.0.0.5:7890") from None
         if protocol not in config.PROTOCOLS:
             raise UsageError(f"--carrier {option!r}: protocol has to be one of {', '.join(config.PROTOCOLS)}")
+        if protocol in found:
+            raise UsageError(f"--carrier {option!r}: {protocol} stands there twice; right would be once")
         found[protocol] = address
     return found
 
@@ -111,6 +114,8 @@ class Demo:
         self._ready = directory / "ready.json"
         self._staff = staff.Staff({}, {})
         self._stop = asyncio.Event()
+        self._at_terminal = False
+        self._running: node.Node | None = None
 
     async def run(self) -> int:
         """Whenever it is stopped, also on its way up: nothing that it has started stays."""
@@ -118,6 +123,8 @@ class Demo:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        self._at_terminal = os.isatty(0)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         data_dir = self._directory / "var"
         async with contextlib.AsyncExitStack() as stack:
             self._make_folders(data_dir / "log")
@@ -131,7 +138,7 @@ class Demo:
                 )
             upstream = self._carriers.get("cmpp") or f"127.0.0.1:{carrier.port if carrier else 0}"
             settings = self._write_config(upstream)
-            app.profile_of(settings)  # a wrong one is told before anything is started
+            handed.profile_of(settings)  # a wrong one is told before anything is started
             server = await asyncio.to_thread(node.open_database, settings)
             if server is not None:
                 stack.callback(server.stop)
@@ -139,6 +146,14 @@ class Demo:
                 dsn = server.dsn if server is not None else settings.database.dsn
                 await self._fill_registry(settings, dsn)
             return await self._serve(settings, upstream, secret)
+
+    def _hang_up(self) -> None:
+        """SIGHUP: a terminal that was closed ends the demonstration, as Ctrl-C would; by hand it means what
+        it means to every node."""
+        if self._running is None or (self._at_terminal and not os.isatty(0)):
+            self._stop.set()
+        else:
+            self._running.reload()
 
     def _make_folders(self, logs: Path) -> None:
         try:
@@ -153,7 +168,7 @@ class Demo:
         os.environ[LOG_VARIABLE] = str(logs)
 
     async def _serve(self, settings: Config, upstream: str, secret: str) -> int:
-        running = node.Node(settings, self._path, stop=self._stop, held=True)
+        self._running = running = node.Node(settings, self._path, stop=self._stop, held=True)
         serving = asyncio.create_task(running.run())
         talk: asyncio.Task[None] | None = None
         try:
@@ -291,7 +306,7 @@ Ctrl-C stops all of it.""",
 
     async def _talk(self, settings: Config, secret: str) -> None:
         """Send the scenes over and over from each account's own connection."""
-        host, port = config.endpoint(settings.sms[0].listen)
+        host, port = endpoint(settings.sms[0].listen)
         subscribers = itertools.cycle(f"1380000{last}" for last in range(1000, 10_000))
         while True:
             try:

@@ -14,13 +14,16 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway import app, regions, supervisor
-from gateway.config import ENVIRONMENT_PREFIX, Config, endpoint
+from gateway import app, handed, regions, supervisor
+from gateway import config as configuration
+from gateway.config import Config
 from gateway.errors import NotReady, UsageError
+from gateway.evidence.folder import node_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
 from gateway.telemetry import FOLDER_VARIABLE, logger
+from gateway.values import endpoint
 
 PORT_SECONDS = 5.0
 """How long a node waits at its start for ports that one before it may still hold."""
@@ -67,6 +70,18 @@ def claimed(run_dir: Path, only: str = "") -> Iterator[bool]:
         yield alone
 
 
+def check_name(config: Config) -> None:
+    """Raises UsageError when another node's journals lie in this one's folder: under a new name they would
+    be counted once more."""
+    journal = config.data_dir / "journal"
+    name = node_of(journal)
+    if name not in {"", config.node.name}:
+        raise UsageError(
+            f"node.name = {config.node.name!r}: the journals in {journal} are those of node {name!r};"
+            " right would be that name, or another data_dir"
+        )
+
+
 @contextlib.contextmanager
 def _one_at_a_time(run_dir: Path) -> Iterator[None]:
     """Who looks whether a part runs holds its lock meanwhile, and that part would find it taken."""
@@ -106,13 +121,21 @@ def taken(config: Config, only: str = "") -> Iterator[str]:
                 sockets.enter_context(socket.create_server((host, port), family=family))
             except OSError as error:
                 yield (
-                    f"{key} = {address!r}: cannot listen there: {os.strerror(error.errno or 0)};"
+                    f"{key} = {address!r}: cannot listen there: {_why(error)};"
                     " right would be an address of this machine, with a free port"
                 )
 
 
+def _why(error: OSError) -> str:
+    """In the system's words; a resolver's errors have numbers below 0 and words of their own."""
+    if (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
+    return str(error.strerror or error).partition(" (while")[0]
+
+
 class Node:
-    """A running node: `run` until `stop` is set. `held`: the caller has `claimed` its folder."""
+    """A running node: `run` until `stop` is set. `held`: the caller has `claimed` its folder, and takes the
+    signals."""
 
     def __init__(
         self,
@@ -131,16 +154,21 @@ class Node:
         self.stop = stop if stop is not None else asyncio.Event()
         self.database: EmbeddedPostgres | None = None
         self.dsn = config.database.dsn
+        self._handed: handed.Handed | None = None
+        self._crew: supervisor.Supervisor | None = None
 
     async def run(self) -> int:
         """Run until SIGTERM, SIGINT or `stop`; 0 when everything has stopped cleanly. Raises UsageError."""
         supervisor.raise_descriptor_limit()
         config, loop = self.config, asyncio.get_running_loop()
         app.make_data_dir(config)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop.set)
+        if not self._held:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop.set)
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
         with contextlib.ExitStack() as stack:
             alone = self._held or stack.enter_context(claimed(app.run_dir(config), self._only))
+            check_name(config)
             await self._ports()
             if self._only in {"", "keeper"} and not self.stop.is_set():
                 self.database = await asyncio.to_thread(open_database, config)
@@ -150,25 +178,44 @@ class Node:
             if self._only in {"", "relay"} and not self.stop.is_set():
                 await self._make_regions(config.data_dir / "regions.bin")
             if not self.stop.is_set():
-                await self._crew(alone)
+                await self._serve(alone)
         return 0
 
-    async def _crew(self, alone: bool) -> None:
+    async def _serve(self, alone: bool) -> None:
         metrics = supervisor.metrics_folder(app.run_dir(self.config), fresh=alone)
         os.environ[FOLDER_VARIABLE] = str(metrics)
-        environment = dict(os.environ) | {
-            app.PARENT_VARIABLE: str(os.getpid()),
-            f"{ENVIRONMENT_PREFIX}DATABASE__DSN": self.dsn,
-        }
-        crew = supervisor.Supervisor(
+        self._hand_down(handed.of(self.config))
+        self._crew = supervisor.Supervisor(
             parts(self.config, self._only),
-            [str(self._path)] if self._path else [],
-            environment,
+            [str(self._settings_path)],
+            dict(os.environ) | {app.PARENT_VARIABLE: str(os.getpid())},
             self._log,
             self._clear_dead_readers,
         )
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, crew.reload)
-        await crew.run(self.stop)
+        await self._crew.run(self.stop)
+
+    def reload(self) -> None:
+        """SIGHUP: read the configuration again, and hand down what may change under way. Before the parts are
+        there it waits for a restart like the rest."""
+        if self._handed is None or self._crew is None:
+            return
+        try:
+            config, waiting = handed.reloaded(self._handed.config, configuration.load(self._path))
+            self._hand_down(handed.of(config))
+        except (UsageError, OSError) as error:
+            self._log.error("configuration not reloaded", extra={"fields": {"error": str(error)}})
+            return
+        if waiting:
+            self._log.warning("settings wait for a restart", extra={"fields": {"settings": waiting}})
+        self._crew.reload()
+
+    def _hand_down(self, settings: handed.Handed) -> None:
+        settings.write(self._settings_path, self.dsn)
+        self._handed = settings
+
+    @property
+    def _settings_path(self) -> Path:
+        return app.run_dir(self.config) / f"{self._only or 'node'}.json"
 
     async def _ports(self) -> None:
         """Wait for ports that a node before this one still holds; what stays taken is a mistake."""

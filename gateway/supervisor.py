@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,11 +78,12 @@ class Supervisor:
         while not self._stop.is_set():
             born = time.monotonic()
             try:
-                part.process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "gateway.part", part.name, *self._arguments),
-                    env=self._environment,
-                    process_group=0,  # a terminal's Ctrl-C is for us, who stop the parts in order
-                )
+                with reloads_waiting():
+                    part.process = await asyncio.create_subprocess_exec(
+                        *(sys.executable, "-m", "gateway.part", part.name, *self._arguments),
+                        env=self._environment,
+                        process_group=0,  # a terminal's Ctrl-C is for us, who stop the parts in order
+                    )
             except OSError as error:  # no process, no memory: both come back
                 self._log.error(
                     "part not started", extra={"fields": {"part": part.name, "error": str(error)}}
@@ -115,6 +116,22 @@ class Supervisor:
             self._log.error("part did not stop, killed", extra={"fields": {"part": part.name}})
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+
+
+@contextlib.contextmanager
+def reloads_waiting() -> Iterator[None]:
+    """What is started inside gets a SIGHUP only when it has a handler for it and `takes_reloads`; it would
+    die of an earlier one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    try:
+        yield
+    finally:
+        takes_reloads()
+
+
+def takes_reloads() -> None:
+    """Let those SIGHUPs in that have waited."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

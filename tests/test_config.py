@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import app, config
+from gateway import config, handed
 from gateway.annotated import annotated
 from gateway.errors import UsageError
 from gateway.model import Reason
@@ -98,8 +98,18 @@ def test_the_environment_overrides_the_file(tmp_path):
         ('[web]\nurl = "10.0.0.5:8080"\n', ['web.url = "10.0.0.5:8080"', "such as http://10.0.0.5:8080"]),
         ('[web]\nurl = "http://0.0.0.0:8080"\n', ["web.url", "that other nodes reach"]),
         ('[web]\nurl = "http://10.0.0.5:8080/x"\n', ["web.url", "that other nodes reach"]),
-        ('[web]\nread_rate = "fast"\n', ['web.read_rate = "fast"', "a valid number"]),
-        ("[web]\nsession_hours = 25\n", ["web.session_hours = 25", "less than or equal to 24"]),
+        ('[web]\nread_rate = "fast"\n', ['web.read_rate = "fast"', "a number of 0 or more, without quotes"]),
+        ("[web]\nsession_hours = 25\n", ["web.session_hours = 25", "a number above 0, at most 24"]),
+        ("[web]\nwrite_rate = nan\n", ["web.write_rate = NaN", "a number of 0 or more"]),
+        ("[web]\nwrite_rate = inf\n", ["web.write_rate = Infinity", "a number of 0 or more"]),
+        ("[web]\nwrite_rate = true\n", ["web.write_rate = true", "a number of 0 or more"]),
+        ("[web]\njudge_per_day = 1.5\n", ["web.judge_per_day = 1.5", "a whole number from 0"]),
+        ("[cases]\nforward_workdays = 0\n", ["cases.forward_workdays = 0", "from 1 to 250"]),
+        ('[registry]\nrequire_documents = "yes"\n', ["require_documents", "true or false"]),
+        ('[web]\nlisten = "127.0.0.1:80:80"\n', ['web.listen = "127.0.0.1:80:80"', "host:port"]),
+        ('[web]\nlisten = "::1:80"\n', ['web.listen = "::1:80"', "[::1]:7890"]),
+        ('[web]\nlisten = "[127.0.0.1]:80"\n', ["web.listen", "host:port"]),
+        ('[web]\nlisten = "a b:80"\n', ["web.listen", "host:port"]),
         ('[[sms]]\nprotocol = "cmpp"\nlisten = "127.0.0.1:70000"\n', ["sms.0.listen", "from 1 to 65535"]),
         ('[[sms]]\nprotocol = "cmpp"\nupstream = "10.0.0.5:7890"\n', ["sms.0.upstream", "a list"]),
         ('[[sms]]\nprotocol = "cmpp"\nupstream = [1]\n', ["sms.0.upstream.0 = 1", "host:port"]),
@@ -148,6 +158,8 @@ def test_a_list_is_not_set_by_the_environment(tmp_path):
     ("variable", "value", "told"),
     [
         ("ZHENGMING__NODE__WORKERS", "two", 'node.workers = "two"'),
+        ("ZHENGMING__WEB__READ_RATE", "fast", 'web.read_rate = "fast"'),
+        ("ZHENGMING__REGISTRY__REQUIRE_DOCUMENTS", "yes", "true or false"),
         ("ZHENGMING__NODE__NMAE", "x", "node.nmae: no such setting"),
         ("ZHENGMING__NODES__NAME", "x", "SECTION__KEY"),
         ("ZHENGMING__NODE", "x", "SECTION__KEY"),
@@ -159,6 +171,15 @@ def test_a_mistake_in_the_environment_names_the_variable(tmp_path, variable, val
         config.load(written(tmp_path, ""), {variable: value})
     assert f"environment {variable}: " in str(error.value)
     assert told in str(error.value)
+
+
+def test_numbers_and_flags_may_come_from_the_environment(tmp_path):
+    names = {"WEB__READ_RATE": "2.5", "WEB__SESSION_HOURS": "12", "REGISTRY__REQUIRE_DOCUMENTS": "true"}
+    loaded = config.load(
+        written(tmp_path, ""), {f"ZHENGMING__{name}": value for name, value in names.items()}
+    )
+    assert (loaded.web.read_rate, loaded.web.session_hours) == (2.5, 12)
+    assert loaded.registry.require_documents is True
 
 
 def test_a_name_of_digits_may_come_from_the_environment(tmp_path):
@@ -192,7 +213,7 @@ def test_a_profile_s_path_is_taken_from_the_folder_of_the_file(tmp_path, monkeyp
     (folder / "base.toml").write_text('extends = "zhejiang"\n[rules.blacklisted]\nmode = "observe"\n')
     (folder / "mine.toml").write_text('extends = "base.toml"\n')
     path = written(tmp_path, '[policy]\nprofile = "profiles/mine.toml"\n')
-    profile = app.profile_of(config.load(path, {}))
+    profile = handed.profile_of(config.load(path, {}))
     assert profile.mode(Reason.BLACKLISTED, 1, 0) == OBSERVE
 
 

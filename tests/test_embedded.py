@@ -217,6 +217,15 @@ def test_what_hinders_it_is_said(made: Path) -> None:
     assert not list(made.glob("data/postmaster.pid"))
 
 
+@pytest.mark.parametrize("name", ["x$HOME", "`id`", 'a"b', "a,b"])
+def test_a_path_that_its_programs_can_not_quote_is_refused_before_anything_is_made(
+    folder: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match="right would be"):
+        EmbeddedPostgres(folder / name).start()
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.skipif(not ROOT, reason="needs root to become somebody else")
 def test_a_normal_user_needs_nobody_s_help(folder: Path) -> None:
     nobody = pwd.getpwnam("nobody")

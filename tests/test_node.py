@@ -21,6 +21,7 @@ from playbook import HOST, MARKETING, TEXT, eventually, free_ports, run_cli
 
 from gateway import config, node, regions, status, supervisor
 from gateway.errors import NotReady, UsageError
+from gateway.evidence.segment import Header, encode_header
 from gateway.registry import store
 
 WRONG = 2
@@ -123,6 +124,43 @@ async def test_a_second_node_is_refused_and_the_first_unharmed(house_of: HouseOf
             assert (await sender.submit(MARKETING, [house.subscriber()], TEXT)).result == 0
 
 
+async def test_a_file_under_the_editor_keeps_no_part_from_coming_back(house_of: HouseOf) -> None:
+    """Neither one that can't be read, nor one that a restart of the whole node is meant for."""
+    async with house_of() as house:
+        kept, profile = house.path.read_text("utf-8"), house.profile_path.read_text("utf-8")
+        for text, rules, role in (
+            ("[node", profile, "worker-0"),
+            (kept, "[rules", "worker-0"),
+            (kept.replace(f"workers = {house.workers}", "workers = 7"), profile, "acceptor"),
+        ):
+            house.path.write_text(text, "utf-8")
+            house.profile_path.write_text(rules, "utf-8")
+            await house.back(role, house.signal(role))
+            async with house.sender() as sender:
+                assert (await sender.submit(MARKETING, [house.subscriber()], TEXT)).result == 0
+        await house.reload()
+        (line,) = house.log_lines("settings wait for a restart")
+        assert line["settings"] == ["node.workers"]
+
+
+async def test_a_node_that_was_renamed_is_refused_before_it_counts_its_journals_once_more(
+    tmp_path: Path,
+) -> None:
+    loaded = settings(tmp_path, '[node]\nname = "new"\n')
+    folder = tmp_path / "var" / "journal" / "w0"
+    folder.mkdir(parents=True)
+    node.check_name(loaded)
+    head = Header(
+        node="old", writer="w0", number=1, created=0, key_name="2026-11-22.t", key_check=b"", salt=bytes(16)
+    )
+    (folder / "00000001.seg").write_bytes(encode_header(head)[0])
+    (folder / "00000002.seg").touch()  # its writer died beginning it
+    with pytest.raises(UsageError) as error:
+        await node.Node(loaded, None).run()
+    for words in ("node.name = 'new'", "node 'old'", "right would be", str(folder.parent)):
+        assert words in str(error.value)
+
+
 # ports
 
 
@@ -163,8 +201,15 @@ async def test_a_node_waits_for_ports_and_then_says_which(
         port = holder.getsockname()[1]
         loaded = settings(tmp_path, f'[metrics]\nlisten = "{HOST}:{port}"\n')
         path = tmp_path / "zhengming.toml"
+        waiting = asyncio.create_task(node.Node(loaded, path, "web").run())
+        heard: list[int] = []
+        before = signal.signal(signal.SIGHUP, lambda number, _: heard.append(number))
+        await eventually((tmp_path / "var" / "run").exists)
+        os.kill(os.getpid(), signal.SIGHUP)  # a reload this early ends no node
         with pytest.raises(UsageError) as error:
-            await node.Node(loaded, path, "web").run()
+            await waiting
+        signal.signal(signal.SIGHUP, before)
+        assert heard == []
         assert f"{path}: metrics.listen = '{HOST}:{port}'" in str(error.value)
 
 
@@ -283,6 +328,7 @@ def processes(folder: Path) -> list[str]:
     ("reached", "number"),
     [
         ("var/postgres/starting", signal.SIGINT),
+        ("var/postgres/starting", signal.SIGHUP),
         ("var/postgres/data/postmaster.pid", signal.SIGINT),
         ("var/regions.bin", signal.SIGTERM),
     ],
@@ -298,6 +344,35 @@ async def test_a_demo_stopped_on_its_way_up_leaves_nothing_running(
     assert processes(folder) == []
     assert not (folder / "demo" / "ready.json").exists()
     assert "Traceback" not in (folder / "output").read_text("utf-8")
+
+
+@pytest.mark.long
+async def test_a_demo_ends_with_its_terminal(folder: Path, cities: Path) -> None:
+    """Closed as one closes a window; SIGHUP by hand means a reload, as to every node."""
+    (folder / "var").mkdir()
+    shutil.copy(cities, folder / "var" / "regions.bin")
+    there, here = os.openpty()
+    words = (
+        "setsid",
+        "--ctty",
+        sys.executable,
+        "-m",
+        "gateway",
+        "demo",
+        "--dir",
+        str(folder),
+        "--no-traffic",
+    )
+    demo = await asyncio.create_subprocess_exec(*words, stdin=here, stdout=here, stderr=here)
+    os.close(here)
+    await eventually((folder / "ready.json").exists, 60.0)
+    demo.send_signal(signal.SIGHUP)
+    log = folder / "var" / "log" / "web.log"
+    await eventually(lambda: "configuration reloaded" in log.read_text("utf-8"))
+    assert (folder / "ready.json").exists()
+    os.close(there)
+    assert await asyncio.wait_for(demo.wait(), 60) == 0
+    assert processes(folder) == []
 
 
 async def test_a_second_demo_in_the_folder_leaves_the_first_as_it_is(folder: Path, cities: Path) -> None:

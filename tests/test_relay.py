@@ -233,6 +233,22 @@ async def test_only_so_many_connections_may_stand(house: House) -> None:
     await eventually(enters)
 
 
+async def test_who_was_turned_away_takes_nobodys_place(house: House) -> None:
+    """He may keep his end open, as those do who try again and again: he is no connection of the account."""
+    async with Raw.open(house.port) as refused:
+        async with house.sender("900009"):
+            refused.send(house.sender("900009").connect())
+            assert (await refused.frame())[12] == OTHER
+
+        async def enters() -> bool:
+            with contextlib.suppress(LoginRefused):
+                async with house.sender("900009"):
+                    return True
+            return False
+
+        await eventually(enters, 1.0)
+
+
 async def test_frames_before_the_logins_answer_wait(house: House) -> None:
     house.carrier.faults.login_after = 0.3
     subscribers = [house.subscriber() for _ in range(3)]

@@ -311,7 +311,7 @@ async def test_a_profile_that_can_not_be_read_leaves_the_old_one_in_force(house:
     house.write_profile('[rules.optout_hint_missing]\nmode = "sometimes"')
     before = len(house.log_lines("configuration not reloaded"))
     house.hang_up()
-    await eventually(lambda: len(house.log_lines("configuration not reloaded")) >= before + len(house.roles))
+    await eventually(lambda: len(house.log_lines("configuration not reloaded")) > before)
     assert await result(house, MARKETING, "【示例银行】新客理财专享") == 118
     line = house.log_lines("configuration not reloaded")[-1]
     assert "sometimes" in line["error"]

@@ -76,6 +76,18 @@ async def test_an_upstream_that_is_no_address_is_passed_over_and_named_in_the_lo
     assert second in line["detail"]
 
 
+async def test_an_upstream_that_is_this_node_is_refused_and_named(house: House) -> None:
+    """Each login would ask the next one, until no descriptor is left for anybody."""
+    file = "UPDATE accounts SET upstream = %s WHERE account = '900016'"
+    await change(house, file, [f"{HOST}:{house.port}"])
+    async with house.counted("connections_closed_total", cause="upstream_is_ourselves"):
+        with pytest.raises(LoginRefused) as caught:
+            async with house.sender("900016"):
+                pass
+    await change(house, file, [])
+    assert caught.value.status == OTHER
+
+
 async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(house: House) -> None:
     cut = house.sender().connect()[:38]
     async with Raw.open(house.port) as raw:

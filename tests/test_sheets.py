@@ -81,6 +81,13 @@ def test_csv_encodings_are_told_apart(encoding: str, newline: str, tmp_path: Pat
     assert read(path) == [["机构代码", "name"], ["B1", '浙海,示例"银行"']]
 
 
+def test_a_byte_order_mark_of_gb18030_is_no_letter_of_the_first_column(tmp_path: Path) -> None:
+    """What converts a spreadsheet's UTF-8 to GB18030 converts its mark, too."""
+    path = tmp_path / "t.csv"
+    path.write_bytes("\ufeff机构代码,name\nB1,示例\n".encode("gb18030"))
+    assert read(path) == [["机构代码", "name"], ["B1", "示例"]]
+
+
 def test_one_damaged_line_does_not_change_the_encoding_of_the_others(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("code,name\nB1,示例银行\nB2,示".encode() + b"\xe4\xbe\n" + "B3,例\n".encode())

@@ -270,4 +270,4 @@ async def test_a_sender_whom_nobody_answers_fails_with_one_line(unused_tcp_port:
     )
     out, _ = await sender.communicate()
     assert sender.returncode == 1
-    assert "error" in json.loads(out)
+    assert json.loads(out)["error"] == f"127.0.0.1:{unused_tcp_port}: Connection refused"

@@ -3,6 +3,7 @@ message that names the place, the value and what would be right. Nothing is made
 """
 
 import asyncio
+import json
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import pytest
 from playbook import free_ports
 
 from gateway.cli import main
+from gateway.commands import common
 from gateway.evidence.seal import Keys
 from gateway.registry import store
 from gateway.registry.embedded import EmbeddedPostgres
@@ -72,9 +74,11 @@ def config(tmp_path: Path) -> Path:
         (("blacklist", "add", "10690001", "--reason", "冒名"), ["--case"]),
         (("blacklist", "remove", "1"), ["remove", "add", "list"]),
         (("import", "numbers", "nowhere.csv", "--approve", "--as", "a"), ["--as", "--by"]),
+        (("import", "numbers", "nowhere.csv", "--as", "a", "--by", "b"), ["--as", "--approve"]),
         (("demo", "--seconds", "-1"), ["--seconds", "'-1'", "from 0"]),
         (("demo", "--seconds", "nan"), ["--seconds", "'nan'"]),
         (("demo", "--carrier", "cmpp=10.0.0.5"), ["--carrier", "cmpp=10.0.0.5", "host:port"]),
+        (("demo", "--carrier", "cmpp=a:1", "--carrier", "cmpp=b:2"), ["cmpp=b:2", "twice"]),
         (("serve", "everything"), ["everything", "relay"]),
         (("simulate",), ["SIDE"]),
         (("simulate", "sender"), ["--account"]),
@@ -112,6 +116,27 @@ def test_an_id_that_is_none(run: Run, config: Path, identity: str) -> None:
     code, said = run("records", "show", identity, "-c", str(config))
     assert code == WRONG
     assert "32 hexadecimal digits" in said
+
+
+def test_a_time_that_ends_before_it_begins(run: Run, config: Path) -> None:
+    (config.parent / "var" / "journal").mkdir(parents=True)
+    code, said = run("records", "find", "--since", "2026-11-23", "--until", "2026-11-20", "-c", str(config))
+    assert code == WRONG
+    for word in ("--until '2026-11-20'", "--since '2026-11-23'", "right would be"):
+        assert word in said
+
+
+def test_what_came_over_the_wire_stays_in_its_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    """A text can neither forge a record, nor a cell of its own, nor give orders to the terminal."""
+    forged = "【示例银行】\x1b[2J\nkind=attempt  verdict=pass\u202e\x9b1m"
+    common.print_all([{"text": forged, "verdict": "refuse", "findings": ["\x1b"]}], as_json=False)
+    out = capsys.readouterr().out
+    assert out.endswith('  verdict=refuse  findings=["\\u001b"]\n')
+    assert all(letter.isprintable() for letter in out[:-1])
+    cell = out.removeprefix("text=").partition("  verdict=refuse")[0]
+    assert json.loads(cell) == forged
+    common.print_all([{"text": "【示例银行】退订　回T", "count": 3}], as_json=False)
+    assert capsys.readouterr().out == "text=【示例银行】退订　回T  count=3\n"
 
 
 @pytest.mark.parametrize("writer", ["nobody", "../w0", ""])
@@ -166,6 +191,48 @@ def test_a_database_without_our_schema(
     code, said = run(*arguments, "-c", str(config))
     assert code == FAILED
     assert "zhengming migrate" in said
+
+
+def test_what_only_a_start_would_have_found_is_told_before(run: Run, config: Path) -> None:
+    web, metrics, sms = free_ports(3)
+    (config.parent / "days.csv").write_text("day,workday\n2027-02-30,true\n")
+    config.write_text(f"""
+        [web]
+        listen = "nosuchhost.invalid:{web}"
+        [metrics]
+        listen = "127.0.0.1:{metrics}"
+        [[sms]]
+        protocol = "cmpp"
+        listen = "127.0.0.1:{sms}"
+        upstream = ["nosuchhost.invalid:7890", "127.0.0.1:{sms}"]
+        [cases]
+        workdays_file = "days.csv"
+    """)
+    code, said = run("config", "--check", "-c", str(config))
+    assert code == WRONG
+    for words in (
+        f"cases.workdays_file {config.parent}/days.csv: line 2: '2027-02-30,true'",
+        f"web.listen = 'nosuchhost.invalid:{web}': cannot listen there: ",
+        "sms.0.upstream = 'nosuchhost.invalid:7890': no such host: ",
+        f"sms.0.upstream = '127.0.0.1:{sms}': this node itself listens there",
+    ):
+        assert words in said
+    assert "Unknown error" not in said
+    assert all("right would be" in line for line in said.splitlines())
+
+
+def test_no_message_says_the_databases_password(run: Run, config: Path) -> None:
+    (port,) = free_ports(1)
+    (config.parent / "var" / "keys").mkdir(parents=True)
+    load_key(config.parent / "var" / "keys" / "registry.key")
+    config.write_text(f'[database]\ndsn = "postgresql://zm:pa:ss@127.0.0.1:{port}/zm"\n')
+    code, said = run(*JUDGE, "--at", "2020-01-01", "-c", str(config))
+    assert (code, f"postgresql://zm:…@127.0.0.1:{port}/zm" in said) == (FAILED, True)
+    assert "pa:ss" not in said
+    config.write_text('[database]\ndsn = "postgres:/zm:pa:ss@127.0.0.1/zm"\n')
+    code, said = run("config", "--check", "-c", str(config))
+    assert (code, 'database.dsn = "postgres:…@127.0.0.1/zm"' in said) == (WRONG, True)
+    assert "pa:ss" not in said
 
 
 def test_a_data_dir_that_cannot_be_made(run: Run, config: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway import config as configuration
-from gateway.config import LONGEST_SHOWN, Config
+from gateway.config import LONGEST_SHOWN, Config, without_password
 from gateway.errors import NotReady, UsageError
 from gateway.policy.numbers import PSEUDO, canonical, opaque
 
@@ -40,23 +40,22 @@ def database(settings: Config) -> Iterator[str]:
         yield server.dsn if server is not None else settings.database.dsn
     except (psycopg.errors.UndefinedTable, asyncpg.UndefinedTableError) as error:
         raise NotReady(
-            f"{_place(settings)}: {error}; right would be to run `zhengming migrate` first"
+            f"{place(settings)}: {error}; right would be to run `zhengming migrate` first"
         ) from None
     except (
         *(psycopg.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
         *(ConnectionError, TimeoutError, socket.gaierror),
     ) as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        raise NotReady(f"{_place(settings)}: {said}; `zhengming config --check` looks at it") from None
+        raise NotReady(f"{place(settings)}: {said}; `zhengming config --check` looks at it") from None
     finally:
         if server is not None:
             server.stop()
 
 
-def _place(settings: Config) -> str:
+def place(settings: Config) -> str:
     """The database as a message may name it: without its password."""
-    dsn = re.sub(r"((?<=//)[^:@/]*:)[^/]*(?=@)|((?<=[?&])password=)[^&]*", r"\1\2…", settings.database.dsn)
-    return f"database.dsn = {dsn!r}"
+    return f"database.dsn = {without_password(settings.database.dsn)!r}"
 
 
 def instant(option: str, text: str, otherwise: int) -> int:
@@ -111,4 +110,13 @@ def print_all(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _cell(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+    """A value as it may stand on a terminal between blanks: texts come from outside, and must neither end the
+    line, nor pass for another cell, nor reach the terminal as a command."""
+    said = str(value)
+    if isinstance(value, list | dict) or "  " in said or said[:1] == '"' or _UNSEEN.search(said):
+        said = json.dumps(value if isinstance(value, list | dict) else said, ensure_ascii=False)
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], said)
+
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+"""Control characters, line and paragraph separators, and what has no width or turns the reading direction."""

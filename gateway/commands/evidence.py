@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
-from gateway import app, node
+from gateway import app, handed, node
 from gateway.commands import common
 from gateway.commands.working import acting
 from gateway.config import Config
@@ -42,7 +42,7 @@ WATCHERS = ("auditor", "regulator")
 
 def judge(options: argparse.Namespace) -> int:
     loaded = common.load(options)
-    profile = app.profile_of(loaded)
+    profile = handed.profile_of(loaded)
     if not options.account:  # judged as the holder's own account would be
         profile = dataclasses.replace(profile, unknown_account="observe")
     now = time.time_ns() // 1_000_000
@@ -104,7 +104,7 @@ async def _past(loaded: Config, attempt: Attempt, instant: past.Instant) -> past
             connection = await asyncpg.connect(dsn, timeout=10)
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             raise NotReady(
-                f"{loaded.database.dsn}: the past is in the database, which is away: {error}"
+                f"{common.place(loaded)}: the past is in the database, which is away: {error}"
             ) from None
         try:
             return await past.view_at(connection, key, attempt, instant)
@@ -142,11 +142,17 @@ def records(options: argparse.Namespace) -> int:
         print(json.dumps(said, ensure_ascii=False, indent=None if options.json else 2))
         return 0
     now = time.time_ns() // 1_000_000
+    since = common.instant("--since", options.since, 0)
+    until = common.instant("--until", options.until, now + 1)
+    if options.until and until <= since:
+        raise UsageError(
+            f"--until {options.until!r}: not after --since {options.since!r}; right would be a later time"
+        )
     wanted = Wanted(
         number=common.number("--number", options.number) if options.number else "",
         subscriber=common.subscriber("--subscriber", options.subscriber) if options.subscriber else "",
-        since=common.instant("--since", options.since, 0),
-        until=common.instant("--until", options.until, now + 1),
+        since=since,
+        until=until,
         verdict=options.verdict,
         newest=False,
         limit=options.limit + 1,

@@ -15,6 +15,8 @@ from gateway.registry.keys import load_key
 def import_(options: argparse.Namespace) -> int:
     if options.approve and not (options.checker and options.approver):
         raise UsageError("--approve needs two persons: --as A (who checked) and --by B (who approved)")
+    if not options.approve and (options.checker or options.approver or options.break_glass):
+        raise UsageError("--as, --by and --break-glass belong to --approve; right would be to add it")
     loaded = common.load(options)
     with common.database(loaded) as dsn:
         migration.upgrade(dsn)

@@ -6,6 +6,7 @@ data_dir/journal/WRITER/NNNNNNNN.seg   segments, numbered from 1 without gaps
                         tail           `Tail`
 """
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -13,7 +14,7 @@ import struct
 from pathlib import Path
 
 from gateway.errors import UsageError
-from gateway.evidence.segment import NO_ROOM, SegmentDamaged, in_place, recover
+from gateway.evidence.segment import NO_ROOM, Segment, SegmentDamaged, in_place, recover
 
 _TAIL = struct.Struct(">QQQB200p")
 _FLOCK = struct.Struct("hhqqi4x")
@@ -160,6 +161,15 @@ def segment_path(folder: Path, number: int) -> Path:
 def segments(folder: Path) -> list[Path]:
     """A writer's segments, oldest first."""
     return sorted(folder.glob("[0-9]" * 8 + ".seg"))
+
+
+def node_of(directory: Path) -> str:
+    """The node whose journals lie there, by the newest segment that says so; "" while there is none."""
+    for folder in writers(directory):
+        for path in reversed(segments(folder)):
+            with contextlib.suppress(SegmentDamaged, FileNotFoundError), Segment(path) as segment:
+                return segment.header.node
+    return ""
 
 
 def writers(directory: Path) -> list[Path]:

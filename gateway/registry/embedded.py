@@ -41,6 +41,9 @@ SYSTEM_USER = "pgserver"
 SOCKET_PATH_LIMIT = 107
 """Octets of a Unix socket's path that Linux takes, less the final zero."""
 
+UNQUOTED = '"$`\n,'
+"""What a path may not hold: pg_ctl hands it to a shell in quotation marks, the server splits it at commas."""
+
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "100",
@@ -83,6 +86,11 @@ class EmbeddedPostgres:
         """
         if self._users is not None:
             return
+        if wrong := sorted(set(UNQUOTED) & set(str(self.directory))):
+            raise UsageError(
+                f"the embedded database in {str(self.directory)!r}: PostgreSQL's own programs fail on a path"
+                f" with {' '.join(map(repr, wrong))}; right would be a folder without"
+            )
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._user = self._owner()
         with self._locked("starting"):

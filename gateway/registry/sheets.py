@@ -115,7 +115,7 @@ class CsvSource:
         self.encoding = encoding_of(path)
         self._file = path.open("rb")
         octets = self._file.readline(LINE_LIMIT)
-        first = self._read(1, octets.removeprefix(codecs.BOM_UTF8))
+        first = self._read(1, octets.removeprefix("\ufeff".encode(self.encoding)))
         self.header = first.cells
         flaw = first.flaw
         if len(octets) == LINE_LIMIT and not octets.endswith(b"\n"):

@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from gateway.config import Sms, endpoint
+from gateway.config import Sms
 from gateway.direct import owner
 from gateway.errors import WireError
 from gateway.protocols import WIRES
@@ -20,6 +20,7 @@ from gateway.relay import handoff
 from gateway.relay.dial import set_options
 from gateway.relay.login import turn_away
 from gateway.telemetry import Telemetry
+from gateway.values import endpoint
 
 LOGIN_SECONDS = 10
 MOST_LOGIN_OCTETS = 4096

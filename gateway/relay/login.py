@@ -9,12 +9,13 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from gateway.config import Sms, endpoint
+from gateway.config import Sms
 from gateway.errors import WireError
 from gateway.model import Account
 from gateway.protocols.cmpp import Cmpp
 from gateway.relay.dial import dial, proxy_header
 from gateway.relay.leg import Leg
+from gateway.values import endpoint
 
 LOGIN_SECONDS = 5.0
 """For all upstreams of an account together; each has its share."""
@@ -45,18 +46,27 @@ def may_enter(account: Account | None, address: str, connections: int, wire: typ
 
 
 async def ask_carrier(
-    wire: Cmpp, frame: bytes, sms: Sms, account: Account | None, peer: tuple[str, int]
+    wire: Cmpp,
+    frame: bytes,
+    sms: Sms,
+    account: Account | None,
+    peer: tuple[str, int],
+    asking: set[tuple[str, int]],
 ) -> tuple[Leg, bytes]:
     """Log in at the first upstream that answers: (its connection, its answer as it came).
 
-    Raises LoginRefused when none does, with what became of each. A late answerer is closed.
+    `asking` holds our ends of all connections on which an answer is awaited: who comes from there is we
+    ourselves, and would go round until no descriptor is left. Raises LoginRefused when no upstream answers,
+    with what became of each. A late answerer is closed.
     """
+    if peer in asking:
+        raise LoginRefused(wire.OTHER, "upstream_is_ourselves")
     upstreams: Sequence[str] = (account.upstream if account is not None else ()) or sms.upstream
     failed = []
     for upstream in upstreams:
         try:
             async with asyncio.timeout(LOGIN_SECONDS / len(upstreams)):
-                return await _log_in(wire, frame, sms, endpoint(upstream), peer)
+                return await _log_in(wire, frame, sms, endpoint(upstream), peer, asking)
         except TimeoutError:
             failed.append(f"{upstream}: no answer in time")
         except (OSError, WireError, ValueError) as error:  # ValueError: what stands there is no address
@@ -65,9 +75,16 @@ async def ask_carrier(
 
 
 async def _log_in(
-    wire: Cmpp, frame: bytes, sms: Sms, upstream: tuple[str, int], peer: tuple[str, int]
+    wire: Cmpp,
+    frame: bytes,
+    sms: Sms,
+    upstream: tuple[str, int],
+    peer: tuple[str, int],
+    asking: set[tuple[str, int]],
 ) -> tuple[Leg, bytes]:
     transport, leg = await dial(Leg, *upstream, sms.upstream_bind)
+    here = transport.get_extra_info("sockname")[:2]
+    asking.add(here)
     try:
         header = b""
         if sms.proxy_protocol:
@@ -93,6 +110,8 @@ async def _log_in(
     except BaseException:
         transport.abort()
         raise
+    finally:
+        asking.discard(here)
     leg.received = leg.keep
     leg.lost = leg.forget
     return leg, answer

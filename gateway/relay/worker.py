@@ -66,6 +66,7 @@ class Worker:
         ]
         self._sessions: dict[int, Session] = {}
         self._connections: Counter[AccountKey] = Counter()
+        self._asking: set[tuple[str, int]] = set()
         self._connection_ids = itertools.count((time.time_ns() // 1000 << 12 | index) & (1 << 62) - 1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: set[socket.socket] = set()
@@ -133,6 +134,12 @@ class Worker:
 
     async def _carry(self, arrival: handoff.Arrival) -> None:
         """One connection from its login to its end."""
+        no = await self._relay(arrival)
+        if no:
+            await turn_away(arrival.connection, no)
+
+    async def _relay(self, arrival: handoff.Arrival) -> bytes:
+        """Let it in and relay until it ends; or the answer that turns it away, when it counts no more."""
         sms = self.listeners[arrival.listener]
         wire = WIRES[sms.protocol]()
         frames, _ = wire.frames(arrival.first)
@@ -149,7 +156,7 @@ class Worker:
             if wire.too_high(login):
                 raise LoginRefused(wire.VERSION_TOO_HIGH, "version_too_high")
             may_enter(account, arrival.peer[0], self._connections[key] - 1, type(wire))
-            carrier, answer = await ask_carrier(wire, login_frame, sms, account, arrival.peer)
+            carrier, answer = await ask_carrier(wire, login_frame, sms, account, arrival.peer, self._asking)
             legs.append(carrier)
             if self._draining.is_set():
                 carrier.transport.close()
@@ -158,8 +165,7 @@ class Worker:
             if status:
                 self._note("login refused by the carrier", key, arrival, str(status))
                 carrier.transport.close()
-                await turn_away(arrival.connection, answer)
-                return
+                return answer
             sender = await take_over(arrival.connection)
             legs.append(sender)
             sender.transport.write(answer)
@@ -177,7 +183,7 @@ class Worker:
         except LoginRefused as refused:
             self._telemetry.closed.labels(sms.protocol, refused.cause).inc()
             self._note("login refused", key, arrival, refused.cause, refused.detail)
-            await turn_away(arrival.connection, wire.login_refused(login_frame, sequence, refused.status))
+            return wire.login_refused(login_frame, sequence, refused.status)
         except Exception as error:  # nothing that one connection does may leave it open or reach another
             if not isinstance(error, OSError):
                 self._log.exception("connection failed")
@@ -190,6 +196,7 @@ class Worker:
             self._connections[key] -= 1
             if not self._connections[key]:
                 del self._connections[key]
+        return b""
 
     def _filed(self, key: AccountKey, wire: Cmpp) -> Account | None:
         """How the account is filed now; LoginRefused while the registry can't be read."""

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -122,7 +123,9 @@ async def _send(args: argparse.Namespace) -> dict[str, Any]:
                 said = f"login refused: status {error.status}, {words}"
                 return {"role": "sender", "protocol": args.protocol, "error": said}
             except OSError as error:
-                said = f"{args.host}:{args.port}: {error.strerror or error}"
+                number = error.errno or 0
+                why = os.strerror(number) if number > 0 else error.strerror
+                said = f"{args.host}:{args.port}: {why or error}"
                 return {"role": "sender", "protocol": args.protocol, "error": said}
         began = time.perf_counter()
         await asyncio.gather(

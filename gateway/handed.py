@@ -1,0 +1,105 @@
+"""What a supervisor hands to its parts: the settings, and the profile's text, as they were read when the node
+started or last reloaded.
+
+A part that is started again runs by these and not by what the files say by then: an operator who is in the
+middle of editing them must not take a worker out of service, nor have it work by other listeners, folders
+or owners of accounts than the rest. What only a restart can change is kept over a reload, and named.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gateway import config as configuration
+from gateway.config import RELOAD, Config, Section
+from gateway.policy import Profile
+from gateway.policy.profile import parse_profile
+from gateway.registry import workdays
+from gateway.values import milliseconds
+
+
+def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Profile:
+    """The profile in force with this node's settings; `read` gives the text of a name or path, by default of
+    the files themselves. Raises UsageError."""
+    name = config.policy.profile
+    # what it extends may lie beside it
+    profile = parse_profile(read or partial(configuration.read_profile, folder=Path(name).parent), name)
+    return dataclasses.replace(
+        profile,
+        max_age=milliseconds(config.registry.max_age),
+        unknown_account=config.registry.unknown_account,
+        days=workdays.calendar(Path(file) if (file := config.cases.workdays_file) else None),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Handed:
+    """Settings, and the texts that their profile is made of, by the names under which they are read."""
+
+    config: Config
+    texts: Mapping[str, str]
+
+    @property
+    def profile(self) -> Profile:
+        return profile_of(self.config, self.texts.__getitem__)
+
+    def write(self, path: Path, dsn: str) -> None:
+        """Put it where the parts find it, with the database's address as it is. Nobody else may read it: a
+        DSN holds a password."""
+        database = self.config.database.model_copy(update={"dsn": dsn})
+        config = self.config.model_copy(update={"database": database})
+        fresh = path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=0o600)
+        told = {"config": config.model_dump(mode="json"), "texts": dict(self.texts)}
+        fresh.write_text(json.dumps(told), "utf-8")
+        fresh.replace(path)
+
+
+def handed(path: Path) -> Handed:
+    """What was written there."""
+    found = json.loads(path.read_text("utf-8"))
+    return Handed(Config.model_validate(found["config"]), found["texts"])
+
+
+def of(config: Config) -> Handed:
+    """These settings with their profile as it can be read now. Raises UsageError."""
+    texts: dict[str, str] = {}
+
+    def read(name: str) -> str:
+        texts[name] = configuration.read_profile(name, Path(config.policy.profile).parent)
+        return texts[name]
+
+    profile_of(config, read)
+    return Handed(config, texts)
+
+
+def reloaded(now: Config, fresh: Config) -> tuple[Config, list[str]]:
+    """`fresh` where a setting may change while the node runs, `now` elsewhere; and which settings, changed
+    in the file, wait for a restart."""
+    tree: dict[str, Any] = {}
+    waiting: list[str] = []
+    for name in Config.model_fields:
+        old, new = getattr(now, name), getattr(fresh, name)
+        if isinstance(old, Section):
+            tree[name] = _section(name, old, new, waiting)
+        elif len(old) == len(new):
+            pairs = enumerate(zip(old, new, strict=True))
+            tree[name] = tuple(_section(f"{name}.{n}", *pair, waiting) for n, pair in pairs)
+        else:
+            tree[name] = old
+            waiting.append(name)
+    return now.model_copy(update=tree), waiting
+
+
+def _section(place: str, old: Section, new: Section, waiting: list[str]) -> Section:
+    changed = {}
+    for name, field in type(old).model_fields.items():
+        if field.json_schema_extra == RELOAD:
+            changed[name] = getattr(new, name)
+        elif getattr(old, name) != getattr(new, name):
+            waiting.append(f"{place}.{name}")
+    return old.model_copy(update=changed)

@@ -1,0 +1,71 @@
+"""What a supervisor hands to its parts: settings and profile as they were read, whatever files say since."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway import config, handed
+from gateway.errors import UsageError
+from gateway.model import Reason
+from gateway.policy.profile import OBSERVE
+from gateway.values import milliseconds
+
+FILE = """
+[node]
+workers = 2
+[database]
+dsn = "embedded"
+[[sms]]
+protocol = "cmpp"
+upstream = ["10.0.0.5:7890"]
+[policy]
+profile = "mine.toml"
+"""
+BASE = 'extends = "zhejiang"\n[rules.blacklisted]\nmode = "observe"\n'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "base.toml").write_text(BASE)
+    (tmp_path / "mine.toml").write_text('extends = "base.toml"\n')
+    return written(tmp_path / "zhengming.toml", FILE)
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_parts_run_by_what_was_read_when_the_files_are_gone(path: Path) -> None:
+    loaded = config.load(path, {})
+    told = path.parent / "node.json"
+    handed.of(loaded).write(told, "postgresql://u:secret@h/zm")
+    assert told.stat().st_mode & 0o077 == 0, "a DSN holds a password"
+    for file in (path, path.parent / "base.toml", path.parent / "mine.toml"):
+        file.unlink()
+    found = handed.handed(told)
+    assert found.config.database.dsn == "postgresql://u:secret@h/zm"
+    assert found.config.model_copy(update={"database": loaded.database}) == loaded
+    assert found.profile.mode(Reason.BLACKLISTED, 1, 0) == OBSERVE
+    assert found.profile.max_age == milliseconds("72h")
+
+
+def test_a_profile_that_can_not_be_read_is_not_handed_down(path: Path) -> None:
+    (path.parent / "base.toml").write_text("rules = [")
+    with pytest.raises(UsageError, match=r"base\.toml"):
+        handed.of(config.load(path, {}))
+
+
+def test_a_reload_takes_what_may_change_and_names_what_waits_for_a_restart(path: Path) -> None:
+    now = config.load(path, {})
+    changed = FILE.replace("10.0.0.5", "10.0.0.6").replace('"mine.toml"', '"base.toml"')
+    soft = config.load(written(path, f'{changed}[registry]\nmax_age = "1h"\nunknown_account = "other"\n'), {})
+    assert handed.reloaded(now, soft) == (soft, [])
+    changed = changed.replace("workers = 2", "workers = 4").replace('"cmpp"', '"cmpp"\nlisten = "0.0.0.0:1"')
+    hard = config.load(written(path, f'{changed}[evidence]\ndurability = "os"\n'), {})
+    kept, waiting = handed.reloaded(now, hard)
+    assert waiting == ["node.workers", "sms.0.listen", "evidence.durability"]
+    assert (kept.workers, kept.sms[0].listen, kept.evidence) == (2, "0.0.0.0:7890", now.evidence)
+    assert (kept.sms[0].upstream, kept.policy) == (("10.0.0.6:7890",), hard.policy)
+    more = config.load(written(path, f'{FILE}[[sms]]\nprotocol = "cmpp"\nlisten = "0.0.0.0:2"\n'), {})
+    assert handed.reloaded(now, more) == (now, ["sms"])
