@@ -334,7 +334,7 @@ async def keeper(process: Process) -> None:
         if replica.used() > FULL:
             log.error("replica nearly full", extra={"fields": {"used": round(replica.used(), 3)}})
         why = journal_missing(acts, KEEPER, process.telemetry)
-        return why or ("" if feed.ready else "no replica of the registry yet")
+        return why or ("" if feed.ready else "no replica of the registry yet") or shipper.hindered
 
     acts.start()
     following = asyncio.create_task(follow())

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+from playbook import eventually
 
 from gateway import model
 from gateway.evidence import gather, index, plan
@@ -233,6 +234,27 @@ async def test_a_database_that_was_away_or_restored_is_caught_up(node: Node, c: 
     assert await counts(c) == (36, 4, 4)
     await ship(node.shipper(), c)
     assert await counts(c) == (54, 6, 6)
+
+
+async def test_of_two_nodes_with_one_name_one_ships(
+    node: Node, c: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.write(*range(20))
+    first, second = node.shipper(), node.shipper()
+    running = asyncio.create_task(first.run())
+    await eventually(lambda: first.connected)
+    waiting = asyncio.create_task(second.run())
+    await eventually(lambda: second._hindered_at is not None)
+    assert not second.connected
+    assert second.hindered == ""  # perhaps it is our own earlier session
+    monkeypatch.setattr(index, "HINDERED_SECONDS", 0.0)
+    assert "node.name" in second.hindered
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await eventually(lambda: second.connected)
+    assert second.hindered == ""
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_a_cursor_that_was_moved_by_another_is_read_again(node: Node, c: Any) -> None:

@@ -2,8 +2,10 @@
 
 Shipping is idempotent: the rows of a batch and the cursor behind it come in one transaction, which holds
 only if the cursor still is where the batch began. So it may be killed at any instant, run twice, or meet a
-database that was restored from an older backup, and every record counts once. When the database is away
-nothing is lost: the journal waits. Subscribers' refusals come another way, the registry's feed, and first.
+database that was restored from an older backup, and every record counts once. Of two nodes that by mistake
+have one name one ships: each would take the other's cursor for its own, and count again. When the database
+is away nothing is lost: the journal waits. Subscribers' refusals come another way, the registry's feed, and
+first.
 """
 
 import asyncio
@@ -39,6 +41,13 @@ UPKEEP_SECONDS = 3600.0
 INDEX_SECONDS = 5.0
 TIMEOUT_SECONDS = 20.0
 LONGEST_BACKOFF_SECONDS = 5.0
+
+HINDERED_SECONDS = 30.0
+"""For how long somebody else may ship under our name before we say so: an earlier keeper's session may end
+later than the keeper."""
+ENDED_SOON = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""Settings of a session: a host that has crashed lets go of the name within 25 s."""
+CLAIM = "SELECT pg_try_advisory_lock(hashtextextended('shipping of ' || $1, 20))"
 
 LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What ends a connection, to be tried again. TimeoutError is an OSError."""
@@ -79,7 +88,15 @@ class Shipper:
         self._cursors: dict[str, Cursor] = {}
         self._days: set[int] = set()
         self._upkept_at = float("-inf")
+        self._hindered_at: float | None = None  # since when another ships under our name
         self.connected = False
+
+    @property
+    def hindered(self) -> str:
+        """Why nothing is shipped though the database answers; "" when it is."""
+        if self._hindered_at is None or time.monotonic() - self._hindered_at < HINDERED_SECONDS:
+            return ""
+        return f"another node ships as {self._node!r}; right would be a node.name that no other has"
 
     async def run(self) -> None:
         """Ship until cancelled; connects again for ever."""
@@ -88,14 +105,14 @@ class Shipper:
             try:
                 connection = await primary.connect(
                     self._dsn,
-                    {"zhengming.door": "node"},
+                    {"zhengming.door": "node"} | ENDED_SOON,
                     timeout=TIMEOUT_SECONDS,
                     command_timeout=TIMEOUT_SECONDS,
                 )
                 try:
                     self._cursors.clear()
-                    self.connected = True
-                    while True:
+                    self.connected = await self._claim(connection)
+                    while self.connected:
                         shipped = await self.step(connection)
                         backoff = 0.1
                         if shipped < BATCH:
@@ -107,6 +124,18 @@ class Shipper:
                 log.warning("traffic not shipped", extra={"fields": {"error": repr(error)}})
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+
+    async def _claim(self, connection: "Connection") -> bool:
+        """Whether it is ours to ship under this node's name, for as long as the session lasts."""
+        if await connection.fetchval(CLAIM, self._node):
+            self._hindered_at = None
+            return True
+        if self._hindered_at is None:
+            self._hindered_at = time.monotonic()
+            log.warning(
+                "traffic not shipped: another ships as this node", extra={"fields": {"node": self._node}}
+            )
+        return False
 
     async def step(self, connection: "Connection") -> int:
         """Ship a batch of each writer; how many records went."""
