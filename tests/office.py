@@ -67,7 +67,7 @@ class Office:
         self.institutions: dict[str, int] = {}
         self.foreign: dict[str, int] = {}  # by table: a row of others', where a test brings them
         environment = {
-            f"ZHENGMING__{section}__{key}".upper(): str(value)
+            f"ZHENGMING__{section}__{key}".upper(): value if isinstance(value, str) else json.dumps(value)
             for section, keys in (settings or {}).items()
             for key, value in keys.items()
         }

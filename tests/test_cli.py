@@ -68,7 +68,8 @@ async def test_judge_says_pass_or_why_not(house: House) -> None:
     assert code == REFUSED
     assert (said["verdict"], said["reason"], said["institution"]) == ("refuse", "blacklisted", "BANK")
     assert said["registry_version"] > 0
-    assert [rule["reason"] for rule in said["rules"] if not rule["holds"]] == ["blacklisted"]
+    broken = {rule["reason"]: rule["mode"] for rule in said["rules"] if not rule["holds"]}
+    assert broken == {"blacklisted": "enforce", "consent_missing": "observe"}
     assert len(house.records()) == before
 
 

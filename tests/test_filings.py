@@ -244,9 +244,17 @@ async def test_page_follows_ids_while_rows_come_in(cast: Cast) -> None:
 async def test_documents_where_they_are_demanded(cast: Cast) -> None:
     bare = await draft(cast)
     proved = await draft(cast, number="10690006", document_sha256="ab" * 32)
+    made_up = await draft(cast, number="10690007", document_sha256="cd" * 32)
+    async with cast.door.owner() as c:
+        await c.execute(
+            "INSERT INTO documents (sha256, media_type, size) VALUES ($1, 'application/pdf', 1)",
+            bytes.fromhex("ab" * 32),
+        )
     async with cast.acting("bank") as (c, actor):
-        refused = await filings.step(c, actor, [bare.id, proved.id], "submit", documents=True)
-    assert [(one, problem.field) for one, problem in refused] == [(bare.id, "document_sha256")]
+        wanted = [bare.id, proved.id, made_up.id]
+        refused = await filings.step(c, actor, wanted, "submit", documents=True)
+    missing = [(bare.id, "document_sha256"), (made_up.id, "document_sha256")]
+    assert [(one, problem.field) for one, problem in refused] == missing
 
 
 @pytest.mark.parametrize(

@@ -323,7 +323,13 @@ async def test_all_that_was_wrong_is_recorded_in_the_order_of_the_rules(house: H
     assert await result(house, "106900090001", "新客理财专享", "900013", subscriber) == 103
     (found,) = house.records(subscriber=subscriber)
     reasons = [reason for reason, _, _ in found.record.judged.findings]
-    assert reasons == ["blacklisted", "account_mismatch", "signature_missing", "optout_hint_missing"]
+    assert reasons == [
+        "blacklisted",
+        "account_mismatch",
+        "consent_missing",
+        "signature_missing",
+        "optout_hint_missing",
+    ]
 
 
 # Texts
