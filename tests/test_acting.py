@@ -110,16 +110,18 @@ async def test_connections_are_bounded_over_all_roles(
 
     async def work(who: Actor) -> None:
         nonlocal most, served
-        async with opened.acting(who) as connection, opened.owner() as own:
-            found, _, user, *_ = (await own.fetchval(mine, name), *await connection.fetchrow(WHO))
+        async with opened.acting(who) as connection, opened.owner():
+            _, user, *_ = await connection.fetchrow(WHO)
             assert user == who.user
-            most, served = max(most, found), served + 1
+            most, served = max(most, len(opened._sessions._open)), served + 1
 
     try:
         for round_ in range(4):
             await asyncio.gather(*(work(who) for who in people[round_:] + people * 4))
         assert served == 4 * 20 + 5 + 4 + 3 + 2
         assert 3 < most <= 3 + 2, most
+        while await c.fetchval(mine, name) > 3 + 2:  # noqa: ASYNC110 (PostgreSQL ends a session a moment later)
+            await asyncio.sleep(0.01)
         async with contextlib.AsyncExitStack() as stack:
             for who in people[:3]:
                 await stack.enter_async_context(opened.acting(who))
