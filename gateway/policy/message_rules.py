@@ -46,8 +46,9 @@ def _consents(attempt: Attempt, facts: Facts, view: View) -> str:
 def _recipients(attempt: Attempt, facts: Facts, view: View) -> str:
     holder = facts.filing.institution if facts.filing is not None else 0
     found = view.recipients(attempt.destination, holder) if attempt.destination and holder else ()
-    listed = "has a recipient list" if holder and view.lists_recipients(holder) else "no recipient list"
-    return f"{listed}; on it as {', '.join(sorted(one.role for one in found)) or 'nobody'}"
+    if found:
+        return f"on the recipient list as {', '.join(sorted(one.role for one in found))}"
+    return "not on the recipient list" if holder and view.lists_recipients(holder) else "no recipient list"
 
 
 def _hours(attempt: Attempt, facts: Facts, view: View) -> str:
