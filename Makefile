@@ -36,7 +36,7 @@ run: install
 	$(BIN)/zhengming demo
 
 test: $(VENV)/.tests
-	$(BIN)/python -m pytest -m "not long" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not long" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-long: $(VENV)/.tests
 	$(BIN)/python -m pytest -m long

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import count
@@ -25,6 +26,19 @@ _numbers = count(1)
 
 LINES = 40
 """Of the nodes' logs that are shown with a failure, the newest."""
+
+
+COSTS = {"house": 4, "house_of": 4, "server": 2, "embedded": 1}
+"""What a test takes, compared: with a node, with PostgreSQL; else next to nothing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, or one process would be left alone with them in the end (loadfile)."""
+    costs: Counter[Path] = Counter()
+    for item in items:
+        used = getattr(item, "fixturenames", ())
+        costs[item.path] += max((cost for name, cost in COSTS.items() if name in used), default=0)
+    items.sort(key=lambda item: -costs[item.path])
 
 
 @pytest.hookimpl(wrapper=True)

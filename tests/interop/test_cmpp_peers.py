@@ -290,6 +290,7 @@ def test_peer_sends_a_long_text(peer: Peer, version: str, node: Node, case: int)
     assert sum(sender["results"].values()) == 10 * parts
     assert sender["reports"] == {"DELIVRD": 20 * parts}
     words = ("--number", number, "--subscriber", "13800000000", "--since", since, "--json")
+    words = (*words, "--reveal", "--reason", "interop", "--by", "regulator")
     records = [r for r in json.loads(node.command("records", "find", *words)) if r["kind"] == "attempt"]
     assert [(r["pk_number"], r["pk_total"]) for r in records] == [(n, parts) for n in range(1, parts + 1)]
     assert "".join(record["text"] for record in records) == LONG
