@@ -1,5 +1,6 @@
 """Who acts in the tests of the registry: two carriers' persons, two banks, an agency, two regulators."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -69,3 +70,13 @@ async def cast_of(dsn: str) -> AsyncIterator[Cast]:
         yield Cast(door)
     finally:
         await door.close()
+
+
+def fill(dsn: str) -> None:
+    """The people in an empty database, for tests of commands, which have no event loop."""
+
+    async def made() -> None:
+        async with cast_of(dsn):
+            pass
+
+    asyncio.run(made())

@@ -1,12 +1,11 @@
 """`zhengming allocation`, `dispute`, `document` and `alarm`, as an operator types them."""
 
-import asyncio
 import hashlib
 from pathlib import Path
 
 import psycopg
 import pytest
-from cast import cast_of
+from cast import fill
 from shell import Shell
 
 from gateway.commands.claims import ACTS
@@ -16,11 +15,7 @@ PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer<<>>\nstartxref\n9\n%%EOF\n"
 
 @pytest.fixture
 def shell(tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]) -> Shell:
-    async def fill() -> None:
-        async with cast_of(database):
-            pass
-
-    asyncio.run(fill())
+    fill(database)
     return Shell(tmp_path, database, capsys)
 
 

@@ -1,12 +1,11 @@
 """`zhengming number`, as an operator types it: the same steps, the same two persons."""
 
-import asyncio
 from pathlib import Path
 from typing import get_args
 
 import psycopg
 import pytest
-from cast import cast_of
+from cast import fill
 from shell import Shell
 
 from gateway.commands.registry_arguments import FILED, STATES, STEPS
@@ -16,11 +15,7 @@ from gateway.registry.filings import FilingChange, FilingFilter
 
 @pytest.fixture
 def shell(tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]) -> Shell:
-    async def fill() -> None:
-        async with cast_of(database):
-            pass
-
-    asyncio.run(fill())
+    fill(database)
     with psycopg.connect(database, autocommit=True) as connection:
         for number in ("10690001", "10690002"):
             connection.execute(

@@ -195,8 +195,7 @@ def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explana
     answers.sort(key=lambda answer: ORDER[answer.reason])
     broken = (answer for answer in answers if not answer.holds and answer.mode != "off")
     findings = tuple(
-        Finding(answer.reason, answer.sub, answer.mode == "enforce" and answer.sub not in COUNTED)
-        for answer in broken
+        said(Finding(answer.reason, "", answer.mode == "enforce"), answer.sub) for answer in broken
     )
     return Explanation(verdict_of(facts, findings), tuple(answers))
 
