@@ -161,12 +161,14 @@ async def acceptor(process: Process) -> None:
 async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
     from gateway.evidence.journal import Journal  # noqa: PLC0415
+    from gateway.evidence.said import Sayings  # noqa: PLC0415
     from gateway.evidence.seal import Keys  # noqa: PLC0415
     from gateway.evidence.search import Search  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
+    from gateway.relay.context import Context  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
@@ -205,7 +207,8 @@ async def worker(process: Process, index: int) -> None:
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
     screen = Screen(node, view, profile, journal, contacts, cities, telemetry, log)
-    returns = Returns(node, screen, key, contacts, telemetry)
+    context = Context(Sayings(data_dir / "journal", keys))
+    returns = Returns(node, screen, key, contacts, context, telemetry)
     asked = Direct(screen, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     relay = Worker(
         config.sms,
@@ -250,6 +253,7 @@ async def worker(process: Process, index: int) -> None:
     await journal.close()
     questions.close()
     asked.close()
+    context.close()
     contacts.close()
     replica.close()
 

@@ -266,6 +266,7 @@ class Screen:
         """Tell each submit what became of it, count, and note who sent to whom, so that a reply finds its
         institution."""
         remember, hashed, numbers = self._contacts.remember, self.view.hash, self._number_keys
+        first = self.journal.index
         index = 0
         for batch in batches:
             channel, protocol = batch.channel, batch.key.protocol
@@ -286,7 +287,7 @@ class Screen:
                     elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         number = numbers.get(attempt.source) or self._number_key(attempt.source)
                         pair = key_of(number, hashed(attempt.destination))
-                        remember(pair, now, verdict.institution, ids[index])
+                        remember(pair, now, verdict.institution, ids[index], first + index)
                     index += 1
             for purpose, count in passed.items():
                 self._tally[channel, protocol, purpose, True] += count

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.errors import NotReady, WireError
+from gateway.errors import WireError
 from gateway.evidence.journal import OutcomeItem
 from gateway.model import AccountKey
 from gateway.protocols.cmpp import Cmpp
@@ -349,11 +349,7 @@ class Session:
                 place.fill(join(data, used, cuts))
                 self._legs[False].read_on("journal", True)
 
-        for frame, reply in replies:
-            try:
-                self._desk.returns.reply(self.key, reply, partial(done, frame))
-            except NotReady as error:
-                done(frame, error)
+        self._desk.returns.replies(self.key, [(reply, partial(done, frame)) for frame, reply in replies])
 
     def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
         """The frame goes on under this number; None: it does not."""
