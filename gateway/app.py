@@ -170,6 +170,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
+    from gateway.relay.presses import Presses  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
     from gateway.relay.worker import Worker  # noqa: PLC0415
@@ -209,7 +210,8 @@ async def worker(process: Process, index: int) -> None:
     screen = Screen(node, view, profile, journal, contacts, cities, telemetry, log)
     context = Context(Sayings(data_dir / "journal", keys))
     returns = Returns(node, screen, key, contacts, context, telemetry)
-    asked = Direct(screen, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
+    presses = Presses(node, screen, key, returns, telemetry)
+    asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     relay = Worker(
         config.sms,
         config.node.carrier,
