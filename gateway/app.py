@@ -219,7 +219,7 @@ async def worker(process: Process, index: int) -> None:
         config.workers,
         screen,
         returns,
-        contacts,
+        replica.receiving,
         telemetry,
         log,
     )

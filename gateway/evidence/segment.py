@@ -269,8 +269,7 @@ class Segment:
         return Block(offset, end, first, records)
 
     def record(self, offset: int, index: int) -> bytes | None:
-        """The record of this index out of the block at an offset, without reading the others; None where
-        there is no such block or record."""
+        """The record of this index in the block at an offset, read alone; None where there is none."""
         found = self._raw(offset)
         if found is None or not found[2] <= index < found[2] + found[1]:
             return None
