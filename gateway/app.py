@@ -311,7 +311,12 @@ async def keeper(process: Process) -> None:
         except NotReady as error:
             log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})
 
-    feed = Feed(dsn, replica, on_changes=record, recorded=Recorded(directory, keys, key))
+    def held(where: str, at: int) -> None:
+        if where != config.node.name:  # workers say so of their own
+            process.telemetry.refusal_effective.observe(max(0, now() - at) / 1000)
+
+    recorded = Recorded(directory, keys, key)
+    feed = Feed(dsn, replica, on_changes=record, recorded=recorded, on_refusal=held)
     kept = config.evidence.kept_days
     shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key, kept_days=kept)
 

@@ -46,7 +46,7 @@ class Change(NamedTuple):
 
 
 class StoredRefusal(NamedTuple):
-    """A refusal as nodes need it; `at` in ms."""
+    """A refusal as nodes need it; `at` in ms. `node`: where the reply that it is arrived; "" for others."""
 
     key: int
     institution: int
@@ -56,6 +56,7 @@ class StoredRefusal(NamedTuple):
     at: int
     event: bytes
     in_force: bool
+    node: str
 
     @property
     def refusal(self) -> Refusal:
@@ -134,8 +135,8 @@ async def all_ids(c: "Connection", table: str) -> AsyncIterator[list[int]]:
 async def refusals_of(c: "Connection", keys: Sequence[int]) -> list[StoredRefusal]:
     """All refusals under these subscriber keys, lifted ones too."""
     rows = await c.fetch(
-        f"""SELECT {_REFUSED}, event, lifted_at IS NULL FROM refusals
-             WHERE subscriber_key = ANY ($1) ORDER BY subscriber_key, id""",
+        f"""SELECT {_REFUSED}, event, lifted_at IS NULL, CASE WHEN source = 'reply' THEN node ELSE '' END
+              FROM refusals WHERE subscriber_key = ANY ($1) ORDER BY subscriber_key, id""",
         keys,
     )
     return [StoredRefusal(*row) for row in rows]
