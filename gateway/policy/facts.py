@@ -74,7 +74,8 @@ class View(Protocol):
 
     def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]: ...
 
-    def refusals(self, subscriber: str) -> Sequence[Refusal]: ...
+    def refusals(self, subscriber: str) -> Sequence[Refusal]:
+        """What the subscriber refused, and where he accepted again."""
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         """The periods for which the subscriber asked for this institution's marketing."""
