@@ -92,7 +92,7 @@ async def events(
     refusals and consents that stood in it."""
     rows = await c.fetch(
         f"""SELECT at, kind, institution, number, source, purposes, channels, said
-              FROM ({_EVENTS}) t WHERE over >= $2 AND at < $3 ORDER BY at""",
+              FROM ({_EVENTS}) t WHERE over >= $2 AND at < $3 ORDER BY at, kind""",
         key.hash(subscriber),
         since,
         until,
