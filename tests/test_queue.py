@@ -10,7 +10,11 @@ from office import Office
 
 from gateway.model import HELD, AccountKey
 from gateway.registry import store
+from gateway.registry.forms import SHANGHAI
 from gateway.registry.local import learn
+from gateway.registry.timeline import Event
+from gateway.web.pages import _came_of
+from gateway.web.wording import EVENTS
 
 SUBSCRIBER = "+8613800000001"
 ACCOUNT = AccountKey("mobile", "cmpp", "900001")
@@ -170,3 +174,15 @@ async def test_the_timeline_tells_it_in_order(office: Office) -> None:
         ("held", "reply"), ("refusal", "undecided"), ("accepted", "reply"), ("consent", "reply"),
         ("refusal_lifted", "reply"), ("wrong_person", "reply"), ("released", ""),
     ]  # fmt: skip
+    until = (NOW - timedelta(days=2)).astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M")
+    told = [Event.model_validate(one) for one in events]
+    assert [(EVENTS[one.kind].zh, _came_of(one, zh=True)) for one in told[:3]] == [
+        ("暂停营销，待认定", f"短信回复 · 至 {until}"),
+        ("拒收", "营销 · 逾期未认定"),
+        ("恢复接收", "短信回复"),
+    ]
+    assert [(EVENTS[told[place].kind].en, _came_of(told[place], zh=False)) for place in (0, 5, 6)] == [
+        ("marketing held, to be decided", f"reply · until {until}"),
+        ("said to be another person", "reply"),
+        ("number given back", ""),
+    ]

@@ -153,7 +153,7 @@ class Snapshot:
         hashed = self.hash(subscriber)
         lookup = tables.subscriber_lookup(institution, hashed)
         spans = [tables.consent(row) for row in self._rows("consents", lookup)]
-        learnt = self._learnt(hashed[:8])
+        learnt = self._learnt(hashed[:8]) if self._pending else ()
         if any(one.kind == "accept" and one.institution == institution for one in learnt):
             said = self.refusals(subscriber)
             spans += [
@@ -176,7 +176,7 @@ class Snapshot:
         ]
         return found + [
             Recipient("stranger", Span(one.at))
-            for one in self._learnt(hashed[:8])
+            for one in (self._learnt(hashed[:8]) if self._pending else ())
             if one.kind == "wrong_person" and one.institution == institution
         ]
 
@@ -206,7 +206,7 @@ class Snapshot:
             known = () if found is None else _refusals(found)
         except lmdb.Error as error:
             raise self._damaged(error) from None
-        learnt = self._learnt(key)
+        learnt = self._learnt(key) if self._pending else None
         if not learnt:
             return known
         over = {event for one in known for event in one.events}
@@ -217,7 +217,7 @@ class Snapshot:
     def _learnt(self, key: bytes) -> list[LocalRefusal]:
         """What this node learnt of a subscriber and PostgreSQL has not given back yet."""
         try:
-            found = self._local.get(key, db=self._local_pending) if self._pending else None
+            found = self._local.get(key, db=self._local_pending)
         except lmdb.Error as error:
             raise self._damaged(error) from None
         return [] if found is None else _learnt(found)
