@@ -187,7 +187,7 @@ class Refusal(NamedTuple):
     channels: int
     at: int
     undecided_until: int = 0  # while it lies ahead, a person may still decide that it was none
-    events: tuple[bytes, ...] = ()  # of an "accept again": which replies it is, and ended
+    events: tuple[bytes, ...] | None = None  # of an "accept again": which replies it is, and ended
 
     def stands(self, said: "Sequence[Refusal]", institution: int) -> bool:
         """Whether the subscriber has not accepted again since, among all that he `said`, as far as this

@@ -80,7 +80,7 @@ class LocalRefusal(msgspec.Struct, frozen=True, array_like=True):
     def said(self) -> Refusal:
         """As rules look at it; of an "accept again" with its event."""
         number = "" if self.institution and self.kind != "accept" else self.number
-        events = (self.event,) if self.kind == "accept" else ()
+        events = (self.event,) if self.kind == "accept" else None
         what = (self.purposes, self.channels, self.at, self.undecided_until, events)
         return Refusal(self.institution, number, *what)
 

@@ -209,7 +209,7 @@ class Snapshot:
         learnt = self._learnt(key) if self._pending else None
         if not learnt:
             return known
-        over = {event for one in known for event in one.events}
+        over = {event for one in known for event in one.events or ()}
         return known + tuple(
             one.said for one in learnt if one.kind != "wrong_person" and one.event not in over
         )

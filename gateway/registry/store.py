@@ -57,7 +57,7 @@ class StoredRefusal(NamedTuple):
 _ANCHOR = "concat_ws(' ', seq, xid, extract(epoch FROM at))"
 _REFUSED = """subscriber_key, coalesce(institution_id, 0) AS institution, coalesce(number, '') AS number,
               purposes, channels, millis(refused_at) AS at, coalesce(millis(undecided_until), 0) AS until,
-              '{}'::bytea[] AS events, id"""
+              NULL::bytea[] AS events, id"""
 _ACCEPTED = """subscriber_key, coalesce(institution_id, 0), number, 0::smallint, 0::smallint,
                millis(said_at), 0,
                event || ARRAY(SELECT r.event FROM refusals r
@@ -145,7 +145,12 @@ async def refusals_of(c: "Connection", keys: Sequence[int]) -> list[StoredRefusa
         keys,
     )
     return [
-        StoredRefusal(row[1], Refusal._make((*row[2:8], tuple(row["events"]))), row["event"], row["in_force"])
+        StoredRefusal(
+            row[1],
+            Refusal._make((*row[2:8], row["events"] and tuple(row["events"]))),
+            row["event"],
+            row["in_force"],
+        )
         for row in rows
     ]
 
