@@ -48,6 +48,7 @@ class Snapshot:
     """
 
     __slots__ = (
+        "_consents",
         "_generation",
         "_hashed",
         "_hasher",
@@ -72,6 +73,7 @@ class Snapshot:
         self._local: lmdb.Transaction[bytes]
         self._txn: lmdb.Transaction[bytes]
         self._hashed: dict[str, bytes] = {}
+        self._consents: dict[int, bytes] = {}  # by institution: what their keys begin with
         self._generation: Generation
         self._size = self._local_size = 0
         self._sender_changes = -1
@@ -150,20 +152,26 @@ class Snapshot:
         ]
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
+        beginning = self._consents.get(institution)
+        if beginning is None:  # kept, as most messages ask for this, and mostly there is nothing
+            beginning = self._consents[institution] = TABLES["consents"].code + pack_id(institution)
         hashed = self.hash(subscriber)
-        lookup = tables.subscriber_lookup(institution, hashed)
-        spans = [tables.consent(row) for row in self._rows("consents", lookup)]
-        learnt = self._learnt(hashed[:8]) if self._pending else ()
-        if any(one.kind == "accept" and one.institution == institution for one in learnt):
-            said = self.refusals(subscriber)
-            spans += [
-                Span(one.at)
-                for one in said
-                if not one.purposes
-                and one.institution == institution
-                and any(no.purposes and not no.stands((one,), institution) for no in said)
-            ]
-        return spans
+        found = [tables.consent(row) for row in self._found(beginning + hashed[:8])]
+        return found + self._agreed(subscriber, institution) if self._pending else found
+
+    def _agreed(self, subscriber: str, institution: int) -> list[Span]:
+        """The consents that an "accept again" is that this node learnt: it ended a refusal."""
+        learnt = self._learnt(self.hash(subscriber)[:8])
+        if not any(one.kind == "accept" and one.institution == institution for one in learnt):
+            return []
+        said = self.refusals(subscriber)
+        return [
+            Span(one.at)
+            for one in said
+            if not one.purposes
+            and one.institution == institution
+            and any(no.purposes and not no.stands((one,), institution) for no in said)
+        ]
 
     def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
         hashed = self.hash(subscriber)
@@ -230,12 +238,16 @@ class Snapshot:
         return _list(value) if value is not None else None
 
     def _rows(self, table: str, lookup: bytes) -> list[list[Any]]:
-        code = TABLES[table].code
+        return self._found(TABLES[table].code + lookup)
+
+    def _found(self, key: bytes) -> list[list[Any]]:
+        """The rows under a key of the index, which begins with their table's code."""
         try:
-            if self._txn.get(code + lookup, db=self._generation.index) is None:  # cheaper than a cursor
+            if self._txn.get(key, db=self._generation.index) is None:  # cheaper than a cursor
                 return []
+            code = key[:1]
             with self._txn.cursor(db=self._generation.index) as cursor:
-                ids = list(cursor.iternext_dup()) if cursor.set_key(code + lookup) else []
+                ids = list(cursor.iternext_dup()) if cursor.set_key(key) else []
             return [_list(self._txn.get(code + identity, b"", db=self._generation.rows)) for identity in ids]
         except lmdb.Error as error:
             raise self._damaged(error) from None
