@@ -29,6 +29,7 @@ from gateway.commands.registry_arguments import (
     add_dispute_arguments,
     add_document_arguments,
     add_number_arguments,
+    add_reply_arguments,
 )
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
@@ -36,8 +37,8 @@ from gateway.simulator.commands import add_carrier_arguments, add_sender_argumen
 
 ROLES = "regulator, carrier, institution, agency, provider, auditor or admin"
 KINDS = (
-    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents, recipients"
-    " or complaints"
+    "institutions, mandates, accounts, account_numbers, numbers, blacklist, refusals, consents, recipients,"
+    " released or complaints"
 )
 
 Command = Callable[[argparse.Namespace], int]
@@ -213,6 +214,7 @@ def parser() -> argparse.ArgumentParser:
         ("dispute", "over numbers that are filed already", add_dispute_arguments),
         ("document", "licences, mandates, consents and filings on paper", add_document_arguments),
         ("alarm", "what a regulator must have seen", add_alarm_arguments),
+        ("reply", "answers of subscribers that a person has to understand", add_reply_arguments),
     ):
         made = add(name, "claims:run", words)
         made.set_defaults(what=name)

@@ -6,6 +6,7 @@ numbers are canonical text (domain.md "Telephone numbers"); sets of channels and
 because the relay tests them for each message.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -174,13 +175,31 @@ class AccountNumber(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A subscriber's "no": to an institution (0: to all), or to a `number` that nobody has filed yet."""
+    """A subscriber's "no": to an institution (0: to all), or to a `number` that nobody has filed yet.
+
+    One that covers no purpose is his "accept again": it ends the older ones to its institution and to its
+    number, where the reply was sent to.
+    """
 
     institution: int
     number: str
     purposes: int
     channels: int
     at: int
+    undecided_until: int = 0  # while it lies ahead, a person may still decide that it was none
+    events: tuple[bytes, ...] | None = None  # of an "accept again": which replies it is, and ended
+
+    def stands(self, said: "Sequence[Refusal]", institution: int) -> bool:
+        """Whether the subscriber has not accepted again since, among all that he `said`, as far as this
+        institution goes. What was said to all institutions no answer to one of them ends."""
+        if not self.institution and not self.number:
+            return True
+        return not any(
+            not one.purposes
+            and one.at > self.at
+            and (one.institution == institution or (not self.institution and one.number == self.number))
+            for one in said
+        )
 
 
 class Recipient(NamedTuple):
@@ -235,6 +254,9 @@ class Verdict:
     def passed(self) -> bool:
         return self.reason is None
 
+
+HELD = 72 * 3_600_000
+"""ms that an ambiguous reply waits for a person, before it is a refusal of marketing (domain.md)."""
 
 REPLY_KINDS = ("refuse", "accept", "wrong_person", "ambiguous", "other")
 """What a subscriber's reply may be understood as (domain.md "A reply (MO) means")."""

@@ -81,6 +81,11 @@ TABLES: dict[str, list[str]] = {
         "B001,13800000001,debtor,2026-01-01,2027-01-01",
         "B002,+8613800000002,担保人,,",
     ],
+    "released": [
+        "subscriber,released_at",
+        "13800000009,2026-01-01T00:00:00+08:00",
+        "13800000009,2025-01-01",
+    ],
 }
 Bring = Callable[..., Awaitable[ImportResult]]
 
@@ -156,7 +161,7 @@ async def test_what_goes_out_comes_in_as_the_same(
         assert await export_file(kind, path, database, KEY, headers=headers) == len(lines) - 1
         told = await ask(database, "SELECT count(*) FROM audit WHERE act = $1", f"export.{kind}")
         assert bool(told) == (
-            kind in ("refusals", "consents", "recipients", "complaints")
+            kind in ("refusals", "consents", "recipients", "released", "complaints")
         )  # where full numbers went out
         result = await import_file(kind, path, database, KEY)
         assert (result.unchanged, result.rejected) == (len(lines) - 1, 0), (kind, rejected(result))
@@ -466,6 +471,39 @@ async def test_an_old_refusal_does_not_undo_a_lift(filled: Bring, database: str)
     await ask(database, "UPDATE refusals SET lifted_at = now(), lifted_by = 'subscriber' RETURNING 1")
     result = await filled("refusals", TABLES["refusals"])
     assert (result.accepted, result.unchanged) == (1, 1)  # the one without a time is a new refusal
+
+
+async def test_a_release_ends_what_is_older_whenever_it_comes_in(filled: Bring, database: str) -> None:
+    """Consents and recipients end with the next release after them; what was refused, he refused for ever."""
+    who = "13800000009"
+    refused = [TABLES["refusals"][0], f"{who},B001,,,,2020-01-01"]
+    agreed = [
+        TABLES["consents"][0],
+        f"{who},B001,web,2024-06-01,,",  # ends with the release of 2025
+        f"{who},B001,web,2025-06-01,,",  # with that of 2026
+        f"{who},B001,web,2025-07-01,2025-08-01,",  # had ended by itself
+        f"{who},B001,web,2026-02-01,,",  # is the new subscriber's
+    ]
+    owing = [TABLES["recipients"][0], f"B001,{who},debtor,2025-06-01,2027-01-01"]
+    ends = "SELECT array_agg(valid_until::date::text ORDER BY {1}) FROM {0} WHERE subscriber_hash = $1"
+    hashed = KEY.hash(f"+86{who}")
+
+    async def found() -> list[Any]:
+        wanted = [("consents", "given_at"), ("recipients", "valid_from")]
+        return [await ask(database, ends.format(*one), hashed) for one in wanted]
+
+    for kind, lines in (("refusals", refused), ("consents", agreed), ("recipients", owing)):
+        assert (await filled(kind, lines)).rejected == 0
+        again = await filled(kind, lines)
+        assert (again.accepted, again.unchanged) == (0, len(lines) - 1), kind
+    before = [["2024-12-31", "2025-12-31", "2025-07-31", None], ["2025-12-31"]]
+    assert await found() == before
+    result = await filled("released", [TABLES["released"][0], f"{who},2025-07-15"], dry_run=True)
+    assert (result.accepted, await found()) == (1, before)
+    assert (await filled("released", [TABLES["released"][0], f"{who},2025-07-15"])).accepted == 1
+    assert await found() == [["2024-12-31", "2025-07-14", "2025-07-14", None], ["2025-07-14"]]
+    assert (await filled("released", [TABLES["released"][0], f"{who},2999-01-01"])).rejected == 1
+    assert await ask(database, "SELECT lifted_at FROM refusals WHERE subscriber_hash = $1", hashed) is None
 
 
 async def test_refusals_to_an_unfiled_number_survive(bring: Bring, database: str, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from playbook import BY_RUN, OPEN_RUN
 
 from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
-from gateway.model import AccountKey, Refusal
+from gateway.model import HELD, REPLY_KINDS, AccountKey, Recipient, Refusal, Span
 from gateway.registry import feed as feed_module
 from gateway.registry import migrate, store, writer
 from gateway.registry.embedded import EmbeddedPostgres
@@ -354,6 +354,161 @@ async def test_what_a_node_learns_reaches_the_database_and_other_nodes(
     other.close()
 
 
+def word(kind: str, at: int, *, institution: int = 1, message: bytes | None = None) -> LocalRefusal:
+    """What a reply of SUBSCRIBER does; one without a `message` of its own is known by its instant."""
+    covers = {"refuse": 3, "ambiguous": 1}.get(kind, 0)
+    what = {"institution": institution, "number": "10690001", "purposes": covers, "channels": covers and 3}
+    return learn(
+        KEY, SUBSCRIBER, **what, at=at, node="n", account=ACCOUNT, kind=kind,
+        message_id=message or b"%d" % at, record=at.to_bytes(16, "big"),
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def refusing(view: Snapshot, institution: int = 1) -> list[Refusal]:
+    """What stands between an institution and SUBSCRIBER."""
+    view.renew()
+    said = view.refusals(SUBSCRIBER)
+    return [
+        one
+        for one in said
+        if one.purposes and one.institution == institution and one.stands(said, institution)
+    ]
+
+
+BODY = "INSERT INTO institutions (code, name, kind) SELECT 'I' || i, 'n', 'bank' FROM generate_series(1, 2) i"
+
+
+async def test_who_accepted_again_stays_so_whatever_is_lost(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path
+) -> None:
+    """An old no, delivered again to a node that never heard it, and a database restored from before."""
+    await c.execute(BODY)
+    no, again = word("refuse", 1000), word("accept", 2000)
+    late = word("refuse", 9000, message=b"1000")  # the same reply once more
+    async with following(database, replica):
+        view = replica.snapshot()
+        replica.add_local_refusals([no])
+        assert refusing(view)
+        replica.add_local_refusals([again])
+        assert not refusing(view)
+        assert view.consents(SUBSCRIBER, 1) == [Span(2000)]
+        await until(lambda: not replica.local.pending())
+        assert not refusing(view)
+        assert view.consents(SUBSCRIBER, 1) == [Span(2000)]
+    other = Replica.open(tmp_path / "other", KEY, writer=True, map_size=SMALL)
+    async with following(database, other):
+        there = other.snapshot()
+        assert not refusing(there)
+    other.add_local_refusals([late])  # with the database away
+    other.add_local_refusals([word("accept", 9500, message=b"2000")])
+    assert not refusing(there)
+    other.add_local_refusals([word("refuse", 9100)])
+    assert refusing(there)
+    async with following(database, other):
+        await until(lambda: not other.local.pending())
+        assert [one.at for one in refusing(there)] == [9100]
+    other.close()
+    await c.execute("TRUNCATE refusals, replies, consents")
+    async with following(database, replica):
+        await until(lambda: not replica.local.pending())
+        view.renew()
+        assert not refusing(view)
+        assert view.consents(SUBSCRIBER, 1) == [Span(2000)]
+        assert await c.fetchval("SELECT lifted_by FROM refusals") == "reply"
+        assert content(replica) == await copied(database, tmp_path)
+
+
+async def test_a_hold_lapses_by_itself_and_a_stranger_is_one_at_once(
+    database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path
+) -> None:
+    await c.execute(BODY)
+    perhaps, stranger = word("ambiguous", 1000), word("wrong_person", 2000)
+    held = Refusal(1, "", 1, 3, 1000, 1000 + HELD)
+    async with following(database, replica):
+        view = replica.snapshot()
+        for _ in range(2):  # as this node learnt it, and as the database gave it back
+            replica.add_local_refusals([perhaps, stranger])
+            assert refusing(view) == [held]
+            assert view.recipients(SUBSCRIBER, 1) == [Recipient("stranger", Span(2000))]
+            assert not view.recipients(SUBSCRIBER, 2)
+            assert not view.lists_recipients(1)
+            await until(lambda: not replica.local.pending())
+        await c.execute(
+            "UPDATE replies SET decision = 'refusal', decided_at = now() WHERE kind = 'ambiguous'"
+        )
+        await until(lambda: refusing(view) == [Refusal(1, "", 1, 3, 1000)])
+        with pytest.raises(asyncpg.RaiseError, match="decided before"):
+            await c.execute("UPDATE replies SET decision = 'no_refusal' WHERE kind = 'ambiguous'")
+        replica.add_local_refusals([word("ambiguous", 3000, institution=2)])
+        await until(lambda: not replica.local.pending())
+        await c.execute(
+            "UPDATE replies SET decision = 'no_refusal', decided_at = now()"
+            " WHERE kind = 'ambiguous' AND decision IS NULL"
+        )
+        await until(lambda: not refusing(view, 2))
+        assert content(replica) == await copied(database, tmp_path)
+
+
+WORDS = st.tuples(
+    st.sampled_from(["refuse", "ambiguous", "accept"]), st.integers(1, 9), st.integers(1, 2), st.booleans()
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(words=st.lists(WORDS, max_size=8, unique_by=lambda one: one[1]), again=st.permutations(range(8)))
+def test_the_newest_word_holds_in_whatever_order_words_come(
+    database: str, tmp_path: Path, words: list[tuple[str, int, int, bool]], again: list[int]
+) -> None:
+    """Each comes once, some are delivered again later; between them the database hears of it, or does not."""
+
+    async def play() -> None:
+        replica = Replica.open(tmp_path / f"r{time.monotonic_ns()}", KEY, writer=True, map_size=SMALL)
+        async with connected(database) as c:
+            await c.execute(f"TRUNCATE refusals, replies, consents; {BODY} ON CONFLICT DO NOTHING")
+            feed = Feed(database, replica)
+            feed._key_id = await store.register_key(c, KEY.fingerprint)
+            feed.open()
+            await feed.catch_up(c)
+            view = replica.snapshot()
+            told: list[tuple[str, int, int]] = []
+
+            def as_told() -> bool:
+                for body in (1, 2):
+                    accepted = max(
+                        (at for kind, at, to in told if kind == "accept" and to == body), default=0
+                    )
+                    stand = {at for kind, at, to in told if kind != "accept" and to == body and at > accepted}
+                    if {one.at for one in refusing(view, body)} != stand:
+                        return False
+                return True
+
+            for kind, at, to, carried in words:
+                replica.add_local_refusals([word(kind, at, institution=to)])
+                told.append((kind, at, to))
+                assert as_told()
+                if carried:
+                    await feed.catch_up(c)
+                    assert as_told()
+            for place in again:
+                if place < len(words):
+                    kind, at, to, _ = words[place]
+                    replica.add_local_refusals([word(kind, at + 1000, institution=to, message=b"%d" % at)])
+                    assert as_told()
+            await feed.catch_up(c)
+            await feed.catch_up(c)
+            assert as_told()
+            assert replica.local.pending() == []
+            ended = {
+                to for kind, at, to in told if kind != "accept"
+                and any(k == "accept" and later > at and body == to for k, later, body in told)
+            }  # fmt: skip
+            agreed = await c.fetch("SELECT DISTINCT institution_id FROM consents WHERE source = 'reply'")
+            assert {row[0] for row in agreed} == ended
+        replica.close()
+
+    asyncio.run(play())
+
+
 async def test_a_refusal_learnt_after_local_was_lost_is_carried_whatever_its_count(
     database: str, c: asyncpg.Connection, replica: Replica
 ) -> None:
@@ -682,7 +837,7 @@ OPERATION = st.one_of(
     st.tuples(st.just("end"), st.booleans(), st.booleans()),
     st.tuples(st.just("catch up")),
     st.tuples(st.just("restart")),
-    st.tuples(st.just("learn"), PLACE),
+    st.tuples(st.just("learn"), PLACE, st.sampled_from(REPLY_KINDS[:-1]), st.integers(1, 9)),
     *(
         st.tuples(st.just(what), st.booleans(), PLACE)
         for what in (
@@ -691,7 +846,8 @@ OPERATION = st.one_of(
             *("consent", "withdraw consent", "list recipient", "drop recipient"),
         )
     ),
-    st.tuples(st.just("truncate refusals"), st.booleans(), st.just(0)),
+    st.tuples(st.just("decide"), st.booleans(), PLACE),
+    st.tuples(st.sampled_from(["truncate refusals", "truncate replies"]), st.booleans(), st.just(0)),
 )
 STATEMENTS = {
     "ban": """INSERT INTO blacklist (number, reason, case_reference) VALUES ('1069000{i}', 'r', 'c')
@@ -731,6 +887,8 @@ STATEMENTS = {
                   WHERE account = '{i}' AND lifted_at IS NULL""",
     "move refusal": "UPDATE refusals SET subscriber_hash = decode(md5('{i}'), 'hex') WHERE account = '{i}'",
     "truncate refusals": "TRUNCATE refusals",
+    "decide": "UPDATE replies SET decision = 'refusal', decided_at = now() WHERE account = '{i}'",
+    "truncate replies": "TRUNCATE replies",
 }
 
 
@@ -775,10 +933,12 @@ async def play(dsn: str, folder: Path, replica: Replica, operations: list[tuple[
             elif what == "restart":
                 feed = await opened()
             elif what == "learn":
-                [place] = arguments
+                place, kind, at = arguments
                 account = ACCOUNT._replace(account=str(place))
                 subscriber = f"+861380000000{place}"
-                told = {"institution": 0, "purposes": 1, "channels": 1, "at": 1}
+                covers = int(kind in ("refuse", "ambiguous"))
+                told = {"institution": 0, "purposes": covers, "channels": covers, "at": at, "kind": kind}
+                told |= {"number": "10690001", "record": os.urandom(16)} if kind != "refuse" else {}
                 message = os.urandom(8)
                 replica.add_local_refusals(
                     [learn(KEY, subscriber, node="n", account=account, message_id=message, **told)]  # type: ignore[arg-type]

@@ -182,11 +182,12 @@ async def test_local_values_are_applied_after_the_disk_and_before_the_answer(tmp
     journal.start()
     how = {"purposes": 1, "channels": 3, "registry_version": 5}
     for local in (1, None, 2):
-        journal.reply(NOON, REPLY, b"R", 0, 0, **how, local=local, done=seen.append)  # type: ignore[arg-type]
+        made = (lambda _, local=local: local) if local else None  # type: ignore[misc]
+        journal.reply(NOON, REPLY, b"R", 0, 0, **how, local=made, done=seen.append)  # type: ignore[arg-type]
     await journal.sync()
     assert seen == [("applied", [1, 2], 3), None, None, None]
     seen.clear()
-    journal.reply(NOON, REPLY, b"R", 0, 0, **how, local=13, done=lambda e: seen.append(str(e)))  # type: ignore[arg-type]
+    journal.reply(NOON, REPLY, b"R", 0, 0, **how, local=lambda _: 13, done=lambda e: seen.append(str(e)))  # type: ignore[arg-type]
     journal.attempts(NOON, 5, items(1), seen.append)
     await journal.sync()
     assert seen[1:] == ["no room in the local map", None]

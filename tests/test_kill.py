@@ -78,7 +78,8 @@ class Load:
 
 
 class Replies:
-    """Lets every n-th recipient answer "R", and knows which of those answers were acknowledged."""
+    """Lets every n-th recipient refuse, or answer so that it is held, and knows which of those answers were
+    acknowledged."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -96,7 +97,8 @@ class Replies:
         subscriber = received.submission.destinations[0].decode()
         with contextlib.suppress(LookupError):
             self.sent += 1
-            result = await self.house.carrier.deliver(NUMBER, subscriber, "R", account=received.end.account)
+            text = ("R", "怎么退订？")[self.sent % 2]
+            result = await self.house.carrier.deliver(NUMBER, subscriber, text, account=received.end.account)
             if result == 0:
                 self.acknowledged.add(subscriber)
 
@@ -181,7 +183,7 @@ async def test_a_hundred_kills(house: House) -> None:
     assert not [text for text in surplus if recorded[text][0].id in outcomes]
     assert len(outcomes) > 0
 
-    # Every "R" that was acknowledged is in force, on both workers, and in the database.
+    # Every "R" and every hold that was acknowledged is in force, on both workers, and in the database.
     assert len(replies.acknowledged) > KILLS // 2
     async with house.sender(ACCOUNTS[0]) as one, house.sender(ACCOUNTS[1]) as two:
         for subscriber in replies.acknowledged:

@@ -23,7 +23,17 @@ DEBIAN = Path("/usr/lib/postgresql/15/bin")
 TABLES = [
     *("carriers", "institutions", "mandates", "accounts", "account_numbers"),
     *("numbers", "blacklist", "refusals", "consents", "holds", "persons", "users", "tokens"),
-    *("allocations", "disputes", "penalties", "cases", "complaints", "appeals", "recipients"),
+    *(
+        "allocations",
+        "disputes",
+        "penalties",
+        "cases",
+        "complaints",
+        "appeals",
+        "recipients",
+        "replies",
+        "released",
+    ),
 ]
 NUMBERS = "INSERT INTO numbers (channels, purposes, institution_id, number"
 BANS = "INSERT INTO blacklist (reason, case_reference, number"
@@ -287,7 +297,7 @@ def test_every_change_is_logged_and_every_old_row_kept(schema: psycopg.Connectio
     cascaded = schema.execute(
         "SELECT count(DISTINCT table_name) FROM change_log WHERE op = 'truncate'"
     ).fetchone()
-    assert cascaded == (17,)
+    assert cascaded == (18,)
 
 
 def test_versions_are_not_for_users_to_choose(schema: psycopg.Connection) -> None:

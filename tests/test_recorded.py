@@ -50,22 +50,17 @@ class Node:
         message_id: bytes = b"m", purposes: int = 3, number: str = "10690001",
     ) -> None:  # fmt: skip
         reply = Reply(ACCOUNT, number, subscriber, "R", meaning, message_id, institution, "B1", ("flag",))
-        refusal = learn(
-            KEY,
-            subscriber,
-            institution=institution,
-            number="" if institution else number,
-            purposes=purposes,
-            channels=BOTH,
-            at=at,
-            flags=("flag",),
-            node="n",
-            account=ACCOUNT,
-            message_id=message_id,
-        )
+
+        def learnt(record: bytes) -> LocalRefusal:
+            what = {"institution": institution, "number": number, "purposes": purposes, "channels": BOTH}
+            return learn(
+                KEY, subscriber, **what, at=at, flags=("flag",), node="n", account=ACCOUNT,
+                message_id=message_id, kind=meaning, record=record,
+            )  # type: ignore[arg-type]  # fmt: skip
+
         journal.reply(
             at, reply, b"R", 0, 0, purposes=purposes, channels=BOTH, registry_version=1,
-            local=refusal if meaning == "refuse" else None, done=lambda error: None,
+            local=None if meaning == "other" else learnt, done=lambda error: None,
         )  # fmt: skip
 
 
@@ -88,10 +83,14 @@ async def test_what_is_read_back_is_what_was_learnt(node: Node) -> None:
         {"at": at - 2000, "subscriber": "+8613800000002", "institution": 0},
         {"at": at - 1900, "subscriber": "+8613800000003", "meaning": "other", "purposes": 0},
         {"at": at - 1800, "subscriber": "+8613800000004", "message_id": b""},
+        {"at": at - 1700, "subscriber": "+8613800000006", "meaning": "ambiguous", "purposes": 1},
+        {"at": at - 1600, "subscriber": "+8613800000007", "meaning": "accept", "purposes": 0},
+        {"at": at - 1500, "subscriber": "+8613800000008", "meaning": "wrong_person", "purposes": 0},
     )
     await node.replies("w1", {"at": at - 2500, "subscriber": "+8613800000005"})
     found = list(node.recorded.refusals())
-    assert [refusal.at for refusal in found] == [at - 3000, at - 2500, at - 2000, at - 1800]
+    ages = (3000, 2500, 2000, 1800, 1700, 1600, 1500)
+    assert [refusal.at for refusal in found] == [at - age for age in ages]
     assert sorted(map(bare, found)) == sorted(map(bare, node.local))
     assert found[2].number == "10690001"
     assert found[0].number == ""

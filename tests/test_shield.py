@@ -140,20 +140,6 @@ async def test_what_is_no_refusal_shields_from_nothing(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [("accept", "恢复订阅"), ("wrong_person", "你打错了"), ("ambiguous", "怎么退订？")]
-)
-async def test_other_meanings_are_recorded_and_passed_on(house: House, kind: str, text: str) -> None:
-    subscriber = house.subscriber()
-    async with house.counted("replies_total", kind=kind), house.sender() as sender:
-        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
-        assert await house.carrier.deliver(NUMBER, subscriber, text) == 0
-        assert [reply.text for reply in sender.replies] == [text]
-        assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 0
-    (found,) = house.records(rec.Reply, subscriber=subscriber)
-    assert (found.record.meaning, found.record.purposes, found.record.channels) == (kind, 0, 0)
-
-
-@pytest.mark.parametrize(
     ("text", "number", "account", "covered", "result"),
     [
         ("别打电话了，有事发短信", NUMBER, "900001", (1, 2), 0),

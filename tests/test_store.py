@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from gateway.errors import UsageError
-from gateway.model import AccountKey
+from gateway.model import AccountKey, Refusal
 from gateway.registry import store
 from gateway.registry.changelog import Range, between, number_of
 from gateway.registry.keys import RegistryKey
@@ -45,8 +45,8 @@ async def test_a_node_s_refusal_goes_in_once(c: Connection) -> None:
     await store.insert_refusals(c, key_id, [refusal(), refusal(), flagged])
     await store.insert_refusals(c, key_id, [flagged, refusal()])
     [first, second] = await store.refusals_of(c, [key_of(SUBSCRIBER)])
-    assert first == (key_of(SUBSCRIBER), 1, "", 3, 1, 1_700_000_000_123, refusal().event, True)
-    assert (second.institution, second.number) == (0, "10690001")
+    assert first == (key_of(SUBSCRIBER), Refusal(1, "", 3, 1, 1_700_000_000_123), refusal().event, True)
+    assert (second.refusal.institution, second.refusal.number) == (0, "10690001")
     row = await c.fetchrow("SELECT * FROM refusals WHERE id = 1")
     assert row is not None
     assert KEY.open(row["subscriber_sealed"]) == SUBSCRIBER

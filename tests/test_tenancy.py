@@ -34,6 +34,12 @@ INSERT INTO consents (subscriber_hash, key_id, subscriber_sealed, institution_id
      VALUES (decode(md5('s'), 'hex'), 7, 'x', 1, 'contract', now());
 INSERT INTO recipients (subscriber_hash, key_id, subscriber_sealed, institution_id, role, valid_from)
      VALUES (decode(md5('s'), 'hex'), 7, 'x', 1, 'debtor', now());
+INSERT INTO replies (event, record, kind, subscriber_hash, key_id, subscriber_sealed, institution_id, carrier,
+                     number, purposes, channels, said_at, undecided_until)
+     VALUES (decode(md5('e'), 'hex'), gen_random_uuid(), 'ambiguous', decode(md5('s'), 'hex'), 7, 'x', 1,
+             'mobile', '10690001', 1, 3, now(), now() + interval '72 hours');
+INSERT INTO released (subscriber_hash, key_id, subscriber_sealed, released_at)
+     VALUES (decode(md5('s'), 'hex'), 7, 'x', '2020-01-01');
 INSERT INTO holds (cause, institution_id) VALUES ('c', 1);
 INSERT INTO cases (title, due) VALUES ('t', '2027-01-01');
 INSERT INTO penalties (institution_id, kind, amount, cause, imposed_by) VALUES (1, 'fine', 1, 'c', 1);
@@ -87,6 +93,8 @@ TABLES = {
     "refusals": Rule("reg regcity car bank aud", "other bank2"),
     "consents": Rule("reg regcity bank aud", "bank2"),
     "recipients": Rule("reg regcity bank aud", "bank2"),
+    "replies": Rule("reg regcity car bank aud", "other bank2"),
+    "released": Rule("reg regcity aud"),
     "holds": Rule("reg regcity bank aud", "car other bank2 agent prov"),
     "penalties": Rule("reg bank aud", "regcity bank2 agent prov"),
     "cases": Rule("reg regcity aud"),

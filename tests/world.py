@@ -106,7 +106,8 @@ class World:
         return self.listed.get((institution, subscriber), ())
 
     def lists_recipients(self, institution: int) -> bool:
-        return any(body == institution for body, _ in self.listed)
+        filed = (rows for (body, _), rows in self.listed.items() if body == institution)
+        return any(row.role != "stranger" for rows in filed for row in rows)
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         return self.consented.get((subscriber, institution), ())

@@ -1,5 +1,5 @@
-"""`zhengming allocation`, `dispute`, `document` and `alarm`, by the functions that the API calls and for the
-same roles."""
+"""`zhengming allocation`, `dispute`, `document`, `alarm` and `reply`, by the functions that the API calls and
+for the same roles."""
 
 import argparse
 import asyncio
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from gateway import app
 from gateway.commands import common
 from gateway.commands.working import acting, read
 from gateway.config import Config
 from gateway.errors import UsageError
-from gateway.registry import alarms, claims
+from gateway.registry import alarms, claims, replies
 from gateway.registry.acting import Actor
 from gateway.registry.deadlines import terms_of
 from gateway.registry.documents import KINDS, Documents
+from gateway.registry.keys import RegistryKey, load_key
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -122,6 +124,32 @@ async def _acknowledge(
     return await alarms.page(c, after=options.id - 1, limit=1)
 
 
+async def _replies(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    return await replies.replies(
+        c, actor, _key(loaded), 0, options.limit + 1, kind=options.kind, undecided=options.open
+    )
+
+
+async def _reply(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    return [await replies.reply(c, _key(loaded), options.id)]
+
+
+async def _understand(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    old = await replies.reply(c, _key(loaded), options.id)
+    said = read(replies.Decision, decision=options.decision, reason=options.reason)
+    return [await replies.decide(c, actor, _key(loaded), old, said)]
+
+
+def _key(loaded: Config) -> RegistryKey:
+    return load_key(app.registry_key(loaded))
+
+
 async def _octets(path: Path) -> AsyncIterator[bytes]:
     with await asyncio.to_thread(path.open, "rb") as file:
         while chunk := await asyncio.to_thread(file.read, CHUNK):
@@ -143,5 +171,8 @@ ACTS: "dict[tuple[str, str], tuple[frozenset[str], Do]]" = {
     ("document", "add"): (frozenset({"institution", "agency", "carrier", "regulator"}), _hand_in),
     ("alarm", "list"): (WATCHERS | {"admin"}, _alarms),
     ("alarm", "acknowledge"): (REGULATOR, _acknowledge),
+    ("reply", "list"): (WATCHERS | {"carrier", "institution"}, _replies),
+    ("reply", "show"): (WATCHERS | {"carrier", "institution"}, _reply),
+    ("reply", "decide"): (REGULATOR | {"carrier", "institution"}, _understand),
 }
 """Who may do what, and how it is done."""

@@ -1,4 +1,4 @@
-"""The words of `zhengming number`, `allocation`, `dispute`, `document` and `alarm`: what each act takes.
+"""The words of `zhengming number`, `allocation`, `dispute`, `document`, `alarm` and `reply`: what acts take.
 
 It imports nothing that takes time, as every command reads it.
 """
@@ -127,3 +127,14 @@ def add_alarm_arguments(act: Act) -> None:
     listed = _listed(act("list", "by id"))
     listed.add_argument("--unseen", action="store_true", help="only what nobody has acknowledged")
     _one(act("acknowledge", "a regulator has seen it"))
+
+
+def add_reply_arguments(act: Act) -> None:
+    """`zhengming reply ACT`."""
+    listed = _listed(act("list", "by id"))
+    listed.add_argument("--kind", choices=["ambiguous", "accept", "wrong_person"], default="")
+    listed.add_argument("--open", action="store_true", help="only what nobody has decided")
+    _one(act("show", "with what it did; `records show ID --reveal` has its text"))
+    decide = _one(act("decide", "what an ambiguous one meant: an institution may only say `refusal`"))
+    decide.add_argument("--decision", required=True, choices=["refusal", "no_refusal"])
+    decide.add_argument("--reason", required=True, type=text(1000))

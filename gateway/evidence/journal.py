@@ -178,12 +178,13 @@ class Journal:
         channels: int,
         registry_version: int,
         attempt: bytes = b"",
-        local: Any = None,
+        local: Callable[[bytes], Any] | None = None,
         done: Done,
     ) -> bytes:
         """Record a reply; its id. `purposes`, `channels`: what a refusal covers, bits (0: nothing).
 
-        `local` (unless None) goes to `apply`; `done` comes after that. Raises as `attempts` does.
+        What `local` (unless None) makes of the id goes to `apply`; `done` comes after that. Raises as
+        `attempts` does.
         """
         group = self._groups.open(at)
         plan = group.plan
@@ -213,7 +214,7 @@ class Journal:
         )
         encoded = rec.encode(record)
         if local is not None:
-            group.local.append(local)
+            group.local.append(local(identifier))
             done = partial(_answer, group, done)
         self._groups.add(group, [encoded], done)
         return identifier

@@ -84,7 +84,8 @@ class View(Protocol):
         """When the account last had a session by which replies reach it (ms, 0: not for days); None where
         nobody has looked."""
 
-    def refusals(self, subscriber: str) -> Sequence[Refusal]: ...
+    def refusals(self, subscriber: str) -> Sequence[Refusal]:
+        """What the subscriber refused, and where he accepted again."""
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         """The periods for which the subscriber asked for this institution's marketing."""

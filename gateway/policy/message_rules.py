@@ -5,7 +5,7 @@ Rules of this file: these run for every message, so what depends on the sender a
 once per cached Sender. A rule about text says True when the text could not be read: `malformed` has said it.
 """
 
-from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Attempt, Reason
+from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Attempt, Reason, Refusal
 from gateway.policy.content import head, last_signature, offers_refusal, signature
 from gateway.policy.facts import LIMITED, Facts, Sender, View, governing
 from gateway.policy.hours import DAY, Hours, for_all, shown_at
@@ -20,8 +20,18 @@ def _spelling(attempt: Attempt, facts: Facts, view: View) -> str:
 
 
 def _refusals(attempt: Attempt, facts: Facts, view: View) -> str:
-    refusals = view.refusals(attempt.destination) if attempt.destination else ()
-    return f"{len(refusals)} refusals of this subscriber"
+    said = view.refusals(attempt.destination) if attempt.destination else ()
+    refusals = [one for one in said if one.purposes]
+    holder = facts.filing.institution if facts.filing is not None else -1
+    held = [
+        one.undecided_until
+        for one in refusals
+        if one.undecided_until > facts.now
+        and reaches(one, attempt, holder, view, facts.now)
+        and one.stands(said, holder)
+    ]
+    until = f"; an ambiguous reply holds until {shown_at(min(held))}, unless a person decides" if held else ""
+    return f"{len(refusals)} refusals of this subscriber{until}"
 
 
 def _signature(attempt: Attempt, facts: Facts, view: View) -> str:
@@ -108,9 +118,12 @@ def can_be_read(attempt: Attempt, sender: Sender, view: View, now: int) -> bool 
         sms(number=None, refusal={"institution": 0, "number": "10690001"}),
         sms(number={"purposes": MARKETING | SERVICE}, refusal={}),
         sms(number={"purposes": COLLECTION}, refusal={"purposes": COLLECTION | MARKETING}),
+        sms(refusal={"undecided_until": _NEXT_MONTH}),
+        sms(refusal={"undecided_until": 1}),
     ],
     passes=[
         sms(),
+        sms(refusal={"purposes": 0}),
         sms(refusal={"institution": 3}),
         sms(refusal={"institution": 0, "number": "10690009"}),
         sms(refusal={"channels": VOICE}),
@@ -125,8 +138,7 @@ def can_be_read(attempt: Attempt, sender: Sender, view: View, now: int) -> bool 
 def subscriber_allows(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """No refusal in force stands between the number's institution and this subscriber.
 
-    A refusal sent to a number that nobody had filed is that number's, and once somebody has filed it, the
-    institution's.
+    Sub-code `held`: an ambiguous reply waits for a person; undecided, it becomes a refusal by itself.
     """
     if not attempt.destination:
         return True
@@ -134,18 +146,33 @@ def subscriber_allows(attempt: Attempt, sender: Sender, view: View, now: int) ->
     if not refusals:
         return True
     purposes = sender.purposes & LIMITED or LIMITED
+    held = False
     for refusal in refusals:
         if not (refusal.channels & attempt.channel and refusal.purposes & purposes):
             continue
-        if refusal.institution == sender.institution:
-            return False
-        if refusal.institution == 0 and (
-            not refusal.number
-            or refusal.number == attempt.source
-            or _institution_of(refusal.number, attempt.channel, view, now) == sender.institution
+        if reaches(refusal, attempt, sender.institution, view, now) and refusal.stands(
+            refusals, sender.institution
         ):
-            return False
-    return True
+            if now >= refusal.undecided_until:
+                return False
+            held = True
+    return "held" if held else True
+
+
+def reaches(refusal: Refusal, attempt: Attempt, institution: int, view: View, now: int) -> bool:
+    """Whether it was said to the institution that sends, or to all.
+
+    A refusal sent to a number that nobody had filed is that number's, and once somebody has filed it, the
+    institution's.
+    """
+    if refusal.institution:
+        return refusal.institution == institution
+    number = refusal.number
+    return (
+        not number
+        or number == attempt.source
+        or _institution_of(number, attempt.channel, view, now) == institution
+    )
 
 
 def _institution_of(number: str, channel: int, view: View, now: int) -> int:

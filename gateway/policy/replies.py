@@ -9,9 +9,9 @@ known and harmless, and who is not understood is `ambiguous` or `other`. Pure; l
 | kind | is | what the relay does with it |
 |---|---|---|
 | `refuse` | asks for an end of it | a refusal, in force before the reply is passed on |
-| `accept` | asks to get messages again | recorded and passed on |
-| `wrong_person` | is not who is meant | recorded and passed on |
-| `ambiguous` | perhaps: abuse, a bare no, a question how to, a code that is cut | recorded and passed on |
+| `accept` | asks to get messages again | ends older refusals to that institution, if there are any |
+| `wrong_person` | is not who is meant | a `stranger` on that institution's recipient list |
+| `ambiguous` | perhaps: abuse, a bare no, a question how to, a code that is cut | marketing is held |
 | `other` | everything else | recorded and passed on |
 """
 

@@ -222,6 +222,7 @@ REFUSALS: dict[str, tuple[str, Words]] = {
     ),
     "numbers_no_overlap": ("already_filed", Words("号码已被登记", "already filed")),
     "numbers_once": ("already_filed", Words("号码已被登记", "already filed")),
+    "replies_once": ("wrong_state", Words("此回复已认定", "this reply was decided before")),
     "appeals_once": ("exists", Words("对此已有待答复的申诉", "an appeal against this is open already")),
     "numbers_one_amendment": ("exists", Words("已有待审的变更版本", "an amendment is under way already")),
     "allocations_no_overlap": ("already_filed", Words("号段已被分配", "already allocated")),

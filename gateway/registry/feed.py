@@ -56,7 +56,8 @@ LONGEST_BACKOFF_SECONDS = 5.0
 LOG_KEPT = timedelta(days=30)
 RETURNED_KEPT = timedelta(days=35)
 
-REFUSALS = "refusals"
+REFUSALS, REPLIES = "refusals", "replies"
+"""Tables of subscribers' words, which are applied by subscriber."""
 
 MOST_TOLD = 20_000
 """Refusals of which it is remembered that they were said to hold."""
@@ -261,8 +262,10 @@ class Feed:
             for change in changes:
                 if change.key is None:
                     await self._look_through(c, change.table)
-                elif change.table in TABLES or change.table == REFUSALS:
+                elif change.table in TABLES:
                     keys[(change.table, change.key)] = None
+                elif change.table in (REFUSALS, REPLIES):
+                    keys[(REFUSALS, change.key)] = None
         if keys:
             await self._apply(c, keys)
         self._unread = unread
@@ -272,8 +275,8 @@ class Feed:
 
     async def _look_through(self, c: "Connection", table: str) -> None:
         """A table was truncated: what is there is looked at first, and then what we have."""
-        if table == REFUSALS:
-            raise StaleCursor("refusals were truncated")
+        if table in (REFUSALS, REPLIES):
+            raise StaleCursor(f"{table} were truncated")
         if table in TABLES:
             async with c.transaction():
                 async for ids in store.all_ids(c, table):
@@ -290,6 +293,8 @@ class Feed:
             rows |= {(table, row[0]): row for row in await store.rows_of(c, table, by_table[table])}
         subscribers = by_table.get(REFUSALS, [])
         found = await store.refusals_of(c, subscribers) if subscribers else []
+        if found:  # and no later than they are returned, what they brought
+            rows |= await store.brought(c, subscribers)
         refusals: dict[int, list[Refusal]] = {key: [] for key in subscribers}
         for stored in found:
             if stored.in_force:
@@ -303,9 +308,9 @@ class Feed:
 
     def _say_held(self, found: Sequence[StoredRefusal]) -> None:
         for refusal in found:
-            if refusal.node and refusal.at >= self._began_at and refusal.event not in self._told_of:
+            if refusal.node and refusal.refusal.at >= self._began_at and refusal.event not in self._told_of:
                 self._told_of[refusal.event] = None
-                self._on_refusal(refusal.node, refusal.at)
+                self._on_refusal(refusal.node, refusal.refusal.at)
         while len(self._told_of) > MOST_TOLD:
             del self._told_of[next(iter(self._told_of))]
 

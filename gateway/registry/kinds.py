@@ -312,6 +312,15 @@ KINDS: dict[str, Kind] = {
             check=_in_order("from", "until"),
         ),
         Kind(
+            "released",
+            "已退网号码",
+            (
+                Column("subscriber", "用户号码", forms.SUBSCRIBER),
+                Column("released_at", "退网时间", forms.INSTANT),
+            ),
+            key=("subscriber", "released_at"),
+        ),
+        Kind(
             "complaints",
             "投诉",
             (

@@ -69,6 +69,19 @@ class Loading:
         return (*row[: self.place], key.open(row[self.place]), *row[self.place + 1 :])
 
 
+LINES = "i.line BETWEEN $1 AND $2"
+"""Of `incoming`, those that a `put` is asked for."""
+
+
+def unknown(column: str, flaw: Flaw, table: str = "institutions", key: str = "code") -> Check:
+    """Rows whose column names something that is not there."""
+    return Check(
+        column,
+        f'i."{column}" IS NOT NULL AND NOT EXISTS (SELECT FROM {table} r WHERE r.{key} = i."{column}")',
+        flaw,
+    )
+
+
 def own_rows(kind: Kind, actor: Actor) -> tuple[Check, ...]:
     """What takes the rows out that are not the actor's: of another institution, or another carrier."""
     column, code, flaw = {

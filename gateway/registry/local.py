@@ -1,4 +1,5 @@
-"""What this node learnt and PostgreSQL has not yet given back: refusals, in an LMDB that all workers write.
+"""What this node learnt and PostgreSQL has not yet given back: refusals and what other replies do, in an LMDB
+that all workers write.
 
 Rules: a commit is durable when it returns. A refusal is `pending` until the feed has returned it, and
 readers take the union of replica and pending; then it is `kept` for a month, so that a database restored
@@ -28,7 +29,7 @@ import lmdb
 import msgspec
 
 from gateway.errors import NotReady, UsageError
-from gateway.model import AccountKey
+from gateway.model import HELD, AccountKey, Refusal
 from gateway.registry.keys import RegistryKey
 from gateway.registry.mapped import Mapped, is_at
 
@@ -49,13 +50,17 @@ COMPLETE = b"complete"
 
 
 class LocalRefusal(msgspec.Struct, frozen=True, array_like=True):
-    """A refusal as this node learnt it; `event` (16 octets) is the same for the same reply."""
+    """A refusal as this node learnt it; `event` (16 octets) is the same for the same reply.
+
+    Or what another reply does, as `kind` says (model.REPLY_KINDS): `ambiguous` is a refusal while nobody
+    decides otherwise, `accept` and `wrong_person` cover nothing.
+    """
 
     event: bytes
     subscriber_hash: bytes
     subscriber_sealed: bytes
     institution: int  # 0: all institutions, or the one that files `number`
-    number: str
+    number: str  # of a refusal: where nobody had filed it; of another reply: where it was sent to
     purposes: int
     channels: int
     at: int
@@ -64,11 +69,31 @@ class LocalRefusal(msgspec.Struct, frozen=True, array_like=True):
     node: str
     account: AccountKey
     message_id: bytes
+    kind: str = "refuse"
+    record: bytes = b""  # id of the reply's record, of all kinds but `refuse`
+    undecided_until: int = 0  # of `ambiguous`
 
     @property
     def key(self) -> bytes:
         """What the replica looks it up by."""
         return self.subscriber_hash[:8]
+
+    @property
+    def said(self) -> Refusal:
+        """As rules look at it; of an "accept again" with its event."""
+        number = "" if self.institution and self.kind != "accept" else self.number
+        events = (self.event,) if self.kind == "accept" else None
+        what = (self.purposes, self.channels, self.at, self.undecided_until, events)
+        return Refusal(self.institution, number, *what)
+
+
+def does_something(kind: str, subscriber: str, number: str, institution: int, purposes: int) -> bool:
+    """Whether a reply changes what may be sent: one that refuses or is held covers something, who accepts
+    again or is another person says so to somebody."""
+    if kind in ("refuse", "ambiguous"):
+        return bool(purposes)
+    to = number if kind == "accept" else institution if kind == "wrong_person" else 0
+    return bool(subscriber and number and to)
 
 
 def learn(
@@ -85,14 +110,22 @@ def learn(
     node: str,
     account: AccountKey,
     message_id: bytes,
+    kind: str = "refuse",
+    record: bytes = b"",
 ) -> LocalRefusal:
-    """The refusal that a reply means. `message_id` is the carrier's; without one `at` tells replies apart."""
+    """What a reply does. `message_id` is the carrier's; without one `at` tells replies apart.
+
+    `number` is where it was sent to; a refusal to an institution does not keep it.
+    """
     hashed = key.hash(subscriber)
     told_by = message_id or str(at).encode()
     event = blake2b(b"\0".join(("\0".join(account).encode(), hashed, told_by)), digest_size=16).digest()
     sealed = key.seal(subscriber)
+    if kind == "refuse":
+        number, record = "" if institution else number, b""
     what = (institution, number, purposes, channels, at, source, flags)
-    return LocalRefusal(event, hashed, sealed, *what, node, account, message_id)
+    until = at + HELD if kind == "ambiguous" else 0
+    return LocalRefusal(event, hashed, sealed, *what, node, account, message_id, kind, record, until)
 
 
 class LocalRefusals:

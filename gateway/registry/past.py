@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 _REFUSALS = Table(
     b"r",
-    """SELECT id, coalesce(institution_id, 0), coalesce(number, ''), purposes, channels, millis(refused_at)
+    """SELECT id, coalesce(institution_id, 0), coalesce(number, ''), purposes, channels, millis(refused_at),
+              coalesce(millis(undecided_until), 0)
          FROM refusals""",
     "lifted_at IS NULL",
     lambda row: b"",
@@ -146,7 +147,7 @@ async def view_at(c: "Connection", key: RegistryKey, attempt: Attempt, instant: 
     bodies = {one for number in view.found_numbers for one in (number.institution, number.agency) if one}
     if view.found_account is not None:
         bodies.add(view.found_account.holder)
-    listing = [body for body in bodies if await reader.any("recipients", "institution_id", body)]
+    listing = [body for body in bodies if await reader.lists(body)]
     view.listing = frozenset(listing)
     found = await reader.rows("institutions", "id = ANY($1::bigint[])", sorted(bodies))
     holds = await reader.holds("institution_id", [row[0] for row in found])
@@ -187,9 +188,10 @@ class _Reader:
         self._by_version = bool(instant.version)
         self._when: Any = instant.version or _after(instant.at)
 
-    async def any(self, name: str, column: str, value: int) -> bool:
-        """Whether a row has this value."""
-        return bool(await self.rows(name, f"{column} = $1", value, most=1))
+    async def lists(self, institution: int) -> bool:
+        """Whether the institution had filed a recipient list; strangers are none."""
+        condition = "institution_id = $1 AND role <> 'stranger'"
+        return bool(await self.rows("recipients", condition, institution, most=1))
 
     async def rows(
         self, name: str, condition: str, *values: Any, most: int | None = None

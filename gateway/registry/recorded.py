@@ -1,6 +1,6 @@
-"""The refusals that the journals of this node hold: what `local` held, should it be lost.
+"""What replies did by the journals of this node: what `local` held, should it be lost.
 
-A refusal stands in the journal before it stands in `local`, and is the same one when it is read back. How
+It stands in the journal before it stands in `local`, and is the same one when it is read back. How
 far back one has to read is kept beside the journals, in `settled`: everything recorded before that instant
 is in PostgreSQL, and in the replica of it. An older instant there costs time only, so the file is not synced.
 """
@@ -18,7 +18,7 @@ from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
 from gateway.model import AccountKey
 from gateway.registry.keys import RegistryKey
-from gateway.registry.local import VOICE_KEY, LocalRefusal, learn
+from gateway.registry.local import VOICE_KEY, LocalRefusal, does_something, learn
 
 AT = Struct(">q")
 UNDER_WAY = 60_000
@@ -62,12 +62,13 @@ class Recorded:
             reply, content = found.record, found.content
             if not isinstance(reply, rec.Reply) or content is None:
                 continue
-            if reply.meaning == "refuse" and reply.purposes:
+            what = (content.subscriber, reply.number, reply.institution_id, reply.purposes)
+            if does_something(reply.meaning, *what):
                 yield learn(
                     self._key,
                     content.subscriber,
                     institution=reply.institution_id,
-                    number="" if reply.institution_id else reply.number,
+                    number=reply.number,
                     purposes=reply.purposes,
                     channels=reply.channels,
                     at=reply.at,
@@ -76,4 +77,6 @@ class Recorded:
                     node=reply.node,
                     account=AccountKey(reply.carrier, reply.protocol, reply.account),
                     message_id=reply.message_id,
+                    kind=reply.meaning,
+                    record=reply.id,
                 )

@@ -155,11 +155,38 @@ class Snapshot:
         beginning = self._consents.get(institution)
         if beginning is None:  # kept, as most messages ask for this, and mostly there is nothing
             beginning = self._consents[institution] = TABLES["consents"].code + pack_id(institution)
-        return [tables.consent(row) for row in self._found(beginning + self.hash(subscriber)[:8])]
+        hashed = self.hash(subscriber)
+        found = [tables.consent(row) for row in self._found(beginning + hashed[:8])]
+        return found + self._agreed(subscriber, institution) if self._pending else found
+
+    def _agreed(self, subscriber: str, institution: int) -> list[Span]:
+        """The consents that an "accept again" is that this node learnt: it ended a refusal."""
+        learnt = self._learnt(self.hash(subscriber)[:8])
+        if not any(one.kind == "accept" and one.institution == institution for one in learnt):
+            return []
+        said = self.refusals(subscriber)
+        return [
+            Span(one.at)
+            for one in said
+            if not one.purposes
+            and one.institution == institution
+            and any(no.purposes and not no.stands((one,), institution) for no in said)
+        ]
 
     def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
-        lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
-        return [tables.recipient(row) for row in self._rows("recipients", lookup)]
+        hashed = self.hash(subscriber)
+        found = [
+            tables.recipient(row)
+            for stranger in (False, True)
+            for row in self._rows(
+                "recipients", tables.subscriber_lookup(institution, hashed, stranger=stranger)
+            )
+        ]
+        return found + [
+            Recipient("stranger", Span(one.at))
+            for one in (self._learnt(hashed[:8]) if self._pending else ())
+            if one.kind == "wrong_person" and one.institution == institution
+        ]
 
     def lists_recipients(self, institution: int) -> bool:
         beginning = TABLES["recipients"].code + pack_id(institution)
@@ -182,18 +209,29 @@ class Snapshot:
         return known
 
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
-        """What this subscriber refused, as PostgreSQL knows it and as this node learnt it."""
+        """What this subscriber refused, and where he accepted again, as PostgreSQL knows it and as this node
+        learnt it; a reply that an acceptance ended is not learnt once more."""
         key = self.hash(subscriber)[:8]
         try:
             found = self._txn.get(key, db=self._generation.refusals)
             known = () if found is None else _refusals(found)
-            found = self._local.get(key, db=self._local_pending) if self._pending else None
         except lmdb.Error as error:
             raise self._damaged(error) from None
-        if found is None:
+        learnt = self._learnt(key) if self._pending else None
+        if not learnt:
             return known
-        learnt = _learnt(found)
-        return known + tuple(Refusal(r.institution, r.number, r.purposes, r.channels, r.at) for r in learnt)
+        over = {event for one in known for event in one.events or ()}
+        return known + tuple(
+            one.said for one in learnt if one.kind != "wrong_person" and one.event not in over
+        )
+
+    def _learnt(self, key: bytes) -> list[LocalRefusal]:
+        """What this node learnt of a subscriber and PostgreSQL has not given back yet."""
+        try:
+            found = self._local.get(key, db=self._local_pending)
+        except lmdb.Error as error:
+            raise self._damaged(error) from None
+        return [] if found is None else _learnt(found)
 
     def _row(self, table: str, identity: int) -> list[Any] | None:
         try:

@@ -3,6 +3,7 @@
 from gateway.registry.loading import (
     ALREADY_FILED,
     APPROVED,
+    LINES,
     NO_ACCOUNT,
     NO_AGENCY,
     NO_CARRIER,
@@ -11,19 +12,12 @@ from gateway.registry.loading import (
     RESERVED,
     REVOKED,
     SAME_PARTY,
-    TO_COME,
     Check,
     Loading,
+    unknown,
 )
 from gateway.registry.rows import Flaw
-
-
-def _unknown(column: str, flaw: Flaw, table: str = "institutions", key: str = "code") -> Check:
-    return Check(
-        column,
-        f'i."{column}" IS NOT NULL AND NOT EXISTS (SELECT FROM {table} r WHERE r.{key} = i."{column}")',
-        flaw,
-    )
+from gateway.registry.subscriber_statements import OF_SUBSCRIBERS
 
 
 def _of_kind(column: str, condition: str, flaw: Flaw) -> Check:
@@ -36,9 +30,7 @@ _AGENCY = _of_kind("agency", "r.kind <> 'agency'", NO_AGENCY)
 _SHORT = "length(i.number) <= (SELECT max(length(number)) FROM protected_numbers)"
 _COVERED = "reserved(i.number, i.extension_digits, institution_of(i.institution)) IS NOT NULL"
 _NOT_RESERVED = Check("number", f"{_SHORT} AND {_COVERED}", RESERVED)
-_HAS_BEEN = Check("at", "i.at > now() + interval '1 hour'", TO_COME)  # clocks differ a little
 
-_LINES = "i.line BETWEEN $1 AND $2"
 _OVERLAP = """EXISTS (SELECT FROM numbers n JOIN institutions o ON o.code = i.institution
     WHERE n.status IN ('submitted', 'checked', 'approved') AND n.institution_id <> o.id
       AND digits(n.number) && digits(i.number)
@@ -52,7 +44,7 @@ WITH put AS (
     INSERT INTO institutions AS t
            (code, name, kind, licence_number, licence_scope, licence_until, verified_until, region)
     SELECT code, name, kind, licence_number, licence_scope, licence_until, verified_until, region
-      FROM incoming i WHERE {_LINES} ORDER BY i.line
+      FROM incoming i WHERE {LINES} ORDER BY i.line
     ON CONFLICT (code) DO UPDATE
        SET name = excluded.name, kind = excluded.kind, licence_number = excluded.licence_number,
            licence_scope = excluded.licence_scope, licence_until = excluded.licence_until,
@@ -69,8 +61,8 @@ SELECT code, name, kind, licence_number, licence_scope, licence_until, verified_
     ),
     "mandates": Loading(
         checks=(
-            _unknown("institution", NO_INSTITUTION),
-            _unknown("agency", NO_INSTITUTION),
+            unknown("institution", NO_INSTITUTION),
+            unknown("agency", NO_INSTITUTION),
             Check("agency", "i.agency = i.institution", SAME_PARTY),
             _OWNER,
             _AGENCY,
@@ -90,7 +82,7 @@ WITH put AS (
            (institution_id, agency_id, channels, purposes, valid_from, valid_until, document_sha256)
     SELECT o.id, a.id, i.channels, i.purposes, i.valid_from, i.valid_until, i.document_sha256
       FROM incoming i JOIN institutions o ON o.code = i.institution JOIN institutions a ON a.code = i.agency
-     WHERE {_LINES} ORDER BY i.line
+     WHERE {LINES} ORDER BY i.line
     ON CONFLICT (institution_id, agency_id, channels, purposes, valid_from) DO UPDATE
        SET valid_until = excluded.valid_until, document_sha256 = excluded.document_sha256
      WHERE (t.valid_until, t.document_sha256)
@@ -103,7 +95,7 @@ SELECT o.code, a.code, t.channels, t.purposes, t.valid_from, t.valid_until, t.do
  WHERE t.status = 'active' ORDER BY t.id""",
     ),
     "accounts": Loading(
-        checks=(_unknown("carrier", NO_CARRIER, "carriers"), _unknown("holder", NO_INSTITUTION)),
+        checks=(unknown("carrier", NO_CARRIER, "carriers"), unknown("holder", NO_INSTITUTION)),
         put=f"""
 WITH put AS (
     INSERT INTO accounts AS t
@@ -112,7 +104,7 @@ WITH put AS (
     SELECT i.carrier, i.protocol, i.account, o.id, i.scope, i.refusal_manner, i.mass_manner, i.signature,
            i.line_kind, i.upstream, i.listener, i.callback, i.allowed_ips::cidr[], i.max_connections
       FROM incoming i JOIN institutions o ON o.code = i.holder
-     WHERE {_LINES} ORDER BY i.line
+     WHERE {LINES} ORDER BY i.line
     ON CONFLICT (carrier, protocol, account) DO UPDATE
        SET holder_id = excluded.holder_id, scope = excluded.scope, refusal_manner = excluded.refusal_manner,
            mass_manner = excluded.mass_manner, signature = excluded.signature, line_kind = excluded.line_kind,
@@ -145,7 +137,7 @@ WITH put AS (
     INSERT INTO account_numbers AS t (account_id, number, is_prefix, valid_from, valid_until)
     SELECT c.id, i.number, i.is_prefix, i."from", i.until
       FROM incoming i JOIN accounts c USING (carrier, protocol, account)
-     WHERE {_LINES} ORDER BY i.line
+     WHERE {LINES} ORDER BY i.line
     ON CONFLICT (account_id, number, is_prefix, valid_from) DO UPDATE SET valid_until = excluded.valid_until
      WHERE t.valid_until IS DISTINCT FROM excluded.valid_until
     RETURNING 1)
@@ -156,9 +148,9 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
     ),
     "numbers": Loading(
         checks=(
-            _unknown("institution", NO_INSTITUTION),
-            _unknown("agency", NO_INSTITUTION),
-            _unknown("carrier", NO_CARRIER, "carriers"),
+            unknown("institution", NO_INSTITUTION),
+            unknown("agency", NO_INSTITUTION),
+            unknown("carrier", NO_CARRIER, "carriers"),
             Check("agency", "i.agency = i.institution", SAME_PARTY),
             _OWNER,
             _AGENCY,
@@ -195,7 +187,7 @@ WITH put AS (
       FROM (SELECT current_setting('zhengming.status') AS status, r.id, r.checker_id, r.approver_id
               FROM import_runs r WHERE r.id = current_setting('zhengming.run')::bigint) s, incoming i
       JOIN institutions o ON o.code = i.institution LEFT JOIN institutions a ON a.code = i.agency
-     WHERE {_LINES} ORDER BY hashtext(i.number) -- in order, GiST would split its pages badly
+     WHERE {LINES} ORDER BY hashtext(i.number) -- in order, GiST would split its pages badly
     ON CONFLICT (number, institution_id, channels, carrier, effective_from)
        WHERE status NOT IN ('revoked', 'withdrawn') AND (version = 1 OR status = 'approved') DO UPDATE
        SET extension_digits = excluded.extension_digits, purposes = excluded.purposes,
@@ -223,7 +215,7 @@ SELECT t.number, t.extension_digits, t.channels, t.purposes, o.code, a.code, t.s
 WITH put AS (
     INSERT INTO blacklist AS t (number, is_prefix, reason, case_reference, added_by)
     SELECT i.number, i.is_prefix, i.reason, i.case_reference, current_setting('zhengming.checked_by')
-      FROM incoming i WHERE {_LINES} ORDER BY i.line
+      FROM incoming i WHERE {LINES} ORDER BY i.line
     ON CONFLICT (number, is_prefix) WHERE removed_at IS NULL DO UPDATE
        SET reason = excluded.reason, case_reference = excluded.case_reference
      WHERE (t.reason, t.case_reference) IS DISTINCT FROM (excluded.reason, excluded.case_reference)
@@ -232,168 +224,5 @@ SELECT count(*) FROM put""",
         rows="""
 SELECT number, is_prefix, reason, case_reference FROM blacklist WHERE removed_at IS NULL ORDER BY id""",
     ),
-    "refusals": Loading(
-        sealed=True,
-        checks=(_unknown("institution", NO_INSTITUTION), _HAS_BEEN),
-        put=f"""
-WITH put AS (
-    INSERT INTO refusals
-           (subscriber_hash, key_id, subscriber_sealed, institution_id, number, purposes, channels, source,
-            refused_at, event)
-    SELECT i.subscriber_hash, i.key_id, i.subscriber_sealed, o.id, i.number, i.purposes, i.channels, i.source,
-           coalesce(i.at, now()),
-           substr(sha256(i.subscriber_hash || convert_to(concat_ws(
-               '|', coalesce(o.id, 0), i.number, i.purposes, i.channels, i.source,
-               extract(epoch FROM coalesce(i.at, clock_timestamp()))), 'UTF8')), 1, 16)
-      FROM incoming i LEFT JOIN institutions o ON o.code = i.institution
-     WHERE {_LINES} AND NOT EXISTS (
-           SELECT FROM refusals t
-            WHERE t.subscriber_key = first_eight(i.subscriber_hash) AND t.subscriber_hash = i.subscriber_hash
-              AND t.institution_id IS NOT DISTINCT FROM o.id AND t.number IS NOT DISTINCT FROM i.number
-              AND t.purposes = i.purposes AND t.channels = i.channels AND t.source = i.source
-              AND CASE WHEN i.at IS NULL THEN t.lifted_at IS NULL ELSE t.refused_at = i.at END)
-     ORDER BY i.line
-    ON CONFLICT (event) DO NOTHING
-    RETURNING 1)
-SELECT count(*) FROM put""",
-        rows="""
-SELECT t.subscriber_sealed, o.code, t.purposes, t.channels, t.source, t.refused_at, t.number
-  FROM refusals t LEFT JOIN institutions o ON o.id = t.institution_id
- WHERE t.lifted_at IS NULL ORDER BY t.id""",
-    ),
-    "consents": Loading(
-        sealed=True,
-        checks=(
-            _unknown("institution", NO_INSTITUTION),
-            _HAS_BEEN,
-            Check(
-                "until",
-                "i.at IS NULL AND i.until <= now()",
-                Flaw(
-                    "has ended before it began",
-                    "在开始之前已结束",
-                    "the time when it was given, too",
-                    "同时填写同意时间",
-                ),
-            ),
-        ),
-        put=f"""
-WITH put AS (
-    INSERT INTO consents AS t
-           (subscriber_hash, key_id, subscriber_sealed, institution_id, source, given_at, valid_until,
-            document_sha256)
-    SELECT i.subscriber_hash, i.key_id, i.subscriber_sealed, o.id, i.source,
-           coalesce(i.at, before.given_at, now()), i.until, i.document_sha256
-      FROM incoming i JOIN institutions o ON o.code = i.institution
-      LEFT JOIN LATERAL (
-           SELECT c.given_at FROM consents c
-            WHERE c.subscriber_hash = i.subscriber_hash AND c.institution_id = o.id AND c.source = i.source
-            ORDER BY c.given_at DESC LIMIT 1) before ON i.at IS NULL
-     WHERE {_LINES} ORDER BY i.line
-    ON CONFLICT (subscriber_hash, institution_id, source, given_at) DO UPDATE
-       SET valid_until = excluded.valid_until, document_sha256 = excluded.document_sha256
-     WHERE (t.valid_until, t.document_sha256)
-           IS DISTINCT FROM (excluded.valid_until, excluded.document_sha256)
-    RETURNING 1)
-SELECT count(*) FROM put""",
-        rows="""
-SELECT t.subscriber_sealed, o.code, t.source, t.given_at, t.valid_until, t.document_sha256
-  FROM consents t JOIN institutions o ON o.id = t.institution_id ORDER BY t.id""",
-    ),
-    "recipients": Loading(
-        sealed=True,
-        place=1,
-        checks=(
-            _unknown("institution", NO_INSTITUTION),
-            Check(
-                "until",
-                'i."from" IS NULL AND i.until <= now()',
-                Flaw(
-                    "has ended before it began",
-                    "在开始之前已结束",
-                    "the time when it began, too",
-                    "同时填写开始时间",
-                ),
-            ),
-        ),
-        put=f"""
-WITH put AS (
-    INSERT INTO recipients AS t
-           (institution_id, subscriber_hash, key_id, subscriber_sealed, role, valid_from, valid_until)
-    SELECT o.id, i.subscriber_hash, i.key_id, i.subscriber_sealed, i.role,
-           coalesce(i."from", before.valid_from, now()), i.until
-      FROM incoming i JOIN institutions o ON o.code = i.institution
-      LEFT JOIN LATERAL (
-           SELECT r.valid_from FROM recipients r
-            WHERE r.subscriber_hash = i.subscriber_hash AND r.institution_id = o.id AND r.role = i.role
-            ORDER BY r.valid_from DESC LIMIT 1) before ON i."from" IS NULL
-     WHERE {_LINES} ORDER BY i.line
-    ON CONFLICT (subscriber_hash, institution_id, role, valid_from) DO UPDATE
-       SET valid_until = excluded.valid_until
-     WHERE t.valid_until IS DISTINCT FROM excluded.valid_until
-    RETURNING 1)
-SELECT count(*) FROM put""",
-        rows="""
-SELECT o.code, t.subscriber_sealed, t.role, t.valid_from, t.valid_until
-  FROM recipients t JOIN institutions o ON o.id = t.institution_id
- WHERE t.role <> 'stranger' ORDER BY t.id""",
-    ),
-    "complaints": Loading(
-        sealed=True,
-        checks=(
-            Check(
-                "at",
-                "i.at > now()",
-                Flaw("it has not happened yet", "时间在将来", "a time that is past", "过去的时间"),
-            ),
-        ),
-        alone="SELECT pg_advisory_xact_lock(hashtextextended('complaints', 20))",
-        # A case for each number of a holder, or the one that is open: as complaints.py does it one by one.
-        put=f"""
-WITH fresh AS MATERIALIZED (
-    SELECT DISTINCT ON (i.source, coalesce(i.reference, i.line::text))
-           i.*, CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END AS bit, h.institution_id, h.agency_id
-      FROM incoming i, LATERAL holder_at(i.number, CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END, i.at) h
-     WHERE {_LINES} AND NOT EXISTS (
-           SELECT FROM complaints t
-            WHERE t.source = i.source
-              AND CASE WHEN i.reference IS NULL
-                       THEN t.subscriber_hash = i.subscriber_hash AND t.number = i.number
-                            AND t.happened_at = i.at
-                            AND t.channel = CASE i.channel WHEN 'sms' THEN 1 ELSE 2 END
-                       ELSE t.reference = i.reference END)
-     ORDER BY i.source, coalesce(i.reference, i.line::text)),
-about AS MATERIALIZED (
-    SELECT f.number, f.institution_id, standing.case_id IS NULL AS is_new,
-           coalesce(standing.case_id, nextval(pg_get_serial_sequence('cases', 'id'))) AS case_id
-      FROM (SELECT DISTINCT number, institution_id FROM fresh) f
-      LEFT JOIN LATERAL (
-           SELECT t.case_id FROM complaints t JOIN cases k ON k.id = t.case_id
-            WHERE t.number = f.number AND t.institution_id IS NOT DISTINCT FROM f.institution_id
-              AND k.status = 'open' ORDER BY t.id LIMIT 1) standing ON true),
-opened AS (
-    INSERT INTO cases (id, title, due) OVERRIDING SYSTEM VALUE
-    SELECT case_id, concat_ws(' ', '投诉', number, coalesce(code_of(institution_id), '未登记')),
-           current_setting('zhengming.due')::date
-      FROM about WHERE is_new),
-put AS (
-    INSERT INTO complaints (source, reference, subscriber_hash, key_id, subscriber_sealed, number, channel,
-                            happened_at, content, institution_id, agency_id, case_id, forward_due, due)
-    SELECT f.source, f.reference, f.subscriber_hash, f.key_id, f.subscriber_sealed, f.number, f.bit, f.at,
-           f.content, f.institution_id, f.agency_id, a.case_id,
-           current_setting('zhengming.forward_due')::date, current_setting('zhengming.due')::date
-      FROM fresh f
-      JOIN about a ON a.number = f.number AND a.institution_id IS NOT DISTINCT FROM f.institution_id
-     ORDER BY f.line
-    ON CONFLICT (source, reference) DO NOTHING
-    RETURNING id, case_id),
-tied AS (
-    INSERT INTO case_items (case_id, kind, reference) SELECT case_id, 'complaint', id::text FROM put)
-SELECT count(*) FROM put""",
-        rows="""
-SELECT t.subscriber_sealed, t.number, CASE t.channel WHEN 1 THEN 'sms' ELSE 'voice' END, t.happened_at,
-       t.content, t.source, t.reference
-  FROM complaints t ORDER BY t.id""",
-    ),
-}
+} | OF_SUBSCRIBERS
 """By name of the kind."""

@@ -46,26 +46,28 @@ class Change(NamedTuple):
 
 
 class StoredRefusal(NamedTuple):
-    """A refusal as nodes need it; `at` in ms. `node`: where the reply that it is arrived; "" for others."""
+    """A refusal or an acceptance as nodes need it; of another reply, its event alone. `node`: where the
+    reply arrived that a refusal is; "" for others."""
 
     key: int
-    institution: int
-    number: str
-    purposes: int
-    channels: int
-    at: int
+    refusal: Refusal
     event: bytes
     in_force: bool
     node: str
 
-    @property
-    def refusal(self) -> Refusal:
-        return Refusal(self.institution, self.number, self.purposes, self.channels, self.at)
-
 
 _ANCHOR = "concat_ws(' ', seq, xid, extract(epoch FROM at))"
-_REFUSED = """subscriber_key, coalesce(institution_id, 0), coalesce(number, ''), purposes, channels,
-              millis(refused_at)"""
+_REFUSED = """subscriber_key, coalesce(institution_id, 0) AS institution, coalesce(number, '') AS number,
+              purposes, channels, millis(refused_at) AS at, coalesce(millis(undecided_until), 0) AS until,
+              NULL::bytea[] AS events, id"""
+_ACCEPTED = """subscriber_key, coalesce(institution_id, 0), number, 0::smallint, 0::smallint,
+               millis(said_at), 0,
+               event || ARRAY(SELECT r.event FROM refusals r
+                               WHERE r.subscriber_key = a.subscriber_key
+                                 AND r.subscriber_hash = a.subscriber_hash
+                                 AND r.lifted_by = 'reply' AND r.lifted_at = a.said_at ORDER BY r.id),
+               id"""
+"""Columns by which a refusal, and an acceptance, becomes a `model.Refusal`: key, its fields, id."""
 
 
 async def plan_freely(c: "Connection") -> None:
@@ -133,72 +135,116 @@ async def all_ids(c: "Connection", table: str) -> AsyncIterator[list[int]]:
 
 
 async def refusals_of(c: "Connection", keys: Sequence[int]) -> list[StoredRefusal]:
-    """All refusals under these subscriber keys, lifted ones too."""
+    """All refusals under these subscriber keys, lifted ones too, and then all other replies."""
     rows = await c.fetch(
-        f"""SELECT {_REFUSED}, event, lifted_at IS NULL, CASE WHEN source = 'reply' THEN node ELSE '' END
-              FROM refusals WHERE subscriber_key = ANY ($1) ORDER BY subscriber_key, id""",
+        f"""SELECT *
+              FROM (SELECT 0 AS part, {_REFUSED}, event, lifted_at IS NULL AS in_force,
+                            CASE WHEN source = 'reply' THEN node ELSE '' END AS node
+                       FROM refusals
+                     WHERE subscriber_key = ANY ($1)
+                     UNION ALL
+                    SELECT 1, {_ACCEPTED}, event, kind = 'accept', '' FROM replies a
+                     WHERE subscriber_key = ANY ($1)) t
+             ORDER BY subscriber_key, part, id""",
         keys,
     )
-    return [StoredRefusal(*row) for row in rows]
+    return [
+        StoredRefusal(
+            row[1],
+            Refusal._make((*row[2:8], row["events"] and tuple(row["events"]))),
+            row["event"],
+            row["in_force"],
+            row["node"],
+        )
+        for row in rows
+    ]
+
+
+async def brought(c: "Connection", keys: Sequence[int]) -> dict[tuple[str, int], Row]:
+    """The rows of other tables that replies of these subscribers brought: consents and strangers."""
+    found: dict[tuple[str, int], Row] = {}
+    for table, kind, named in (
+        ("consents", "accept", "(subscriber_hash, institution_id, source, given_at)"),
+        ("recipients", "wrong_person", "(subscriber_hash, institution_id, role, valid_from)"),
+    ):
+        word = "reply" if table == "consents" else "stranger"
+        condition = f"""{named} IN (SELECT subscriber_hash, institution_id, '{word}', said_at FROM replies
+                                     WHERE subscriber_key = ANY ($1) AND kind = '{kind}')"""
+        rows = await c.fetch(TABLES[table].query(condition), keys)
+        found |= {(table, row[0]): list(row) for row in rows}
+    return found
 
 
 async def all_refusals(c: "Connection") -> "AsyncIterator[list[asyncpg.Record]]":
-    """All refusals in force, in batches: subscriber_key, then the fields of `model.Refusal`; in the order of
-    the key's octets. Needs an open transaction."""
+    """All refusals in force, and acceptances after them, in batches: subscriber_key, then the fields of
+    `model.Refusal`; in the order of the key's octets. Needs an open transaction."""
     for half in ("subscriber_key >= 0", "subscriber_key < 0"):
         cursor = await c.cursor(
-            f"""SELECT {_REFUSED} FROM refusals WHERE {half} AND lifted_at IS NULL
-                 ORDER BY subscriber_key, id"""
+            f"""SELECT subscriber_key, institution, number, purposes, channels, at, until, events
+                  FROM (SELECT 0 AS part, {_REFUSED} FROM refusals WHERE {half} AND lifted_at IS NULL
+                         UNION ALL
+                        SELECT 1, {_ACCEPTED} FROM replies a WHERE {half} AND kind = 'accept') t
+                 ORDER BY subscriber_key, part, id"""
         )
         while rows := await cursor.fetch(PREFETCH):
             yield rows
 
 
 async def missing_events(c: "Connection", events: Sequence[bytes]) -> set[bytes]:
-    """Those of these refusals that the database does not have."""
+    """Those of these refusals and other replies that the database does not have."""
     rows = await c.fetch(
         """SELECT e FROM unnest($1::bytea[]) e
-            WHERE NOT EXISTS (SELECT FROM refusals r WHERE r.event = e)""",
+            WHERE NOT EXISTS (SELECT FROM refusals r WHERE r.event = e)
+              AND NOT EXISTS (SELECT FROM replies r WHERE r.event = e)""",
         events,
     )
     return {row[0] for row in rows}
 
 
-async def insert_refusals(c: "Connection", key_id: int, refusals: Sequence[LocalRefusal]) -> None:
-    """Refusals that a node learnt; without those that are there already, or whose institution is not."""
-    await c.execute(
-        """
-        INSERT INTO refusals (event, subscriber_hash, subscriber_sealed, key_id, institution_id, number,
-                              purposes, channels, refused_at, source, flags, node, carrier, protocol, account,
-                              message_id)
-        SELECT event, hash, sealed, $1, i.id, nullif(number, ''), purposes, channels,
-               'epoch'::timestamptz + at * interval '1 millisecond', source, string_to_array(flags, ' '),
-               node, carrier, protocol, account, message_id
-          FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bigint[], $6::text[], $7::smallint[],
-                      $8::smallint[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[],
-                      $14::text[], $15::text[], $16::bytea[])
-               AS r (event, hash, sealed, institution, number, purposes, channels, at, source, flags, node,
-                     carrier, protocol, account, message_id)
-          LEFT JOIN institutions i ON i.id = r.institution
-         WHERE r.institution = 0 OR i.id IS NOT NULL
-        ON CONFLICT (event) DO NOTHING""",
-        key_id,
-        [r.event for r in refusals],
-        [r.subscriber_hash for r in refusals],
-        [r.subscriber_sealed for r in refusals],
-        [r.institution for r in refusals],
-        [r.number for r in refusals],
-        [r.purposes for r in refusals],
-        [r.channels for r in refusals],
-        [r.at for r in refusals],
-        [r.source for r in refusals],
-        [" ".join(r.flags) for r in refusals],
-        [r.node for r in refusals],
-        [r.account.carrier for r in refusals],
-        [r.account.protocol for r in refusals],
-        [r.account.account for r in refusals],
-        [r.message_id for r in refusals],
-    )
+async def insert_refusals(c: "Connection", key_id: int, learnt: Sequence[LocalRefusal]) -> None:
+    """Refusals, and other replies, that a node learnt; without those that are there already, or whose
+    institution is not."""
+    await _insert(c, key_id, _REFUSALS, [one for one in learnt if one.kind == "refuse"])
+    await _insert(c, key_id, _REPLIES, [one for one in learnt if one.kind != "refuse"])
+
+
+_LEARNT = """
+  FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bigint[], $6::text[], $7::smallint[], $8::smallint[],
+              $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
+              $16::bytea[], $17::text[], $18::bytea[], $19::bigint[])
+       AS r (event, hash, sealed, institution, number, purposes, channels, at, source, flags, node, carrier,
+             protocol, account, message_id, kind, record, until)
+  LEFT JOIN institutions i ON i.id = r.institution
+ WHERE r.institution = 0 OR i.id IS NOT NULL
+ON CONFLICT (event) DO NOTHING"""
+_INSTANT = "'epoch'::timestamptz + {} * interval '1 millisecond'"
+_REFUSALS = f"""
+INSERT INTO refusals (event, subscriber_hash, subscriber_sealed, key_id, institution_id, number, purposes,
+                      channels, refused_at, source, flags, node, carrier, protocol, account, message_id)
+SELECT event, hash, sealed, $1, i.id, nullif(number, ''), purposes, channels, {_INSTANT.format("at")}, source,
+       string_to_array(flags, ' '), node, carrier, protocol, account, message_id{_LEARNT}"""
+_REPLIES = f"""
+INSERT INTO replies (event, record, kind, subscriber_hash, subscriber_sealed, key_id, institution_id, number,
+                     purposes, channels, said_at, undecided_until, flags, node, carrier, protocol, account,
+                     message_id)
+SELECT event, encode(record, 'hex')::uuid, r.kind, hash, sealed, $1, i.id, number, purposes, channels,
+       {_INSTANT.format("at")}, {_INSTANT.format("nullif(until, 0)")}, string_to_array(flags, ' '), node,
+       carrier, protocol, account, message_id{_LEARNT}"""
+
+
+async def _insert(c: "Connection", key_id: int, statement: str, learnt: Sequence[LocalRefusal]) -> None:
+    if not learnt:
+        return
+    fields = [
+        (
+            *(one.event, one.subscriber_hash, one.subscriber_sealed, one.institution, one.number),
+            *(one.purposes, one.channels, one.at, one.source, " ".join(one.flags), one.node),
+            *(one.account.carrier, one.account.protocol, one.account.account, one.message_id),
+            *(one.kind, one.record, one.undecided_until),
+        )
+        for one in learnt
+    ]
+    await c.execute(statement, key_id, *zip(*fields, strict=True))
 
 
 async def register_key(c: "Connection", fingerprint: bytes) -> int:

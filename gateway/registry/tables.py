@@ -57,9 +57,13 @@ def account_lookup(key: AccountKey) -> bytes:
     return "\0".join(key).encode()
 
 
-def subscriber_lookup(institution: int, subscriber_hash: bytes) -> bytes:
-    """Of what an institution files about a subscriber."""
-    return pack_id(institution) + subscriber_hash[:8]
+STRANGERS = 1 << 63
+"""Beside an institution's id: what it did not file itself, but who answered that he is another person."""
+
+
+def subscriber_lookup(institution: int, subscriber_hash: bytes, *, stranger: bool = False) -> bytes:
+    """Of what an institution files about a subscriber; strangers stand apart, as they make no list."""
+    return pack_id(institution | (STRANGERS if stranger else 0)) + subscriber_hash[:8]
 
 
 def hold_lookup(code: bytes, identity: int) -> bytes:
@@ -119,7 +123,7 @@ TABLES = {
         f"""SELECT id, institution_id, subscriber_hash, role, {_from("valid_from")}, {_until("valid_until")}
               FROM recipients""",
         "true",
-        lambda row: subscriber_lookup(row[1], row[2]),
+        lambda row: subscriber_lookup(row[1], row[2], stranger=row[3] == "stranger"),
         of_senders=False,
     ),
     "blacklist": Table(

@@ -25,7 +25,10 @@ class Event(BaseModel):
     """One thing that happened; which fields say something depends on `kind`."""
 
     at: Moment
-    kind: str = Field(description="attempt, reply, refusal, refusal_lifted, consent, complaint, mandate")
+    kind: str = Field(
+        description="attempt, reply, refusal, held, refusal_lifted, accepted, wrong_person, consent,"
+        " released, complaint, mandate"
+    )
     institution: str = Field("", description="code")
     agency: str = Field("", description="code")
     number: str = ""
@@ -44,7 +47,27 @@ _EVENTS = """
 SELECT refused_at AS at, 'refusal' AS kind, coalesce(i.code, '') AS institution,
        coalesce(t.number, '') AS number, t.source, t.purposes, t.channels, '' AS said,
        coalesce(t.lifted_at, 'infinity') AS over
-  FROM refusals t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = $1
+  FROM refusals t LEFT JOIN institutions i ON i.id = t.institution_id
+ WHERE t.subscriber_hash = $1 AND t.undecided_until IS NULL
+   AND NOT EXISTS (SELECT FROM replies r WHERE r.event = t.event)
+UNION ALL -- a hold, and when it became a refusal: decided, or undecided for too long
+SELECT said_at, CASE t.kind WHEN 'ambiguous' THEN 'held' WHEN 'accept' THEN 'accepted' ELSE t.kind END,
+       coalesce(i.code, ''), t.number, 'reply', t.purposes, t.channels,
+       coalesce(to_char(t.undecided_until AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI'), ''),
+       CASE t.kind WHEN 'wrong_person' THEN 'infinity'
+                   ELSE coalesce(least(t.decided_at, t.undecided_until), t.said_at) END
+  FROM replies t LEFT JOIN institutions i ON i.id = t.institution_id
+ WHERE t.subscriber_hash = $1 AND (t.kind <> 'accept' OR EXISTS (
+       SELECT FROM refusals r WHERE r.subscriber_key = t.subscriber_key AND r.lifted_at = t.said_at))
+UNION ALL
+SELECT least(t.decided_at, t.undecided_until), 'refusal', coalesce(i.code, ''), t.number,
+       CASE WHEN t.decided_at < t.undecided_until THEN 'decision' ELSE 'undecided' END, t.purposes,
+       t.channels, '', coalesce(r.lifted_at, 'infinity')
+  FROM replies t JOIN refusals r USING (event) LEFT JOIN institutions i ON i.id = t.institution_id
+ WHERE t.subscriber_hash = $1
+   AND (t.decision = 'refusal' OR t.undecided_until < least(now(), r.lifted_at))
+UNION ALL
+SELECT released_at, 'released', '', '', '', 0, 0, '', released_at FROM released WHERE subscriber_hash = $1
 UNION ALL
 SELECT lifted_at, 'refusal_lifted', coalesce(i.code, ''), coalesce(t.number, ''), coalesce(t.lifted_by, ''),
        t.purposes, t.channels, '', t.lifted_at
@@ -69,7 +92,7 @@ async def events(
     refusals and consents that stood in it."""
     rows = await c.fetch(
         f"""SELECT at, kind, institution, number, source, purposes, channels, said
-              FROM ({_EVENTS}) t WHERE over >= $2 AND at < $3 ORDER BY at""",
+              FROM ({_EVENTS}) t WHERE over >= $2 AND at < $3 ORDER BY at, kind""",
         key.hash(subscriber),
         since,
         until,

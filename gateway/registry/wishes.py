@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 CONSENT = """
 SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.source, t.given_at AS at,
-       t.valid_until AS until, t.document_sha256, t.row_version FROM consents t"""
+       t.valid_until AS until, t.document_sha256, replace(t.record::text, '-', '') AS record, t.row_version
+  FROM consents t"""
 REFUSAL = """
 SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.number, t.purposes, t.channels,
-       t.source, t.refused_at AS at, t.lifted_at, t.row_version FROM refusals t"""
+       t.source, t.refused_at AS at, t.undecided_until, t.lifted_at, t.row_version FROM refusals t"""
 
 Source = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -60,7 +61,7 @@ class NewConsent(ConsentChange):
 
 
 class Consent(BaseModel):
-    """As it is kept; the subscriber masked."""
+    """As it is kept; the subscriber masked. `record`: of the reply that it is, where there is one."""
 
     id: int
     subscriber: str
@@ -69,6 +70,7 @@ class Consent(BaseModel):
     at: Instant
     until: Instant | None
     document_sha256: Sha256 | None
+    record: str | None
     row_version: int
 
 
@@ -86,7 +88,8 @@ class NewRefusal(BaseModel):
 
 
 class Refusal(BaseModel):
-    """As it is kept; the subscriber masked. `lifted_at`: when the subscriber accepted again."""
+    """As it is kept; the subscriber masked. `undecided_until`: until then it is a hold, as an ambiguous reply
+    waits. `lifted_at`: when the subscriber accepted again, or a person found that it was none."""
 
     id: int
     subscriber: str
@@ -96,6 +99,7 @@ class Refusal(BaseModel):
     channels: Channels
     source: str
     at: Instant
+    undecided_until: Instant | None
     lifted_at: Instant | None
     row_version: int
 

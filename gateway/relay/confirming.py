@@ -82,9 +82,11 @@ class Confirmations:
         pair = reply.subscriber, reply.institution
         if not self.text or not reply.institution or pair in self._waiting:
             return False
-        refused = self._screen.view.refusals(reply.subscriber)
-        if any(known.institution == reply.institution for known in refused):
-            return False
+        said = self._screen.view.refusals(reply.subscriber)
+        for one in said:
+            plain = one.institution == reply.institution and one.purposes and not one.undecided_until
+            if plain and one.stands(said, reply.institution):
+                return False
         self._waiting.add(pair)
         return True
 

@@ -80,7 +80,7 @@ class Presses:
             purposes=purposes,
             channels=BOTH,
             registry_version=view.version,
-            local=refusal,
+            local=lambda record: refusal,
             done=durable,
         )
         return identity

@@ -1,7 +1,7 @@
 """What comes back from a carrier: outcomes and reports are noted in passing, replies wait for the disk.
 
-One `Returns` per worker. A reply that refuses is in the journal and in `local.mdb` before `done` is called,
-so that the session passes it on only when it holds (domain.md "A reply (MO) means").
+One `Returns` per worker. A reply that does something is in the journal and in `local.mdb` before `done` is
+called, so that the session passes it on only when it holds (domain.md "A reply (MO) means").
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from functools import partial
 from time import perf_counter, time_ns
 
 from gateway.evidence.journal import Done, OutcomeItem
-from gateway.model import SMS, AccountKey, Reply
+from gateway.model import MARKETING, SMS, AccountKey, Reply
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical, opaque
 from gateway.policy.replies import classify, depends
 from gateway.protocols.message import Delivery
 from gateway.protocols.text import decode
 from gateway.registry.keys import RegistryKey
-from gateway.registry.local import learn
+from gateway.registry.local import LocalRefusal, does_something, learn
 from gateway.relay.confirming import Confirmations
 from gateway.relay.contacts import Contact, Contacts, half_key, key_of
 from gateway.relay.context import Context
@@ -108,8 +108,8 @@ class Returns:
     def reply(
         self, account: AccountKey, delivery: Delivery, done: Done, outbound: str, arrived: float
     ) -> None:
-        """A subscriber's answer to `outbound`: understood, recorded, and a refusal put into force before
-        `done`. `arrived`: perf_counter."""
+        """A subscriber's answer to `outbound`: understood, recorded, and put into force before `done`.
+        `arrived`: perf_counter."""
         now = time_ns() // 1_000_000
         view = self._screen.view
         view.renew()
@@ -119,39 +119,45 @@ class Returns:
         institution = contact.institution if contact is not None else 0
         meaning = classify(text, outbound)
         kind = meaning.kind
-        refuses = kind == "refuse" and bool(subscriber)
         filings = view.numbers(number) if number else ()
         filing = governing(filings, SMS, now)
         if not institution and filing is not None:
             institution = filing.institution
         owner = view.institution(institution) if institution else None
-        purposes = 0
-        if refuses:
+        purposes = channels = 0
+        if kind == "refuse" and subscriber:
             filed = filing.purposes if filing is not None and filing.institution == institution else 0
             covered = self._screen.profile.covered(filed)
             purposes = covered & meaning.purposes or covered  # narrowed, never to nothing
+            channels = meaning.channels
+        elif kind == "ambiguous" and subscriber and number:
+            purposes, channels = MARKETING, meaning.channels
+        does = does_something(kind, subscriber, number, institution, purposes)
         flags = () if contact is not None else ("no_attempt_here",)
         code = owner.code if owner is not None else ""
         reply = Reply(account, number, subscriber, text, kind, delivery.message_id, institution, code, flags)
-        refusal = None
-        if refuses:
-            refusal = learn(
+
+        def learnt(record: bytes) -> LocalRefusal:
+            return learn(
                 self._key,
                 subscriber,
                 institution=institution,
-                number="" if institution else number,
+                number=number,
                 purposes=purposes,
-                channels=meaning.channels,
+                channels=channels,
                 at=now,
                 flags=flags,
                 node=self._node,
                 account=account,
                 message_id=delivery.message_id,
+                kind=kind,
+                record=record,
             )
+
         self._kinds[kind] += 1
 
         def durable(error: Exception | None) -> None:
-            if error is None and refuses:
+            if error is None and purposes:
                 self._telemetry.refusal_effective.observe(perf_counter() - arrived)
             done(error)
             if confirmed:
@@ -164,13 +170,13 @@ class Returns:
             delivery.fmt,
             int(delivery.udhi),
             purposes=purposes,
-            channels=meaning.channels if refuses else 0,
+            channels=channels,
             registry_version=view.version,
             attempt=contact.attempt if contact is not None else b"",
-            local=refusal,
+            local=learnt if does else None,
             done=durable,
         )
-        confirmed = refuses and self._confirmations.wants(reply)
+        confirmed = kind == "refuse" and bool(purposes) and self._confirmations.wants(reply)
 
     def count(self, kind: str) -> None:
         """One more reply of this kind was recorded by somebody else."""

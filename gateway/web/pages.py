@@ -323,7 +323,7 @@ def _came_of(event: Event, *, zh: bool) -> str:
             return named("meaning", event.reason, zh=zh)
         case "complaint":
             return event.said or named("source", event.source, zh=zh)
-        case "consent":
+        case "consent" | "held":
             until = ("至 " if zh else "until ") + event.said if event.said else ""
             return " · ".join(filter(None, (named("source", event.source, zh=zh), until)))
         case _:

@@ -99,6 +99,10 @@ EVENTS = {
     "reply": Words("用户回复", "reply"),
     "refusal": Words("拒收", "refusal"),
     "refusal_lifted": Words("拒收解除", "refusal lifted"),
+    "held": Words("暂停营销，待认定", "marketing held, to be decided"),
+    "accepted": Words("恢复接收", "accepted again"),
+    "wrong_person": Words("称非本人", "said to be another person"),
+    "released": Words("号码退网", "number given back"),
     "consent": Words("同意", "consent"),
     "complaint": Words("投诉", "complaint"),
     "mandate": Words("委托授权", "mandate"),
@@ -114,6 +118,8 @@ MEANINGS = {
 
 SOURCES = {
     "reply": Words("短信回复", "reply"),
+    "decision": Words("人工认定", "decided by a person"),
+    "undecided": Words("逾期未认定", "not decided in time"),
     "own": Words("本部门", "own"),
 }
 """Where a refusal, consent or complaint came from, of those words that the gateway itself writes."""

@@ -1,7 +1,11 @@
-"""Institutions, mandates, accounts, consents and refusals: what filings and verdicts refer to."""
+"""Institutions, mandates, accounts, consents, refusals, other replies: what filings and verdicts refer to."""
+
+from typing import Literal
+
+from pydantic import Field
 
 from gateway.errors import Words
-from gateway.registry import bodies, lines, wishes
+from gateway.registry import bodies, lines, replies, wishes
 from gateway.registry.bodies import (
     Institution,
     InstitutionChange,
@@ -11,6 +15,7 @@ from gateway.registry.bodies import (
     NewMandate,
 )
 from gateway.registry.lines import Account, AccountChange, AccountNumber, NewAccount
+from gateway.registry.replies import Decision, Reply
 from gateway.registry.wishes import Consent, ConsentChange, NewConsent, NewRefusal, Refusal
 from gateway.web.api import EVERYBODY, Answer, Call, Endpoint, Page, Paging, page_of
 from gateway.web.resources.filing import Reasoned
@@ -22,7 +27,12 @@ WATCHERS = frozenset({"regulator", "auditor", "institution"})
 OWN = frozenset({"institution"})
 CARRIER = frozenset({"carrier"})
 
-Row = Institution | Mandate | Account | Consent | Refusal
+Row = Institution | Mandate | Account | Consent | Refusal | Reply
+
+
+class ReplyPaging(Paging):
+    kind: Literal["", "ambiguous", "accept", "wrong_person"] = ""
+    undecided: Literal["", "true", "false", "1", "0"] = Field("", description="only what nobody has decided")
 
 
 def made(path: str, row: Row) -> Answer:
@@ -139,6 +149,30 @@ async def refusal(call: Call) -> Answer:
     return shown(await wishes.refusal(call.c, call.site.key, call.path["id"]))
 
 
+async def list_replies(call: Call) -> Answer:
+    query: ReplyPaging = call.query
+    found = await replies.replies(
+        call.c,
+        call.actor,
+        call.site.key,
+        query.last,
+        query.limit + 1,
+        kind=query.kind,
+        undecided=query.undecided in ("true", "1"),
+    )
+    return Answer(page_of(found, query.limit, lambda one: (one.id,)))
+
+
+async def get_reply(call: Call) -> Answer:
+    return shown(await replies.reply(call.c, call.site.key, call.path["id"]))
+
+
+async def decide_reply(call: Call) -> Answer:
+    old = await replies.reply(call.c, call.site.key, call.path["id"])
+    call.unchanged(old.row_version)
+    return shown(await replies.decide(call.c, call.actor, call.site.key, old, call.body))
+
+
 EXISTS = frozenset({"exists"})
 ENDPOINTS = (
     Endpoint(
@@ -241,5 +275,20 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/refusals/{id}", WATCHERS | CARRIER, "read", Words("一项拒绝", "one refusal"), refusal,
         answer=Refusal, versioned=True,
+    ),
+    Endpoint(
+        "GET", "/replies", WATCHERS | CARRIER, "read",
+        Words("用户回复（待认定、恢复接收、非本人）", "replies to be decided, and what others did"),
+        list_replies, query=ReplyPaging, answer=Page[Reply],
+    ),
+    Endpoint(
+        "GET", "/replies/{id}", WATCHERS | CARRIER, "read", Words("一条用户回复", "one reply"), get_reply,
+        answer=Reply, versioned=True,
+    ),
+    Endpoint(
+        "POST", "/replies/{id}", frozenset({"institution", "carrier", "regulator"}), "write",
+        Words("认定含义不明的回复；机构只能认定为拒收", "decide what it meant; an institution: a refusal"),
+        decide_reply, body=Decision, answer=Reply, problems=frozenset({"wrong_state", "changed_meanwhile"}),
+        example={"decision": "refusal", "reason": "用户表示不愿再收"},
     ),
 )  # fmt: skip

@@ -27,8 +27,8 @@ MOST_TABLE = 64 << 20
 MOST_LINES = 1_000
 IMPORTS: dict[str, frozenset[str]] = {
     "institution": frozenset({"numbers", "consents", "refusals"}),
-    "carrier": frozenset({"institutions", "accounts", "account_numbers"}),
-    "regulator": frozenset({"blacklist", "complaints"}),
+    "carrier": frozenset({"institutions", "accounts", "account_numbers", "released"}),
+    "regulator": frozenset({"blacklist", "complaints", "released"}),
 }
 """The kinds of table that a role brings in by HTTP."""
 

@@ -1,0 +1,188 @@
+"""The queue of ambiguous replies by HTTP, and what replies did in a subscriber's timeline."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from office import Office
+
+from gateway.model import HELD, AccountKey
+from gateway.registry import store
+from gateway.registry.forms import SHANGHAI
+from gateway.registry.local import learn
+from gateway.registry.timeline import Event
+from gateway.web.pages import _came_of
+from gateway.web.wording import EVENTS
+
+SUBSCRIBER = "+8613800000001"
+ACCOUNT = AccountKey("mobile", "cmpp", "900001")
+WHY = {"reason": "用户回电说明"}
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+async def office(database: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with Office(database, tmp_path) as office:
+        yield office
+
+
+async def said(office: Office, kind: str, *, ago: timedelta = timedelta(minutes=1), code: str = "BANK",
+               carrier: str = "mobile") -> None:  # fmt: skip
+    """A reply of SUBSCRIBER comes in, as a node carries it."""
+    covers = {"refuse": 3, "ambiguous": 1}.get(kind, 0)
+    what = {"institution": office.institutions[code], "number": "10690001", "purposes": covers}
+    one = learn(
+        office.key, SUBSCRIBER, **what, channels=covers and 3, node="n",
+        at=int((NOW - ago).timestamp() * 1000),
+        account=ACCOUNT._replace(carrier=carrier), message_id=f"{kind}{ago}{code}".encode(), kind=kind,
+        record=bytes(range(16)),
+    )  # type: ignore[arg-type]  # fmt: skip
+    async with office.site.door.owner() as c:
+        await store.insert_refusals(c, 1, [one])
+
+
+async def listed(office: Office, who: str, query: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await office.get(who, f"/replies{query}")).body["items"]
+    return found
+
+
+async def test_each_sees_the_replies_of_his_own(office: Office) -> None:
+    await said(office, "ambiguous")
+    await said(office, "accept", code="FIN")
+    await said(office, "wrong_person", carrier="unicom")
+    kinds = {
+        who: [one["kind"] for one in await listed(office, who)]
+        for who in ("regulator", "auditor", "carrier", "institution", "institution2")
+    }
+    assert kinds == {
+        "regulator": ["ambiguous", "accept", "wrong_person"],
+        "auditor": ["ambiguous", "accept", "wrong_person"],
+        "carrier": ["ambiguous", "accept"], "institution": ["ambiguous", "wrong_person"],
+        "institution2": ["accept"],
+    }  # fmt: skip
+    for who in ("agency", "provider", "admin"):
+        assert (await office.get(who, "/replies")).status == 403
+    (one,) = await listed(office, "institution", "?kind=ambiguous")
+    until = datetime.fromisoformat(one["undecided_until"]) - datetime.fromisoformat(one["at"])
+    assert until == timedelta(milliseconds=HELD)
+    assert (one["subscriber"], one["record"]) == ("138****0001", bytes(range(16)).hex())
+    assert (one["state"], one["purposes"], one["institution"]) == ("waiting", ["marketing"], "BANK")
+    assert "+8613800000001" not in str(kinds)
+    assert (await office.get("institution2", f"/replies/{one['id']}")).status == 404
+    first = await office.get("regulator", "/replies?limit=1")
+    rest = await office.get("regulator", f"/replies?limit=5&after={first.body['next']}")
+    assert [len(page.body["items"]) for page in (first, rest)] == [1, 2]
+    assert (await office.get("regulator", "/replies?kind=refuse")).status == 422
+
+
+async def test_who_may_decide_what_and_once(office: Office) -> None:
+    for days in (1, 2, 4):
+        await said(office, "ambiguous", ago=timedelta(days=days))
+    await said(office, "wrong_person")
+    first, second, third, stranger = await listed(office, "regulator")
+    assert [one["state"] for one in (first, second, third, stranger)] == [
+        "waiting", "waiting", "undecided", "done",
+    ]  # fmt: skip
+
+    async def decide(one: dict[str, Any], who: str, decision: str, **more: Any) -> Any:
+        said = await office.post(who, f"/replies/{one['id']}", {"decision": decision, **WHY}, **more)
+        return said.status, said.body.get("code") or said.body["state"]
+
+    assert await decide(first, "institution", "no_refusal") == (403, "forbidden")
+    assert await decide(first, "institution2", "refusal") == (404, "not_found")
+    assert await decide(first, "auditor", "refusal") == (403, "forbidden")
+    assert await decide(first, "institution", "refusal", headers={"If-Match": '"1"'}) == (
+        412,
+        "changed_meanwhile",
+    )
+    assert await decide(first, "institution", "refusal") == (200, "refusal")
+    assert await decide(first, "regulator", "no_refusal") == (409, "wrong_state")
+    assert await decide(second, "carrier", "no_refusal") == (200, "no_refusal")
+    assert await decide(third, "regulator", "no_refusal") == (
+        200,
+        "no_refusal",
+    )  # late, but a person has looked
+    assert await decide(stranger, "regulator", "refusal") == (409, "wrong_state")
+    assert (await office.post("carrier", f"/replies/{first['id']}", {"decision": "refusal"})).status == 422
+    standing = office.sql("SELECT undecided_until, lifted_at IS NULL, lifted_by FROM refusals ORDER BY id")
+    assert standing == [(None, True, None), (second_until(second), False, "carrier"),
+                        (second_until(third), False, "regulator")]  # fmt: skip
+    acts = office.sql("SELECT act, subject, reason FROM audit WHERE act ~ '^reply' ORDER BY id")
+    assert acts == [
+        ("reply.refusal", f"replies/{first['id']}", WHY["reason"]),
+        ("reply.no_refusal", f"replies/{second['id']}", WHY["reason"]),
+        ("reply.no_refusal", f"replies/{third['id']}", WHY["reason"]),
+    ]
+    assert await listed(office, "regulator", "?undecided=true") == []
+
+
+def second_until(one: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(one["undecided_until"])
+
+
+async def test_by_sql_an_institution_can_not_say_that_it_was_none(office: Office) -> None:
+    await said(office, "ambiguous")
+    with pytest.raises(Exception, match="row-level security"):
+        office.sql(
+            f"""SET ROLE zhengming_institution;
+                SET zhengming.institution = '{office.institutions["BANK"]}';
+                UPDATE replies SET decision = 'no_refusal', decided_at = now()"""
+        )
+
+
+async def test_who_accepted_again_leaves_nothing_to_decide(office: Office) -> None:
+    await said(office, "ambiguous", ago=timedelta(hours=2))
+    await said(office, "accept", ago=timedelta(hours=1))
+    (held,) = await listed(office, "regulator", "?kind=ambiguous")
+    assert held["state"] == "accepted"
+    given = (await office.get("institution", "/consents")).body["items"]
+    assert [(one["source"], one["record"]) for one in given] == [("reply", bytes(range(16)).hex())]
+    (refusal,) = (await office.get("institution", "/refusals")).body["items"]
+    assert refusal["lifted_at"] == given[0]["at"]
+
+
+async def test_a_late_no_from_before_is_over_as_it_comes(office: Office) -> None:
+    """By whatever way: here an institution's own, of the day before the subscriber accepted again."""
+    await said(office, "accept", ago=timedelta(hours=1))
+    assert (await office.get("institution", "/consents")).body[
+        "items"
+    ] == []  # he was not refused: nothing more
+    for ago, over in ((timedelta(days=1), True), (timedelta(minutes=1), False)):
+        new = {"subscriber": SUBSCRIBER, "at": (NOW - ago).isoformat(), "source": "call"}
+        made = await office.post("institution", "/refusals", new)
+        assert (made.status, made.body["lifted_at"] is not None) == (201, over)
+    everybody = await office.post("regulator", "/refusals", {
+        "subscriber": SUBSCRIBER, "at": (NOW - timedelta(days=2)).isoformat(),
+    })  # fmt: skip
+    assert everybody.body["lifted_at"] is None  # to all: no answer to one institution ends it
+
+
+async def test_the_timeline_tells_it_in_order(office: Office) -> None:
+    await said(office, "ambiguous", ago=timedelta(days=5))
+    await said(office, "accept", ago=timedelta(days=1))
+    await said(office, "wrong_person", ago=timedelta(hours=5))
+    office.sql(
+        "INSERT INTO released (subscriber_hash, key_id, subscriber_sealed, released_at)"
+        " VALUES (%s, 1, %s, %s)",
+        office.key.hash(SUBSCRIBER), office.key.seal(SUBSCRIBER), NOW - timedelta(hours=1),
+    )  # fmt: skip
+    wanted = {"subscriber": SUBSCRIBER, "reason": "复核"}
+    events = (await office.post("auditor", "/subscribers/timeline", wanted)).body["events"]
+    assert [(one["kind"], one["source"]) for one in events] == [
+        ("held", "reply"), ("refusal", "undecided"), ("accepted", "reply"), ("consent", "reply"),
+        ("refusal_lifted", "reply"), ("wrong_person", "reply"), ("released", ""),
+    ]  # fmt: skip
+    until = (NOW - timedelta(days=2)).astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M")
+    told = [Event.model_validate(one) for one in events]
+    assert [(EVENTS[one.kind].zh, _came_of(one, zh=True)) for one in told[:3]] == [
+        ("暂停营销，待认定", f"短信回复 · 至 {until}"),
+        ("拒收", "营销 · 逾期未认定"),
+        ("恢复接收", "短信回复"),
+    ]
+    assert [(EVENTS[told[place].kind].en, _came_of(told[place], zh=False)) for place in (0, 5, 6)] == [
+        ("marketing held, to be decided", f"reply · until {until}"),
+        ("said to be another person", "reply"),
+        ("number given back", ""),
+    ]
