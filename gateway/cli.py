@@ -156,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument(
         "--registry", type=int, default=0, metavar="VERSION", help="by the registry as of this version"
     )
+    judge.add_argument("--lang", choices=["zh", "en"], default="", help="facts and sources in one language")
     judge.add_argument("--json", action="store_true")
 
     act = acts(add("blacklist", "supervising:blacklist", "numbers that may never pass"))

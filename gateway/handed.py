@@ -16,7 +16,7 @@ from typing import Any
 from gateway import config as configuration
 from gateway.config import RELOAD, Config, Section
 from gateway.policy import Profile
-from gateway.policy.profile import parse_profile
+from gateway.policy.profile_text import parse_profile
 from gateway.registry import workdays
 from gateway.values import milliseconds
 

@@ -9,7 +9,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +28,9 @@ from gateway.evidence.folder import clear
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
-from gateway.policy import View, explain
+from gateway.policy import Answer, View, explain
 from gateway.policy.numbers import is_mobile, mask
+from gateway.policy.words import MODES
 from gateway.registry import past
 from gateway.registry.acting import record
 from gateway.registry.keys import load_key
@@ -72,28 +73,48 @@ def judge(options: argparse.Namespace) -> int:
             "number": verdict.number,
             "purpose": verdict.purpose,
             "registry_version": view.version,
+            "profile": {"name": profile.name, "digest": profile.digest},
             "rules": [
                 {
                     "reason": answer.reason,
                     "zh": answer.words.zh,
                     "en": answer.words.en,
                     "mode": answer.mode,
+                    "later": answer.later and answer.later._asdict(),
                     "holds": answer.holds,
                     "sub": answer.sub,
-                    "fact": answer.fact,
+                    "fact": answer.fact._asdict(),
+                    "source": answer.source._asdict(),
                 }
                 for answer in explanation.answers
             ],
         }
-        print(json.dumps(shown, ensure_ascii=False))
+        print(json.dumps(shown, ensure_ascii=False, default=str))
     else:
         words = "通过 pass" if verdict.passed else f"拦截 refuse: {verdict.reason}"
         source = mask(attempt.source) if is_mobile(attempt.source) else attempt.source
         print(f"{words}   ({source} → {mask(attempt.destination)}, registry {view.version})")
+        print(f"规则档案 profile {profile.name} {profile.digest}")
         for answer in explanation.answers:
-            sign = "✓" if answer.holds else "✗"
-            print(f"  {sign} {answer.words.zh} {answer.reason} [{answer.mode}] {answer.sub} {answer.fact}")
+            print("\n".join(_answered(answer, options.lang)))
     return 0 if verdict.passed else REFUSED
+
+
+def _answered(answer: Answer, language: str) -> Iterator[str]:
+    """What one rule said, for a terminal: Chinese first, both languages if none is chosen."""
+    later, zh, en = answer.later, "", ""
+    if later is not None:
+        mode = MODES[later.mode]
+        zh = f"，{later.since} 起{mode.zh}，还有 {later.days_left} 天"
+        en = f", {mode.en} from {later.since}, {later.days_left} days left"
+    sign = "✓" if answer.holds else "✗"
+    shown = {"zh": (zh,), "en": (en,)}.get(language, (zh, en))
+    sub = f" {answer.sub}" if answer.sub else ""
+    yield f"  {sign} {answer.words.zh} {answer.reason} [{answer.mode}{''.join(shown)}]{sub}"
+    if language != "en":
+        yield f"      事实：{answer.fact.zh}" + (f"　依据：{answer.source.zh}" if answer.source.zh else "")
+    if language != "zh":
+        yield f"      fact: {answer.fact.en}" + (f"  source: {answer.source.en}" if answer.source.en else "")
 
 
 async def _past(loaded: Config, attempt: Attempt, instant: past.Instant) -> past.PastView:

@@ -7,7 +7,7 @@ code, a name) is said as it is. Tests see to it that each table has every word t
 from collections.abc import Iterable, Mapping
 
 from gateway.errors import Words
-from gateway.policy.words import REASONS
+from gateway.policy.words import REASONS, STATUSES
 
 ROLES = {
     "regulator": Words("监管部门", "regulator"),
@@ -23,9 +23,9 @@ STATES = {
     "submitted": Words("待核验", "submitted"),
     "returned": Words("已退回", "returned"),
     "checked": Words("待批准", "checked"),
-    "approved": Words("已批准", "approved"),
-    "revoked": Words("已撤销", "revoked"),
-    "withdrawn": Words("已注销", "withdrawn"),
+    "approved": STATUSES["approved"],
+    "revoked": STATUSES["revoked"],
+    "withdrawn": STATUSES["withdrawn"],
     "effective": Words("生效", "effective"),
     "not_yet": Words("未到生效时间", "not yet"),
     "suspended": Words("停用", "suspended"),
