@@ -23,6 +23,7 @@ from gateway.commands.casework_arguments import (
     add_case_arguments,
     add_complaint_arguments,
 )
+from gateway.commands.profile_arguments import add_profile_arguments
 from gateway.commands.registry_arguments import (
     add_alarm_arguments,
     add_allocation_arguments,
@@ -184,6 +185,8 @@ def parser() -> argparse.ArgumentParser:
         entry.add_argument("--json", action="store_true")
         if name == "propose-removal":
             entry.add_argument("--reason", required=True)
+
+    add_profile_arguments(acts(add("profile", "profiles:profile", "versions of the rules, and which holds")))
 
     act = acts(add("penalty", "supervising:penalty", "fines, and suspensions of institutions and agencies"))
     impose = act("impose", "stop all numbers of an institution or agency, or fine it")

@@ -29,6 +29,7 @@ def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Prof
     profile = parse_profile(read or partial(configuration.read_profile, folder=Path(name).parent), name)
     return dataclasses.replace(
         profile,
+        name=Path(name).name,  # where the file lies concerns nobody who reads a verdict
         max_age=milliseconds(config.registry.max_age),
         unknown_account=config.registry.unknown_account,
         days=workdays.calendar(Path(file) if (file := config.cases.workdays_file) else None),

@@ -24,6 +24,7 @@ TABLES = [
     *("carriers", "institutions", "mandates", "accounts", "account_numbers"),
     *("numbers", "blacklist", "refusals", "consents", "holds", "persons", "users", "tokens"),
     *("allocations", "disputes", "penalties", "cases", "complaints", "appeals", "recipients"),
+    *("profiles", "profile_activations"),
 ]
 NUMBERS = "INSERT INTO numbers (channels, purposes, institution_id, number"
 BANS = "INSERT INTO blacklist (reason, case_reference, number"

@@ -28,13 +28,15 @@ from gateway.evidence.folder import clear
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
-from gateway.policy import Answer, View, explain
+from gateway.policy import Answer, explain
 from gateway.policy.numbers import is_mobile, mask
 from gateway.policy.words import MODES
 from gateway.registry import past
 from gateway.registry.acting import record
+from gateway.registry.in_force import InForce
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
+from gateway.registry.snapshot import Snapshot
 
 REFUSED = 3
 WATCHERS = ("auditor", "regulator")
@@ -43,9 +45,7 @@ WATCHERS = ("auditor", "regulator")
 
 def judge(options: argparse.Namespace) -> int:
     loaded = common.load(options)
-    profile = handed.profile_of(loaded)
-    if not options.account:  # judged as the holder's own account would be
-        profile = dataclasses.replace(profile, unknown_account="observe")
+    own = handed.profile_of(loaded)
     now = time.time_ns() // 1_000_000
     at = common.instant("--at", options.at, now)
     attempt = Attempt(
@@ -55,11 +55,14 @@ def judge(options: argparse.Namespace) -> int:
         common.subscriber("--to", options.destination),
         options.text,
     )
-    view: View
+    view: past.PastView | Snapshot
     if options.registry or at < now:
         view = asyncio.run(_past(loaded, attempt, past.Instant(at, options.registry)))
     else:
         view = _replica(loaded).snapshot()
+    profile = InForce(own).at(view, at)
+    if not options.account:  # judged as the holder's own account would be
+        profile = dataclasses.replace(profile, unknown_account="observe")
     explanation = explain(attempt, view, profile, at)
     verdict = explanation.verdict
     if options.json:

@@ -40,6 +40,14 @@ SENDER_RULES: tuple[Rule[SenderJudge], ...] = _rules(sender_rules)
 MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules)
 
 
+RULES: tuple[Reason, ...] = tuple(
+    sorted(
+        (*(rule.reason for rule in SENDER_RULES), *(rule.reason for rule in MESSAGE_RULES)),
+        key=ORDER.__getitem__,
+    )
+)
+"""The reasons that have a rule, in rule order."""
+
 CHECKS = {
     rule.reason: {
         mode: (rule.judge, Finding(rule.reason, "", mode == ENFORCE)) for mode in (OBSERVE, ENFORCE)

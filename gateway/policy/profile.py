@@ -38,6 +38,8 @@ UNKNOWN_ACCOUNT = ("refuse", "observe", "other")
 _HOUR = 3_600_000
 SHANGHAI = timezone(timedelta(hours=8))
 MASKS = {**PURPOSES, "unknown": 0}
+"""The words by which a profile speaks of purposes, and their bits."""
+
 _POSITIONS = ("first", "last")
 MOST_DAYS_AHEAD = 366
 

@@ -16,6 +16,9 @@ from gateway.errors import NO_WORDS, UsageError, Words
 from gateway.model import PURPOSES, Reason
 from gateway.policy.profile import MASKS, MODES, OPTIONS, Profile, profile_of
 
+LONGEST_SHOWN = 200
+"""Characters of a wrong value that are said back."""
+
 
 class ProfileError(UsageError):
     """A profile's text is wrong; `line` counts from 1 and is 0 where none is to blame, `right` is what would
@@ -51,8 +54,11 @@ def checked(name: str, text: str) -> dict[str, Any]:
     """The tables of a profile's text. Raises ProfileError."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileError(name, 0, Words(f"不是 TOML：{error}", f"not TOML: {error}")) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        place = re.search(r"at line (\d+)", str(error))
+        right = Words("TOML 文本，如随附的各档案", "TOML, such as the profiles that are shipped")
+        found = Words(f"不是 TOML：{error}", f"not TOML: {error}")
+        raise ProfileError(name, int(place[1]) if place else 0, found, right) from error
     _Checker(name, text).check(tables)
     return tables
 
@@ -125,7 +131,9 @@ class _Checker:
             return
         if key not in MASKS:
             self.wrong(("refusal_covers",), key, value, _one_of((*MASKS, "source")))
-        if not isinstance(value, list) or any(word not in PURPOSES for word in value):
+        if not isinstance(value, list) or any(
+            not isinstance(word, str) or word not in PURPOSES for word in value
+        ):
             words = ", ".join(PURPOSES)
             self.wrong(("refusal_covers",), key, value, Words(f"{words} 的列表", f"a list of {words}"))
 
@@ -175,7 +183,7 @@ class _Checker:
 
     def wrong(self, tables: tuple[str, ...], key: str, value: Any, right: Words) -> NoReturn:
         place = ".".join((*tables, key)) if not tables or tables[-1] != key else ".".join(tables)
-        found = f"{place} = {json.dumps(value, ensure_ascii=False, default=str)}"
+        found = f"{place} = {json.dumps(value, ensure_ascii=False, default=str)[:LONGEST_SHOWN]}"
         raise ProfileError(self.name, self.line(tables, key), Words(found, found), right)
 
     def line(self, tables: tuple[str, ...], key: str) -> int:

@@ -112,19 +112,23 @@ async def judge(call: Call) -> Answer:
     at = int(asked.at.timestamp() * 1000) if asked.at is not None else now
     view = site.view()
     account = own_account(call, view, asked.channel, asked.account).key if asked.account else None
-    profile = site.profile
-    if account is None:
-        profile = dataclasses.replace(profile, unknown_account="observe")
     key = account or _nobodys(call)
     attempt = Attempt(key, CHANNELS[asked.channel], asked.source, asked.destination, asked.text)
     _own(call, view.numbers(asked.source))
     await _use(call, "judge", 1, site.config.web.judge_per_day)
     if asked.registry_version is None and at >= now:
-        view = site.view()
-        return Answer(_said(explain(attempt, view, profile, at), view, profile, call))
+        return Answer(_judged(call, attempt, site.view(), at))
     async with site.door.owner() as c:
         then = await past.view_at(c, site.key, attempt, past.Instant(at, asked.registry_version or 0))
-    return Answer(_said(explain(attempt, then, profile, at), then, profile, call))
+    return Answer(_judged(call, attempt, then, at))
+
+
+def _judged(call: Call, attempt: Attempt, view: Snapshot | PastView, at: int) -> "Said":
+    """By the profile that was in force then; without an account as the holder's own would be judged."""
+    profile = call.site.in_force.at(view, at)
+    if not call.body.account:
+        profile = dataclasses.replace(profile, unknown_account="observe")
+    return _said(explain(attempt, view, profile, at), view, profile, call)
 
 
 async def scrub(call: Call) -> Answer:
@@ -134,12 +138,12 @@ async def scrub(call: Call) -> Answer:
     await _use(call, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
     if quotas.counted_up(asked.subscribers):
         await site.alarm(call.actor, "enumeration", subscribers=len(asked.subscribers))
-    profile = dataclasses.replace(site.profile, unknown_account="observe")
     key, channel = _nobodys(call), CHANNELS[asked.channel]
-    view = site.view()
+    view, now = site.view(), _now()
+    profile = dataclasses.replace(site.in_force.at(view, now), unknown_account="observe")
     attempts = [Attempt(key, channel, asked.number, subscriber) for subscriber in asked.subscribers]
     results = []
-    for place, verdict in enumerate(decide(attempts, view, profile, _now())):
+    for place, verdict in enumerate(decide(attempts, view, profile, now)):
         reason = next(
             (found.reason for found in verdict.findings if found.enforced and found.reason not in OF_TEXT),
             None,
