@@ -12,7 +12,7 @@ from gateway import handed
 from gateway.commands import common
 from gateway.commands.supervising import REGULATOR
 from gateway.commands.working import acting, plain, read
-from gateway.errors import UsageError
+from gateway.errors import Problem, UsageError
 from gateway.policy.outline import Line, outline
 from gateway.policy.profile import Profile
 from gateway.policy.words import MODES
@@ -99,7 +99,11 @@ async def _add(
         raise UsageError(f"{options.file}: {error}; right would be a TOML file in UTF-8") from None
     new = read(profiles.NewVersion, name=options.name, text=text, note=options.note)
     holding = await profiles.in_force(c)
-    looked = await profiles.look(c, new, (holding[1] if holding is not None else own).content)
+    try:
+        looked = await profiles.look(c, new, (holding[1] if holding is not None else own).content)
+    except Problem as problem:
+        right = f"; right would be {problem.expected.en}" if problem.expected.en else ""
+        raise UsageError(f"{options.file}, {problem.detail.en}{right}（{problem.detail.zh}）") from None
     changes = [f"  {one.place}: {_value(one.before)} → {_value(one.after)}" for one in looked.changes] or [
         "  与现行相同 as what holds now"
     ]

@@ -7,7 +7,7 @@ code, a name) is said as it is. Tests see to it that each table has every word t
 from collections.abc import Iterable, Mapping
 
 from gateway.errors import Words
-from gateway.policy.words import REASONS, STATUSES
+from gateway.policy.words import MODES, REASONS, STATUSES
 
 ROLES = {
     "regulator": Words("监管部门", "regulator"),
@@ -159,6 +159,7 @@ TABLES: Mapping[str, Mapping[str, Words]] = {
     "meaning": MEANINGS,
     "source": SOURCES,
     "verdict": VERDICTS,
+    "mode": MODES,
     "outcome": OUTCOMES,
     "reason": {reason.value: words for reason, words in REASONS.items()},
     "field": FIELDS,
@@ -175,3 +176,16 @@ def named(table: str, words: str | Iterable[str], *, zh: bool) -> str:
     parts = words.split(JOINED) if isinstance(words, str) else words
     said = [(known[part].zh if zh else known[part].en) if part in known else part for part in parts]
     return (JOINED if zh else ", ").join(said)
+
+
+def modes_of(modes: Mapping[str, str], *, zh: bool) -> str:
+    """A rule's mode where it is one for all purposes, else the purposes of each mode but off."""
+    if len(set(modes.values())) == 1:
+        return named("mode", set(modes.values()), zh=zh)
+    said = []
+    for mode in ("enforce", "observe"):
+        purposes = [purpose for purpose, its in modes.items() if its == mode]
+        if purposes:
+            words = named("mode", mode, zh=zh), named("purpose", purposes, zh=zh)
+            said.append(("：" if zh else ": ").join(words))
+    return ("；" if zh else "; ").join(said)
