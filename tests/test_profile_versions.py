@@ -101,15 +101,8 @@ async def test_two_persons_make_it_hold_on_all_workers_within_a_second(house: Ho
 @on_the_node
 async def test_it_begins_by_itself_with_the_keeper_stopped(house: House) -> None:
     """Planned for a moment from now: nothing but the replica says so when it begins."""
-    door = await Door.open(house.dsn)
-    bureau = Bureau(house.dsn, door)
     begins = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=4)
-    async with bureau.acting("r1") as (c, actor):
-        wanted = profiles.Proposal(valid_from=begins, reason="放宽")
-        identity = (await profiles.propose(c, actor, "mild", wanted)).id
-    async with bureau.acting("r2") as (c, actor):
-        assert (await profiles.confirm(c, actor, "mild", identity)).state == "planned"
-    await door.close()
+    identity = await activated(house, "mild", valid_from=begins, reason="放宽")
     replica = Replica.open(house.data_dir / "registry", house.key)
     view = replica.snapshot()
 
@@ -127,6 +120,39 @@ async def test_it_begins_by_itself_with_the_keeper_stopped(house: House) -> None
             assert -0.1 < time.time() - begins.timestamp() < 1
         finally:
             house.signal("keeper", signal.SIGCONT)
+
+
+@on_the_node
+async def test_an_override_holds_for_its_institution_within_a_second(house: House) -> None:
+    await activated(house, "mild", reason="一")
+    async with house.sender("900001") as bank, house.sender("900013") as fin:
+        await becomes(house, bank, PASSED)
+        await activated(house, "strict", reason="多次投诉", institution="BANK")
+        began = time.monotonic()
+        await becomes(house, bank, CONSENT)
+        assert time.monotonic() - began < 1
+        other = await fin.submit("10690007", [house.subscriber()], "【示例消金】新客理财。拒收请回复R")
+        assert other.result == PASSED
+    last = {found.record.judged.institution: found.record.judged.profile for found in house.records()}
+    assert last["BANK"] != last["FIN"]
+    asked = ("judge", "--from", MARKETING, "--to", "13800000001", "--text", TEXT)
+    code, out, _ = await house.cli(*asked)
+    assert (code, f"{last['BANK']} 特别规则 with an override" in out) == (3, True)
+
+
+async def activated(house: House, name: str, **wanted: Any) -> int:
+    """Two persons have it hold, in this process; the id of the activation, when it is committed."""
+    door = await Door.open(house.dsn)
+    bureau = Bureau(house.dsn, door)
+    try:
+        async with bureau.acting("r1") as (c, actor):
+            proposal = profiles.Proposal(**wanted)
+            identity = (await profiles.propose(c, actor, name, proposal, OWN)).id
+        async with bureau.acting("r2") as (c, actor):
+            await profiles.confirm(c, actor, name, identity)
+    finally:
+        await door.close()
+    return identity
 
 
 OWN = parse_profile(any_hour.read, any_hour.NAME)

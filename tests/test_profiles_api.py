@@ -167,6 +167,34 @@ async def test_what_waits_gives_way_to_what_is_proposed_next(office: Office) -> 
     assert states == ["in_force", "withdrawn"]
 
 
+async def test_an_override_is_stricter_and_its_holders_own(office: Office) -> None:
+    await added(office)
+    hours = '[rules.quiet_hours]\nsms = { marketing = "10:00-12:00" }\n'
+    await added(office, "hours", hours)
+    await added(office, "lax", '[rules.consent_missing]\nmode = { marketing = "enforce" }\n'
+                               '[rules.unregistered]\n\nmode = "observe"')  # fmt: skip
+    activate = "/profiles/lax/activate"
+    laxer = await office.post("regulator", activate, {"reason": "一", "institution": "BANK"})
+    assert (laxer.status, laxer.body["field"], laxer.body["facts"]["line"]) == (422, "text", 5)
+    assert 'rules.unregistered.mode = "observe"' in laxer.body["detail"]
+    assert laxer.body["expected"] == "at least enforce for marketing"
+    for wrong in ({"institution": "NOBODY"}, {"number": "10690001"}, {"number": "1", "institution": "BANK"}):
+        said = await office.post("regulator", "/profiles/hours/activate", {"reason": "一", **wrong})
+        assert (said.status, said.body["field"]) == (422, next(iter(wrong)))
+    before = (await office.get("institution2", "/rules")).body
+    whose = {"institution": "BANK"}
+    waiting = (await office.post("regulator", "/profiles/hours/activate", {"reason": "一", **whose})).body
+    general = (await office.post("regulator", "/profiles/own/activate", {"reason": "二"})).body  # both wait
+    confirm = "/profiles/hours/activate/confirm"
+    assert (await office.post("regulator", confirm, {"activation": waiting["id"]})).status == 409
+    done = (await office.post("regulator2", confirm, {"activation": waiting["id"]})).body
+    assert (done["state"], done["institution"]) == ("in_force", "BANK")
+    for who, sees in (("institution", [done]), ("auditor", [done]), ("institution2", []), ("provider", [])):
+        rules = (await office.get(who, "/rules")).body
+        assert (rules["overrides"], rules["digest"]) == (sees, before["digest"])
+        assert [one["id"] for one in rules["open"]] == [general["id"]]
+
+
 async def test_sql_by_hand_neither_activates_nor_rewrites(office: Office) -> None:
     await added(office)
     await office.post("regulator", "/profiles/own/activate", {"reason": "一"})

@@ -65,6 +65,7 @@ def judge(options: argparse.Namespace) -> int:
         profile = dataclasses.replace(profile, unknown_account="observe")
     explanation = explain(attempt, view, profile, at)
     verdict = explanation.verdict
+    digest = verdict.profile or profile.digest
     if options.json:
         shown = {
             "verdict": "pass" if verdict.passed else "refuse",
@@ -76,7 +77,7 @@ def judge(options: argparse.Namespace) -> int:
             "number": verdict.number,
             "purpose": verdict.purpose,
             "registry_version": view.version,
-            "profile": {"name": profile.name, "digest": profile.digest},
+            "profile": {"name": profile.name, "digest": digest},
             "rules": [
                 {
                     "reason": answer.reason,
@@ -97,7 +98,8 @@ def judge(options: argparse.Namespace) -> int:
         words = "通过 pass" if verdict.passed else f"拦截 refuse: {verdict.reason}"
         source = mask(attempt.source) if is_mobile(attempt.source) else attempt.source
         print(f"{words}   ({source} → {mask(attempt.destination)}, registry {view.version})")
-        print(f"规则档案 profile {profile.name} {profile.digest}")
+        alone = " 特别规则 with an override" if verdict.profile else ""
+        print(f"规则档案 profile {profile.name} {digest}{alone}")
         for answer in explanation.answers:
             print("\n".join(_answered(answer, options.lang)))
     return 0 if verdict.passed else REFUSED

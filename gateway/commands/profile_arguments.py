@@ -23,6 +23,10 @@ def add_profile_arguments(act: Act) -> None:
     activate.add_argument(
         "--from", dest="since", default="", metavar="TIME", help="ISO 8601; default: once it is confirmed"
     )
+    activate.add_argument(
+        "--institution", default="", metavar="CODE", help="for this one alone, and only to make it stricter"
+    )
+    activate.add_argument("--number", default="", help="the same for one registered number")
     activate.add_argument("--reason", required=True, type=text(1000))
     confirm = act("confirm", "another person agrees to what waits")
     confirm.add_argument("name")

@@ -82,8 +82,17 @@ async def _change(dsn: str, options: argparse.Namespace, own: Profile) -> tuple[
             now = time.time_ns() // 1_000_000
             at = common.instant("--from", options.since, now)
             since = datetime.datetime.fromtimestamp(at / 1000, common.SHANGHAI) if options.since else None
-            wanted = read(profiles.Proposal, digest=options.digest, valid_from=since, reason=options.reason)
-            done = await profiles.propose(c, actor, options.name, wanted)
+            wanted = read(
+                profiles.Proposal,
+                digest=options.digest,
+                institution=options.institution,
+                number=options.number,
+                valid_from=since,
+                reason=options.reason,
+            )
+            holding = await profiles.in_force(c)
+            current = holding[1] if holding is not None else own
+            done = await profiles.propose(c, actor, options.name, wanted, current)
         else:
             activation = options.activation or await _waiting(c, options.name)
             done = await profiles.confirm(c, actor, options.name, activation)
@@ -116,9 +125,12 @@ async def _add(
 
 async def _waiting(c: "Connection", name: str) -> int:
     """The id of what waits for its second person."""
-    for one in await profiles.activations(c, name, open_only=True):
-        if one.state == "waiting":
-            return one.id
+    waiting = await profiles.activations(c, name, ("waiting",))
+    if len(waiting) == 1:
+        return waiting[0].id
+    if waiting:
+        ids = " or ".join(str(one.id) for one in waiting)
+        raise UsageError(f"profile {name!r}: several wait; right would be --activation {ids}")
     raise UsageError(f"profile {name!r}: nothing waits; right would be `profile activate` first")
 
 
@@ -137,8 +149,10 @@ def _activated(one: profiles.Activation) -> str:
         "in_force": "现行 in force",
         "over": "已被取代 over",
     }[one.state]
+    whose = one.institution or one.number
+    alone = f" 仅 for {whose} alone" if whose else ""
     persons = one.proposed_by + (f", {one.confirmed_by}" if one.confirmed_by else "")
-    return f"#{one.id} {one.name} {one.digest} {since} {words} ({persons}: {one.reason})"
+    return f"#{one.id} {one.name} {one.digest}{alone} {since} {words} ({persons}: {one.reason})"
 
 
 def _ruled(line: Line) -> Iterator[str]:

@@ -86,6 +86,11 @@ def is_table(value: Any) -> bool:
     return True
 
 
+def both(one: Mapping[int, Hours], other: Mapping[int, Hours]) -> Mapping[int, Hours]:
+    """For each purpose the hours that both tables allow."""
+    return {bit: one.get(bit, ANY).shared(other.get(bit, ANY)) for bit in one.keys() | other.keys()}
+
+
 def for_all(table: Mapping[int, Hours], purposes: int) -> Hours:
     """The hours for a number with these purposes."""
     found = ANY

@@ -73,7 +73,7 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
             sender is None
             or not sender.since <= now < sender.until
             or sender.stale is not stale
-            or sender.profile is not profile
+            or sender.general is not profile
         ):
             if len(senders) >= CACHED_SENDERS:
                 for oldest in list(islice(senders, CACHED_SENDERS // 4)):
@@ -118,6 +118,7 @@ def judged(facts: Facts) -> Sender:
                 findings.append(Finding(rule.reason, answer or "", mode == ENFORCE))
     filing, hours = facts.filing, message_rules.hours_for(facts)
     return Sender(
+        general=facts.general,
         profile=facts.profile,
         since=facts.now,
         until=min(facts.until, hours.until(facts.now)),
@@ -160,6 +161,7 @@ def verdict_of(facts: Facts, findings: tuple[Finding, ...]) -> Verdict:
         agency_code=agency.code if agency is not None else "",
         mandate=facts.mandate,
         purpose=strictest(facts.purposes),
+        profile="" if facts.profile is facts.general else facts.profile.digest,
     )
 
 

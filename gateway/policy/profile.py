@@ -53,11 +53,14 @@ class RuleSetting:
     start: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     source: Words = NO_WORDS
+    floor: tuple[int, ...] = ()
 
     def mode(self, purposes: int, now: int) -> int:
-        """The mode for a number with these purposes: the strictest, and before `start` one step milder."""
+        """The mode for a number with these purposes: the strictest, and before `start` one step milder; never
+        milder than `floor`, which an override has put below it."""
         strict = self.modes[purposes]
-        return strict if now >= self.start else max(OFF, strict - 1)
+        found = strict if now >= self.start else max(OFF, strict - 1)
+        return max(found, self.floor[purposes]) if self.floor else found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +81,11 @@ class Profile:
     max_age: int = 72 * _HOUR
     unknown_account: str = "refuse"
     days: Calendar = MONDAY_TO_FRIDAY
+    stricter: "Callable[[Profile, int, str], Profile] | None" = None
+
+    def of(self, institution: int, number: str) -> "Profile":
+        """What holds for this institution's number: this profile, or a stricter one (overrides.py)."""
+        return self if self.stricter is None else self.stricter(self, institution, number)
 
     def covered(self, purposes: int) -> int:
         """What a refusal sent to a number with these purposes covers, as bits; 0 asks for `unknown`."""
@@ -109,13 +117,14 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A number that a rule's table may carry: its default, what is right in words, how it is checked, and
-    what rules get of it."""
+    """A number that a rule's table may carry: its default, what is right in words, how it is checked, what
+    rules get of it, and the stricter of two such; without that no override may say it."""
 
     default: Any
     right: str
     check: Callable[[Any], bool]
     make: Callable[[Any], Any] = lambda value: value
+    tighten: Callable[[Any, Any], Any] | None = None
 
 
 OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
@@ -126,20 +135,25 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             check=lambda value: (
                 isinstance(value, list) and bool(value) and all(p in _POSITIONS for p in value)
             ),
+            tighten=lambda one, other: [place for place in one if place in other],
         )
     },
     Reason.THIRD_PARTY: {
         "agencies_need_list": Option(
-            default=False, right="true or false", check=lambda value: isinstance(value, bool)
+            default=False,
+            right="true or false",
+            check=lambda value: isinstance(value, bool),
+            tighten=lambda one, other: one or other,
         )
     },
     Reason.QUIET_HOURS: {
-        "sms": Option(default={}, right=hours.RIGHT, check=hours.is_table, make=hours.hours_of),
-        "voice": Option(default={}, right=hours.RIGHT, check=hours.is_table, make=hours.hours_of),
+        "sms": Option({}, hours.RIGHT, hours.is_table, hours.hours_of, hours.both),
+        "voice": Option({}, hours.RIGHT, hours.is_table, hours.hours_of, hours.both),
         "most_days_ahead": Option(
             default=7,
             right="a whole number of days from 0 to 366",
             check=lambda value: type(value) is int and 0 <= value <= MOST_DAYS_AHEAD,
+            tighten=min,
         ),
     },
 }
@@ -156,8 +170,8 @@ def profile_of(name: str, content: Mapping[str, Any]) -> Profile:
         name=name,
         rules={Reason(word): _setting(Reason(word), table) for word, table in content["rules"].items()},
         refusal_covers=covers,
-        digest=_digest(content),
-        lexicon_digest=_digest([CODES, CLASSES, sorted(SURNAMES), TITLES, SENTENCES]),
+        digest=digest_of(content),
+        lexicon_digest=digest_of([CODES, CLASSES, sorted(SURNAMES), TITLES, SENTENCES]),
         content=content,
     )
 
@@ -195,5 +209,6 @@ def _mask(words: list[str]) -> int:
     return mask
 
 
-def _digest(content: object) -> str:
+def digest_of(content: object) -> str:
+    """The first 16 hex digits of the SHA-256 of a content."""
     return sha256(canonical(content).encode()).hexdigest()[:16]

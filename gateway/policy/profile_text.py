@@ -102,6 +102,11 @@ def _leaves(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
             yield above + key, value
 
 
+def mistaken(name: str, text: str, tables: tuple[str, ...], key: str, value: Any, right: Words) -> NoReturn:
+    """Raises ProfileError for this value of a profile's text."""
+    _Checker(name, text).wrong(tables, key, value, right)
+
+
 class _Checker:
     """Checks one file's tables; knows the text only to name the line of what is wrong."""
 

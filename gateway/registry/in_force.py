@@ -2,8 +2,9 @@
 
 Rules: of the versions that two persons have activated (migrations 0013) the one that began last holds; it
 begins by itself, with the database down too, as all that are to come stand in the replica. A version that
-this program can't read stops nothing: the one before it goes on, and `why` says so. The settings of the node
-(registry.max_age, registry.unknown_account, its workdays) are laid over whichever holds.
+this program can't read stops nothing: the one before it goes on, and `why` says so. One that was activated
+for an institution or a number only makes the rules stricter there (policy/overrides.py). The settings of the
+node (registry.max_age, registry.unknown_account, its workdays) are laid over whichever holds.
 """
 
 import dataclasses
@@ -12,8 +13,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.model import FOREVER
+from gateway.policy.overrides import Overrides
 from gateway.policy.profile import Profile, profile_of
 from gateway.registry.tables import Activation
+
+EVERYBODY = (0, "")
+"""Whom an activation is for that names neither institution nor number."""
 
 
 class Activated(Protocol):
@@ -49,17 +54,30 @@ class InForce:
         begun = sorted((one for one in found if one.start <= now), key=_begins, reverse=True)
         self._since = begun[0].start if begun else 0
         self._until = min((one.start for one in found if one.start > now), default=FOREVER)
-        self._profile, self.why = self.own, ""
+        self.why = ""
+        holding: dict[tuple[int, str], Profile] = {}
         for one in begun:
-            try:
-                self._profile = self._made.get(one.id) or self._make(one)
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                self.why = self.why or (
-                    f"profile {one.name} {one.digest} of the registry can't be read by this version of the"
-                    f" program, the one before it holds: {error!r}"
-                )
-            else:
-                return
+            subject = one.institution, one.number
+            if subject not in holding and (made := self._made.get(one.id) or self._try(one)) is not None:
+                holding[subject] = made
+        profile = holding.pop(EVERYBODY, self.own)
+        if holding:
+            overrides = Overrides(
+                {institution: over for (institution, number), over in holding.items() if not number},
+                {number: over for (_, number), over in holding.items() if number},
+            )
+            profile = dataclasses.replace(profile, stricter=overrides)
+        self._profile = profile
+
+    def _try(self, one: Activation) -> Profile | None:
+        try:
+            return self._make(one)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            self.why = self.why or (
+                f"profile {one.name} {one.digest} of the registry can't be read by this version of the"
+                f" program, the one before it holds: {error!r}"
+            )
+            return None
 
     def _make(self, one: Activation) -> Profile:
         profile = profile_of(one.name, json.loads(one.content))

@@ -8,15 +8,17 @@ acting.py. Every function runs in its caller's transaction.
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
 from gateway.config import read_profile, shipped_profiles
 from gateway.errors import Problem, Words
+from gateway.policy import numbers
+from gateway.policy.overrides import laxer
 from gateway.policy.profile import Profile, canonical, profile_of
-from gateway.policy.profile_text import ProfileError, checked, differences, laid, merged
+from gateway.policy.profile_text import ProfileError, checked, differences, laid, merged, mistaken
 from gateway.registry.acting import Actor, record
 from gateway.registry.changing import insert, missing, refusable
 from gateway.registry.fields import Instant, Moment
@@ -72,9 +74,15 @@ class Version(BaseModel):
 
 
 class Proposal(BaseModel):
-    """Which version (empty: the newest) is to hold from when (empty: as soon as it is confirmed)."""
+    """Which version (empty: the newest) is to hold from when (empty: as soon as it is confirmed).
+
+    With the code of an `institution`, or a registered `number`, for that alone, and only to make it stricter:
+    a version without rules ends that.
+    """
 
     digest: str = Field("", pattern=DIGEST)
+    institution: str = Field("", max_length=40)
+    number: str = Field("", max_length=40)
     valid_from: Instant | None = None
     reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", examples=["省通知2026年修订"])
 
@@ -86,11 +94,18 @@ class Confirmation(BaseModel):
 
 
 class Activation(BaseModel):
-    """That a version holds from `valid_from` on, until another does. `waiting`: for the second person."""
+    """That a version holds from `valid_from` on, until another does. `waiting`: for the second person.
+
+    With `institution` or `number` it is an override, which makes the rules stricter there.
+    """
 
     id: int
     name: str
     digest: str
+    institution: str = Field(
+        description="for whom alone it holds, by code; empty: for everybody, or a number"
+    )
+    number: str
     valid_from: Moment
     state: State
     days_left: int = Field(description="until it begins, in Asia/Shanghai")
@@ -104,14 +119,17 @@ class Activation(BaseModel):
 
 
 _VERSIONS = "SELECT p.id, p.name, p.title, p.digest, p.note, p.added_by, p.added_at FROM profiles p"
-_IN_FORCE = """(SELECT f.id FROM profile_activations f
-                 WHERE f.confirmed_at IS NOT NULL AND f.valid_from <= now()
-                 ORDER BY f.valid_from DESC, f.id DESC LIMIT 1)"""
-_ACTIVATIONS = f"""SELECT a.id, p.name, p.digest, a.valid_from, a.reason, a.proposed_by, a.proposed_at,
+_SUBJECT = "(coalesce({0}.institution_id, 0), coalesce({0}.number, ''))"
+_SAME = f"{_SUBJECT.format('f')} = {_SUBJECT.format('a')}"
+_IN_FORCE = f"""(SELECT f.id FROM profile_activations f
+                  WHERE f.confirmed_at IS NOT NULL AND f.valid_from <= now() AND {_SAME}
+                  ORDER BY f.valid_from DESC, f.id DESC LIMIT 1)"""
+_ACTIVATIONS = f"""SELECT a.id, p.name, p.digest, coalesce(code_of(a.institution_id), '') AS institution,
+    coalesce(a.number, '') AS number, a.valid_from, a.reason, a.proposed_by, a.proposed_at,
     a.confirmed_by, a.confirmed_at, a.withdrawn_by, a.withdrawn_at,
     CASE WHEN a.withdrawn_at IS NOT NULL THEN 'withdrawn' WHEN a.confirmed_at IS NULL THEN 'waiting'
-         WHEN EXISTS (SELECT FROM profile_activations l WHERE l.confirmed_at IS NOT NULL
-                                AND l.valid_from = a.valid_from AND l.id > a.id) THEN 'over'
+         WHEN EXISTS (SELECT FROM profile_activations f WHERE f.confirmed_at IS NOT NULL AND {_SAME}
+                                AND f.valid_from = a.valid_from AND f.id > a.id) THEN 'over'
          WHEN a.valid_from > now() THEN 'planned' WHEN a.id = {_IN_FORCE} THEN 'in_force'
          ELSE 'over' END AS state,
     greatest(0, (a.valid_from AT TIME ZONE 'Asia/Shanghai')::date
@@ -166,28 +184,40 @@ async def version(c: "Connection", name: str, digest: str = "") -> tuple[Version
 
 async def in_force(c: "Connection") -> tuple[Activation, Profile] | None:
     """What was activated and holds now; None where the nodes' own files do."""
-    row = await c.fetchrow(f"{_ACTIVATIONS} WHERE a.id = {_IN_FORCE}")
+    row = await c.fetchrow(
+        f"{_ACTIVATIONS} WHERE a.institution_id IS NULL AND a.number IS NULL AND a.id = {_IN_FORCE}"
+    )
     if row is None:
         return None
     found = Activation(**row)
     return found, (await version(c, found.name, found.digest))[2]
 
 
-async def activations(c: "Connection", name: str = "", *, open_only: bool = False) -> list[Activation]:
-    """The newest 50, of one name or of all; with `open_only` what waits, and what is planned."""
+async def activations(
+    c: "Connection", name: str = "", states: Sequence[State] = (), *, overrides: bool = False
+) -> list[Activation]:
+    """The newest 50, of one name or of all, in one of these states, if any are named; or overrides alone."""
     rows = await c.fetch(
         f"""SELECT * FROM ({_ACTIVATIONS}) a
-             WHERE ($1 = '' OR a.name = $1) AND (NOT $2 OR a.state IN ('waiting', 'planned'))
+             WHERE ($1 = '' OR a.name = $1) AND (a.state = ANY ($2) OR $2 = '{{}}')
+               AND (NOT $3 OR a.institution || a.number <> '')
              ORDER BY a.id DESC LIMIT 50""",
         name,
-        open_only,
+        list(states),
+        overrides,
     )
     return [Activation(**row) for row in rows]
 
 
-async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal) -> Activation:
-    """The first of two persons has a version hold; what has waited is withdrawn. Problem `not_found`."""
-    found, _, _ = await version(c, name, wanted.digest)
+async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal, current: Profile) -> Activation:
+    """The first of two persons has a version hold; what has waited for the same is withdrawn.
+
+    `current` is what holds for everybody: an override must be nowhere laxer. Problem `not_found`, `invalid`.
+    """
+    found, text, profile = await version(c, name, wanted.digest)
+    institution, number = await _subject(c, wanted)
+    if institution is not None or number is not None:
+        _stricter(name, text, profile, current)
     now = datetime.datetime.now(datetime.UTC)
     begins = max(now, wanted.valid_from or now)
     if begins - now > FARTHEST:
@@ -201,20 +231,24 @@ async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal) ->
     waiting = await refusable(
         c.fetch(
             """UPDATE profile_activations SET withdrawn_at = now(), withdrawn_by = $1
-                WHERE confirmed_at IS NULL AND withdrawn_at IS NULL RETURNING id""",
+                WHERE confirmed_at IS NULL AND withdrawn_at IS NULL AND institution_id IS NOT DISTINCT FROM $2
+                  AND number IS NOT DISTINCT FROM $3 RETURNING id""",
             actor.login,
+            institution,
+            number,
         )
     )
     for row in waiting:
         await record(c, actor, "profile.withdraw", f"profile_activations/{row['id']}")
     values = {
-        "profile_id": found.id, "valid_from": begins, "reason": wanted.reason,
-        "proposed_by": actor.login, "proposed_person": actor.person,
+        "profile_id": found.id, "institution_id": institution, "number": number, "valid_from": begins,
+        "reason": wanted.reason, "proposed_by": actor.login, "proposed_person": actor.person,
     }  # fmt: skip
     identity = await insert(c, "profile_activations", values)
     await record(
         c, actor, "profile.activate", f"profile_activations/{identity}", reason=wanted.reason,
-        name=name, digest=found.digest, valid_from=begins.isoformat(),
+        name=name, digest=found.digest, valid_from=begins.isoformat(), institution=wanted.institution,
+        number=number or "",
     )  # fmt: skip
     return await _activation(c, name, identity)
 
@@ -256,6 +290,59 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Differe
     ]
 
 
+async def _subject(c: "Connection", wanted: Proposal) -> tuple[int | None, str | None]:
+    """Whom it is for: an institution's id, a registered number, or everybody. Problem `invalid`."""
+    if wanted.institution and wanted.number:
+        raise Problem(
+            "invalid",
+            Words("机构与号码只填一项", "for an institution or a number, not both"),
+            field="number",
+            value=wanted.number,
+        )
+    if wanted.institution:
+        institution = await c.fetchval("SELECT institution_of($1)", wanted.institution)
+        if institution is None:
+            raise Problem(
+                "invalid",
+                Words("没有此代码的机构", "no institution has this code"),
+                field="institution",
+                value=wanted.institution,
+            )
+        return institution, None
+    if not wanted.number:
+        return None, None
+    number = numbers.canonical(wanted.number)
+    if not await c.fetchval("SELECT true FROM numbers WHERE number = $1 LIMIT 1", number):
+        raise Problem(
+            "invalid",
+            Words("没有此登记号码", "no such number is registered"),
+            field="number",
+            value=wanted.number,
+            expected=Words("登记的号码，不含扩展位", "a number as it is registered, without further digits"),
+        )
+    return None, number
+
+
+def _stricter(name: str, text: str, profile: Profile, current: Profile) -> None:
+    """Problem `invalid` names the first value of an override that is laxer than what holds for everybody."""
+    try:
+        for flaw in laxer(current, profile):
+            mistaken(name, text, *flaw)
+    except ProfileError as error:
+        raise _said(error) from None
+
+
+def _said(error: ProfileError) -> Problem:
+    zh, en = (f"第 {error.line} 行：", f"line {error.line}: ") if error.line else ("", "")
+    return Problem(
+        "invalid",
+        Words(zh + error.found.zh, en + error.found.en),
+        field="text",
+        expected=error.right,
+        facts={"line": error.line},
+    )
+
+
 async def _activation(c: "Connection", name: str, identity: int) -> Activation:
     row = await c.fetchrow(f"{_ACTIVATIONS} WHERE a.id = $1 AND p.name = $2", identity, name)
     if row is None:
@@ -269,14 +356,7 @@ async def _content(c: "Connection", new: NewVersion) -> tuple[str, dict[str, Any
         tables = checked(new.name, new.text)
         base = await _base(c, new.name, tables["extends"]) if "extends" in tables else {}
     except ProfileError as error:
-        zh, en = (f"第 {error.line} 行：", f"line {error.line}: ") if error.line else ("", "")
-        raise Problem(
-            "invalid",
-            Words(zh + error.found.zh, en + error.found.en),
-            field="text",
-            expected=error.right,
-            facts={"line": error.line},
-        ) from None
+        raise _said(error) from None
     return tables.get("title", ""), laid(base, tables)
 
 

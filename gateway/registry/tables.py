@@ -46,13 +46,16 @@ class Table(NamedTuple):
 
 
 class Activation(NamedTuple):
-    """From when (ms) which version of a profile holds; `content` is JSON, as profile_text.py lays it."""
+    """From when (ms) which version of a profile holds; `content` is JSON, as profile_text.py lays it. For one
+    institution or one number, where it names one."""
 
     id: int
     start: int
     name: str
     digest: str
     content: str
+    institution: int = 0
+    number: str = ""
 
 
 def _from(column: str) -> str:
@@ -152,7 +155,8 @@ TABLES = {
         """SELECT id, millis(valid_from),
                   (SELECT p.name FROM profiles p WHERE p.id = profile_id),
                   (SELECT p.digest FROM profiles p WHERE p.id = profile_id),
-                  (SELECT p.content FROM profiles p WHERE p.id = profile_id)
+                  (SELECT p.content FROM profiles p WHERE p.id = profile_id),
+                  coalesce(institution_id, 0), coalesce(number, '')
              FROM profile_activations""",
         "confirmed_at IS NOT NULL",
         lambda row: b"",

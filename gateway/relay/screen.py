@@ -321,7 +321,7 @@ class Screen:
             channel,
             source,
             verdict,
-            profile=profile.digest,
+            profile=verdict.profile or profile.digest,
             lexicon=profile.lexicon_digest,
             mandate_document=document,
         )

@@ -20,10 +20,13 @@ CREATE TABLE profiles (
 );
 
 -- Of those that are confirmed and have begun, the one that begins last holds; of two that begin at once, the
--- one that was proposed later. Where there is none, a node's own file holds.
+-- one that was proposed later. Where there is none, a node's own file holds. One for an institution, or for a
+-- registered number, makes the rules stricter there and never laxer (policy/overrides.py).
 CREATE TABLE profile_activations (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     profile_id       bigint NOT NULL REFERENCES profiles,
+    institution_id   bigint REFERENCES institutions,
+    number           text CHECK (is_number(number)),
     valid_from       timestamptz NOT NULL CHECK (isfinite(valid_from)),
     reason           text NOT NULL CHECK (btrim(reason) <> ''),
     proposed_by      text NOT NULL,
@@ -39,10 +42,12 @@ CREATE TABLE profile_activations (
     changed_at       timestamptz NOT NULL DEFAULT now(),
     CHECK (num_nulls(confirmed_by, confirmed_person, confirmed_at) IN (0, 3)),
     CHECK (num_nulls(withdrawn_by, withdrawn_at) IN (0, 2)),
-    CHECK (confirmed_at IS NULL OR withdrawn_at IS NULL)
+    CHECK (confirmed_at IS NULL OR withdrawn_at IS NULL),
+    CHECK (num_nonnulls(institution_id, number) <= 1)
 );
 CREATE INDEX ON profile_activations (profile_id);
-CREATE UNIQUE INDEX profile_activations_waiting ON profile_activations ((true))
+CREATE UNIQUE INDEX profile_activations_waiting
+    ON profile_activations (coalesce(institution_id, 0), coalesce(number, ''))
     WHERE confirmed_at IS NULL AND withdrawn_at IS NULL; -- one waits at a time
 
 -- Both persons are regulators, by name; the second one is another person. SQL by hand can do neither. What is
@@ -69,9 +74,11 @@ BEGIN
         NEW.withdrawn_at := NULL;
         RETURN NEW;
     END IF;
-    IF (NEW.id, NEW.profile_id, NEW.valid_from, NEW.reason, NEW.proposed_by, NEW.proposed_person, NEW.proposed_at)
+    IF (NEW.id, NEW.profile_id, NEW.institution_id, NEW.number, NEW.valid_from, NEW.reason, NEW.proposed_by,
+        NEW.proposed_person, NEW.proposed_at)
        IS DISTINCT FROM
-       (OLD.id, OLD.profile_id, OLD.valid_from, OLD.reason, OLD.proposed_by, OLD.proposed_person, OLD.proposed_at)
+       (OLD.id, OLD.profile_id, OLD.institution_id, OLD.number, OLD.valid_from, OLD.reason, OLD.proposed_by,
+        OLD.proposed_person, OLD.proposed_at)
        OR OLD.confirmed_at IS NOT NULL OR OLD.withdrawn_at IS NOT NULL
     THEN
         RAISE EXCEPTION 'an activation is confirmed or withdrawn, never rewritten'
@@ -123,7 +130,7 @@ CALL audit_follow('profiles');
 CALL registry_follow('profile_activations', 'id');
 CALL audit_follow('profile_activations');
 
--- A province's rules are public; regulators write them.
+-- A province's rules are public; regulators write them. What was made stricter for one holder alone is for him.
 ALTER TABLE profiles ENABLE ROW LEVEL SECURITY;
 ALTER TABLE profile_activations ENABLE ROW LEVEL SECURITY;
 DO $$
@@ -132,12 +139,16 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY['profiles', 'profile_activations']
     LOOP
-        EXECUTE format('CREATE POLICY everybody_select ON %I FOR SELECT USING (true)', name);
         EXECUTE format('GRANT SELECT ON %I TO zhengming_regulator, zhengming_auditor, zhengming_carrier,'
                        ' zhengming_institution, zhengming_agency, zhengming_provider, zhengming_admin', name);
         EXECUTE format('CREATE POLICY regulator_insert ON %I FOR INSERT TO zhengming_regulator WITH CHECK (true)', name);
         EXECUTE format('GRANT INSERT ON %I TO zhengming_regulator', name);
     END LOOP;
 END $$;
+CREATE POLICY everybody_select ON profiles FOR SELECT USING (true);
+CREATE POLICY everybody_select ON profile_activations FOR SELECT USING (institution_id IS NULL AND number IS NULL);
+CREATE POLICY watcher_select ON profile_activations FOR SELECT TO zhengming_regulator, zhengming_auditor USING (true);
+CREATE POLICY holder_select ON profile_activations FOR SELECT TO zhengming_institution, zhengming_agency, zhengming_carrier
+    USING (institution_id = my_institution() OR number IN (SELECT n.number FROM numbers n));
 CREATE POLICY regulator_update ON profile_activations FOR UPDATE TO zhengming_regulator USING (true) WITH CHECK (true);
 GRANT UPDATE ON profile_activations TO zhengming_regulator;

@@ -78,7 +78,7 @@ class Said(BaseModel):
     purpose: str
     registry_version: int
     profile: str = Field(description="name of the profile that it was judged by")
-    profile_digest: str
+    profile_digest: str = Field(description="as in records; of a stricter one where an override holds")
     rules: list[RuleSaid]
 
 
@@ -201,7 +201,7 @@ def _said(explanation: Explanation, view: Snapshot | PastView, profile: Profile,
         purpose=verdict.purpose,
         registry_version=view.version,
         profile=profile.name,
-        profile_digest=profile.digest,
+        profile_digest=verdict.profile or profile.digest,
         rules=[
             RuleSaid(
                 reason=answer.reason.value,

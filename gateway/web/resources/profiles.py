@@ -39,6 +39,7 @@ class Holding(BaseModel):
     digest: str
     valid_from: Moment | None = Field(description="null: the node's own file")
     open: list[profiles.Activation]
+    overrides: list[profiles.Activation] = Field(description="in force for one institution or number alone")
     rules: list[RuleLine]
 
 
@@ -90,7 +91,8 @@ async def add_version(call: Call) -> Answer:
 
 
 async def activate(call: Call) -> Answer:
-    return Answer(await profiles.propose(call.c, call.actor, call.path["name"], call.body))
+    _, current = await _current(call)
+    return Answer(await profiles.propose(call.c, call.actor, call.path["name"], call.body, current))
 
 
 async def confirm(call: Call) -> Answer:
@@ -105,7 +107,8 @@ async def holding_of(call: Call) -> Holding:
         name=profile.name,
         digest=profile.digest,
         valid_from=activation.valid_from if activation is not None else None,
-        open=await profiles.activations(call.c, open_only=True),
+        open=await profiles.activations(call.c, states=("waiting", "planned")),
+        overrides=await profiles.activations(call.c, states=("in_force",), overrides=True),
         rules=lines_of(profile, call),
     )
 
