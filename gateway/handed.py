@@ -22,8 +22,8 @@ from gateway.values import milliseconds
 
 
 def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Profile:
-    """The profile in force with this node's settings; `read` gives the text of a name or path, by default of
-    the files themselves. Raises UsageError."""
+    """The node's own profile, with its settings; `read` gives the text of a name or path, by default of the
+    files themselves. Raises UsageError."""
     name = config.policy.profile
     # what it extends may lie beside it
     profile = parse_profile(read or partial(configuration.read_profile, folder=Path(name).parent), name)
