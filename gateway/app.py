@@ -239,9 +239,10 @@ async def worker(process: Process, index: int) -> None:
         try:
             replica.check()
             view.renew()
+            screen.follow(now())
         except NotReady as error:
             return str(error)
-        return ""
+        return screen.in_force.why
 
     process.on_reload = reload
     journal.start()
@@ -373,7 +374,7 @@ async def web(process: Process) -> None:
     site = Site(config, process.handed.profile, key, door, process.telemetry, process.log)
 
     def reload(fresh: Handed) -> None:
-        site.profile = fresh.profile
+        site.in_force.use(fresh.profile)
 
     process.on_reload = reload
     roles = status.roles(config.workers, relay=bool(config.sms))

@@ -23,6 +23,7 @@ from gateway.commands.casework_arguments import (
     add_case_arguments,
     add_complaint_arguments,
 )
+from gateway.commands.profile_arguments import add_profile_arguments
 from gateway.commands.registry_arguments import (
     add_alarm_arguments,
     add_allocation_arguments,
@@ -157,6 +158,7 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument(
         "--registry", type=int, default=0, metavar="VERSION", help="by the registry as of this version"
     )
+    judge.add_argument("--lang", choices=["zh", "en"], default="", help="facts and sources in one language")
     judge.add_argument("--json", action="store_true")
 
     act = acts(add("blacklist", "supervising:blacklist", "numbers that may never pass"))
@@ -184,6 +186,8 @@ def parser() -> argparse.ArgumentParser:
         entry.add_argument("--json", action="store_true")
         if name == "propose-removal":
             entry.add_argument("--reason", required=True)
+
+    add_profile_arguments(acts(add("profile", "profiles:profile", "versions of the rules, and which holds")))
 
     act = acts(add("penalty", "supervising:penalty", "fines, and suspensions of institutions and agencies"))
     impose = act("impose", "stop all numbers of an institution or agency, or fine it")

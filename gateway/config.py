@@ -117,7 +117,8 @@ class Metrics(Section):
 class Policy(Section):
     profile: File = Field(
         "zhejiang",
-        description="a shipped name, or a file's path from this file's folder",
+        description="a shipped name, or a file's path from this file's folder; it holds until two regulators"
+        " activate a version in the registry (`zhengming profile`), which then holds on all nodes",
         json_schema_extra=RELOAD,
     )
     confirmation: Text50 = Field(

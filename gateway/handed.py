@@ -16,19 +16,20 @@ from typing import Any
 from gateway import config as configuration
 from gateway.config import RELOAD, Config, Section
 from gateway.policy import Profile
-from gateway.policy.profile import parse_profile
+from gateway.policy.profile_text import parse_profile
 from gateway.registry import workdays
 from gateway.values import milliseconds
 
 
 def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Profile:
-    """The profile in force with this node's settings; `read` gives the text of a name or path, by default of
-    the files themselves. Raises UsageError."""
+    """The node's own profile, with its settings; `read` gives the text of a name or path, by default of the
+    files themselves. Raises UsageError."""
     name = config.policy.profile
     # what it extends may lie beside it
     profile = parse_profile(read or partial(configuration.read_profile, folder=Path(name).parent), name)
     return dataclasses.replace(
         profile,
+        name=Path(name).name,  # where the file lies concerns nobody who reads a verdict
         max_age=milliseconds(config.registry.max_age),
         unknown_account=config.registry.unknown_account,
         days=workdays.calendar(Path(file) if (file := config.cases.workdays_file) else None),

@@ -249,6 +249,9 @@ class Verdict:
     agency_code: str = ""
     mandate: int = 0
     purpose: str = "unknown"  # the strictest purpose of the number
+    profile: str = (
+        ""  # digest of the stricter profile that holds for this number; "": of the one for everybody
+    )
 
     @property
     def passed(self) -> bool:

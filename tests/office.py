@@ -19,7 +19,7 @@ import any_hour
 import psycopg
 
 from gateway.config import load
-from gateway.policy.profile import parse_profile
+from gateway.policy.profile_text import parse_profile
 from gateway.registry.acting import SCOPES, Door
 from gateway.registry.keys import load_key
 from gateway.telemetry import Telemetry

@@ -71,7 +71,24 @@ async def test_judge_says_pass_or_why_not(house: House) -> None:
     assert said["registry_version"] > 0
     broken = {rule["reason"]: rule["mode"] for rule in said["rules"] if not rule["holds"]}
     assert broken == {"blacklisted": "enforce", "consent_missing": "observe", "no_reply_path": "observe"}
+    rules = {rule["reason"]: rule for rule in said["rules"]}
+    assert rules["blacklisted"]["fact"]["zh"].startswith("黑名单条目 10690009…：test CASE-1")
+    assert rules["blacklisted"]["source"]["en"] == "Zhejiang notice, duty 9: banned for good"
+    assert rules["unregistered"]["later"] is None
     assert len(house.records()) == before
+
+
+async def test_judge_names_facts_and_sources_in_one_language_or_both(house: House) -> None:
+    asked = ("judge", "--from", MARKETING + "0001", "--to", "13800000001", "--text", TEXT)
+    both, zh, en = [(await house.cli(*asked, *more))[1] for more in ((), ("--lang", "zh"), ("--lang", "en"))]
+    chinese = "事实：不在黑名单　依据：浙江通知第9项：黑名单号码永久禁用"
+    english = "fact: no blacklist entry  source: Zhejiang notice, duty 9: banned for good"
+    assert [(chinese in said, english in said) for said in (both, zh, en)] == [
+        (True, True),
+        (True, False),
+        (False, True),
+    ]
+    assert both.index(chinese) < both.index(english)
 
 
 async def test_judge_at_another_time(house: House) -> None:

@@ -23,7 +23,7 @@ from gateway.evidence.everywhere import MEDIA_TYPE, PATH, Missing, Nodes, Peer
 from gateway.evidence.journal import Journal
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
-from gateway.policy.profile import parse_profile
+from gateway.policy.profile_text import parse_profile
 from gateway.registry.acting import Door
 from gateway.registry.keys import RegistryKey
 from gateway.telemetry import Telemetry

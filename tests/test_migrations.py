@@ -34,6 +34,7 @@ TABLES = [
         "replies",
         "released",
     ),
+    *("profiles", "profile_activations"),
 ]
 NUMBERS = "INSERT INTO numbers (channels, purposes, institution_id, number"
 BANS = "INSERT INTO blacklist (reason, case_reference, number"

@@ -1,6 +1,7 @@
 """The pages as a person meets them: signing in, what each role sees, what is asked for and put on the audit,
 and every word in the language that was chosen."""
 
+import datetime
 import html
 import itertools
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import any_hour
 import pyotp
 import pytest
 from office import INSTITUTIONS, USERS
@@ -18,6 +20,8 @@ from traces import AGENTS, BANKS, DRAFTS, MASKED, SUBSCRIBER, TEXT, Traces
 from world import BODIES, NOW, NUMBER
 
 from gateway.model import COLLECTION, MARKETING, REPLY_KINDS, SMS, Hold, Mandate, Reason, Span
+from gateway.policy.profile import SHANGHAI
+from gateway.policy.profile_text import parse_profile
 from gateway.policy.standing import bars, endings, unmandated
 from gateway.registry.acting import ROLES
 from gateway.registry.auditing import verify
@@ -37,7 +41,7 @@ DATA = (TEXT, "示例银行", "示例", "杭州市", "柜面", "一再收到", "
 
 CODES = {
     *USERS, *INSTITUTIONS, *(reason.value for reason in Reason),
-    "mobile", "unicom", "cmpp", "node", "English", "DELIVRD", "CASE",
+    "any_hour", "mobile", "unicom", "cmpp", "node", "English", "DELIVRD", "CASE",
 }  # fmt: skip
 """What a Chinese page may say in Latin letters: logins, codes, and the stable names of reasons."""
 
@@ -77,7 +81,13 @@ async def visit(
 def pages(traces: Traces, who: str) -> list[tuple[str, Any]]:
     """All that this user can open: (path, form)."""
     own = [f"/records/{getattr(traces, name)}" for name in sorted(SEES.get(who, ()))]
-    looks = [("/", None), ("/numbers", None), ("/numbers?number=x", None), ("/numbers?number=1069", None)]
+    looks = [
+        ("/", None),
+        ("/rules", None),
+        ("/numbers", None),
+        ("/numbers?number=x", None),
+        ("/numbers?number=1069", None),
+    ]
     looks += [(path, form) for path in own for form in (None, {"reason": ""}, {"reason": "CASE-1"})]
     looks += [("/records/x", None), ("/timeline", None), ("/timeline", {}), ("/nothing", None)]
     return [*looks, ("/timeline", {"subscriber": SUBSCRIBER, "reason": "CASE-1"})]
@@ -187,6 +197,25 @@ async def test_everybody_has_an_overview_of_what_is_his(traces: Traces, who: str
     assert set(re.findall(r"/records/([0-9a-f]{32})", page.text)) == expected
     assert SUBSCRIBER[3:] not in page.text
     assert ('href="/numbers"' in page.text) == (role not in STRANGERS)
+
+
+async def test_the_rules_in_force_stand_on_a_page_with_their_sources(traces: Traces) -> None:
+    """With what a profile will enforce on a date, and how many days are left."""
+    site, modes = traces.office.site, '[rules.consent_missing]\nmode = { marketing = "enforce" }\nfrom = %s'
+    begins = datetime.datetime.now(SHANGHAI).date() + datetime.timedelta(days=12)
+    own, text = site.in_force.own, f'extends = "any_hour"\n{modes % begins}'
+    site.in_force.use(parse_profile(lambda name: text if name == "dated" else any_hour.read(name), "dated"))
+    try:
+        for who in ("regulator", "institution", "admin"):
+            zh, en = [(await visit(traces, who, "/rules", lang)).words for lang in ("zh", "en")]
+            assert "浙江通知第8项：营销短信号码库之外予以拦截" in zh
+            assert "duty 8: what is outside the library is intercepted" in en
+            assert site.in_force.own.digest in zh
+            assert re.search(rf"观察：营销\s+{begins} 起（还有 12 天）\s+执行：营销", zh)
+            assert re.search(rf"observe: marketing\s+from {begins} \(12 days left\)\s+enforce: marketing", en)
+            assert "未经同意 · 执行：营销 · 还有 12 天" in (await visit(traces, who, "/", "zh")).words
+    finally:
+        site.in_force.use(own)
 
 
 async def test_numbers_are_ones_own_found_and_turned_over(traces: Traces) -> None:

@@ -8,7 +8,8 @@ from gateway.config import read_profile, shipped_profiles
 from gateway.errors import UsageError
 from gateway.model import COLLECTION, MARKETING, SERVICE, Reason
 from gateway.policy.judge import MESSAGE_RULES, SENDER_RULES
-from gateway.policy.profile import ENFORCE, OBSERVE, OFF, Profile, parse_profile
+from gateway.policy.profile import ENFORCE, OBSERVE, OFF, Profile
+from gateway.policy.profile_text import parse_profile
 
 NOW = 1_764_000_000_000
 
@@ -126,6 +127,12 @@ def test_the_digest_names_the_content_and_not_the_spelling() -> None:
             "[rules.signature_missing]\npositions = ['middle']",
             'line 2: rules.signature_missing.positions = ["middle"]; right would be a list of "first"',
         ),
+        (
+            "[rules.unregistered]\nsource = 'notice'",
+            'line 2: rules.unregistered.source = "notice"; right would be the article in both languages',
+        ),
+        ("[rules.unregistered]\nsource = { zh = '通知', en = ' ' }", "line 2: rules.unregistered.source"),
+        ("[refusal_covers]\nsource = { zh = '通知' }", "line 2: refusal_covers.source"),
         ("[refusal_covers]\nsales = ['marketing']", "line 2: refusal_covers.sales"),
         ("[refusal_covers]\nmarketing = 'marketing'", "line 2: refusal_covers.marketing"),
         ("[refusal_covers]\nmarketing = ['sales']", "line 2: refusal_covers.marketing"),

@@ -1,17 +1,19 @@
 """Each rule refuses and passes its own examples, and judges the texts of vectors/messages.csv as they say."""
 
 import csv
+import datetime
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from world import NOW, NUMBER, after, attempt, good
+from world import DAY, NOW, NUMBER, after, attempt, good
 
-from gateway.config import read_profile
+from gateway.config import read_profile, shipped_profiles
 from gateway.model import PURPOSES, SERVICE, Finding, Reason, Span
 from gateway.policy import decide, explain, parse_profile
-from gateway.policy.judge import MESSAGE_RULES, ORDER, SENDER_RULES
+from gateway.policy.judge import MESSAGE_RULES, ORDER, SENDER_RULES, Later
 from gateway.policy.rules import Example, Rule
 from gateway.policy.words import REASONS
 
@@ -163,3 +165,40 @@ def test_texts_of_the_field(row: dict[str, str]) -> None:
     assert (Reason.SIGNATURE_MISMATCH in found) == bool(foreign)
     if expected == {"none"}:
         assert verdict.passed
+
+
+def test_every_fact_has_words_in_both_languages() -> None:
+    """Of what refuses and of what passes; Chinese that is no more than the English is none."""
+    for example in (example for rule in RULES for example in (*rule.refuses, *rule.passes)):
+        message, world = after(example)
+        for answer in explain(message, world, PROFILE, NOW).answers:
+            assert answer.fact.en.isprintable(), answer
+            assert re.search("[一-鿿]", answer.fact.zh), answer
+            assert answer.fact.en, answer
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_every_rule_of_a_shipped_profile_names_its_source(name: str) -> None:
+    profile = parse_profile(read_profile, name)
+    explained = explain(attempt(), good(), profile, NOW).answers
+    unnamed = [one.reason for one in explained if not (one.source.zh and one.source.en)]
+    assert unnamed == []
+    assert set(profile.content["refusal_covers"]["source"]) == {"zh", "en"}
+
+
+def test_a_mode_that_begins_on_a_date_says_how_many_days_are_left() -> None:
+    text = (
+        'extends = "zhejiang"\n[rules.consent_missing]\nmode = { marketing = "enforce" }\nfrom = 2025-12-01'
+    )
+    profile = parse_profile((TEXTS | {"own": text}).__getitem__, "own")
+
+    def told(now: int) -> tuple[str, Later | None]:
+        answers = {one.reason: one for one in explain(attempt(), good(), profile, now).answers}
+        assert [reason for reason, one in answers.items() if one.later] in ([], [Reason.CONSENT_MISSING])
+        return answers[Reason.CONSENT_MISSING].mode, answers[Reason.CONSENT_MISSING].later
+
+    begins = datetime.date(2025, 12, 1)
+    assert told(NOW) == ("observe", Later("enforce", begins, 6))  # 25 November
+    evening = NOW + 5 * DAY + 11 * 3_600_000  # 30 November, 23:00 in Shanghai
+    assert told(evening) == ("observe", Later("enforce", begins, 1))
+    assert told(evening + 3_600_000) == ("enforce", None)

@@ -41,6 +41,11 @@ INSERT INTO replies (event, record, kind, subscriber_hash, key_id, subscriber_se
 INSERT INTO released (subscriber_hash, key_id, subscriber_sealed, released_at)
      VALUES (decode(md5('s'), 'hex'), 7, 'x', '2020-01-01');
 INSERT INTO holds (cause, institution_id) VALUES ('c', 1);
+INSERT INTO profiles (name, text, content, digest, added_by)
+     VALUES ('p', '', '{{}}', left(encode(sha256('{{}}'), 'hex'), 16), 'x');
+SELECT set_config('zhengming.user', id::text, false) FROM users WHERE login = 'reg';
+INSERT INTO profile_activations (profile_id, valid_from, reason) VALUES (1, now(), 'r');
+SELECT set_config('zhengming.user', '', false);
 INSERT INTO cases (title, due) VALUES ('t', '2027-01-01');
 INSERT INTO penalties (institution_id, kind, amount, cause, imposed_by) VALUES (1, 'fine', 1, 'c', 1);
 INSERT INTO case_items (case_id, kind, reference) VALUES (1, 'number', '1');
@@ -118,6 +123,8 @@ TABLES = {
     "traffic_minute": Rule("reg regcity car bank agent aud", "other bank2"),
     "intercepts": Rule("reg regcity car bank agent aud", "other bank2"),
     "blacklist": Rule("", "reg regcity car other bank bank2 agent prov aud"),
+    "profiles": Rule(EVERYBODY),
+    "profile_activations": Rule(EVERYBODY),
     "nodes": Rule("", "reg regcity car other bank bank2 agent prov aud"),
     "carriers": Rule(EVERYBODY),
     "number_transitions": Rule(EVERYBODY),
@@ -287,6 +294,12 @@ NUMBER = (
             "INSERT INTO tokens (hash, user_id, scopes, expires_at)"
             " VALUES (sha256('y'), 9, '{}', '2100-01-01')",
         ),
+        ("adm", "INSERT INTO profiles (name, text, content, digest) VALUES ('q', '', '{}', '')"),
+        ("car", "INSERT INTO profile_activations (profile_id, valid_from, reason) VALUES (1, now(), 'r')"),
+        ("aud", "UPDATE profile_activations SET confirmed_at = now()"),
+        ("reg", "UPDATE profile_activations SET confirmed_at = now()"),  # who proposed it
+        ("regagain", "UPDATE profile_activations SET confirmed_at = now()"),  # the same person
+        ("reg", "UPDATE profiles SET note = 'x'"),
         ("adm", "SELECT password_hash FROM credentials"),
         ("adm", "SELECT count(*) FROM sessions"),
         ("reg", "INSERT INTO import_runs (kind, checker_id, approver_id) VALUES ('numbers', 1, 2)"),

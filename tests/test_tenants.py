@@ -32,6 +32,7 @@ TABLES = {"import-runs": "import_runs"}
 TEXTS = {
     "sha256": ("ab" * 32, "cd" * 32),
     "kind": ("recipients", "nothing"),
+    "name": ("stored", "missing"),  # of a profile: they are public, so neither is there
     "record": ("00" * 12, "ff" * 12),
 }
 """Parts of a path that are no number: one of another's, and one that is missing."""

@@ -9,7 +9,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,12 +28,15 @@ from gateway.evidence.folder import clear
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
-from gateway.policy import View, explain
+from gateway.policy import Answer, explain
 from gateway.policy.numbers import is_mobile, mask
+from gateway.policy.words import MODES
 from gateway.registry import past
 from gateway.registry.acting import record
+from gateway.registry.in_force import InForce
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
+from gateway.registry.snapshot import Snapshot
 
 REFUSED = 3
 WATCHERS = ("auditor", "regulator")
@@ -42,9 +45,7 @@ WATCHERS = ("auditor", "regulator")
 
 def judge(options: argparse.Namespace) -> int:
     loaded = common.load(options)
-    profile = handed.profile_of(loaded)
-    if not options.account:  # judged as the holder's own account would be
-        profile = dataclasses.replace(profile, unknown_account="observe")
+    own = handed.profile_of(loaded)
     now = time.time_ns() // 1_000_000
     at = common.instant("--at", options.at, now)
     attempt = Attempt(
@@ -54,13 +55,17 @@ def judge(options: argparse.Namespace) -> int:
         common.subscriber("--to", options.destination),
         options.text,
     )
-    view: View
+    view: past.PastView | Snapshot
     if options.registry or at < now:
         view = asyncio.run(_past(loaded, attempt, past.Instant(at, options.registry)))
     else:
         view = _replica(loaded).snapshot()
+    profile = InForce(own).at(view, at)
+    if not options.account:  # judged as the holder's own account would be
+        profile = dataclasses.replace(profile, unknown_account="observe")
     explanation = explain(attempt, view, profile, at)
     verdict = explanation.verdict
+    digest = verdict.profile or profile.digest
     if options.json:
         shown = {
             "verdict": "pass" if verdict.passed else "refuse",
@@ -72,28 +77,49 @@ def judge(options: argparse.Namespace) -> int:
             "number": verdict.number,
             "purpose": verdict.purpose,
             "registry_version": view.version,
+            "profile": {"name": profile.name, "digest": digest},
             "rules": [
                 {
                     "reason": answer.reason,
                     "zh": answer.words.zh,
                     "en": answer.words.en,
                     "mode": answer.mode,
+                    "later": answer.later and answer.later._asdict(),
                     "holds": answer.holds,
                     "sub": answer.sub,
-                    "fact": answer.fact,
+                    "fact": answer.fact._asdict(),
+                    "source": answer.source._asdict(),
                 }
                 for answer in explanation.answers
             ],
         }
-        print(json.dumps(shown, ensure_ascii=False))
+        print(json.dumps(shown, ensure_ascii=False, default=str))
     else:
         words = "通过 pass" if verdict.passed else f"拦截 refuse: {verdict.reason}"
         source = mask(attempt.source) if is_mobile(attempt.source) else attempt.source
         print(f"{words}   ({source} → {mask(attempt.destination)}, registry {view.version})")
+        alone = " 特别规则 with an override" if verdict.profile else ""
+        print(f"规则档案 profile {profile.name} {digest}{alone}")
         for answer in explanation.answers:
-            sign = "✓" if answer.holds else "✗"
-            print(f"  {sign} {answer.words.zh} {answer.reason} [{answer.mode}] {answer.sub} {answer.fact}")
+            print("\n".join(_answered(answer, options.lang)))
     return 0 if verdict.passed else REFUSED
+
+
+def _answered(answer: Answer, language: str) -> Iterator[str]:
+    """What one rule said, for a terminal: Chinese first, both languages if none is chosen."""
+    later, zh, en = answer.later, "", ""
+    if later is not None:
+        mode = MODES[later.mode]
+        zh = f"，{later.since} 起{mode.zh}，还有 {later.days_left} 天"
+        en = f", {mode.en} from {later.since}, {later.days_left} days left"
+    sign = "✓" if answer.holds else "✗"
+    shown = {"zh": (zh,), "en": (en,)}.get(language, (zh, en))
+    sub = f" {answer.sub}" if answer.sub else ""
+    yield f"  {sign} {answer.words.zh} {answer.reason} [{answer.mode}{''.join(shown)}]{sub}"
+    if language != "en":
+        yield f"      事实：{answer.fact.zh}" + (f"　依据：{answer.source.zh}" if answer.source.zh else "")
+    if language != "zh":
+        yield f"      fact: {answer.fact.en}" + (f"  source: {answer.source.en}" if answer.source.en else "")
 
 
 async def _past(loaded: Config, attempt: Attempt, instant: past.Instant) -> past.PastView:

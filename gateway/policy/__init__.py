@@ -7,7 +7,8 @@ storage.
 
 from gateway.policy.facts import Sender, SenderKey, View
 from gateway.policy.judge import Answer, Explanation, decide, explain
-from gateway.policy.profile import Profile, parse_profile
+from gateway.policy.profile import Profile
+from gateway.policy.profile_text import parse_profile
 
 __all__ = [
     "Answer",

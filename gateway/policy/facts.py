@@ -103,7 +103,8 @@ class Facts:
     `until`."""
 
     key: SenderKey
-    profile: Profile
+    general: Profile  # that holds for everybody
+    profile: Profile  # that holds for this filing
     now: int
     until: int
     stale: bool  # the registry was not heard of for longer than the profile's max_age
@@ -132,9 +133,10 @@ class Facts:
 class Sender:
     """What is kept of a judged sender: small, as there may be many, and all that a message still needs.
 
-    Good for `since <= now < until` under the same profile and the same `stale`.
+    Good for `since <= now < until` under the same `general` profile and the same `stale`.
     """
 
+    general: Profile
     profile: Profile
     since: int
     until: int
@@ -190,6 +192,7 @@ def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: boo
     scope = account.scope if account is not None else unfiled
     numbers = view.numbers(source) if source and scope != "authority" else ()
     filing = governing(numbers, channel, now)
+    mine = profile.of(filing.institution, filing.number) if filing is not None else profile
     institution = view.institution(filing.institution) if filing is not None else None
     agency = view.institution(filing.agency) if filing is not None and filing.agency else None
     mandates = (
@@ -216,14 +219,15 @@ def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: boo
         yield from (allowed.span for allowed in account_numbers)
         if account is not None:
             yield from (hold.span for hold in account.holds)
-        yield from profile.spans()
+        yield from mine.spans()
         if received is not None:
             lapses = received + REPLY_PATH
             yield Span(lapses if lapses > now else now + LOOKED_AGAIN)
 
     return Facts(
         key=key,
-        profile=profile,
+        general=profile,
+        profile=mine,
         now=now,
         until=next_flip(spans(), now),
         stale=stale,

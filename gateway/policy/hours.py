@@ -62,6 +62,12 @@ class Hours(NamedTuple):
             return on_workdays
         return f"{on_workdays} on workdays, {on_holidays} on other days"
 
+    @property
+    def zh(self) -> str:
+        """The same in Chinese."""
+        on_workdays, on_holidays = _shown(*self[:2]), _shown(*self[2:])
+        return on_workdays if on_workdays == on_holidays else f"工作日 {on_workdays}，其他日 {on_holidays}"
+
 
 ANY = Hours()
 
@@ -80,6 +86,11 @@ def is_table(value: Any) -> bool:
     return True
 
 
+def both(one: Mapping[int, Hours], other: Mapping[int, Hours]) -> Mapping[int, Hours]:
+    """For each purpose the hours that both tables allow."""
+    return {bit: one.get(bit, ANY).shared(other.get(bit, ANY)) for bit in one.keys() | other.keys()}
+
+
 def for_all(table: Mapping[int, Hours], purposes: int) -> Hours:
     """The hours for a number with these purposes."""
     found = ANY
@@ -89,10 +100,14 @@ def for_all(table: Mapping[int, Hours], purposes: int) -> Hours:
     return found
 
 
+def date_of(at: int) -> date:
+    """The day of an instant (ms) in Asia/Shanghai."""
+    return date.fromordinal(EPOCH + (at + SHANGHAI) // DAY)
+
+
 def shown_at(at: int) -> str:
     """An instant (ms) as a person in Zhejiang reads it, to the minute."""
-    day, moment = divmod(at + SHANGHAI, DAY)
-    return f"{date.fromordinal(EPOCH + day)} {_shown_minute(moment)}"
+    return f"{date_of(at)} {_shown_minute((at + SHANGHAI) % DAY)}"
 
 
 def _hours(written: Any) -> Hours:

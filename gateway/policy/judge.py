@@ -8,6 +8,7 @@ no clock: `now` is an argument, in ms.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import date
 from itertools import islice
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from gateway.model import Attempt, Finding, Reason, Verdict
 from gateway.policy import message_rules, sender_rules
 from gateway.policy.content import head
 from gateway.policy.facts import Facts, MessageJudge, Sender, View, gather, strictest
+from gateway.policy.hours import date_of
 from gateway.policy.profile import ENFORCE, MODES, OBSERVE, OFF, Profile
 from gateway.policy.rules import Judge, Rule, SenderJudge
 from gateway.policy.words import REASONS
@@ -37,6 +39,14 @@ def _rules(module: ModuleType) -> tuple[Rule[Any], ...]:
 SENDER_RULES: tuple[Rule[SenderJudge], ...] = _rules(sender_rules)
 MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules)
 
+
+RULES: tuple[Reason, ...] = tuple(
+    sorted(
+        (*(rule.reason for rule in SENDER_RULES), *(rule.reason for rule in MESSAGE_RULES)),
+        key=ORDER.__getitem__,
+    )
+)
+"""The reasons that have a rule, in rule order."""
 
 CHECKS = {
     rule.reason: {
@@ -63,7 +73,7 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
             sender is None
             or not sender.since <= now < sender.until
             or sender.stale is not stale
-            or sender.profile is not profile
+            or sender.general is not profile
         ):
             if len(senders) >= CACHED_SENDERS:
                 for oldest in list(islice(senders, CACHED_SENDERS // 4)):
@@ -108,6 +118,7 @@ def judged(facts: Facts) -> Sender:
                 findings.append(Finding(rule.reason, answer or "", mode == ENFORCE))
     filing, hours = facts.filing, message_rules.hours_for(facts)
     return Sender(
+        general=facts.general,
         profile=facts.profile,
         since=facts.now,
         until=min(facts.until, hours.until(facts.now)),
@@ -126,11 +137,11 @@ def judged(facts: Facts) -> Sender:
     )
 
 
-def mode_of(rule: Rule[Any], facts: Facts) -> int:
-    """OFF where the rule has no say about this sender, else what the profile says of it now."""
+def mode_of(rule: Rule[Any], facts: Facts, at: int = 0) -> int:
+    """OFF where the rule has no say about this sender, else what the profile says of it, now or `at` then."""
     if not rule.asks(facts):
         return OFF
-    mode = facts.profile.mode(rule.reason, facts.purposes, facts.now)
+    mode = facts.profile.mode(rule.reason, facts.purposes, at or facts.now)
     unfiled = rule.reason is Reason.ACCOUNT_MISMATCH and facts.account is None
     return min(mode, OBSERVE) if unfiled and facts.profile.unknown_account == "observe" else mode
 
@@ -150,6 +161,7 @@ def verdict_of(facts: Facts, findings: tuple[Finding, ...]) -> Verdict:
         agency_code=agency.code if agency is not None else "",
         mandate=facts.mandate,
         purpose=strictest(facts.purposes),
+        profile="" if facts.profile is facts.general else facts.profile.digest,
     )
 
 
@@ -162,15 +174,25 @@ def first_enforced(findings: Iterable[Finding]) -> tuple[Reason | None, str]:
     return next(((finding.reason, finding.sub) for finding in findings if finding.enforced), (None, ""))
 
 
+class Later(NamedTuple):
+    """A mode that begins on a date in Asia/Shanghai, and how many days are left until then."""
+
+    mode: str
+    since: date
+    days_left: int
+
+
 class Answer(NamedTuple):
     """What one rule said of an attempt: for a person, rule by rule."""
 
     reason: Reason
     words: Words
     mode: str  # off | observe | enforce, for this number at this time; off also where it has no say
+    later: Later | None  # where a stricter mode begins on a date to come
     holds: bool
     sub: str
-    fact: str
+    fact: Words  # what the rule looked at
+    source: Words  # the article it stands on, as the profile names it
 
 
 class Explanation(NamedTuple):
@@ -204,11 +226,22 @@ def _answer(
     rule: Rule[Judge], facts: Facts, attempt: Attempt, view: View, ask: Callable[[Judge], bool | str]
 ) -> Answer:
     answer = ask(rule.judge) if rule.asks(facts) else True
+    mode, setting = mode_of(rule, facts), facts.profile.rules.get(rule.reason)
+    start = setting.start if setting is not None else 0
+    then = mode_of(rule, facts, start) if start > facts.now else mode
     return Answer(
         reason=rule.reason,
         words=REASONS[rule.reason],
-        mode=WORDS_OF_MODES[mode_of(rule, facts)],
+        mode=WORDS_OF_MODES[mode],
+        later=later(then, start, facts.now) if then != mode else None,
         holds=answer is True,
         sub=answer if isinstance(answer, str) else "",
         fact=rule.fact(attempt, facts, view),
+        source=facts.profile.source(rule.reason),
     )
+
+
+def later(mode: int, start: int, now: int) -> Later:
+    """A mode that begins at `start` (ms), seen from `now`."""
+    day = date_of(start)
+    return Later(WORDS_OF_MODES[mode], day, (day - date_of(now)).days)

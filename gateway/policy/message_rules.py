@@ -5,21 +5,25 @@ Rules of this file: these run for every message, so what depends on the sender a
 once per cached Sender. A rule about text says True when the text could not be read: `malformed` has said it.
 """
 
+from gateway.errors import Words
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Attempt, Reason, Refusal
 from gateway.policy.content import head, last_signature, offers_refusal, signature
 from gateway.policy.facts import LIMITED, Facts, Sender, View, governing
 from gateway.policy.hours import DAY, Hours, for_all, shown_at
 from gateway.policy.rules import call, rule, sms
+from gateway.policy.words import named
 
 _EVENING, _NIGHT, _NEXT_MONTH = 1_764_077_400_000, 1_764_086_400_000, 1_766_635_200_000
 """25 November 2025, 21:30, and 26 November, 00:00; 25 December, 12:00; all in Asia/Shanghai."""
 
 
-def _spelling(attempt: Attempt, facts: Facts, view: View) -> str:
-    return f"unreadable: {attempt.flaw}" if attempt.flaw else "numbers and text could be read"
+def _spelling(attempt: Attempt, facts: Facts, view: View) -> Words:
+    if attempt.flaw:
+        return Words(f"无法读取：{attempt.flaw}", f"unreadable: {attempt.flaw}")
+    return Words("号码和内容均可读取", "numbers and text could be read")
 
 
-def _refusals(attempt: Attempt, facts: Facts, view: View) -> str:
+def _refusals(attempt: Attempt, facts: Facts, view: View) -> Words:
     said = view.refusals(attempt.destination) if attempt.destination else ()
     refusals = [one for one in said if one.purposes]
     holder = facts.filing.institution if facts.filing is not None else -1
@@ -30,40 +34,54 @@ def _refusals(attempt: Attempt, facts: Facts, view: View) -> str:
         and reaches(one, attempt, holder, view, facts.now)
         and one.stands(said, holder)
     ]
-    until = f"; an ambiguous reply holds until {shown_at(min(held))}, unless a person decides" if held else ""
-    return f"{len(refusals)} refusals of this subscriber{until}"
+    zh, en = f"该用户有 {len(refusals)} 条拒收", f"{len(refusals)} refusals of this subscriber"
+    if held:
+        until = shown_at(min(held))
+        zh += f"；含义不明的回复在人工处理前暂停营销至 {until}"
+        en += f"; an ambiguous reply holds until {until}, unless a person decides"
+    return Words(zh, en)
 
 
-def _signature(attempt: Attempt, facts: Facts, view: View) -> str:
+def _signature(attempt: Attempt, facts: Facts, view: View) -> Words:
     bound = ", ".join(facts.filing.signatures) if facts.filing is not None else ""
-    return f"signature {signature(attempt.text) or 'none'}; bound to the number: {bound or 'none'}"
-
-
-def _hint(attempt: Attempt, facts: Facts, view: View) -> str:
-    return (
-        "a reply code that is understood"
-        if offers_refusal(attempt.text)
-        else "no reply code that is understood"
+    found = signature(attempt.text)
+    return Words(
+        f"签名：{found or '无'}；号码登记的签名：{bound or '无'}",
+        f"signature {found or 'none'}; bound to the number: {bound or 'none'}",
     )
 
 
-def _consents(attempt: Attempt, facts: Facts, view: View) -> str:
+def _hint(attempt: Attempt, facts: Facts, view: View) -> Words:
+    if offers_refusal(attempt.text):
+        return Words("有可识别的退订方式", "a reply code that is understood")
+    return Words("无可识别的退订方式", "no reply code that is understood")
+
+
+def _consents(attempt: Attempt, facts: Facts, view: View) -> Words:
     holder = facts.filing.institution if facts.filing is not None else 0
-    consents = view.consents(attempt.destination, holder) if attempt.destination and holder else ()
-    return f"{len(consents)} consents of this subscriber to this institution"
+    count = len(view.consents(attempt.destination, holder)) if attempt.destination and holder else 0
+    return Words(
+        f"该用户对该机构有 {count} 条同意", f"{count} consents of this subscriber to this institution"
+    )
 
 
-def _recipients(attempt: Attempt, facts: Facts, view: View) -> str:
+def _recipients(attempt: Attempt, facts: Facts, view: View) -> Words:
     holder = facts.filing.institution if facts.filing is not None else 0
     found = view.recipients(attempt.destination, holder) if attempt.destination and holder else ()
     if found:
-        return f"on the recipient list as {', '.join(sorted(one.role for one in found))}"
-    return "not on the recipient list" if holder and view.lists_recipients(holder) else "no recipient list"
+        roles = sorted(one.role for one in found)
+        return Words(
+            f"在债务人名单上，身份：{'、'.join(named(role).zh for role in roles)}",
+            f"on the recipient list as {', '.join(named(role).en for role in roles)}",
+        )
+    if holder and view.lists_recipients(holder):
+        return Words("不在债务人名单上", "not on the recipient list")
+    return Words("机构未报债务人名单", "no recipient list")
 
 
-def _hours(attempt: Attempt, facts: Facts, view: View) -> str:
-    at = max(attempt.deliver_at, facts.now)
-    return f"{shown_at(at)}; allowed {hours_for(facts)}"
+def _hours(attempt: Attempt, facts: Facts, view: View) -> Words:
+    at, hours = shown_at(max(attempt.deliver_at, facts.now)), hours_for(facts)
+    return Words(f"{at}；允许 {hours.zh}", f"{at}; allowed {hours}")
 
 
 def hours_for(facts: Facts) -> Hours:

@@ -1,8 +1,8 @@
 """A province's rules as data: which rule is in force, since when, and the numbers that it works with.
 
-Rules of this file: a profile is a TOML text, read by a function that the caller gives; every mistake in it
-is a UsageError that names file, line, key, value and what would be right. A value that regulation.md may
-change belongs here and not into a rule. It knows no file system and no clock.
+Rules of this file: a profile is a TOML text, which profile_text.py reads, checks and lays over what it
+extends. A value that regulation.md may change belongs there and not into a rule. It knows no file system and
+no clock.
 
     extends = "national"                       # that file first, then this one over it
     [refusal_covers]
@@ -10,20 +10,19 @@ change belongs here and not into a rule. It knows no file system and no clock.
     [rules.signature_missing]
     mode = { marketing = "enforce", service = "observe" }    # or one word for all purposes
     from = 2026-01-01              # until then one step milder: enforce is observe, observe is off
+    source = { zh = "…", en = "…" }          # the article it stands on; refusal_covers has one as well
     [rules.quiet_hours]
     sms = { collection = "08:00-20:00" }   # a rule's own numbers; a table is laid over that of the base
 """
 
 import json
-import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any
 
-from gateway.errors import UsageError
+from gateway.errors import NO_WORDS, Words
 from gateway.model import PROTOCOLS, PURPOSES, Reason, Span
 from gateway.policy import hours
 from gateway.policy.calendar import MONDAY_TO_FRIDAY, Calendar
@@ -38,7 +37,9 @@ UNKNOWN_ACCOUNT = ("refuse", "observe", "other")
 
 _HOUR = 3_600_000
 SHANGHAI = timezone(timedelta(hours=8))
-_MASKS = {**PURPOSES, "unknown": 0}
+MASKS = {**PURPOSES, "unknown": 0}
+"""The words by which a profile speaks of purposes, and their bits."""
+
 _POSITIONS = ("first", "last")
 MOST_DAYS_AHEAD = 366
 
@@ -46,25 +47,29 @@ MOST_DAYS_AHEAD = 366
 @dataclass(frozen=True, slots=True)
 class RuleSetting:
     """One rule's mode for each set of purposes (a mask as index), the instant from which it holds in ms,
-    and its numbers."""
+    its numbers, and the article that it stands on."""
 
     modes: tuple[int, ...]
     start: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    source: Words = NO_WORDS
+    floor: tuple[int, ...] = ()
 
     def mode(self, purposes: int, now: int) -> int:
-        """The mode for a number with these purposes: the strictest, and before `start` one step milder."""
+        """The mode for a number with these purposes: the strictest, and before `start` one step milder; never
+        milder than `floor`, which an override has put below it."""
         strict = self.modes[purposes]
-        return strict if now >= self.start else max(OFF, strict - 1)
+        found = strict if now >= self.start else max(OFF, strict - 1)
+        return max(found, self.floor[purposes]) if self.floor else found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
     """The rules in force on a node, and the two settings of the node that rules look at.
 
-    `digest` names the content of the file, `lexicon_digest` the words and sentences that texts are read by;
-    both are the first 16 hex digits of a SHA-256 and stand in every record. `max_age` is in ms. `days` tells
-    workdays from others.
+    `content` is what the file says, laid over all that it extends, as plain values: `digest` names it, as
+    `lexicon_digest` does the words and sentences that texts are read by; both are the first 16 hex digits of
+    a SHA-256 and stand in every record. `max_age` is in ms. `days` tells workdays from others.
     """
 
     name: str
@@ -72,9 +77,15 @@ class Profile:
     refusal_covers: Mapping[int, int]
     digest: str
     lexicon_digest: str
+    content: Mapping[str, Any] = field(default_factory=dict)
     max_age: int = 72 * _HOUR
     unknown_account: str = "refuse"
     days: Calendar = MONDAY_TO_FRIDAY
+    stricter: "Callable[[Profile, int, str], Profile] | None" = None
+
+    def of(self, institution: int, number: str) -> "Profile":
+        """What holds for this institution's number: this profile, or a stricter one (overrides.py)."""
+        return self if self.stricter is None else self.stricter(self, institution, number)
 
     def covered(self, purposes: int) -> int:
         """What a refusal sent to a number with these purposes covers, as bits; 0 asks for `unknown`."""
@@ -94,6 +105,11 @@ class Profile:
         default = option.make(option.default)
         return default if setting is None else setting.options.get(key, default)
 
+    def source(self, reason: Reason) -> Words:
+        """The article that a rule stands on; empty where the file names none."""
+        setting = self.rules.get(reason)
+        return NO_WORDS if setting is None else setting.source
+
     def spans(self) -> Iterator[Span]:
         """The periods in which each dated mode holds: judgements change where they begin."""
         return (Span(setting.start) for setting in self.rules.values() if setting.start)
@@ -101,13 +117,14 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A number that a rule's table may carry: its default, what is right in words, how it is checked, and
-    what rules get of it."""
+    """A number that a rule's table may carry: its default, what is right in words, how it is checked, what
+    rules get of it, and the stricter of two such; without that no override may say it."""
 
     default: Any
     right: str
     check: Callable[[Any], bool]
     make: Callable[[Any], Any] = lambda value: value
+    tighten: Callable[[Any, Any], Any] | None = None
 
 
 OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
@@ -118,11 +135,15 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             check=lambda value: (
                 isinstance(value, list) and bool(value) and all(p in _POSITIONS for p in value)
             ),
+            tighten=lambda one, other: [place for place in one if place in other],
         )
     },
     Reason.THIRD_PARTY: {
         "agencies_need_list": Option(
-            default=False, right="true or false", check=lambda value: isinstance(value, bool)
+            default=False,
+            right="true or false",
+            check=lambda value: isinstance(value, bool),
+            tighten=lambda one, other: one or other,
         )
     },
     Reason.NO_REPLY_PATH: {
@@ -130,72 +151,49 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             default=[],
             right=f"a list of {', '.join(PROTOCOLS)}",
             check=lambda value: isinstance(value, list) and all(one in PROTOCOLS for one in value),
+            tighten=lambda one, other: [protocol for protocol in one if protocol in other],
         )
     },
     Reason.QUIET_HOURS: {
-        "sms": Option(default={}, right=hours.RIGHT, check=hours.is_table, make=hours.hours_of),
-        "voice": Option(default={}, right=hours.RIGHT, check=hours.is_table, make=hours.hours_of),
+        "sms": Option({}, hours.RIGHT, hours.is_table, hours.hours_of, hours.both),
+        "voice": Option({}, hours.RIGHT, hours.is_table, hours.hours_of, hours.both),
         "most_days_ahead": Option(
             default=7,
             right="a whole number of days from 0 to 366",
             check=lambda value: type(value) is int and 0 <= value <= MOST_DAYS_AHEAD,
+            tighten=min,
         ),
     },
 }
 """The numbers that may stand in `[rules.X]` beside mode and from. A rule with a new one adds a row."""
 
 
-def parse_profile(read: Callable[[str], str], name: str) -> Profile:
-    """The profile `name`, with all that it extends; `read(name)` gives the TOML text of a name or path.
-
-    Raises UsageError.
-    """
-    merged = _merged(read, name, ())
-    covers = {bit: 0 for bit in _MASKS.values()}
-    covers.update({_MASKS[word]: _mask(words) for word, words in merged["refusal_covers"].items()})
+def profile_of(name: str, content: Mapping[str, Any]) -> Profile:
+    """The profile with this content. KeyError, ValueError, TypeError or AttributeError for what `merged` of
+    this version of the program does not give."""
+    covers = {bit: 0 for bit in MASKS.values()}
+    words = {word: found for word, found in content["refusal_covers"].items() if word != "source"}
+    covers.update({MASKS[word]: _mask(found) for word, found in words.items()})
     return Profile(
         name=name,
-        rules={Reason(word): _setting(Reason(word), table) for word, table in merged["rules"].items()},
+        rules={Reason(word): _setting(Reason(word), table) for word, table in content["rules"].items()},
         refusal_covers=covers,
-        digest=_digest(merged),
-        lexicon_digest=_digest([CODES, CLASSES, sorted(SURNAMES), TITLES, SENTENCES]),
+        digest=digest_of(content),
+        lexicon_digest=digest_of([CODES, CLASSES, sorted(SURNAMES), TITLES, SENTENCES]),
+        content=content,
     )
 
 
-def _merged(read: Callable[[str], str], name: str, through: tuple[str, ...]) -> dict[str, Any]:
-    """The checked tables of `name` laid over those it extends, as plain values."""
-    if name in through:
-        raise UsageError(f"profile {name}: extends itself through {' → '.join((*through, name))}")
-    text = read(name)
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"profile {name}: not TOML: {error}") from error
-    _Checker(name, text).check(tables)
-    base: dict[str, Any] = {"refusal_covers": {}, "rules": {}}
-    if "extends" in tables:
-        base = _merged(read, tables["extends"], (*through, name))
-    base["refusal_covers"].update(tables.get("refusal_covers", {}))
-    for word, table in tables.get("rules", {}).items():
-        rule = base["rules"].setdefault(word, {})
-        if "mode" in table:
-            rule.pop("from", None)  # a date belongs to the mode that it was written beside
-        for key, value in table.items():
-            before = rule.get(key)
-            if key == "from":
-                rule[key] = value.isoformat()
-            elif key != "mode" and isinstance(value, dict) and isinstance(before, dict):
-                rule[key] = before | value
-            else:
-                rule[key] = value
-    return base
+def canonical(content: object) -> str:
+    """A content as the one text that its digest is made of."""
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _setting(reason: Reason, table: Mapping[str, Any]) -> RuleSetting:
     written = table.get("mode", "off")
     by_bit = {
         bit: MODES[written if isinstance(written, str) else written.get(word, "off")]
-        for word, bit in _MASKS.items()
+        for word, bit in MASKS.items()
     }
     strictest = (max(by_bit[bit] for bit in _bits(mask)) for mask in range(sum(PURPOSES.values()) + 1))
     start = 0
@@ -204,7 +202,7 @@ def _setting(reason: Reason, table: Mapping[str, Any]) -> RuleSetting:
         start = int(midnight.timestamp()) * 1000
     known = OPTIONS.get(reason, {})
     options = {key: known[key].make(value) for key, value in table.items() if key in known}
-    return RuleSetting(tuple(strictest), start, options)
+    return RuleSetting(tuple(strictest), start, options, Words(**table.get("source", {"zh": "", "en": ""})))
 
 
 def _bits(mask: int) -> list[int]:
@@ -219,74 +217,6 @@ def _mask(words: list[str]) -> int:
     return mask
 
 
-def _digest(content: object) -> str:
-    canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return sha256(canonical.encode()).hexdigest()[:16]
-
-
-class _Checker:
-    """Checks one file's tables; knows the text only to name the line of what is wrong."""
-
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
-        self.lines = text.splitlines()
-
-    def check(self, tables: Mapping[str, Any]) -> None:
-        known = ("extends", "title", "refusal_covers", "rules")
-        for key, value in tables.items():
-            if key not in known:
-                self.wrong((), key, value, f"one of {', '.join(known)}")
-        for key in ("extends", "title"):
-            if not isinstance(tables.get(key, ""), str):
-                self.wrong((), key, tables[key], "a string")
-        for key in ("refusal_covers", "rules"):
-            if not isinstance(tables.get(key, {}), dict):
-                self.wrong((), key, tables[key], "a table")
-        for key, value in tables.get("refusal_covers", {}).items():
-            self.covers(key, value)
-        for key, value in tables.get("rules", {}).items():
-            self.rule(key, value)
-
-    def covers(self, key: str, value: Any) -> None:
-        if key not in _MASKS:
-            self.wrong(("refusal_covers",), key, value, f"one of {', '.join(_MASKS)}")
-        if not isinstance(value, list) or any(word not in PURPOSES for word in value):
-            self.wrong(("refusal_covers",), key, value, f"a list of {', '.join(PURPOSES)}")
-
-    def rule(self, word: str, table: Any) -> None:
-        if word not in list(Reason):
-            self.wrong(("rules", word), word, table, f"a rule: one of {', '.join(Reason)}")
-        if not isinstance(table, dict):
-            self.wrong(("rules",), word, table, 'a table with mode = "off", "observe" or "enforce"')
-        options = OPTIONS.get(Reason(word), {})
-        for key, value in table.items():
-            if key == "mode":
-                self.mode(word, value)
-            elif key == "from":
-                if type(value) is not date:
-                    self.wrong(("rules", word), key, value, "a date such as 2026-01-01, without quotes")
-            elif key not in options:
-                self.wrong(("rules", word), key, value, f"one of {', '.join(('mode', 'from', *options))}")
-            elif not options[key].check(value):
-                self.wrong(("rules", word), key, value, options[key].right)
-
-    def mode(self, word: str, value: Any) -> None:
-        modes = {"": value} if isinstance(value, str) else value
-        if not isinstance(modes, dict) or any(mode not in MODES for mode in modes.values()):
-            self.wrong(("rules", word), "mode", value, f"one of {', '.join(MODES)}, or one for each purpose")
-        if isinstance(value, dict) and any(purpose not in _MASKS for purpose in value):
-            self.wrong(("rules", word), "mode", value, f"a table whose keys are of {', '.join(_MASKS)}")
-
-    def wrong(self, tables: tuple[str, ...], key: str, value: Any, right: str) -> NoReturn:
-        place = ".".join((*tables, key)) if not tables or tables[-1] != key else ".".join(tables)
-        shown = json.dumps(value, ensure_ascii=False, default=str)
-        raise UsageError(
-            f"profile {self.name}, line {self.line(tables, key)}: {place} = {shown}; right would be {right}"
-        )
-
-    def line(self, tables: tuple[str, ...], key: str) -> int:
-        """Where the key stands, from 1: below its table's header, else the header itself."""
-        header = re.compile(r"\s*\[\s*" + r"\s*\.\s*".join(map(re.escape, tables)) + r"\s*\]")
-        begin = next((n for n, line in enumerate(self.lines) if tables and header.match(line)), 0)
-        written = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
-        return next((n for n in range(begin, len(self.lines)) if written.match(self.lines[n])), begin) + 1
+def digest_of(content: object) -> str:
+    """The first 16 hex digits of the SHA-256 of a content."""
+    return sha256(canonical(content).encode()).hexdigest()[:16]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from gateway.errors import Words
 from gateway.model import SMS, VOICE, Attempt, Reason
 from gateway.policy.facts import Facts, MessageJudge, View
 
@@ -54,7 +55,7 @@ class Rule(Generic[Judge]):
     judge: Judge
     refuses: tuple[Example, ...]
     passes: tuple[Example, ...]
-    fact: Callable[[Attempt, Facts, View], str]
+    fact: Callable[[Attempt, Facts, View], Words]
     when: Callable[[Facts], bool]
     everyone: bool
 
@@ -67,7 +68,7 @@ def rule(
     *,
     refuses: Iterable[Example],
     passes: Iterable[Example],
-    fact: Callable[[Attempt, Facts, View], str],
+    fact: Callable[[Attempt, Facts, View], Words],
     when: Callable[[Facts], bool] = always,
     everyone: bool = False,
 ) -> Callable[[Judge], Rule[Judge]]:

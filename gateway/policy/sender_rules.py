@@ -5,8 +5,10 @@ changes with time is read at `facts.now`, and facts.py sees to it that they end 
 order is that of Reason, not of this file.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
+from gateway.errors import Words
 from gateway.model import (
     COLLECTION,
     FOREVER,
@@ -15,6 +17,8 @@ from gateway.model import (
     SMS,
     VOICE,
     Attempt,
+    Hold,
+    Institution,
     Reason,
     Span,
 )
@@ -22,55 +26,86 @@ from gateway.policy.facts import LIMITED, REPLY_PATH, Facts, View, held
 from gateway.policy.profile import SHANGHAI
 from gateway.policy.rules import call, rule, sms
 from gateway.policy.standing import bars, endings, unmandated
+from gateway.policy.words import joined, named
 
 _PAST = Span(0, 1)
 _HELD = {"cause": "penalty"}
 
 
-def _news(attempt: Attempt, facts: Facts, view: View) -> str:
-    return f"registry version {view.version}, last heard of {_day(view.news_at)}"
+def _news(attempt: Attempt, facts: Facts, view: View) -> Words:
+    at = _day(view.news_at)
+    return Words(
+        f"登记库版本 {view.version}，最近同步 {at}", f"registry version {view.version}, last heard of {at}"
+    )
 
 
-def _ban(attempt: Attempt, facts: Facts, view: View) -> str:
+def _ban(attempt: Attempt, facts: Facts, view: View) -> Words:
     if facts.ban is None:
-        return "no blacklist entry"
+        return Words("不在黑名单", "no blacklist entry")
     entry = f"{facts.ban.number}{'…' if facts.ban.is_prefix else ''}"
-    return f"blacklist entry {entry}: {facts.ban.reason} {facts.ban.case_reference}".rstrip()
+    why = f"{facts.ban.reason} {facts.ban.case_reference}".rstrip()
+    return Words(f"黑名单条目 {entry}：{why}", f"blacklist entry {entry}: {why}")
 
 
-def _filing(attempt: Attempt, facts: Facts, view: View) -> str:
+def _filing(attempt: Attempt, facts: Facts, view: View) -> Words:
     if facts.filing is None:
-        return "filed for another channel" if facts.other_channel else "no filing"
+        if facts.other_channel:
+            return Words("登记用于其他渠道", "filed for another channel")
+        return Words("无登记", "no filing")
     filing = facts.filing
     digits = f"+{filing.extension_digits}" if filing.extension_digits else ""
-    holds = "".join(f", hold {hold.cause} {_span(hold.span)}" for hold in filing.holds)
-    return f"filing {filing.number}{digits} {filing.status} {_span(filing.span)}{holds}"
-
-
-def _bodies(attempt: Attempt, facts: Facts, view: View) -> str:
-    return "; ".join(
-        f"{body.code} {body.status}, licence {_span(body.licence)}, verified {_span(body.verified)}"
-        + "".join(f", hold {hold.cause} {_span(hold.span)}" for hold in body.holds)
-        for body in (facts.institution, facts.agency)
-        if body is not None
+    status, span, holds = named(filing.status), _span(filing.span), _holds(filing.holds)
+    return Words(
+        f"登记 {filing.number}{digits} {status.zh} {span}{holds.zh}",
+        f"filing {filing.number}{digits} {status.en} {span}{holds.en}",
     )
 
 
-def _mandates(attempt: Attempt, facts: Facts, view: View) -> str:
-    return (
-        "; ".join(
-            f"mandate {mandate.id} {mandate.status} {_span(mandate.span)}" for mandate in facts.mandates
+def _bodies(attempt: Attempt, facts: Facts, view: View) -> Words:
+    said = [_body(body) for body in (facts.institution, facts.agency) if body is not None]
+    return joined(said, Words("没有已知的机构", "no institution is known"))
+
+
+def _body(body: Institution) -> Words:
+    status, holds = named(body.status), _holds(body.holds)
+    licence, verified = _span(body.licence), _span(body.verified)
+    return Words(
+        f"{body.code} {status.zh}，许可 {licence}，年度核验 {verified}{holds.zh}",
+        f"{body.code} {status.en}, licence {licence}, verified {verified}{holds.en}",
+    )
+
+
+def _holds(holds: Iterable[Hold]) -> Words:
+    return Words(
+        "".join(f"，暂停 {hold.cause} {_span(hold.span)}" for hold in holds),
+        "".join(f", hold {hold.cause} {_span(hold.span)}" for hold in holds),
+    )
+
+
+def _mandates(attempt: Attempt, facts: Facts, view: View) -> Words:
+    said = [
+        Words(
+            f"委托 {mandate.id} {named(mandate.status).zh} {_span(mandate.span)}",
+            f"mandate {mandate.id} {named(mandate.status).en} {_span(mandate.span)}",
         )
-        or "no mandate"
-    )
+        for mandate in facts.mandates
+    ]
+    if facts.filing is None or not facts.filing.agency:
+        return joined(
+            said, Words("机构自用，无需委托", "used by the institution itself, which needs no mandate")
+        )
+    return joined(said, Words("无委托", "no mandate"))
 
 
-def _account(attempt: Attempt, facts: Facts, view: View) -> str:
+def _account(attempt: Attempt, facts: Facts, view: View) -> Words:
     if facts.account is None:
-        return "account not filed"
-    holder = facts.holder.code if facts.holder is not None else "nobody"
+        return Words("账号未登记", "account not filed")
+    holder = facts.holder.code if facts.holder is not None else ""
     numbers = ", ".join(allowed.number + "…" * allowed.is_prefix for allowed in facts.account_numbers)
-    return f"account of {holder}, may show {numbers or 'every number of its holder'}"
+    return Words(
+        f"{holder or '无主'}的账号，可用号码：{numbers or '持有人的全部号码'}",
+        f"account of {holder or 'nobody'}, may show {numbers or 'every number of its holder'}",
+    )
 
 
 END_OF_CALENDAR = 253_402_000_000_000
@@ -234,10 +269,13 @@ def filing_is_in_force(facts: Facts) -> bool | str:
     return facts.filing is None or next(endings(facts.filing, facts.now), "") or True
 
 
-def _received(attempt: Attempt, facts: Facts, view: View) -> str:
+def _received(attempt: Attempt, facts: Facts, view: View) -> Words:
     if facts.received is None:
-        return "replies not looked at"
-    return f"last session that receives: {_day(facts.received) if facts.received else 'none for days'}"
+        return Words("未查看回复通道", "replies not looked at")
+    if not facts.received:
+        return Words("多日没有可接收回复的连接", "no session that receives for days")
+    at = _day(facts.received)
+    return Words(f"最近一次可接收回复的连接：{at}", f"last session that receives: {at}")
 
 
 def _needs_replies(facts: Facts) -> bool:

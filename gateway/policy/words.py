@@ -1,9 +1,10 @@
-"""What a reason is called to a person, in Chinese and English (domain.md "Order of rules, and reasons").
+"""What a reason is called to a person, in Chinese and English (domain.md "Order of rules, and reasons"), and
+what rules say that they looked at.
 
 Rules of this file: words only. A reason is one row; a test sees to it that none is missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.errors import Words
 from gateway.model import Reason
@@ -32,3 +33,33 @@ REASONS: Mapping[Reason, Words] = {
     Reason.FORBIDDEN_CONTENT: Words("违规内容", "content that is forbidden"),
     Reason.MASS_REFUSED: Words("群发连带", "another recipient of the same submit was refused"),
 }
+
+STATUSES: Mapping[str, Words] = {
+    "approved": Words("已批准", "approved"),
+    "revoked": Words("已撤销", "revoked"),
+    "withdrawn": Words("已注销", "withdrawn"),
+    "active": Words("有效", "active"),
+    "closed": Words("已停业", "closed"),
+    "debtor": Words("债务人", "debtor"),
+    "guarantor": Words("担保人", "guarantor"),
+    "stranger": Words("自称非债务人", "stranger"),
+}
+"""How a filing, a mandate or a body stands, and as what a recipient is listed."""
+
+MODES: Mapping[str, Words] = {
+    "off": Words("关闭", "off"),
+    "observe": Words("观察", "observe"),
+    "enforce": Words("执行", "enforce"),
+}
+
+
+def named(status: str) -> Words:
+    """A word of the registry's; one that is not known stays as it is."""
+    return STATUSES.get(status, Words(status, status))
+
+
+def joined(said: Sequence[Words], otherwise: Words) -> Words:
+    """Several facts as one; `otherwise` where there is none."""
+    if not said:
+        return otherwise
+    return Words("；".join(one.zh for one in said), "; ".join(one.en for one in said))

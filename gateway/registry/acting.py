@@ -238,6 +238,22 @@ REFUSALS: dict[str, tuple[str, Words]] = {
               "this takes another person; the author may withdraw within 30 minutes"),
     ),
     "blacklist_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
+    "profile_activations_regulator": (
+        "forbidden",
+        Words("须由实名监管人员办理", "this takes a regulator, by name"),
+    ),
+    "profile_activations_persons": (
+        "same_person",
+        Words("确认须由提议人以外的另一人办理", "confirming takes another person than proposing"),
+    ),
+    "profile_activations_kept": (
+        "wrong_state",
+        Words("启用提议只能确认或撤回", "an activation is confirmed or withdrawn, never rewritten"),
+    ),
+    "profile_activations_waiting": (
+        "exists",
+        Words("另有一项启用提议待确认", "another activation waits for its second person"),
+    ),
     "appeals_author": (
         "same_person",
         Words("申诉不得由作出原决定的人员答复", "an appeal is not answered by the author of what it attacks"),

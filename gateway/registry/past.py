@@ -30,7 +30,7 @@ from gateway.model import (
 )
 from gateway.registry import tables
 from gateway.registry.keys import RegistryKey
-from gateway.registry.tables import TABLES, Table
+from gateway.registry.tables import TABLES, Activation, Table
 
 if TYPE_CHECKING:
     from gateway.policy.facts import Sender, SenderKey
@@ -71,6 +71,7 @@ class PastView:
     consented: Sequence[tuple[int, Span]] = ()  # to which institution
     listed: Sequence[tuple[int, Recipient]] = ()  # by which institution
     listing: frozenset[int] = frozenset()  # the institutions that have a list
+    activations: tuple[Activation, ...] = ()
     refusers_numbers: dict[str, Sequence[Number]] = field(default_factory=dict)
     senders: "dict[SenderKey, Sender]" = field(default_factory=dict)
 
@@ -154,6 +155,8 @@ async def view_at(c: "Connection", key: RegistryKey, attempt: Attempt, instant: 
     view.institutions = {row[0]: tables.institution(row, holds.get(row[0], ())) for row in found}
     mandates = await reader.rows("mandates", "agency_id = ANY($1::bigint[])", sorted(bodies))
     view.found_mandates = [tables.mandate(row) for row in mandates]
+    rows = await reader.rows("profile_activations", "true")
+    view.activations = tuple(tables.activation(row) for row in rows)
     return view
 
 

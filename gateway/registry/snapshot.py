@@ -29,7 +29,7 @@ from gateway.model import (
 )
 from gateway.registry import tables
 from gateway.registry.local import STATE, LocalRefusal
-from gateway.registry.tables import TABLES, pack_id
+from gateway.registry.tables import TABLES, Activation, pack_id
 
 if TYPE_CHECKING:
     from gateway.policy.facts import Sender, SenderKey
@@ -48,6 +48,7 @@ class Snapshot:
     """
 
     __slots__ = (
+        "_activations",
         "_consents",
         "_generation",
         "_hashed",
@@ -58,6 +59,7 @@ class Snapshot:
         "_local_refusals",
         "_local_size",
         "_pending",
+        "_read_activations",
         "_replica",
         "_sender_changes",
         "_size",
@@ -77,6 +79,8 @@ class Snapshot:
         self._generation: Generation
         self._size = self._local_size = 0
         self._sender_changes = -1
+        self._activations: tuple[Activation, ...] = ()
+        self._read_activations = False
         self.version = 0
         self.news_at = 0
         self.senders: dict[SenderKey, Sender] = {}
@@ -199,6 +203,16 @@ class Snapshot:
     def received_at(self, key: AccountKey) -> int | None:
         return self._replica.receiving.last(key)
 
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """Which profiles hold from when: the same object until one is added."""
+        if not self._read_activations:
+            found = tuple(tables.activation(row) for row in self._rows("profile_activations", b""))
+            if found != self._activations:
+                self._activations = found
+            self._read_activations = True
+        return self._activations
+
     def hash(self, number: str) -> bytes:
         """`RegistryKey.hash`, remembered until the next `renew`."""
         known = self._hashed.get(number)
@@ -290,6 +304,7 @@ class Snapshot:
         self.version, changes, self.news_at = REPLICA_STATE.unpack(state)
         if changes != self._sender_changes:
             self._sender_changes = changes
+            self._read_activations = False
             self.senders.clear()
 
 

@@ -45,6 +45,19 @@ class Table(NamedTuple):
         return f"{self.select} WHERE ({self.where}) AND {condition}"
 
 
+class Activation(NamedTuple):
+    """From when (ms) which version of a profile holds; `content` is JSON, as profile_text.py lays it. For one
+    institution or one number, where it names one."""
+
+    id: int
+    start: int
+    name: str
+    digest: str
+    content: str
+    institution: int = 0
+    number: str = ""
+
+
 def _from(column: str) -> str:
     return f"coalesce(millis({column}), 0)"
 
@@ -141,6 +154,17 @@ TABLES = {
         "true",
         lambda row: hold_lookup(row[1].encode(), row[2]),
     ),
+    "profile_activations": Table(
+        b"p",
+        """SELECT id, millis(valid_from),
+                  (SELECT p.name FROM profiles p WHERE p.id = profile_id),
+                  (SELECT p.digest FROM profiles p WHERE p.id = profile_id),
+                  (SELECT p.content FROM profiles p WHERE p.id = profile_id),
+                  coalesce(institution_id, 0), coalesce(number, '')
+             FROM profile_activations""",
+        "confirmed_at IS NOT NULL",
+        lambda row: b"",
+    ),
 }
 """In the order in which a node hears of them: what forbids comes last, and is applied first (feed.py)."""
 
@@ -185,6 +209,10 @@ def consent(row: Row) -> Span:
 
 def recipient(row: Row) -> Recipient:
     return Recipient(row[3], Span(row[4], row[5]))
+
+
+def activation(row: Row) -> Activation:
+    return Activation(*row)
 
 
 def ban(row: Row) -> Ban:

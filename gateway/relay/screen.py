@@ -25,6 +25,7 @@ from gateway.protocols.message import Submission
 from gateway.protocols.schedule import deliver_at
 from gateway.protocols.text import decode
 from gateway.regions import Regions
+from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key, key_of
 from gateway.relay.memory import Batch, Submit
@@ -108,11 +109,18 @@ class Screen:
         self._accounts: dict[AccountKey, Account | None] = {}
         self._accounts_of = 0  # the registry version that they were read from
         self.profile = profile
+        self.in_force = InForce(profile)
 
-    def use(self, profile: Profile) -> None:
-        """Judge by another profile from the next batch on."""
-        self.profile = profile
-        self._shared.clear()
+    def use(self, own: Profile) -> None:
+        """The node's own profile is another one from the next batch on."""
+        self.in_force.use(own)
+
+    def follow(self, now: int) -> None:
+        """Judge by the profile in force at `now`; before each batch, and once a second without any."""
+        profile = self.in_force.at(self.view, now)
+        if profile is not self.profile:
+            self.profile = profile
+            self._shared.clear()
 
     def account(self, key: AccountKey) -> Account | None:
         """How an account is filed at the instant of the snapshot: a connection outlives many changes."""
@@ -152,6 +160,7 @@ class Screen:
         began = perf_counter()
         now = time_ns() // 1_000_000
         self.view.renew()
+        self.follow(now)
         attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
         if len(attempts) != sum(len(batch.submits) for batch in batches):
@@ -328,7 +337,7 @@ class Screen:
             channel,
             source,
             verdict,
-            profile=profile.digest,
+            profile=verdict.profile or profile.digest,
             lexicon=profile.lexicon_digest,
             mandate_document=document,
         )

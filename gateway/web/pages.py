@@ -1,4 +1,4 @@
-"""Four pages for people: overview, numbers, one record, one subscriber's timeline; and signing in.
+"""Pages for people: overview, numbers, rules, one record, one subscriber's timeline; and signing in.
 
 Rendered here, without script. They use what the API uses, as the same actor, so they show nothing that the
 API would not. A subscriber's number is never in an address. Chinese first, English by a switch.
@@ -30,9 +30,10 @@ from gateway.web.api import EVERYBODY, Call, Paging, page_of
 from gateway.web.cookies import COOKIE, cookie_of
 from gateway.web.finding import NotAsked
 from gateway.web.resources import finding as found
+from gateway.web.resources import profiles as rules
 from gateway.web.resources.finding import InterceptFilter, TimelineWanted, Why
 from gateway.web.site import Site
-from gateway.web.wording import FIELDS, STATES, TABLES, named
+from gateway.web.wording import FIELDS, STATES, TABLES, modes_of, named
 
 LANGUAGE = "zm_lang"
 ELSEWHERE = Words("请求来自其他站点", "the request comes from another site")
@@ -65,6 +66,7 @@ class Pages:
         add("POST", "/sign-out", self._sign_out)
         add("GET", "/", self._guarded(self._overview))
         add("GET", "/numbers", self._guarded(self._numbers, found.READERS))
+        add("GET", "/rules", self._guarded(self._rules))
         add("GET", "/records/{record}", self._guarded(self._record))
         add("POST", "/records/{record}", self._guarded(self._record))
         add("GET", "/timeline", self._guarded(self._timeline, found.WATCHERS))
@@ -145,13 +147,18 @@ class Pages:
         answer.del_cookie(COOKIE, path="/")
         return answer
 
-    # The four pages
+    # The pages
 
     async def _overview(self, request: web.Request, actor: Actor) -> web.StreamResponse:
-        if actor.role not in found.READERS:
-            return self._answer(request, "overview.html", actor, page="overview", stats=None)
         async with self._site.door.acting(actor) as c:
             call = self._call(request, actor, c, InterceptFilter(limit=10))
+            holding = await rules.holding_of(call)
+            held: dict[str, Any] = {
+                "holding": holding,
+                "coming": [line for line in holding.rules if line.since],
+            }
+            if actor.role not in found.READERS:
+                return self._answer(request, "overview.html", actor, page="overview", stats=None, **held)
             stats = await found.stats_of(call)
             latest = await found.intercepts_of(call)
         reasons = sorted(
@@ -168,7 +175,13 @@ class Pages:
             reasons=reasons,
             numbers=[(state, stats.numbers[state]) for state in STATES if state in stats.numbers],
             intercepts=latest.items,
+            **held,
         )
+
+    async def _rules(self, request: web.Request, actor: Actor) -> web.StreamResponse:
+        async with self._site.door.acting(actor) as c:
+            holding = await rules.holding_of(self._call(request, actor, c, None))
+        return self._answer(request, "rules.html", actor, page="rules", holding=holding)
 
     async def _numbers(self, request: web.Request, actor: Actor) -> web.StreamResponse:
         asked = {name: request.query.get(name, "").strip() for name in ("status", "number", "after")}
@@ -288,6 +301,7 @@ class Pages:
             watchers=found.WATCHERS,
             readers=found.READERS,
             switched={**request.query, "lang": "en" if zh else "zh"},
+            modes=partial(modes_of, zh=zh),
             t=lambda chinese, english: chinese if zh else english,
             **{table: partial(named, table, zh=zh) for table in TABLES},
             **{"page": "", **facts},

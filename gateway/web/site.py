@@ -24,6 +24,7 @@ from gateway.registry import quotas, runs
 from gateway.registry.access import Access
 from gateway.registry.acting import Actor, Door
 from gateway.registry.alarms import AlarmKind
+from gateway.registry.in_force import InForce
 from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Replica
 from gateway.registry.snapshot import Snapshot
@@ -60,7 +61,7 @@ class Site:
         log: logging.Logger,
     ) -> None:
         self.config = config
-        self.profile = profile
+        self.in_force = InForce(profile)
         self.key = key
         self.door = door
         self.telemetry = telemetry

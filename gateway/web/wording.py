@@ -7,7 +7,7 @@ code, a name) is said as it is. Tests see to it that each table has every word t
 from collections.abc import Iterable, Mapping
 
 from gateway.errors import Words
-from gateway.policy.words import REASONS
+from gateway.policy.words import MODES, REASONS, STATUSES
 
 ROLES = {
     "regulator": Words("监管部门", "regulator"),
@@ -23,9 +23,9 @@ STATES = {
     "submitted": Words("待核验", "submitted"),
     "returned": Words("已退回", "returned"),
     "checked": Words("待批准", "checked"),
-    "approved": Words("已批准", "approved"),
-    "revoked": Words("已撤销", "revoked"),
-    "withdrawn": Words("已注销", "withdrawn"),
+    "approved": STATUSES["approved"],
+    "revoked": STATUSES["revoked"],
+    "withdrawn": STATUSES["withdrawn"],
     "effective": Words("生效", "effective"),
     "not_yet": Words("未到生效时间", "not yet"),
     "suspended": Words("停用", "suspended"),
@@ -165,6 +165,7 @@ TABLES: Mapping[str, Mapping[str, Words]] = {
     "meaning": MEANINGS,
     "source": SOURCES,
     "verdict": VERDICTS,
+    "mode": MODES,
     "outcome": OUTCOMES,
     "reason": {reason.value: words for reason, words in REASONS.items()},
     "field": FIELDS,
@@ -181,3 +182,16 @@ def named(table: str, words: str | Iterable[str], *, zh: bool) -> str:
     parts = words.split(JOINED) if isinstance(words, str) else words
     said = [(known[part].zh if zh else known[part].en) if part in known else part for part in parts]
     return (JOINED if zh else ", ").join(said)
+
+
+def modes_of(modes: Mapping[str, str], *, zh: bool) -> str:
+    """A rule's mode where it is one for all purposes, else the purposes of each mode but off."""
+    if len(set(modes.values())) == 1:
+        return named("mode", set(modes.values()), zh=zh)
+    said = []
+    for mode in ("enforce", "observe"):
+        purposes = [purpose for purpose, its in modes.items() if its == mode]
+        if purposes:
+            words = named("mode", mode, zh=zh), named("purpose", purposes, zh=zh)
+            said.append(("：" if zh else ": ").join(words))
+    return ("；" if zh else "; ").join(said)

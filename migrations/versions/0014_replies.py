@@ -1,6 +1,6 @@
 """What replies do beyond a plain refusal, and numbers that were released (domain.md "A reply (MO) means").
 
-Revision 0014, after 0012. The SQL stands in the file of the same name.
+Revision 0014, after 0013. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

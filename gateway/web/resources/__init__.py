@@ -11,6 +11,7 @@ from gateway.web.resources.finding import ENDPOINTS as FINDING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.presses import ENDPOINTS as PRESSES
+from gateway.web.resources.profiles import ENDPOINTS as PROFILES
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
 from gateway.web.resources.watching import ENDPOINTS as WATCHING
 
@@ -25,6 +26,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *JUDGING,
     *PAPERS,
     *PRESSES,
+    *PROFILES,
     *SUPERVISION,
     *WATCHING,
 )

@@ -5,6 +5,7 @@ one), so many a day, and a list that looks counted up raises an alarm.
 """
 
 import dataclasses
+import datetime
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -13,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import Problem, Words
 from gateway.model import AccountKey, Attempt, Number, Reason
-from gateway.policy import Explanation, decide, explain
+from gateway.policy import Explanation, Profile, decide, explain
+from gateway.policy.judge import Later
 from gateway.policy.numbers import mask
 from gateway.registry import past, quotas
 from gateway.registry.fields import Instant, NumberText, SubscriberText
@@ -42,15 +44,25 @@ class Asked(BaseModel):
     registry_version: int | None = Field(None, ge=1, le=2**63 - 1)
 
 
+class LaterSaid(BaseModel):
+    """A stricter mode that begins on a date."""
+
+    mode: Literal["off", "observe", "enforce"]
+    since: datetime.date
+    days_left: int = Field(description="until then, in Asia/Shanghai")
+
+
 class RuleSaid(BaseModel):
     """What one rule says of it."""
 
     reason: str
     words: str
     mode: Literal["off", "observe", "enforce"]
+    later: LaterSaid | None = Field(None, description="where a stricter mode begins on a date to come")
     holds: bool
     sub: str
-    fact: str
+    fact: str = Field(description="what the rule looked at")
+    source: str = Field(description="the article it stands on, as the profile names it")
 
 
 class Said(BaseModel):
@@ -65,6 +77,8 @@ class Said(BaseModel):
     number: str = Field(description="the filing that it was judged by")
     purpose: str
     registry_version: int
+    profile: str = Field(description="name of the profile that it was judged by")
+    profile_digest: str = Field(description="as in records; of a stricter one where an override holds")
     rules: list[RuleSaid]
 
 
@@ -98,19 +112,23 @@ async def judge(call: Call) -> Answer:
     at = int(asked.at.timestamp() * 1000) if asked.at is not None else now
     view = site.view()
     account = own_account(call, view, asked.channel, asked.account).key if asked.account else None
-    profile = site.profile
-    if account is None:
-        profile = dataclasses.replace(profile, unknown_account="observe")
     key = account or _nobodys(call)
     attempt = Attempt(key, CHANNELS[asked.channel], asked.source, asked.destination, asked.text)
     _own(call, view.numbers(asked.source))
     await _use(call, "judge", 1, site.config.web.judge_per_day)
     if asked.registry_version is None and at >= now:
-        view = site.view()
-        return Answer(_said(explain(attempt, view, profile, at), view, call))
+        return Answer(_judged(call, attempt, site.view(), at))
     async with site.door.owner() as c:
         then = await past.view_at(c, site.key, attempt, past.Instant(at, asked.registry_version or 0))
-    return Answer(_said(explain(attempt, then, profile, at), then, call))
+    return Answer(_judged(call, attempt, then, at))
+
+
+def _judged(call: Call, attempt: Attempt, view: Snapshot | PastView, at: int) -> "Said":
+    """By the profile that was in force then; without an account as the holder's own would be judged."""
+    profile = call.site.in_force.at(view, at)
+    if not call.body.account:
+        profile = dataclasses.replace(profile, unknown_account="observe")
+    return _said(explain(attempt, view, profile, at), view, profile, call)
 
 
 async def scrub(call: Call) -> Answer:
@@ -120,12 +138,12 @@ async def scrub(call: Call) -> Answer:
     await _use(call, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
     if quotas.counted_up(asked.subscribers):
         await site.alarm(call.actor, "enumeration", subscribers=len(asked.subscribers))
-    profile = dataclasses.replace(site.profile, unknown_account="observe")
     key, channel = _nobodys(call), CHANNELS[asked.channel]
-    view = site.view()
+    view, now = site.view(), _now()
+    profile = dataclasses.replace(site.in_force.at(view, now), unknown_account="observe")
     attempts = [Attempt(key, channel, asked.number, subscriber) for subscriber in asked.subscribers]
     results = []
-    for place, verdict in enumerate(decide(attempts, view, profile, _now())):
+    for place, verdict in enumerate(decide(attempts, view, profile, now)):
         reason = next(
             (found.reason for found in verdict.findings if found.enforced and found.reason not in OF_TEXT),
             None,
@@ -168,7 +186,7 @@ def _nobodys(call: Call) -> AccountKey:
     return AccountKey(call.site.config.node.carrier, "http", "")
 
 
-def _said(explanation: Explanation, view: Snapshot | PastView, call: Call) -> Said:
+def _said(explanation: Explanation, view: Snapshot | PastView, profile: Profile, call: Call) -> Said:
     verdict = explanation.verdict
     holder = call.actor.role in HOLDERS
     unasked = frozenset() if call.body.account else frozenset({Reason.ACCOUNT_MISMATCH})
@@ -182,20 +200,34 @@ def _said(explanation: Explanation, view: Snapshot | PastView, call: Call) -> Sa
         number=verdict.number,
         purpose=verdict.purpose,
         registry_version=view.version,
+        profile=profile.name,
+        profile_digest=verdict.profile or profile.digest,
         rules=[
             RuleSaid(
                 reason=answer.reason.value,
-                words=answer.words.zh if call.zh else answer.words.en,
+                words=_in(answer.words, call),
                 mode=answer.mode,
+                later=later_said(answer.later),
                 holds=answer.holds,
                 sub=answer.sub,
                 # what others were told by this subscriber is not for a bank
-                fact="" if holder and answer.reason is Reason.REFUSED_BY_SUBSCRIBER else answer.fact,
+                fact=""
+                if holder and answer.reason is Reason.REFUSED_BY_SUBSCRIBER
+                else _in(answer.fact, call),
+                source=_in(answer.source, call),
             )
             for answer in explanation.answers
             if answer.reason not in unasked
         ],
     )
+
+
+def _in(words: Words, call: Call) -> str:
+    return words.zh if call.zh else words.en
+
+
+def later_said(later: Later | None) -> LaterSaid | None:
+    return later and LaterSaid(**later._asdict())
 
 
 def _now() -> int:

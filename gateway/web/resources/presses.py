@@ -88,7 +88,7 @@ def _may_show(call: Call, view: Snapshot, account: Account, source: str) -> None
     """Raises Invalid where the account may not show this number: nobody refuses in another's name."""
     now = time.time_ns() // 1_000_000
     channel = VOICE if governing(view.numbers(source), VOICE, now) is not None else SMS
-    facts = gather((account.key, source, channel), view, call.site.profile, now, stale=False)
+    facts = gather((account.key, source, channel), view, call.site.in_force.at(view, now), now, stale=False)
     if account_may_show_number.judge(facts) is not True:
         raise Invalid(
             [

@@ -1,0 +1,386 @@
+"""Versions of profiles and their activation by two persons: what API, pages and command line use.
+
+Rules: a version is checked when it is added and kept as the content that nodes judge by, so nothing that is
+stored depends on a file. `extends` names a shipped profile, or a stored one (its newest version, or
+`name@digest`), never a path. The guard stands in the database (migrations 0013); its refusals get words in
+acting.py. Every function runs in its caller's transaction.
+"""
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, Field, JsonValue
+
+from gateway.config import read_profile, shipped_profiles
+from gateway.errors import Problem, Words
+from gateway.policy import numbers
+from gateway.policy.overrides import laxer
+from gateway.policy.profile import Profile, canonical, profile_of
+from gateway.policy.profile_text import ProfileError, checked, differences, laid, merged, mistaken
+from gateway.registry.acting import Actor, record
+from gateway.registry.changing import insert, missing, refusable
+from gateway.registry.fields import Instant, Moment
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
+
+NAME = r"^[a-z][a-z0-9_-]{0,39}$"
+DIGEST = r"^([0-9a-f]{16})?$"
+MOST_TEXT = 100_000
+FARTHEST = datetime.timedelta(days=3660)
+"""How far ahead an activation may begin."""
+
+State = Literal["waiting", "withdrawn", "planned", "in_force", "over"]
+
+
+class NewVersion(BaseModel):
+    """A profile's text (TOML), by the name under which it is known."""
+
+    name: str = Field(pattern=NAME, examples=["zhejiang-2026"])
+    text: str = Field(min_length=1, max_length=MOST_TEXT, examples=['extends = "zhejiang"\ntitle = "浙江"'])
+    note: str = Field("", max_length=1000, description="what is new in it")
+
+
+class Difference(BaseModel):
+    """One value that a profile has otherwise than the one in force; null where one says nothing of it."""
+
+    place: str = Field(examples=["rules.quiet_hours.sms.collection"])
+    before: JsonValue
+    after: JsonValue
+
+
+class Looked(BaseModel):
+    """What a version would be: nothing is stored. `stands`: there is one of the same content already."""
+
+    name: str
+    title: str
+    digest: str
+    stands: bool
+    changes: list[Difference]
+
+
+class Version(BaseModel):
+    """One version of a profile; it never changes."""
+
+    id: int
+    name: str
+    title: str
+    digest: str
+    note: str
+    added_by: str
+    added_at: Moment
+
+
+class Proposal(BaseModel):
+    """Which version (empty: the newest) is to hold from when (empty: as soon as it is confirmed).
+
+    With the code of an `institution`, or a registered `number`, for that alone, and only to make it stricter:
+    a version without rules ends that.
+    """
+
+    digest: str = Field("", pattern=DIGEST)
+    institution: str = Field("", max_length=40)
+    number: str = Field("", max_length=40)
+    valid_from: Instant | None = None
+    reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", examples=["省通知2026年修订"])
+
+
+class Confirmation(BaseModel):
+    """What is confirmed: the id of the activation that was read."""
+
+    activation: int = Field(ge=1, lt=2**63)
+
+
+class Activation(BaseModel):
+    """That a version holds from `valid_from` on, until another does. `waiting`: for the second person.
+
+    With `institution` or `number` it is an override, which makes the rules stricter there.
+    """
+
+    id: int
+    name: str
+    digest: str
+    institution: str = Field(
+        description="for whom alone it holds, by code; empty: for everybody, or a number"
+    )
+    number: str
+    valid_from: Moment
+    state: State
+    days_left: int = Field(description="until it begins, in Asia/Shanghai")
+    reason: str
+    proposed_by: str
+    proposed_at: Moment
+    confirmed_by: str | None
+    confirmed_at: Moment | None
+    withdrawn_by: str | None
+    withdrawn_at: Moment | None
+
+
+_VERSIONS = "SELECT p.id, p.name, p.title, p.digest, p.note, p.added_by, p.added_at FROM profiles p"
+_SUBJECT = "(coalesce({0}.institution_id, 0), coalesce({0}.number, ''))"
+_SAME = f"{_SUBJECT.format('f')} = {_SUBJECT.format('a')}"
+_IN_FORCE = f"""(SELECT f.id FROM profile_activations f
+                  WHERE f.confirmed_at IS NOT NULL AND f.valid_from <= now() AND {_SAME}
+                  ORDER BY f.valid_from DESC, f.id DESC LIMIT 1)"""
+_ACTIVATIONS = f"""SELECT a.id, p.name, p.digest, coalesce(code_of(a.institution_id), '') AS institution,
+    coalesce(a.number, '') AS number, a.valid_from, a.reason, a.proposed_by, a.proposed_at,
+    a.confirmed_by, a.confirmed_at, a.withdrawn_by, a.withdrawn_at,
+    CASE WHEN a.withdrawn_at IS NOT NULL THEN 'withdrawn' WHEN a.confirmed_at IS NULL THEN 'waiting'
+         WHEN EXISTS (SELECT FROM profile_activations f WHERE f.confirmed_at IS NOT NULL AND {_SAME}
+                                AND f.valid_from = a.valid_from AND f.id > a.id) THEN 'over'
+         WHEN a.valid_from > now() THEN 'planned' WHEN a.id = {_IN_FORCE} THEN 'in_force'
+         ELSE 'over' END AS state,
+    greatest(0, (a.valid_from AT TIME ZONE 'Asia/Shanghai')::date
+                - (now() AT TIME ZONE 'Asia/Shanghai')::date) AS days_left
+  FROM profile_activations a JOIN profiles p ON p.id = a.profile_id"""
+
+
+async def look(c: "Connection", new: NewVersion, against: Mapping[str, Any]) -> Looked:
+    """What this version would be, and what it changes against that content. Problem `invalid`: which line."""
+    title, content = await _content(c, new)
+    digest = profile_of(new.name, content).digest
+    stands = await c.fetchval("SELECT true FROM profiles WHERE (name, digest) = ($1, $2)", new.name, digest)
+    changes = changed(against, content)
+    return Looked(name=new.name, title=title, digest=digest, stands=bool(stands), changes=changes)
+
+
+async def add(c: "Connection", actor: Actor, new: NewVersion) -> tuple[Version, bool]:
+    """Store a version; it, and whether it is new: one of the same content stays as it is."""
+    title, content = await _content(c, new)
+    digest = profile_of(new.name, content).digest
+    standing = await c.fetchrow(f"{_VERSIONS} WHERE (p.name, p.digest) = ($1, $2)", new.name, digest)
+    if standing is not None:
+        return Version(**standing), False
+    values = {
+        "name": new.name, "text": new.text, "content": canonical(content), "digest": digest, "title": title,
+        "note": new.note, "added_by": actor.login,
+    }  # fmt: skip
+    identity = await insert(c, "profiles", values)
+    await record(c, actor, "profile.add", f"profiles/{identity}", name=new.name, digest=digest)
+    return Version(**await c.fetchrow(f"{_VERSIONS} WHERE p.id = $1", identity)), True  # type: ignore[arg-type]
+
+
+async def page(c: "Connection", *, after: int = 0, limit: int = 50) -> list[Version]:
+    """Versions by id, beginning after the id `after`."""
+    rows = await c.fetch(f"{_VERSIONS} WHERE p.id > $1 ORDER BY p.id LIMIT $2", after, limit)
+    return [Version(**row) for row in rows]
+
+
+async def version(c: "Connection", name: str, digest: str = "") -> tuple[Version, str, Profile]:
+    """A version (the newest, if no digest names one), its text, and what it says. Problem `not_found`."""
+    row = await c.fetchrow(
+        """SELECT p.* FROM profiles p WHERE p.name = $1 AND ($2 = '' OR p.digest = $2)
+            ORDER BY p.id DESC LIMIT 1""",
+        name,
+        digest,
+    )
+    if row is None:
+        raise missing()
+    told = {field: row[field] for field in Version.model_fields}
+    return Version(**told), row["text"], profile_of(name, json.loads(row["content"]))
+
+
+async def in_force(c: "Connection") -> tuple[Activation, Profile] | None:
+    """What was activated and holds now; None where the nodes' own files do."""
+    row = await c.fetchrow(
+        f"{_ACTIVATIONS} WHERE a.institution_id IS NULL AND a.number IS NULL AND a.id = {_IN_FORCE}"
+    )
+    if row is None:
+        return None
+    found = Activation(**row)
+    return found, (await version(c, found.name, found.digest))[2]
+
+
+async def activations(
+    c: "Connection", name: str = "", states: Sequence[State] = (), *, overrides: bool = False
+) -> list[Activation]:
+    """The newest 50, of one name or of all, in one of these states, if any are named; or overrides alone."""
+    rows = await c.fetch(
+        f"""SELECT * FROM ({_ACTIVATIONS}) a
+             WHERE ($1 = '' OR a.name = $1) AND (a.state = ANY ($2) OR $2 = '{{}}')
+               AND (NOT $3 OR a.institution || a.number <> '')
+             ORDER BY a.id DESC LIMIT 50""",
+        name,
+        list(states),
+        overrides,
+    )
+    return [Activation(**row) for row in rows]
+
+
+async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal, current: Profile) -> Activation:
+    """The first of two persons has a version hold; what has waited for the same is withdrawn.
+
+    `current` is what holds for everybody: an override must be nowhere laxer. Problem `not_found`, `invalid`.
+    """
+    found, text, profile = await version(c, name, wanted.digest)
+    institution, number = await _subject(c, wanted)
+    if institution is not None or number is not None:
+        _stricter(name, text, profile, current)
+    now = datetime.datetime.now(datetime.UTC)
+    begins = max(now, wanted.valid_from or now)
+    if begins - now > FARTHEST:
+        raise Problem(
+            "invalid",
+            Words("生效时间过远", "too far ahead"),
+            field="valid_from",
+            value=str(wanted.valid_from),
+            expected=Words("十年之内", "a time within ten years"),
+        )
+    waiting = await refusable(
+        c.fetch(
+            """UPDATE profile_activations SET withdrawn_at = now(), withdrawn_by = $1
+                WHERE confirmed_at IS NULL AND withdrawn_at IS NULL AND institution_id IS NOT DISTINCT FROM $2
+                  AND number IS NOT DISTINCT FROM $3 RETURNING id""",
+            actor.login,
+            institution,
+            number,
+        )
+    )
+    for row in waiting:
+        await record(c, actor, "profile.withdraw", f"profile_activations/{row['id']}")
+    values = {
+        "profile_id": found.id, "institution_id": institution, "number": number, "valid_from": begins,
+        "reason": wanted.reason, "proposed_by": actor.login, "proposed_person": actor.person,
+    }  # fmt: skip
+    identity = await insert(c, "profile_activations", values)
+    await record(
+        c, actor, "profile.activate", f"profile_activations/{identity}", reason=wanted.reason,
+        name=name, digest=found.digest, valid_from=begins.isoformat(), institution=wanted.institution,
+        number=number or "",
+    )  # fmt: skip
+    return await _activation(c, name, identity)
+
+
+async def confirm(c: "Connection", actor: Actor, name: str, activation: int) -> Activation:
+    """The second person agrees: it holds from its time on, and not before now.
+
+    Problem `same_person` for the first, `wrong_state` when it does not wait, `not_found`.
+    """
+    found = await _activation(c, name, activation)
+    done = await refusable(
+        c.execute(
+            """UPDATE profile_activations SET confirmed_at = now(), confirmed_by = $2, confirmed_person = $3
+                WHERE id = $1 AND confirmed_at IS NULL AND withdrawn_at IS NULL""",
+            activation,
+            actor.login,
+            actor.person,
+        )
+    )
+    if done != "UPDATE 1":
+        said = (
+            Words("该提议已撤回或被另一提议取代", "it was withdrawn: another one was proposed")
+            if found.state == "withdrawn"
+            else Words("已确认", "it is confirmed already")
+        )
+        raise Problem("wrong_state", said, field="activation", value=activation)
+    changed_to = await _activation(c, name, activation)
+    await record(
+        c, actor, "profile.confirm", f"profile_activations/{activation}", reason=found.reason,
+        name=name, digest=found.digest, valid_from=changed_to.valid_from.isoformat(),
+    )  # fmt: skip
+    return changed_to
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+    """What the content `after` says otherwise than `before`."""
+    return [
+        Difference(place=place, before=then, after=now) for place, then, now in differences(before, after)
+    ]
+
+
+async def _subject(c: "Connection", wanted: Proposal) -> tuple[int | None, str | None]:
+    """Whom it is for: an institution's id, a registered number, or everybody. Problem `invalid`."""
+    if wanted.institution and wanted.number:
+        raise Problem(
+            "invalid",
+            Words("机构与号码只填一项", "for an institution or a number, not both"),
+            field="number",
+            value=wanted.number,
+        )
+    if wanted.institution:
+        institution = await c.fetchval("SELECT institution_of($1)", wanted.institution)
+        if institution is None:
+            raise Problem(
+                "invalid",
+                Words("没有此代码的机构", "no institution has this code"),
+                field="institution",
+                value=wanted.institution,
+            )
+        return institution, None
+    if not wanted.number:
+        return None, None
+    number = numbers.canonical(wanted.number)
+    if not await c.fetchval("SELECT true FROM numbers WHERE number = $1 LIMIT 1", number):
+        raise Problem(
+            "invalid",
+            Words("没有此登记号码", "no such number is registered"),
+            field="number",
+            value=wanted.number,
+            expected=Words("登记的号码，不含扩展位", "a number as it is registered, without further digits"),
+        )
+    return None, number
+
+
+def _stricter(name: str, text: str, profile: Profile, current: Profile) -> None:
+    """Problem `invalid` names the first value of an override that is laxer than what holds for everybody."""
+    try:
+        for flaw in laxer(current, profile):
+            mistaken(name, text, *flaw)
+    except ProfileError as error:
+        raise _said(error) from None
+
+
+def _said(error: ProfileError) -> Problem:
+    zh, en = (f"第 {error.line} 行：", f"line {error.line}: ") if error.line else ("", "")
+    return Problem(
+        "invalid",
+        Words(zh + error.found.zh, en + error.found.en),
+        field="text",
+        expected=error.right,
+        facts={"line": error.line},
+    )
+
+
+async def _activation(c: "Connection", name: str, identity: int) -> Activation:
+    row = await c.fetchrow(f"{_ACTIVATIONS} WHERE a.id = $1 AND p.name = $2", identity, name)
+    if row is None:
+        raise missing()
+    return Activation(**row)
+
+
+async def _content(c: "Connection", new: NewVersion) -> tuple[str, dict[str, Any]]:
+    """Title and content of a version to be. Problem `invalid` names line, value and what would be right."""
+    try:
+        tables = checked(new.name, new.text)
+        base = await _base(c, new.name, tables["extends"]) if "extends" in tables else {}
+    except ProfileError as error:
+        raise _said(error) from None
+    return tables.get("title", ""), laid(base, tables)
+
+
+async def _base(c: "Connection", name: str, wanted: str) -> Mapping[str, Any]:
+    """The content that a version extends. Raises ProfileError."""
+    if wanted in shipped_profiles():
+        return merged(read_profile, wanted)
+    base, _, digest = wanted.partition("@")
+    content = await c.fetchval(
+        "SELECT content FROM profiles WHERE name = $1 AND ($2 = '' OR digest = $2) ORDER BY id DESC LIMIT 1",
+        base,
+        digest,
+    )
+    if content is None:
+        shipped = ", ".join(shipped_profiles())
+        found = f'extends = "{wanted[:80]}"'
+        raise ProfileError(
+            name,
+            0,
+            Words(f"{found}：没有此规则档案", f"{found}: there is no such profile"),
+            Words(
+                f"{shipped}，或已存档案的名称，或 名称@摘要",
+                f"{shipped}, the name of a stored profile, or name@digest",
+            ),
+        )
+    stored: Mapping[str, Any] = json.loads(content)
+    return stored
