@@ -15,7 +15,7 @@ import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from playbook import eventually
+from playbook import GUARDED, UNGUARDED, eventually
 
 from gateway.errors import NotReady, UsageError
 from gateway.registry import exchange, intake, runs
@@ -165,9 +165,9 @@ async def test_what_goes_out_comes_in_as_the_same(
 
 async def empty(connection: asyncpg.Connection) -> None:
     """Take all rows out, as a DBA could who owns the tables."""
-    await connection.execute("ALTER TABLE blacklist DISABLE TRIGGER is_kept")
+    await connection.execute(UNGUARDED)
     await connection.execute(f"TRUNCATE {', '.join(KINDS)} CASCADE")
-    await connection.execute("ALTER TABLE blacklist ENABLE ALWAYS TRIGGER is_kept")
+    await connection.execute(GUARDED)
 
 
 async def test_exports_into_an_empty_registry_make_the_same_registry(
@@ -463,7 +463,11 @@ async def test_a_revoked_mandate_does_not_come_back(filled: Bring, database: str
 
 
 async def test_an_old_refusal_does_not_undo_a_lift(filled: Bring, database: str) -> None:
-    await ask(database, "UPDATE refusals SET lifted_at = now(), lifted_by = 'subscriber' RETURNING 1")
+    await ask(
+        database,
+        """WITH node AS MATERIALIZED (SELECT set_config('zhengming.door', 'node', true))
+           UPDATE refusals SET lifted_at = now(), lifted_by = 'subscriber' FROM node RETURNING 1""",
+    )
     result = await filled("refusals", TABLES["refusals"])
     assert (result.accepted, result.unchanged) == (1, 1)  # the one without a time is a new refusal
 
