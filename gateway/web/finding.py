@@ -122,5 +122,10 @@ def instants(since: datetime.datetime | None, until: datetime.datetime | None) -
     return since or now - KEPT, until or now + datetime.timedelta(seconds=1)
 
 
+def before(happened: datetime.datetime) -> datetime.datetime:
+    """Where the timeline of a complaint begins: as any other, or a day before what it complains of."""
+    return min(datetime.datetime.now(SHANGHAI) - KEPT, happened - datetime.timedelta(days=1))
+
+
 def milliseconds(at: datetime.datetime) -> int:
     return int(at.timestamp() * 1000)

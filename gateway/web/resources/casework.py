@@ -11,6 +11,7 @@ from gateway.registry.complaints import Complaint, Complaints, NewComplaint
 from gateway.registry.deadlines import terms_of
 from gateway.registry.fields import Words as Text
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, Query, page_of
+from gateway.web.finding import before
 from gateway.web.resources.finding import Timeline, TimelineWanted, timeline_of
 from gateway.web.resources.supervision import HOLDERS, REGULATOR, WATCHERS
 
@@ -76,8 +77,8 @@ async def answer_complaint(call: Call) -> Answer:
 async def complaint_timeline(call: Call) -> Answer:
     identity = call.path["id"]
     async with call.site.door.acting(call.actor) as c:
-        subscriber = await _complaints(call).subscriber(c, identity)
-    wanted = TimelineWanted(subscriber=subscriber, reason=call.query.reason)
+        subscriber, happened = await _complaints(call).about(c, identity)
+    wanted = TimelineWanted(subscriber=subscriber, since=before(happened), reason=call.query.reason)
     events, incomplete = await timeline_of(call.site, call.actor, wanted, f"complaints/{identity}")
     return Answer(Timeline(subscriber=mask(subscriber), events=events, incomplete=incomplete))
 
