@@ -46,8 +46,10 @@ def export(options: argparse.Namespace) -> int:
     loaded = common.load(options)
     with common.database(loaded) as dsn:
         key = load_key(app.registry_key(loaded))
-        rows = asyncio.run(
+        result = asyncio.run(
             exchange.export_file(options.kind, options.file, dsn, key, headers=options.headers)
         )
-    print(f"{options.kind}: {rows} rows written to {options.file}")
+    print(f"{options.kind}: {result.rows} rows written to {options.file}")
+    if result.left_out:
+        print(f"left out, as a file can't say what they are: {result.left_out} ({result.which})")
     return 0

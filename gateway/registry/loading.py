@@ -43,6 +43,7 @@ class Loading:
     sealed: bool = False  # a column is a subscriber
     place: int = 0  # of that column
     alone: str = ""  # waits for whoever puts in what `put` might put in, too
+    left_out: str = ""  # the rows that are not in `rows`, as a file could not say what they are
 
     def staged(self, kind: Kind) -> dict[str, str]:
         """The columns of `incoming` and their types."""
