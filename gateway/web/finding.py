@@ -17,7 +17,7 @@ from gateway.evidence.between import Scope, Wanted
 from gateway.evidence.everywhere import WHY, Missing, Nodes, Peer, peers
 from gateway.evidence.plain import plain
 from gateway.evidence.search import Found, Shown
-from gateway.registry.acting import Actor, Door
+from gateway.registry.acting import READ_SECONDS, Actor, Door
 from gateway.registry.keys import RegistryKey
 from gateway.registry.timeline import Event
 from gateway.web.site import Site
@@ -85,7 +85,7 @@ def _not_asked(missing: list[Missing]) -> list[NotAsked]:
 
 
 async def _others(site: Knowing, actor: Actor, since: int) -> list[Peer]:
-    async with site.door.acting(actor) as c:
+    async with site.door.acting(actor, seconds=READ_SECONDS) as c:
         return await peers(c, site.nodes.own, since)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, JsonValue
 from gateway.errors import Words
 from gateway.policy.numbers import mask
 from gateway.registry import appeals, cases
+from gateway.registry.acting import READ_SECONDS
 from gateway.registry.complaints import Complaint, Complaints, NewComplaint
 from gateway.registry.deadlines import terms_of
 from gateway.registry.fields import Words as Text
@@ -76,7 +77,7 @@ async def answer_complaint(call: Call) -> Answer:
 
 async def complaint_timeline(call: Call) -> Answer:
     identity = call.path["id"]
-    async with call.site.door.acting(call.actor) as c:
+    async with call.site.door.acting(call.actor, seconds=READ_SECONDS) as c:
         subscriber, happened = await _complaints(call).about(c, identity)
     wanted = TimelineWanted(subscriber=subscriber, since=before(happened), reason=call.query.reason)
     events, incomplete = await timeline_of(call.site, call.actor, wanted, f"complaints/{identity}")
