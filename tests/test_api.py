@@ -443,9 +443,7 @@ async def test_a_database_that_stands_still_with_its_connections_open_holds_nobo
         attempt = {"channel": "sms", "account": "none", "source": "10690001", "destination": "13800000000"}
         for who, code in (("institution", "busy"), ("institution2", "database_unavailable")):
             said = await office.post(who, "/attempts", attempt, headers={"Idempotency-Key": "k"})
-            assert said.body["code"] == code, (
-                "known tokens reach the workers, of whom there are none"
-            )
+            assert said.body["code"] == code, "known tokens reach the workers, of whom there are none"
         known.open.set()
 
         async def answers() -> bool:
