@@ -18,8 +18,9 @@ def import_(options: argparse.Namespace) -> int:
     if not options.approve and (options.checker or options.approver or options.break_glass):
         raise UsageError("--as, --by and --break-glass belong to --approve; right would be to add it")
     loaded = common.load(options)
-    with common.database(loaded) as dsn:
-        migration.upgrade(dsn)
+    with common.database(loaded, makes=not options.dry_run) as dsn:
+        if not options.dry_run:
+            migration.upgrade(dsn)
         result = asyncio.run(
             exchange.import_file(
                 options.kind,
