@@ -29,6 +29,7 @@ from gateway.commands.registry_arguments import (
     add_dispute_arguments,
     add_document_arguments,
     add_number_arguments,
+    add_run_arguments,
 )
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
@@ -213,6 +214,7 @@ def parser() -> argparse.ArgumentParser:
         ("dispute", "over numbers that are filed already", add_dispute_arguments),
         ("document", "licences, mandates, consents and filings on paper", add_document_arguments),
         ("alarm", "what a regulator must have seen", add_alarm_arguments),
+        ("import-run", "imports, and whether they broke the glass", add_run_arguments),
     ):
         made = add(name, "claims:run", words)
         made.set_defaults(what=name)

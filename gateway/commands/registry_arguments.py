@@ -1,4 +1,5 @@
-"""The words of `zhengming number`, `allocation`, `dispute`, `document` and `alarm`: what each act takes.
+"""The words of `zhengming number`, `allocation`, `dispute`, `document`, `alarm` and `import-run`: what each
+act takes.
 
 It imports nothing that takes time, as every command reads it.
 """
@@ -127,3 +128,11 @@ def add_alarm_arguments(act: Act) -> None:
     listed = _listed(act("list", "by id"))
     listed.add_argument("--unseen", action="store_true", help="only what nobody has acknowledged")
     _one(act("acknowledge", "a regulator has seen it"))
+
+
+def add_run_arguments(act: Act) -> None:
+    """`zhengming import-run ACT`."""
+    listed = _listed(act("list", "by id: who brought what in, for whom it was approved, what became of it"))
+    listed.add_argument("--break-glass", action="store_true", help="only imports that broke the glass")
+    listed.add_argument("--unseen", action="store_true", help="only what nobody has acknowledged")
+    _one(act("acknowledge", "a regulator has seen a broken glass"))
