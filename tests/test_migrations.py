@@ -509,8 +509,6 @@ def test_tightening_is_free_and_in_the_audit(guarded: psycopg.Connection, statem
             WHERE penalty_id IS NULL""",
         """WITH regulator AS MATERIALIZED (SELECT set_config('zhengming.user', '2', true))
            UPDATE refusals SET lifted_at = now(), lifted_by = 'reg' FROM regulator""",
-        """WITH node AS MATERIALIZED (SELECT set_config('zhengming.door', 'node', true))
-           UPDATE refusals SET lifted_at = now(), lifted_by = 'reply' FROM node""",
     ],
 )
 def test_what_protects_subscribers_ends_by_those_who_may(guarded: psycopg.Connection, statement: str) -> None:
@@ -520,6 +518,20 @@ def test_what_protects_subscribers_ends_by_those_who_may(guarded: psycopg.Connec
     assert guarded.execute(
         "SELECT count(*) FROM holds WHERE penalty_id IS NOT NULL AND lifted_by = 'reg'"
     ).fetchone() == (len(lifters),)
+
+
+def test_what_another_row_says_of_a_subscriber_may_end_a_refusal(guarded: psycopg.Connection) -> None:
+    """As a reply that accepts again does, by its trigger."""
+    guarded.execute(
+        """CREATE TABLE accepted (at timestamptz);
+           CREATE FUNCTION accepts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               UPDATE refusals SET lifted_at = NEW.at, lifted_by = 'reply';
+               RETURN NULL;
+           END $$;
+           CREATE TRIGGER accepts AFTER INSERT ON accepted FOR EACH ROW EXECUTE FUNCTION accepts();
+           INSERT INTO accepted VALUES (now())"""
+    )
+    assert guarded.execute("SELECT lifted_by FROM refusals").fetchall() == [("reply",)]
 
 
 def test_a_case_breaks_the_glass_and_is_seen(guarded: psycopg.Connection) -> None:

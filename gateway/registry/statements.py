@@ -172,7 +172,7 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
                      WHERE t.number = i.number AND t.institution_id = o.id AND t.channels = i.channels
                        AND t.carrier IS NOT DISTINCT FROM i.carrier
                        AND t.effective_from IS NOT DISTINCT FROM i.effective_from
-                       AND t.status IN ('checked', 'approved')
+                       AND (t.status = 'approved' OR t.status = 'checked' AND t.version = 1)
                        AND (t.extension_digits, t.purposes, a.code, t.signatures, t.effective_until,
                             t.document_sha256)
                            IS DISTINCT FROM

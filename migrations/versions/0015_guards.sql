@@ -61,8 +61,8 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- A refusal stands until the subscriber accepts again, which a node has seen (zhengming.door), or a regulator
--- lifts it by name. It may come to cover more, never less.
+-- A refusal stands until a regulator lifts it by name, or what another row says of its subscriber ends it, such as
+-- a reply that accepts again: that is a trigger's doing. It may come to cover more, never less.
 CREATE FUNCTION refusals_guarded() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public AS $$
 BEGIN
@@ -74,7 +74,7 @@ BEGIN
               USING ERRCODE = 'check_violation', CONSTRAINT = 'refusals_kept', TABLE = 'refusals';
     END IF;
     IF NEW.lifted_at IS NOT NULL AND (NEW.lifted_at, NEW.lifted_by) IS DISTINCT FROM (OLD.lifted_at, OLD.lifted_by)
-       AND (acting_regulator()).id IS NULL AND coalesce(current_setting('zhengming.door', true), '') <> 'node' THEN
+       AND (acting_regulator()).id IS NULL AND pg_trigger_depth() = 1 THEN
         RAISE EXCEPTION 'a refusal ends when its subscriber accepts again, or by a regulator, by name'
               USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'refusals_regulator', TABLE = 'refusals';
     END IF;
