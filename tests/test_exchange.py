@@ -553,7 +553,7 @@ async def test_a_ban_cannot_be_moved_onto_a_protected_number(database: str) -> N
 STATES: dict[str, str] = {
     "drafts": """INSERT INTO numbers (number, channels, purposes, institution_id)
                  SELECT '1069777' || i, 1, 1, (SELECT id FROM institutions WHERE code = 'B001')
-                   FROM generate_series(1, 3) i""",
+                   FROM generate_series(1, 3) i ON CONFLICT DO NOTHING""",
     "returned": """INSERT INTO number_steps (number_id, step, reason) SELECT id, 'return', 'r' FROM numbers
                     WHERE status = 'submitted' AND carrier = 'mobile' LIMIT 1""",
     "checked": """INSERT INTO number_steps (number_id, step) SELECT id, 'check' FROM numbers

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from gateway.errors import JsonValue, Problem, UsageError, Words
-from gateway.registry.sessions import OWN, Sessions
+from gateway.registry.sessions import OWN, Session, Sessions
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
@@ -141,39 +141,38 @@ class Door:
     @contextlib.asynccontextmanager
     async def _serving(self, settings: tuple[str, ...], seconds: float) -> "AsyncIterator[Connection]":
         try:
-            async with asyncio.timeout(seconds), self._lent(settings) as session:
-                yield session
+            async with asyncio.timeout(seconds):
+                session = await self._taken(settings[0])
+                try:
+                    if session.serves != settings:
+                        session.serves = None
+                        await session.execute(_SWITCH, *settings)
+                        session.serves = settings
+                    yield session
+                except asyncio.CancelledError:  # its statement may still be under way
+                    session.terminate()
+                    raise
+                except BROKEN as error:
+                    if isinstance(error, MAYBE_OURS) and not session.is_closed():
+                        raise
+                    session.terminate()
+                    raise _away() from error
+                finally:
+                    if session.serves is None:
+                        session.terminate()
+                    self._sessions.give_back(session)
         except TimeoutError as error:  # a database that is slow, or stands still with its connections open
             raise _away() from error
 
-    @contextlib.asynccontextmanager
-    async def _lent(self, settings: tuple[str, ...]) -> "AsyncIterator[Connection]":
+    async def _taken(self, role: str) -> Session:
         try:
-            session = await self._sessions.take(settings[0])
+            return await self._sessions.take(role)
         except TimeoutError:
             raise Problem(
                 "busy", Words("数据库繁忙，请稍后重试", "the database is busy; try again in a moment")
             ) from None
         except (OSError, *BROKEN) as error:
             raise _away() from error
-        try:
-            if session.serves != settings:
-                session.serves = None
-                await session.execute(_SWITCH, *settings)
-                session.serves = settings
-            yield session
-        except asyncio.CancelledError:  # its statement may still be under way
-            session.terminate()
-            raise
-        except BROKEN as error:
-            if isinstance(error, MAYBE_OURS) and not session.is_closed():
-                raise
-            session.terminate()
-            raise _away() from error
-        finally:
-            if session.serves is None:
-                session.terminate()
-            self._sessions.give_back(session)
 
 
 def _away() -> Problem:
