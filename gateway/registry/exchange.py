@@ -27,6 +27,7 @@ from gateway.registry.deadlines import Terms
 from gateway.registry.intake import LOST, Intake, Outgo, Persons, Taken
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS, Kind
+from gateway.registry.loading import LEFT_OUT
 from gateway.registry.reading import (
     REPORT,
     Batch,
@@ -38,7 +39,6 @@ from gateway.registry.reading import (
 )
 from gateway.registry.rows import Sink
 from gateway.registry.sheets import CsvSink, create_table, open_table
-from gateway.registry.statements import LOADING
 
 CONNECTIONS = 2
 """Batches under way at once: while one waits for the disk, the other is copied."""
@@ -163,7 +163,7 @@ async def export_file(
         with contextlib.suppress(OSError):  # what could not be written can't be flushed either
             sink.discard()
         raise
-    return ExportResult(count, left_out, LOADING[kind].left_out)
+    return ExportResult(count, left_out, LEFT_OUT.get(kind, ""))
 
 
 def kind_of(name: str) -> Kind:

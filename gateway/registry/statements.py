@@ -101,7 +101,6 @@ SELECT count(*) FROM put""",
 SELECT o.code, a.code, t.channels, t.purposes, t.valid_from, t.valid_until, t.document_sha256
   FROM mandates t JOIN institutions o ON o.id = t.institution_id JOIN institutions a ON a.id = t.agency_id
  WHERE t.status = 'active' ORDER BY t.id""",
-        left_out="revoked",
     ),
     "accounts": Loading(
         checks=(_unknown("carrier", NO_CARRIER, "carriers"), _unknown("holder", NO_INSTITUTION)),
@@ -219,7 +218,6 @@ SELECT t.number, t.extension_digits, t.channels, t.purposes, o.code, a.code, t.s
   FROM numbers t JOIN institutions o ON o.id = t.institution_id LEFT JOIN institutions a ON a.id = t.agency_id
  WHERE t.status = 'approved' OR t.status IN ('submitted', 'checked') AND t.version = 1
  ORDER BY t.number, t.id""",
-        left_out="drafts, what was returned, withdrawn or revoked, amendments that wait",
     ),
     "blacklist": Loading(
         put=f"""
@@ -234,7 +232,6 @@ WITH put AS (
 SELECT count(*) FROM put""",
         rows="""
 SELECT number, is_prefix, reason, case_reference FROM blacklist WHERE removed_at IS NULL ORDER BY id""",
-        left_out="removed",
     ),
     "refusals": Loading(
         sealed=True,
@@ -264,7 +261,6 @@ SELECT count(*) FROM put""",
 SELECT t.subscriber_sealed, o.code, t.purposes, t.channels, t.source, t.refused_at, t.number
   FROM refusals t LEFT JOIN institutions o ON o.id = t.institution_id
  WHERE t.lifted_at IS NULL ORDER BY t.id""",
-        left_out="lifted",
     ),
     "consents": Loading(
         sealed=True,
@@ -342,7 +338,6 @@ SELECT count(*) FROM put""",
 SELECT o.code, t.subscriber_sealed, t.role, t.valid_from, t.valid_until
   FROM recipients t JOIN institutions o ON o.id = t.institution_id
  WHERE t.role <> 'stranger' ORDER BY t.id""",
-        left_out="strangers",
     ),
     "complaints": Loading(
         sealed=True,
