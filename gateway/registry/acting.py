@@ -41,7 +41,7 @@ BROKEN = (
 """What a query ends with when the database goes away."""
 READ_SECONDS = 5.0
 """A request of the web that changes nothing waits for the database so long."""
-LOOK_UP_SECONDS = 2.0
+LOOK_UP_SECONDS = 3.0
 """Who asks is looked up in so long, or the database counts as away."""
 LONGEST_SECONDS = 60.0
 """Everything else."""
@@ -178,7 +178,10 @@ class Door:
 def _away() -> Problem:
     return Problem(
         "database_unavailable",
-        Words("登记数据库暂不可用，请稍后重试", "the registry's database is away; try again later"),
+        Words(
+            "登记数据库暂不可用或未及时应答，请稍后重试",
+            "the registry's database is away, or did not answer in time; try again later",
+        ),
     )
 
 

@@ -329,6 +329,7 @@ ENDPOINTS = (
         "read",
         Words("拦截记录", "refused attempts, newest first"),
         intercepts,
+        seconds=30.0,  # what is rare among the refused of months is looked for long
         query=InterceptFilter,
         answer=Page[Intercept],
     ),
