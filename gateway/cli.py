@@ -31,6 +31,7 @@ from gateway.commands.registry_arguments import (
     add_document_arguments,
     add_number_arguments,
     add_reply_arguments,
+    add_run_arguments,
 )
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
@@ -219,6 +220,7 @@ def parser() -> argparse.ArgumentParser:
         ("document", "licences, mandates, consents and filings on paper", add_document_arguments),
         ("alarm", "what a regulator must have seen", add_alarm_arguments),
         ("reply", "answers of subscribers that a person has to understand", add_reply_arguments),
+        ("import-run", "imports, and whether they broke the glass", add_run_arguments),
     ):
         made = add(name, "claims:run", words)
         made.set_defaults(what=name)

@@ -166,7 +166,7 @@ class Cases(Section):
     ] = Field(
         "",
         description="CSV of day,workday (such as 2027-02-06,true) laid over the national calendar; from this"
-        " file's folder",
+        " file's folder, read at start and reload",
     )
 
 

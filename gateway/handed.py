@@ -1,5 +1,5 @@
-"""What a supervisor hands to its parts: the settings, and the profile's text, as they were read when the node
-started or last reloaded.
+"""What a supervisor hands to its parts: the settings, the profile's text and that of the file of workdays, as
+they were read when the node started or last reloaded.
 
 A part that is started again runs by these and not by what the files say by then: an operator who is in the
 middle of editing them must not take a worker out of service, nor have it work by other listeners, folders
@@ -16,14 +16,17 @@ from typing import Any
 from gateway import config as configuration
 from gateway.config import RELOAD, Config, Section
 from gateway.policy import Profile
+from gateway.policy.calendar import Calendar
 from gateway.policy.profile_text import parse_profile
 from gateway.registry import workdays
 from gateway.values import milliseconds
 
 
-def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Profile:
+def profile_of(
+    config: Config, read: Callable[[str], str] | None = None, days: Calendar | None = None
+) -> Profile:
     """The node's own profile, with its settings; `read` gives the text of a name or path, by default of the
-    files themselves. Raises UsageError."""
+    files themselves, as `days` are by default those of their file. Raises UsageError."""
     name = config.policy.profile
     # what it extends may lie beside it
     profile = parse_profile(read or partial(configuration.read_profile, folder=Path(name).parent), name)
@@ -32,20 +35,23 @@ def profile_of(config: Config, read: Callable[[str], str] | None = None) -> Prof
         name=Path(name).name,  # where the file lies concerns nobody who reads a verdict
         max_age=milliseconds(config.registry.max_age),
         unknown_account=config.registry.unknown_account,
-        days=workdays.calendar(Path(file) if (file := config.cases.workdays_file) else None),
+        days=workdays.calendar(_file_of_days(config)) if days is None else days,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Handed:
-    """Settings, and the texts that their profile is made of, by the names under which they are read."""
+    """Settings, and the texts that their profile is made of, by the names under which they are read;
+    `workdays` is the text of that file, None where there is none."""
 
     config: Config
     texts: Mapping[str, str]
+    workdays: str | None = None
 
     @property
     def profile(self) -> Profile:
-        return profile_of(self.config, self.texts.__getitem__)
+        days = workdays.laid_over(self.workdays, self.config.cases.workdays_file)
+        return profile_of(self.config, self.texts.__getitem__, days)
 
     def write(self, path: Path, dsn: str) -> None:
         """Put it where the parts find it, with the database's address as it is. Nobody else may read it: a
@@ -55,7 +61,11 @@ class Handed:
         fresh = path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         fresh.touch(mode=0o600)
-        told = {"config": config.model_dump(mode="json"), "texts": dict(self.texts)}
+        told = {
+            "config": config.model_dump(mode="json"),
+            "texts": dict(self.texts),
+            "workdays": self.workdays,
+        }
         fresh.write_text(json.dumps(told), "utf-8")
         fresh.replace(path)
 
@@ -63,19 +73,25 @@ class Handed:
 def handed(path: Path) -> Handed:
     """What was written there."""
     found = json.loads(path.read_text("utf-8"))
-    return Handed(Config.model_validate(found["config"]), found["texts"])
+    return Handed(Config.model_validate(found["config"]), found["texts"], found["workdays"])
 
 
 def of(config: Config) -> Handed:
-    """These settings with their profile as it can be read now. Raises UsageError."""
+    """These settings with their profile and workdays as they can be read now. Raises UsageError."""
     texts: dict[str, str] = {}
 
     def read(name: str) -> str:
         texts[name] = configuration.read_profile(name, Path(config.policy.profile).parent)
         return texts[name]
 
-    profile_of(config, read)
-    return Handed(config, texts)
+    file = _file_of_days(config)
+    days = workdays.read(file) if file else None
+    profile_of(config, read, workdays.laid_over(days, str(file)))
+    return Handed(config, texts, days)
+
+
+def _file_of_days(config: Config) -> Path | None:
+    return Path(config.cases.workdays_file) if config.cases.workdays_file else None
 
 
 def reloaded(now: Config, fresh: Config) -> tuple[Config, list[str]]:

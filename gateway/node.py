@@ -48,6 +48,11 @@ def open_database(config: Config) -> EmbeddedPostgres | None:
     return server
 
 
+def has_database(config: Config) -> bool:
+    """Whether the embedded server has been made; one that the configuration names is taken to be there."""
+    return config.database.dsn != EMBEDDED or EmbeddedPostgres(config.data_dir / "postgres").is_made
+
+
 @contextlib.contextmanager
 def claimed(run_dir: Path, only: str = "") -> Iterator[bool]:
     """Holds a node's folder, or that of one of its parts, against a second one.

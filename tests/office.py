@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +23,7 @@ from gateway.config import load
 from gateway.policy.profile_text import parse_profile
 from gateway.registry.acting import SCOPES, Door
 from gateway.registry.keys import load_key
+from gateway.registry.workdays import calendar
 from gateway.telemetry import Telemetry
 from gateway.web import server
 from gateway.web.site import Site
@@ -77,7 +79,7 @@ class Office:
     async def __aenter__(self) -> Self:
         self.key = load_key(self.folder / "keys" / "registry.key")
         self._fill()
-        profile = parse_profile(any_hour.read, any_hour.NAME)
+        profile = replace(parse_profile(any_hour.read, any_hour.NAME), days=calendar(None))
         self.log = logging.getLogger("office")
         self.site = Site(self.config, profile, self.key, await Door.open(self.through), Telemetry(), self.log)
         self._runner = await server.listen(server.console(self.folder, [], self.site), "127.0.0.1", 0)

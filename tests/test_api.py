@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pyotp
@@ -14,9 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from office import Office
+from playbook import eventually
 from psycopg.conninfo import conninfo_to_dict
 
 from gateway.errors import Problem
+from gateway.registry import acting
+from gateway.web import dispatch
 from gateway.web.api import Paging, cursor
 from gateway.web.limits import Limits
 from gateway.web.problems import in_chinese, shown
@@ -330,12 +334,22 @@ async def test_what_failed_is_not_kept(office):
 # Limits and faults
 
 
+class Way(NamedTuple):
+    """A way to the database, by its DSN: it can be cut and restored, and holds all while not `open`."""
+
+    dsn: str
+    cut: Callable[[], Awaitable[None]]
+    back: Callable[[], Awaitable[None]]
+    open: asyncio.Event
+
+
 @contextlib.asynccontextmanager
-async def cut_off(dsn: str, folder: Path) -> AsyncIterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
-    """A way to the database that can be cut and restored: its DSN, and the two switches."""
+async def way(dsn: str, folder: Path) -> AsyncIterator[Way]:
     inside = conninfo_to_dict(dsn)
     path = f"{folder}/.s.PGSQL.5432"
     target = f"{inside['host']}/.s.PGSQL.{inside.get('port', 5432)}"
+    flowing = asyncio.Event()
+    flowing.set()
     servers: list[asyncio.Server] = []
     writers: set[asyncio.StreamWriter] = set()
 
@@ -343,6 +357,7 @@ async def cut_off(dsn: str, folder: Path) -> AsyncIterator[tuple[str, Callable[[
         writers.add(writer)
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
+                await flowing.wait()
                 writer.write(data)
         writer.close()
 
@@ -361,12 +376,13 @@ async def cut_off(dsn: str, folder: Path) -> AsyncIterator[tuple[str, Callable[[
         writers.clear()
 
     await back()
-    yield (
+    yield Way(
         dsn.replace(quote(str(inside["host"]), safe=""), quote(str(folder), safe="")).replace(
             str(inside["host"]), str(folder)
         ),
         cut,
         back,
+        flowing,
     )
     await cut()
 
@@ -392,7 +408,7 @@ def test_a_bucket_never_gives_more_than_its_rate_and_burst(gaps):
 
 async def test_while_the_database_is_away_it_says_so_and_is_back_by_itself(database, tmp_path):
     async with (
-        cut_off(database, tmp_path) as (dsn, cut, back),
+        way(database, tmp_path) as (dsn, cut, back, _),
         Office(database, tmp_path, through=dsn) as office,
     ):
         assert (await office.get("auditor", "/users")).status == 200
@@ -402,6 +418,38 @@ async def test_while_the_database_is_away_it_says_so_and_is_back_by_itself(datab
         assert said.headers["Retry-After"]
         await back()
         assert (await office.get("auditor", "/users")).status == 200
+
+
+async def test_a_database_that_stands_still_with_its_connections_open_holds_nobody(
+    database, tmp_path, monkeypatch
+):
+    """As SIGSTOP leaves it: nothing is refused or cut, and nothing answers."""
+    monkeypatch.setattr(acting, "LOOK_UP_SECONDS", 0.5)
+    monkeypatch.setattr(dispatch, "READ_SECONDS", 1.0)
+    async with way(database, tmp_path) as known, Office(database, tmp_path, through=known.dsn) as office:
+        for who in ("auditor", "institution"):
+            assert (await office.get(who, "/numbers")).status == 200
+        known.open.clear()
+        began = time.monotonic()
+        many = [office.get("auditor", "/users") for _ in range(30)]
+        many += [office.get("regulator", "/users") for _ in range(30)]  # not looked up before
+        for said in await asyncio.gather(*many):
+            assert (said.status, said.body["code"]) == (503, "database_unavailable")
+            assert said.headers["Retry-After"]
+        assert time.monotonic() - began < 5
+        began = time.monotonic()
+        assert (await office.get("carrier", "/numbers")).status == 503
+        assert time.monotonic() - began < 0.4, "nobody waits for what is known to stand still"
+        attempt = {"channel": "sms", "account": "none", "source": "10690001", "destination": "13800000000"}
+        for who, code in (("institution", "busy"), ("institution2", "database_unavailable")):
+            said = await office.post(who, "/attempts", attempt, headers={"Idempotency-Key": "k"})
+            assert said.body["code"] == code, "known tokens reach the workers, of whom there are none"
+        known.open.set()
+
+        async def answers() -> bool:
+            return (await office.get("regulator", "/users")).status == 200
+
+        await eventually(answers)
 
 
 async def test_upkeep_ends_what_has_lapsed(office):

@@ -105,16 +105,33 @@ def test_a_complaint_and_its_case_go_their_way(shell: Shell) -> None:
 
 def test_the_timeline_of_a_complaint_takes_a_reason_and_is_audited(shell: Shell) -> None:
     (shell.folder / "data" / "journal").mkdir()
-    yesterday = (datetime.datetime.now(common.SHANGHAI) - datetime.timedelta(days=1)).isoformat()
-    (made,) = shell.json("complaint", "receive", *COMPLAINT[:-1], yesterday, *R1)
+    (made,) = shell.json("complaint", "receive", *COMPLAINT[:-1], days_ago(1), *R1)
     place = ("complaint", "timeline", str(made["id"]))
     assert "--reason" in refused(shell, *place, *R1)
     assert "regulator" in refused(shell, *place, "--reason", "核查", *BANK)
     (event,) = shell.json(*place, "--reason", "核查", *R2)
     assert (event["kind"], event["number"]) == ("complaint", "10690001")
-    assert event["at"] == yesterday
+    assert event["at"] == made["at"]
     acts = shell.json("audit", "list", "--subject", f"complaints/{made['id']}")
     assert [one["reason"] for one in acts if one["act"] == "subscriber.timeline"] == ["核查"]
+
+
+def test_a_complaint_is_in_its_own_timeline_however_old_it_is(shell: Shell) -> None:
+    (shell.folder / "data" / "journal").mkdir()
+    (old,) = shell.json("complaint", "receive", *COMPLAINT[:-1], days_ago(400), *R1)
+    (new,) = shell.json("complaint", "receive", *COMPLAINT[:-1], days_ago(1), *R1)
+    for one in (old, new):
+        shell.json("complaint", "forward", str(one["id"]), *R1)
+    asked = ("--reason", "核查", *R1)
+    (first, second) = shell.json("complaint", "timeline", str(new["id"]), *asked)
+    assert (first["at"], second["at"]) == (old["at"], new["at"])  # the old one is open still
+    shell.json("complaint", "answer", str(old["id"]), "--answer", "已处理", *R1)
+    seen = [event["at"] for event in shell.json("complaint", "timeline", str(old["id"]), *asked)]
+    assert seen == [old["at"], new["at"]]
+
+
+def days_ago(days: int) -> str:
+    return (datetime.datetime.now(common.SHANGHAI) - datetime.timedelta(days=days)).isoformat()
 
 
 def test_an_appeal_is_answered_by_another_person(shell: Shell) -> None:

@@ -1,4 +1,4 @@
-"""`zhengming allocation`, `dispute`, `document` and `alarm`, as an operator types them."""
+"""`zhengming allocation`, `dispute`, `document`, `alarm` and `import-run`, as an operator types them."""
 
 import hashlib
 from pathlib import Path
@@ -67,6 +67,29 @@ def test_an_alarm_is_acknowledged_once(shell: Shell, database: str) -> None:
     assert shell.json(*acknowledge, "regulator")[0]["acknowledged_by"] == "regulator"
     assert shell(*acknowledge, "regulator")[0] == 2
     assert shell.json("alarm", "list", "--unseen", "--by", "regulator") == []
+
+
+def test_imports_are_listed_and_a_broken_glass_is_acknowledged(
+    shell: Shell, database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "bans.csv"
+    file.write_text("number,reason,case_reference\n10690009,r,c\nx,r,c\n")
+    assert shell("import", "blacklist", str(file))[0] == 1
+    with psycopg.connect(database, autocommit=True) as c:
+        c.execute("INSERT INTO import_runs (kind, checker_id, approver_id, case_reference)"
+                  " VALUES ('numbers', 1, 2, 'CASE-1')")  # fmt: skip
+    brought, broken = shell.json("import-run", "list", "--by", "auditor")[-2:]
+    counts = [brought[name] for name in ("rows", "accepted", "rejected")]
+    assert (brought["kind"], brought["file_name"], counts) == ("blacklist", "bans.csv", [2, 1, 1])
+    wanted = ("import-run", "list", "--break-glass", "--unseen", "--by", "regulator")
+    assert shell.json(*wanted)[-1] == broken
+    assert shell("import-run", "list", "--by", "bank")[0] == 2
+    acknowledge = ("import-run", "acknowledge", str(broken["id"]), "--by")
+    assert shell(*acknowledge, "auditor")[0] == 2
+    (seen,) = shell.json(*acknowledge, "regulator")
+    assert (seen["case_reference"], seen["acknowledged_by"]) == ("CASE-1", "regulator")
+    assert shell(*acknowledge, "regulator")[0] == 2
+    assert broken["id"] not in [run["id"] for run in shell.json(*wanted)]
 
 
 def test_every_act_has_a_row(shell: Shell) -> None:

@@ -19,7 +19,7 @@ from conftest import sibling
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from playbook import BY_RUN, OPEN_RUN
+from playbook import BY_RUN, OPEN_RUN, UNGUARDED
 
 from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
@@ -53,11 +53,9 @@ def replica(tmp_path: Path) -> Iterator[Replica]:
 
 @pytest.fixture
 async def c(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """As a DBA works who owns the tables: the blacklist's guards are off, and nodes follow all the same."""
+    """As a DBA works who owns the tables: the guards are off, and nodes follow all the same."""
     async with connected(database) as connection:
-        await connection.execute(
-            "ALTER TABLE blacklist DISABLE TRIGGER blacklist_guarded, DISABLE TRIGGER is_kept"
-        )
+        await connection.execute(UNGUARDED)
         await connection.execute(OPEN_RUN)
         yield connection
 
@@ -907,7 +905,7 @@ def test_the_replica_equals_a_fresh_copy(
 async def play(dsn: str, folder: Path, replica: Replica, operations: list[tuple[Any, ...]]) -> None:
     """One database and one replica for all examples: each begins with what the last one left."""
     async with connected(dsn) as one, connected(dsn) as two, connected(dsn) as follower:
-        await one.execute("ALTER TABLE blacklist DISABLE TRIGGER blacklist_guarded, DISABLE TRIGGER is_kept")
+        await one.execute(UNGUARDED)
         if not await one.fetchval("SELECT count(*) FROM import_runs"):
             await one.execute(OPEN_RUN)
         await one.execute(

@@ -1,5 +1,6 @@
 """What a supervisor hands to its parts: settings and profile as they were read, whatever files say since."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def test_parts_run_by_what_was_read_when_the_files_are_gone(path: Path) -> None:
     assert found.config.model_copy(update={"database": loaded.database}) == loaded
     assert found.profile.mode(Reason.BLACKLISTED, 1, 0) == OBSERVE
     assert found.profile.max_age == milliseconds("72h")
+
+
+def test_parts_count_by_the_workdays_that_were_read_whatever_the_file_says_since(path: Path) -> None:
+    days = path.parent / "days.csv"
+    days.write_text("day,workday\n2026-02-14,false\n")
+    loaded = config.load(written(path, f'{FILE}[cases]\nworkdays_file = "days.csv"\n'), {})
+    told = path.parent / "node.json"
+    handed.of(loaded).write(told, "postgresql://h/zm")
+    for broken in ("day,workday\n2026-02-30,true\n", None):
+        days.write_text(broken) if broken else days.unlink()
+        found = handed.handed(told).profile.days
+        assert not found.is_workday(date(2026, 2, 14))
+        assert found.is_workday(date(2026, 2, 28)), "what the nation shifted stands below it"
+        with pytest.raises(UsageError, match=r"cases\.workdays_file .*days\.csv: (line 2|cannot be read)"):
+            handed.of(loaded)  # neither a start nor a reload takes it
+    days.write_text("day,workday\n2026-02-14,true\n")
+    assert handed.of(loaded).profile.days.is_workday(date(2026, 2, 14)), "a reload reads it again"
 
 
 def test_a_profile_that_can_not_be_read_is_not_handed_down(path: Path) -> None:

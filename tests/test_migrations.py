@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from conftest import sibling
 from debian import debian_server
-from playbook import OPEN_RUN
+from playbook import OPEN_RUN, UNGUARDED
 
 from gateway.registry import migrate
 from gateway.registry.embedded import EmbeddedPostgres
@@ -272,6 +272,7 @@ def test_the_database_refuses(schema: psycopg.Connection, statement: str) -> Non
 
 def test_every_change_is_logged_and_every_old_row_kept(schema: psycopg.Connection) -> None:
     schema.execute("SET session_replication_role = replica")  # what a restore or a clever session sets
+    schema.execute(UNGUARDED)
     schema.execute("UPDATE institutions SET name = 'x' WHERE code IN ('A', 'none')")
     schema.execute("UPDATE institutions SET name = 'y' WHERE code = 'none'")
     schema.execute(
@@ -320,6 +321,7 @@ def test_a_refusal_is_logged_by_its_subscriber(schema: psycopg.Connection) -> No
                                  refused_at) VALUES (%s, 1, '', 1, 1, 'reply', now())""",
         [b"\xff\x01\x02\x03\x04\x05\x06\x07" * 2],
     )
+    schema.execute(UNGUARDED)
     schema.execute("UPDATE refusals SET subscriber_hash = %s", [bytes(7) + b"\x05" + bytes(8)])
     first = int.from_bytes(b"\xff\x01\x02\x03\x04\x05\x06\x07", "big", signed=True)
     log = schema.execute(
@@ -350,6 +352,7 @@ def test_the_whitelist_is_what_is_in_force_now(schema: psycopg.Connection) -> No
     assert whitelist() == ["10690001"]
     schema.execute("INSERT INTO holds (cause, number_id) VALUES ('complaints', %s)", [number])
     schema.execute("INSERT INTO holds (cause, institution_id) VALUES ('penalty', 1)")
+    schema.execute(UNGUARDED)
     schema.execute("DELETE FROM holds WHERE cause = 'penalty'")
     assert whitelist() == []
     schema.execute("DELETE FROM holds")
@@ -403,7 +406,34 @@ BAN_GUARDS = [
      "blacklist_kept"),
     (f"{BANS}, is_prefix) VALUES ('r', 'c', '11', true)", "blacklist_protected"),
 ]  # fmt: skip
+MERCY_GUARDS = [
+    # hold 1 is by hand, 2 is penalty 1's
+    ("UPDATE holds SET valid_until = now() + interval '1 second' WHERE id = 1", "holds_regulator"),
+    (
+        "UPDATE holds SET valid_until = now() + interval '1 s', lifted_by = 'x' WHERE id = 1",
+        "holds_regulator",
+    ),
+    ("UPDATE holds SET valid_until = now() + interval '1 s', lifted_by = 'x' WHERE id = 2", "holds_penalty"),
+    ("UPDATE holds SET institution_id = 1 WHERE id = 1", "holds_kept"),
+    ("UPDATE holds SET valid_from = now() + interval '1 day' WHERE id = 1", "holds_kept"),
+    ("UPDATE holds SET penalty_id = NULL WHERE id = 2", "holds_kept"),
+    ("UPDATE penalties SET lifted_at = now(), lifted_by = 2, lifted_reason = 'x'", "penalties_regulator"),
+    ("UPDATE penalties SET valid_until = now() + interval '1 second'", "penalties_kept"),
+    ("UPDATE penalties SET kind = 'fine', amount = 1", "penalties_kept"),
+    ("UPDATE refusals SET lifted_at = now(), lifted_by = 'x'", "refusals_regulator"),
+    ("UPDATE refusals SET subscriber_hash = decode(repeat('00', 16), 'hex')", "refusals_kept"),
+    ("UPDATE refusals SET institution_id = 1", "refusals_kept"),
+    ("UPDATE refusals SET purposes = 2", "refusals_kept"),
+    ("UPDATE refusals SET refused_at = now()", "refusals_kept"),
+    ("UPDATE mandates SET valid_until = NULL WHERE id = 1", "mandates_document"),
+    ("UPDATE mandates SET valid_until = '2999-01-02' WHERE id = 1", "mandates_document"),
+    ("UPDATE mandates SET purposes = 3 WHERE id = 1", "mandates_kept"),
+    ("UPDATE mandates SET agency_id = 3 WHERE id = 1", "mandates_kept"),
+    ("UPDATE mandates SET status = 'active' WHERE id = 2", "mandates_kept"),
+]
 KEPT = [
+    *(f"{how} {table}" for how in ("DELETE FROM", "TRUNCATE") for table in ("holds", "refusals")),
+    *("DELETE FROM penalties", "TRUNCATE penalties CASCADE"),
     *("UPDATE audit SET act = 'x'", "DELETE FROM audit", "TRUNCATE audit CASCADE", "DELETE FROM audit_chain"),
     *("DELETE FROM number_steps", "TRUNCATE import_runs", "DELETE FROM import_runs", "DELETE FROM blacklist"),
     *("TRUNCATE blacklist", "UPDATE number_transitions SET role = 'agency'"),
@@ -422,13 +452,21 @@ INSERT INTO users (login, person_id, role, carrier)
      SELECT 'car', id, 'carrier', 'mobile' FROM persons WHERE name = 'C';
 INSERT INTO users (login, person_id, role) SELECT 'reg', id, 'regulator' FROM persons WHERE name = 'C';
 INSERT INTO credentials (user_id, signed_in_at) VALUES (2, now());
+INSERT INTO institutions (code, name, kind) VALUES ('C', 'C', 'agency');
+INSERT INTO holds (institution_id, cause) VALUES (2, 'by hand');
+INSERT INTO penalties (institution_id, kind, cause, imposed_by) VALUES (2, 'suspension', 'p', 2);
+INSERT INTO refusals (subscriber_hash, key_id, subscriber_sealed, purposes, channels, source, refused_at)
+     VALUES (decode(repeat('01', 16), 'hex'), 1, '', 1, 1, 'reply', '2026-01-01');
+INSERT INTO mandates (institution_id, agency_id, channels, purposes, valid_until, status)
+     VALUES (1, 2, 1, 2, '2999-01-01', 'active'), (2, 3, 1, 2, '2999-01-01', 'revoked');
 """
 
 
 @pytest.fixture
 def guarded(schema: psycopg.Connection) -> psycopg.Connection:
     """Number 1 is approved until 2999, 2 is submitted; ban 1 waits for a second person, 2 stands; import 1 is
-    closed, and a regulator has signed in."""
+    closed, and a regulator has signed in. B is held and penalised; somebody refused everybody's marketing;
+    mandate 1 stands until 2999, 2 was revoked."""
     file_number(schema, "A", "10690001", start="2025-01-01", end="2999-01-01")
     schema.execute(GUARDED)
     return schema
@@ -438,7 +476,7 @@ def guarded(schema: psycopg.Connection) -> psycopg.Connection:
 def test_by_sql_alone_nobody_lets_more_through(guarded: psycopg.Connection, replica: bool) -> None:
     if replica:  # what a clever session sets
         guarded.execute("SET session_replication_role = replica")
-    for statement, constraint in NUMBER_GUARDS + BAN_GUARDS:
+    for statement, constraint in NUMBER_GUARDS + BAN_GUARDS + MERCY_GUARDS:
         with pytest.raises(psycopg.Error) as caught:
             guarded.execute(statement)
         assert (statement, caught.value.diag.constraint_name) == (statement, constraint)
@@ -465,6 +503,46 @@ def test_tightening_is_free_and_in_the_audit(guarded: psycopg.Connection, statem
     act = guarded.execute("SELECT door, act FROM audit ORDER BY id DESC LIMIT 1").fetchone()
     assert act == ("sql", f"sql.{statement.partition(' ')[0].lower()}")
     assert guarded.execute("SELECT audit_broken()").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE holds SET valid_until = NULL",
+        "UPDATE refusals SET purposes = 3, channels = 3, flags = '{seen}'",
+        "UPDATE mandates SET valid_until = '2027-01-01' WHERE id = 1",
+        "UPDATE mandates SET valid_until = NULL, document_sha256 = sha256('') WHERE id = 1",
+        "UPDATE mandates SET status = 'revoked'",
+        """WITH regulator AS MATERIALIZED (SELECT set_config('zhengming.user', '2', true))
+           UPDATE penalties SET lifted_at = now(), lifted_by = 1, lifted_reason = 'over' FROM regulator""",
+        """WITH regulator AS MATERIALIZED (SELECT set_config('zhengming.user', '2', true))
+           UPDATE holds SET valid_until = now() + interval '1 s', lifted_by = 'reg' FROM regulator
+            WHERE penalty_id IS NULL""",
+        """WITH regulator AS MATERIALIZED (SELECT set_config('zhengming.user', '2', true))
+           UPDATE refusals SET lifted_at = now(), lifted_by = 'reg' FROM regulator""",
+    ],
+)
+def test_what_protects_subscribers_ends_by_those_who_may(guarded: psycopg.Connection, statement: str) -> None:
+    assert guarded.execute(statement).rowcount > 0
+    lifters = guarded.execute("SELECT lifted_by FROM penalties WHERE lifted_at IS NOT NULL").fetchall()
+    assert lifters == ([(2,)] if "penalties" in statement else [])  # who it was is looked up
+    assert guarded.execute(
+        "SELECT count(*) FROM holds WHERE penalty_id IS NOT NULL AND lifted_by = 'reg'"
+    ).fetchone() == (len(lifters),)
+
+
+def test_what_another_row_says_of_a_subscriber_may_end_a_refusal(guarded: psycopg.Connection) -> None:
+    """As a reply that accepts again does, by its trigger."""
+    guarded.execute(
+        """CREATE TABLE accepted (at timestamptz);
+           CREATE FUNCTION accepts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               UPDATE refusals SET lifted_at = NEW.at, lifted_by = 'reply';
+               RETURN NULL;
+           END $$;
+           CREATE TRIGGER accepts AFTER INSERT ON accepted FOR EACH ROW EXECUTE FUNCTION accepts();
+           INSERT INTO accepted VALUES (now())"""
+    )
+    assert guarded.execute("SELECT lifted_by FROM refusals").fetchall() == [("reply",)]
 
 
 def test_a_case_breaks_the_glass_and_is_seen(guarded: psycopg.Connection) -> None:

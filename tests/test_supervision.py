@@ -299,7 +299,7 @@ async def test_an_appeal_is_not_answered_by_who_made_what_it_attacks(bureau: Bur
         )
     async with bureau.acting("r2") as (c, actor):
         await bans.confirm(c, actor, ban.id)
-    against_ban = await appeal(bureau, "bank", "ban", ban.id)
+    against_ban = await appeal(bureau, "fin", "ban", ban.id)
     hold = await sql.fetchval("SELECT id FROM holds WHERE penalty_id = $1", penalty.id)
     against_hold = await appeal(bureau, "bank", "hold", hold)
     for identity, authors, free in (
@@ -355,6 +355,53 @@ async def test_what_one_does_not_see_one_cannot_appeal_against(
     with pytest.raises(Problem) as refused:
         await appeal(bureau, login, kind, against)
     assert (refused.value.code, refused.value.field) == ("invalid", "against")
+
+
+async def test_a_ban_is_appealed_by_those_whom_it_hits_and_is_not_there_for_others(
+    bureau: Bureau, sql: Connection
+) -> None:
+    await file_number(sql, "10690001", "BANK", extension_digits=2)
+    await file_number(sql, "95588", "FIN", agency="AGENT")
+    await sql.execute(
+        """INSERT INTO numbers (number, channels, purposes, institution_id, status)
+                VALUES ('10690009', 1, 1, 2, 'submitted');
+           INSERT INTO allocations (carrier, number, provider_id)
+                SELECT 'mobile', '106900', id FROM institutions WHERE code = 'SHOP'"""
+    )
+    for number, is_prefix, hit in (
+        ("10690001", False, {"bank", "shop"}),
+        ("1069000112", False, {"bank", "shop"}),  # an extension of it
+        ("10690001123", False, {"shop"}),  # longer than any
+        ("1069000", True, {"bank", "shop"}),
+        ("106900011", True, {"bank", "shop"}),  # a part of its range
+        ("10690009", False, {"shop"}),  # fin has filed it, nobody approved it
+        ("9558", True, {"fin", "agent"}),
+        ("95588", False, {"fin", "agent"}),
+        ("9558", False, set()),
+        ("10680001", False, set()),
+    ):
+        ban = await sql.fetchval(
+            "INSERT INTO blacklist (number, is_prefix, reason, case_reference, needs_second)"
+            " VALUES ($1, $2, 'r', 'c', false) RETURNING id",
+            number,
+            is_prefix,
+        )
+        async with bureau.acting("r1") as (c, _):  # a prefix that hits is in force when a second has said so
+            await c.execute(
+                "UPDATE blacklist SET confirmed_by = 'r1', confirmed_at = now() WHERE id = $1", ban
+            )
+        for login in ("bank", "fin", "agent", "shop"):
+            if login in hit:
+                assert (await appeal(bureau, login, "ban", ban)).against == str(ban)
+                continue
+            said = []
+            for identity in (ban, 999_999):
+                with pytest.raises(Problem) as refused:
+                    await appeal(bureau, login, "ban", identity)
+                said.append(
+                    (refused.value.code, refused.value.field, refused.value.detail, refused.value.expected)
+                )
+            assert said[0] == said[1], (login, number)
 
 
 async def test_a_case_ties_refers_and_closes(bureau: Bureau, sql: Connection) -> None:

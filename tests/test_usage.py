@@ -160,6 +160,37 @@ def test_where_no_node_has_run_nothing_is_made(run: Run, config: Path, arguments
     assert list(config.parent.iterdir()) == [config]
 
 
+BY = ("--by", "r1")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nodes", "list"),
+        ("blacklist", "list"),
+        ("user", "list"),
+        ("token", "list"),
+        ("audit", "list"),
+        ("audit", "verify"),
+        ("number", "list", *BY),
+        ("complaint", "list", *BY),
+        ("alarm", "list", *BY),
+        ("export", "numbers", "out.csv"),
+        ("import", "numbers", "in.csv", "--dry-run"),
+        ("judge", "--from", "10690001", "--to", "13800000000", "--at", "2026-01-01"),
+    ],
+)
+def test_a_command_that_reads_begins_no_database(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """As with `-c` of another folder: what is there stays as it was, and the message says what is missing."""
+    monkeypatch.chdir(config.parent)
+    code, said = run(*arguments, "-c", str(config))
+    assert (code, list(config.parent.iterdir())) == (WRONG, [config]), said
+    assert f"node.data_dir = '{config.parent}/var'" in said
+    assert "right would be" in said
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

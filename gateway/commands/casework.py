@@ -105,6 +105,7 @@ def _timeline(options: argparse.Namespace) -> int:
     # these bring the web's modules, which no other command here needs
     from gateway.commands.evidence import all_nodes, say_missing  # noqa: PLC0415
     from gateway.evidence.everywhere import Missing  # noqa: PLC0415
+    from gateway.web.finding import before  # noqa: PLC0415
     from gateway.web.resources.finding import TimelineWanted, timeline_of  # noqa: PLC0415
 
     loaded = common.load(options)
@@ -112,12 +113,17 @@ def _timeline(options: argparse.Namespace) -> int:
     async def work(dsn: str) -> "tuple[list[Event], list[NotAsked]]":
         async with acting(dsn, options.by, roles_of("complaint", "timeline")) as (c, actor):
             work = Work(c, actor, loaded)
-            subscriber = await work.complaints.subscriber(c, options.id)
+            subscriber, happened = await work.complaints.about(c, options.id)
         door = await Door.open(dsn, size=1)
         try:
             async with all_nodes(loaded) as nodes:
                 knowing = Knowing(door, nodes, load_key(app.registry_key(loaded)))
-                wanted = read(TimelineWanted, subscriber=subscriber, reason=options.reason)
+                wanted = read(
+                    TimelineWanted,
+                    subscriber=subscriber,
+                    since=before(happened),
+                    reason=options.reason,
+                )
                 return await timeline_of(knowing, actor, wanted, f"complaints/{options.id}")
         finally:
             await door.close()

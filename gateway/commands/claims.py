@@ -1,5 +1,5 @@
-"""`zhengming allocation`, `dispute`, `document`, `alarm` and `reply`, by the functions that the API calls and
-for the same roles."""
+"""`zhengming allocation`, `dispute`, `document`, `alarm`, `reply` and `import-run`, by the functions that the
+API calls and for the same roles."""
 
 import argparse
 import asyncio
@@ -150,6 +150,21 @@ def _key(loaded: Config) -> RegistryKey:
     return load_key(app.registry_key(loaded))
 
 
+async def _runs(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    return await alarms.runs(
+        c, limit=options.limit + 1, broken_glass=options.break_glass, unseen=options.unseen
+    )
+
+
+async def _acknowledge_run(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    await alarms.acknowledge(c, actor, "import_runs", options.id)
+    return await alarms.runs(c, after=options.id - 1, limit=1)
+
+
 async def _octets(path: Path) -> AsyncIterator[bytes]:
     with await asyncio.to_thread(path.open, "rb") as file:
         while chunk := await asyncio.to_thread(file.read, CHUNK):
@@ -174,5 +189,7 @@ ACTS: "dict[tuple[str, str], tuple[frozenset[str], Do]]" = {
     ("reply", "list"): (WATCHERS | {"carrier", "institution"}, _replies),
     ("reply", "show"): (WATCHERS | {"carrier", "institution"}, _reply),
     ("reply", "decide"): (REGULATOR | {"carrier", "institution"}, _understand),
+    ("import-run", "list"): (WATCHERS | {"admin"}, _runs),
+    ("import-run", "acknowledge"): (REGULATOR, _acknowledge_run),
 }
 """Who may do what, and how it is done."""

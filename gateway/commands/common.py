@@ -23,10 +23,11 @@ def load(options: argparse.Namespace) -> Config:
 
 
 @contextlib.contextmanager
-def database(settings: Config) -> Iterator[str]:
+def database(settings: Config, *, makes: bool = False) -> Iterator[str]:
     """The DSN of the node's database; the embedded server is joined, or started for this command.
 
-    Inside, what the database or the way to it says becomes NotReady.
+    Only a command that `makes` what is missing begins an embedded database; else UsageError where there is
+    none. Inside, what the database or the way to it says becomes NotReady.
     """
     # these bring PostgreSQL's clients and the server's modules
     import asyncpg  # noqa: PLC0415
@@ -34,6 +35,11 @@ def database(settings: Config) -> Iterator[str]:
 
     from gateway import app, node  # noqa: PLC0415
 
+    if not makes and not node.has_database(settings):
+        raise UsageError(
+            f"node.data_dir = {str(settings.data_dir)!r}: no embedded database is there; right would be"
+            " -c FILE with the configuration of a node that has run, or `zhengming migrate` to begin one here"
+        )
     app.make_data_dir(settings)
     server = node.open_database(settings)
     try:

@@ -124,8 +124,8 @@ def _answered(answer: Answer, language: str) -> Iterator[str]:
 
 async def _past(loaded: Config, attempt: Attempt, instant: past.Instant) -> past.PastView:
     """The registry as it was, from the database."""
-    key = load_key(app.registry_key(loaded))
     with common.database(loaded) as dsn:
+        key = load_key(app.registry_key(loaded))
         try:
             connection = await asyncpg.connect(dsn, timeout=10)
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:

@@ -18,8 +18,9 @@ def import_(options: argparse.Namespace) -> int:
     if not options.approve and (options.checker or options.approver or options.break_glass):
         raise UsageError("--as, --by and --break-glass belong to --approve; right would be to add it")
     loaded = common.load(options)
-    with common.database(loaded) as dsn:
-        migration.upgrade(dsn)
+    with common.database(loaded, makes=not options.dry_run) as dsn:
+        if not options.dry_run:
+            migration.upgrade(dsn)
         result = asyncio.run(
             exchange.import_file(
                 options.kind,
@@ -46,8 +47,10 @@ def export(options: argparse.Namespace) -> int:
     loaded = common.load(options)
     with common.database(loaded) as dsn:
         key = load_key(app.registry_key(loaded))
-        rows = asyncio.run(
+        result = asyncio.run(
             exchange.export_file(options.kind, options.file, dsn, key, headers=options.headers)
         )
-    print(f"{options.kind}: {rows} rows written to {options.file}")
+    print(f"{options.kind}: {result.rows} rows written to {options.file}")
+    if result.left_out:
+        print(f"left out, as a file can't say what they are: {result.left_out} ({result.which})")
     return 0

@@ -28,8 +28,10 @@ def user(options: argparse.Namespace) -> int:
     if options.doing != "list" and not options.login:
         raise UsageError(f"user {options.doing} needs a login")
     settings = common.load(options)
-    with common.database(settings) as dsn:
-        migration.upgrade(dsn)
+    makes = options.doing == "add"
+    with common.database(settings, makes=makes) as dsn:
+        if makes:
+            migration.upgrade(dsn)
         done = asyncio.run(_user(dsn, load_key(app.registry_key(settings)), options))
     common.print_all(done, as_json=options.json)
     return 0
@@ -42,8 +44,10 @@ def token(options: argparse.Namespace) -> int:
     if options.doing == "create" and not (options.role or options.user):
         raise UsageError("token create needs --role R or --user LOGIN")
     settings = common.load(options)
-    with common.database(settings) as dsn:
-        migration.upgrade(dsn)
+    makes = options.doing == "create"
+    with common.database(settings, makes=makes) as dsn:
+        if makes:
+            migration.upgrade(dsn)
         done = asyncio.run(_token(dsn, load_key(app.registry_key(settings)), options))
     common.print_all(done, as_json=options.json)
     return 0

@@ -1,4 +1,5 @@
-"""The words of `zhengming number`, `allocation`, `dispute`, `document`, `alarm` and `reply`: what acts take.
+"""The words of `zhengming number`, `allocation`, `dispute`, `document`, `alarm`, `reply` and `import-run`:
+what each act takes.
 
 It imports nothing that takes time, as every command reads it.
 """
@@ -138,3 +139,11 @@ def add_reply_arguments(act: Act) -> None:
     decide = _one(act("decide", "what an ambiguous one meant: an institution may only say `refusal`"))
     decide.add_argument("--decision", required=True, choices=["refusal", "no_refusal"])
     decide.add_argument("--reason", required=True, type=text(1000))
+
+
+def add_run_arguments(act: Act) -> None:
+    """`zhengming import-run ACT`."""
+    listed = _listed(act("list", "by id: who brought what in, for whom it was approved, what became of it"))
+    listed.add_argument("--break-glass", action="store_true", help="only imports that broke the glass")
+    listed.add_argument("--unseen", action="store_true", help="only what nobody has acknowledged")
+    _one(act("acknowledge", "a regulator has seen a broken glass"))

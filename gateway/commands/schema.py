@@ -10,7 +10,7 @@ def migrate(options: argparse.Namespace) -> int:
     if options.sql:
         print(migration.sql())
         return 0
-    with common.database(common.load(options)) as dsn:
+    with common.database(common.load(options), makes=True) as dsn:
         migration.upgrade(dsn)
         print(f"schema is at revision {migration.current(dsn)}")
     return 0

@@ -82,14 +82,14 @@ class Access:
         """Let the hashing threads go."""
         self._hashing.shutdown(wait=False)
 
-    async def by_token(self, secret: str) -> Actor | None:
+    async def by_token(self, secret: str, scope: str = "attempts") -> Actor | None:
         """Whose token it is, with its scopes; None for one that is unknown, expired, revoked or of a disabled
-        user. While the database is away: scope `attempts` only, of a token seen before, or Problem."""
+        user. While the database is away: a token seen before, for the `scope` attempts alone, or Problem."""
         digest = token_hash(secret)
         if (actor := self._fresh(digest)) is not None:
             return actor
         try:
-            async with self._door.owner() as c:
+            async with self._door.looking_up() as c:
                 row = await c.fetchrow(
                     """SELECT user_id, scopes, expires_at FROM tokens
                         WHERE hash = $1 AND revoked_at IS NULL AND expires_at > now()""",
@@ -98,7 +98,8 @@ class Access:
                 actor = await actor_where(c, "u.id = $1", row["user_id"], door="api") if row else None
         except Problem as problem:
             old = self._known.get(digest)
-            if old is None or "attempts" not in old.actor.scopes or old.expires_at <= self._clock():
+            known = old is not None and "attempts" in old.actor.scopes and old.expires_at > self._clock()
+            if old is None or not known or scope != "attempts":
                 raise problem from None
             return _with(old.actor, frozenset({"attempts"}))
         if row is None or actor is None:
@@ -111,7 +112,7 @@ class Access:
         digest = token_hash(cookie)
         if (actor := self._fresh(digest)) is not None:
             return actor
-        async with self._door.owner() as c:
+        async with self._door.looking_up() as c:
             row = await c.fetchrow(
                 "SELECT user_id, expires_at FROM sessions WHERE hash = $1 AND expires_at > now()", digest
             )

@@ -10,6 +10,7 @@ database decided.
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from gateway.errors import JsonValue, Problem, UsageError, Words
-from gateway.registry.sessions import OWN, Sessions
+from gateway.registry.sessions import OWN, Session, Sessions
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
@@ -38,6 +39,15 @@ BROKEN = (
     asyncpg.TooManyConnectionsError,
 )
 """What a query ends with when the database goes away."""
+READ_SECONDS = 5.0
+"""A request of the web that changes nothing waits for the database so long."""
+LOOK_UP_SECONDS = 3.0
+"""Who asks is looked up in so long, or the database counts as away."""
+LONGEST_SECONDS = 60.0
+"""Everything else."""
+TRIED_AGAIN_SECONDS = 1.0
+"""After a look-up that did not come, nobody waits for the database so long; then one tries for all."""
+
 MAYBE_OURS = (ConnectionError, asyncpg.InterfaceError)
 """Of these, what another peer may have caused, or a mistake of ours: then the connection stands."""
 
@@ -87,6 +97,7 @@ class Door:
     def __init__(self, dsn: str, size: int) -> None:
         self.dsn = dsn
         self._sessions = Sessions(dsn, size)
+        self._silent_until = 0.0  # monotonic; 0: the database answers
 
     @classmethod
     async def open(cls, dsn: str, *, size: int = 8) -> Self:
@@ -94,51 +105,83 @@ class Door:
         again when they were cut off: a database that is away is no error here."""
         return cls(dsn, size)
 
-    def acting(self, actor: Actor) -> "AbstractAsyncContextManager[Connection]":
-        """A connection that sees and does what the actor may. Problem `database_unavailable`, `busy`."""
-        return self._serving(actor.settings)
+    def acting(
+        self, actor: Actor, *, seconds: float = LONGEST_SECONDS
+    ) -> "AbstractAsyncContextManager[Connection]":
+        """A connection that sees and does what the actor may. Problem `database_unavailable`, also when it
+        has not all been done in `seconds`; `busy`."""
+        return self._serving(actor.settings, seconds)
 
-    def owner(self) -> "AbstractAsyncContextManager[Connection]":
+    def owner(self, *, seconds: float = LONGEST_SECONDS) -> "AbstractAsyncContextManager[Connection]":
         """A connection that no policy binds, for the gateway's own work: signing in, upkeep."""
-        return self._serving(_OWNER)
+        return self._serving(_OWNER, seconds)
+
+    @contextlib.asynccontextmanager
+    async def looking_up(self) -> "AsyncIterator[Connection]":
+        """`owner`, for one row by its key, as every request does that begins: it shows whether a database
+        that keeps its connections still answers. While it does not, who comes is told so at once."""
+        now = time.monotonic()
+        if self._silent_until > now:
+            raise _away()
+        if self._silent_until:  # whoever comes next tries, and the others need not wait for him
+            self._silent_until = now + LOOK_UP_SECONDS
+        try:
+            async with self.owner(seconds=LOOK_UP_SECONDS) as c:
+                yield c
+        except Problem as problem:
+            silent = isinstance(problem.__cause__, TimeoutError)
+            self._silent_until = time.monotonic() + TRIED_AGAIN_SECONDS if silent else 0.0
+            raise
+        self._silent_until = 0.0
 
     async def close(self) -> None:
         """End all connections at once."""
         self._sessions.close()
 
     @contextlib.asynccontextmanager
-    async def _serving(self, settings: tuple[str, ...]) -> "AsyncIterator[Connection]":
+    async def _serving(self, settings: tuple[str, ...], seconds: float) -> "AsyncIterator[Connection]":
         try:
-            session = await self._sessions.take(settings[0])
+            async with asyncio.timeout(seconds):
+                session = await self._taken(settings[0])
+                try:
+                    if session.serves != settings:
+                        session.serves = None
+                        await session.execute(_SWITCH, *settings)
+                        session.serves = settings
+                    yield session
+                except asyncio.CancelledError:  # its statement may still be under way
+                    session.terminate()
+                    raise
+                except BROKEN as error:
+                    if isinstance(error, MAYBE_OURS) and not session.is_closed():
+                        raise
+                    session.terminate()
+                    raise _away() from error
+                finally:
+                    if session.serves is None:
+                        session.terminate()
+                    self._sessions.give_back(session)
+        except TimeoutError as error:  # a database that is slow, or stands still with its connections open
+            raise _away() from error
+
+    async def _taken(self, role: str) -> Session:
+        try:
+            return await self._sessions.take(role)
         except TimeoutError:
             raise Problem(
                 "busy", Words("数据库繁忙，请稍后重试", "the database is busy; try again in a moment")
             ) from None
         except (OSError, *BROKEN) as error:
             raise _away() from error
-        try:
-            if session.serves != settings:
-                session.serves = None
-                await session.execute(_SWITCH, *settings)
-                session.serves = settings
-            yield session
-        except asyncio.CancelledError:  # its statement may still be under way
-            session.terminate()
-            raise
-        except BROKEN as error:
-            if isinstance(error, MAYBE_OURS) and not session.is_closed():
-                raise
-            raise _away() from error
-        finally:
-            if session.serves is None:
-                session.terminate()
-            self._sessions.give_back(session)
 
 
 def _away() -> Problem:
     return Problem(
         "database_unavailable",
-        Words("登记数据库暂不可用，请稍后重试", "the registry's database is away; try again later"),
+        Words(
+            "登记数据库暂不可用或未及时应答，请稍后重试",
+            "the registry's database is away, or did not answer in time; try again later",
+        ),
     )
 
 

@@ -1,8 +1,10 @@
 """Appeals: a holder objects to a verdict, a penalty, a blacklist entry, a hold or a decision on a filing.
 
-Rules: what is attacked must be visible to who appeals; the answer comes from a regulator who is none of its
-authors, whom the database looks up (migrations 0007). Upholding an appeal undoes nothing by itself: what it
-attacks is lifted or removed by its own steps. Every function runs in its caller's transaction.
+Rules: what is attacked hits who appeals: its verdict, penalty, hold or filing, as far as it sees them, or a
+blacklist entry that covers a number approved for it once; anything else is not there. The answer comes from a
+regulator who is none of its authors, whom the database looks up (migrations 0007). Upholding an appeal undoes
+nothing by itself: what it attacks is lifted or removed by its own steps. Every function runs in its caller's
+transaction.
 """
 
 import re
@@ -23,9 +25,18 @@ if TYPE_CHECKING:
 AppealKind = Literal["verdict", "penalty", "ban", "hold", "number"]
 Decision = Literal["upheld", "rejected"]
 
-_SEEN: dict[str, str] = {"penalty": "penalties", "ban": "blacklist", "hold": "holds", "number": "numbers"}
+_SEEN: dict[str, str] = {"penalty": "penalties", "hold": "holds", "number": "numbers"}
 _PROVIDERS = ("penalty", "ban", "hold")
-"""What a provider can attack: it has no numbers and no verdicts of its own."""
+"""What a provider can attack: it has no numbers and no verdicts of its own, but allocations."""
+_HIT = """SELECT b.id FROM blacklist b WHERE b.id = $1 AND EXISTS (
+    SELECT FROM {rows} WHERE b.is_prefix AND starts_with(n.number, b.number)
+        OR starts_with(b.number, n.number) AND {within})"""
+_HIT_NUMBERS = _HIT.format(
+    rows="(SELECT * FROM numbers WHERE approved_at IS NOT NULL) n",
+    within="length(b.number) <= length(n.number) + n.extension_digits",
+)
+_HIT_ALLOCATIONS = _HIT.format(rows="allocations n", within="true")
+"""A blacklist entry that covers a number, or a part of its range, of those the actor sees: its own."""
 
 _COLUMNS = """a.id, a.against_kind, a.against, code_of(a.institution_id) AS institution, a.grounds,
     encode(a.document_sha256, 'hex') AS document_sha256, filer.login AS filed_by, a.filed_at, a.due, a.status,
@@ -161,8 +172,11 @@ async def _seen(c: "Connection", actor: Actor, new: NewAppeal) -> str | None:
         )
     if not re.fullmatch(r"[0-9]{1,18}", new.against):
         return None
-    table = _SEEN[new.against_kind]
-    found = await c.fetchval(f"SELECT id FROM {table} WHERE id = $1", int(new.against))
+    if new.against_kind == "ban":
+        statement = _HIT_ALLOCATIONS if actor.role == "provider" else _HIT_NUMBERS
+    else:
+        statement = f"SELECT id FROM {_SEEN[new.against_kind]} WHERE id = $1"
+    found = await c.fetchval(statement, int(new.against))
     return str(found) if found is not None else None
 
 

@@ -204,12 +204,15 @@ class Complaints:
         )
         return [self._shown(row, actor, now) for row in rows]
 
-    async def subscriber(self, c: "Connection", complaint: int) -> str:
-        """Whose complaint it is, in full: for his timeline, which is audited. Problem `not_found`."""
-        sealed = await c.fetchval("SELECT subscriber_sealed FROM complaints WHERE id = $1", complaint)
-        if sealed is None:
+    async def about(self, c: "Connection", complaint: int) -> tuple[str, datetime]:
+        """Whose complaint it is, in full, and when what it names happened: for the subscriber's timeline,
+        which is audited. Problem `not_found`."""
+        row = await c.fetchrow(
+            "SELECT subscriber_sealed, happened_at FROM complaints WHERE id = $1", complaint
+        )
+        if row is None:
             raise _not_found()
-        return self._key.open(sealed)
+        return self._key.open(row["subscriber_sealed"]), row["happened_at"]
 
     async def _case(
         self, c: "Connection", actor: Actor, new: NewComplaint, holder: int | None, answer: date

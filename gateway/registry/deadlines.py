@@ -36,9 +36,10 @@ def standard() -> Terms:
     return Terms(calendar(None), forward=5, complaint=15, appeal=15)
 
 
-def terms_of(said: Cases) -> Terms:
-    """As the configuration says. UsageError: the file of workdays can't be read."""
-    days = calendar(Path(said.workdays_file) if said.workdays_file else None)
+def terms_of(said: Cases, days: Calendar | None = None) -> Terms:
+    """As the configuration says, by `days`, or by the file that it names. UsageError: that can't be read."""
+    if days is None:
+        days = calendar(Path(said.workdays_file) if said.workdays_file else None)
     return Terms(days, said.forward_workdays, said.complaint_workdays, said.appeal_workdays)
 
 

@@ -79,6 +79,11 @@ class EmbeddedPostgres:
         self._user: pwd.struct_passwd | None = None
         self._users: int | None = None  # descriptor of the shared lock
 
+    @property
+    def is_made(self) -> bool:
+        """Whether its files are there."""
+        return (self.data / "PG_VERSION").exists()
+
     def start(self) -> None:
         """Start the server, or join the one that runs; sets `dsn` and `pid`.
 
@@ -97,7 +102,7 @@ class EmbeddedPostgres:
             users = os.open(self.directory / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(users, fcntl.LOCK_SH)
             try:
-                if not (self.data / "PG_VERSION").exists():
+                if not self.is_made:
                     self._make()
                 self._check_version()
                 if not self._joins():

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Never, Self
+from typing import NamedTuple, Never, Self
 
 from tqdm import tqdm
 
@@ -27,6 +27,7 @@ from gateway.registry.deadlines import Terms
 from gateway.registry.intake import LOST, Intake, Outgo, Persons, Taken
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS, Kind
+from gateway.registry.loading import LEFT_OUT
 from gateway.registry.reading import (
     REPORT,
     Batch,
@@ -58,6 +59,14 @@ class ImportResult:
     rejected: int
     unchanged: int
     rejected_path: Path | None
+
+
+class ExportResult(NamedTuple):
+    """How many rows a file has, and how many stand beside them: `left_out`, and `which` those are."""
+
+    rows: int
+    left_out: int
+    which: str
 
 
 async def import_file(
@@ -118,10 +127,10 @@ async def export_file(
     *,
     headers: str = "en",
     progress: bool | None = None,
-) -> int:
-    """Write all rows of `kind` to `path` (.csv or .xlsx), with English ("en") or Chinese ("zh") headers and
-    words; the number of rows. What is written is one snapshot, and comes in again as the same. Subscribers go
-    out in full, which stands in the audit."""
+) -> ExportResult:
+    """Write the rows of `kind` to `path` (.csv or .xlsx), with English ("en") or Chinese ("zh") headers and
+    words. What is written is one snapshot, and changes nothing when it comes in again; rows of which that
+    would not be true, such as drafts, are left out. Subscribers go out in full, which stands in the audit."""
     table = kind_of(kind)
     if headers not in ("en", "zh"):
         raise UsageError(f"headers {headers!r}; right would be en or zh")
@@ -133,6 +142,7 @@ async def export_file(
     try:
         sink.write([c.chinese if chinese else c.name for c in table.columns])
         async with Outgo.open(dsn, table, key) as outgo:
+            left_out = outgo.left_out
             with _bar(outgo.total, f"{kind} → {path.name}", progress) as bar:
                 async for values in outgo.chunks():
                     lines = [
@@ -153,7 +163,7 @@ async def export_file(
         with contextlib.suppress(OSError):  # what could not be written can't be flushed either
             sink.discard()
         raise
-    return count
+    return ExportResult(count, left_out, LEFT_OUT.get(kind, ""))
 
 
 def kind_of(name: str) -> Kind:

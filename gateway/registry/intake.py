@@ -242,9 +242,10 @@ class Outgo:
     """All rows of one kind, in one snapshot, oldest first."""
 
     def __init__(
-        self, connection: "asyncpg.Connection[Any]", kind: Kind, key: RegistryKey, total: int
+        self, connection: "asyncpg.Connection[Any]", kind: Kind, key: RegistryKey, total: int, left_out: int
     ) -> None:
         self.total = total
+        self.left_out = left_out
         self._connection = connection
         self._loading = LOADING[kind.name]
         self._key = key
@@ -258,8 +259,11 @@ class Outgo:
         )
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                total = await connection.fetchval(f"SELECT count(*) FROM ({LOADING[kind.name].rows}) r")
-                yield cls(connection, kind, key, total)
+                total, every = await connection.fetchrow(  # type: ignore[misc]  # counts are one row
+                    f"SELECT (SELECT count(*) FROM ({LOADING[kind.name].rows}) r),"
+                    f" (SELECT count(*) FROM {kind.name})"
+                )
+                yield cls(connection, kind, key, total, every - total)
         finally:
             await connection.close()
 

@@ -32,6 +32,16 @@ class Check(NamedTuple):
     flaw: Flaw
 
 
+LEFT_OUT = {
+    "numbers": "drafts, what was returned, withdrawn or revoked, amendments that wait",
+    "mandates": "revoked",
+    "blacklist": "removed",
+    "refusals": "lifted",
+    "recipients": "strangers",
+}
+"""By kind: the rows that do not go out, as a file could not say what they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loading:
     """How one kind goes in (`checks`, then `put`; `weed` finds what made `put` fail) and out (`rows`)."""

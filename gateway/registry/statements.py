@@ -163,7 +163,7 @@ SELECT c.carrier, c.protocol, c.account, t.number, t.is_prefix, t.valid_from, t.
                      WHERE t.number = i.number AND t.institution_id = o.id AND t.channels = i.channels
                        AND t.carrier IS NOT DISTINCT FROM i.carrier
                        AND t.effective_from IS NOT DISTINCT FROM i.effective_from
-                       AND t.status IN ('checked', 'approved')
+                       AND (t.status = 'approved' OR t.status = 'checked' AND t.version = 1)
                        AND (t.extension_digits, t.purposes, a.code, t.signatures, t.effective_until,
                             t.document_sha256)
                            IS DISTINCT FROM
@@ -208,7 +208,8 @@ SELECT count(*) FROM put""",
 SELECT t.number, t.extension_digits, t.channels, t.purposes, o.code, a.code, t.signatures, t.carrier,
        t.effective_from, t.effective_until, t.document_sha256
   FROM numbers t JOIN institutions o ON o.id = t.institution_id LEFT JOIN institutions a ON a.id = t.agency_id
- WHERE t.status NOT IN ('revoked', 'withdrawn') ORDER BY t.number, t.id""",
+ WHERE t.status = 'approved' OR t.status IN ('submitted', 'checked') AND t.version = 1
+ ORDER BY t.number, t.id""",
     ),
     "blacklist": Loading(
         put=f"""

@@ -80,7 +80,7 @@ SELECT given_at, 'consent', coalesce(i.code, ''), '', t.source, 0, 0,
   FROM consents t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = $1
 UNION ALL
 SELECT happened_at, 'complaint', coalesce(i.code, ''), t.number, t.source, 0, t.channel, t.content,
-       happened_at
+       coalesce(t.answered_at, 'infinity')
   FROM complaints t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = $1
 """
 
@@ -89,7 +89,7 @@ async def events(
     c: "Connection", key: RegistryKey, subscriber: str, since: datetime, until: datetime
 ) -> list[Event]:
     """What the registry knows of a subscriber (canonical number) in that time, oldest first, with older
-    refusals and consents that stood in it."""
+    refusals and consents that stood in it, and complaints that were open."""
     rows = await c.fetch(
         f"""SELECT at, kind, institution, number, source, purposes, channels, said
               FROM ({_EVENTS}) t WHERE over >= $2 AND at < $3 ORDER BY at, kind""",

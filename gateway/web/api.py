@@ -172,6 +172,7 @@ class Endpoint:
     versioned: bool = False  # PATCH: If-Match is required; GET answers with an ETag
     rate: str = ""  # read | write | judge | attempt | sign_in; by the method, if empty
     connected: bool = True  # whether the handler gets a connection
+    seconds: float | None = None  # that a GET waits for the database; None: as all do
     optional: bool = False  # whether the body may be left out
     example: JsonValue = None  # of the body: shown in OpenAPI, and sent by tests
     statuses: Mapping[int, Words] = field(default_factory=dict)  # further answers of the same body

@@ -18,7 +18,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from gateway.errors import NotReady, Problem, Words
-from gateway.registry.acting import BROKEN, as_problem
+from gateway.registry.acting import BROKEN, READ_SECONDS, as_problem
 from gateway.telemetry import NOBODY_WAITED
 from gateway.web import problems, reading
 from gateway.web.api import PREFIX, Answer, Call, Endpoint, Octets, not_found
@@ -108,7 +108,7 @@ class Dispatch:
         cookie = request.cookies.get(COOKIE, "") if "Cookie" in request.headers else ""
         actor: Actor | None = None
         if endpoint.roles:
-            actor = await self._actor(request, cookie)
+            actor = await self._actor(request, cookie, endpoint.scope)
             site.limited(route.rate, actor.user)
             if actor.role not in endpoint.roles:
                 raise Problem(
@@ -139,11 +139,12 @@ class Dispatch:
         call = Call(who, nobody, site, path, query, body, zh, version, key, address, cookie, digest)
         if not (endpoint.connected and endpoint.roles):
             return _response(_made(route, await endpoint.handle(call)), request)
-        async with site.door.acting(who) as call.c:
-            if endpoint.safe:
-                return _response(_made(route, await endpoint.handle(call)), request)
-            async with call.c.transaction():
-                made = await (self._once(route, call) if call.key else self._made(route, call))
+        if endpoint.safe:
+            async with site.door.acting(who, seconds=endpoint.seconds or READ_SECONDS) as call.c:
+                made = await self._made(route, call)
+            return _response(made, request)
+        async with site.door.acting(who) as call.c, call.c.transaction():
+            made = await (self._once(route, call) if call.key else self._made(route, call))
         return _response(made, request)
 
     async def _made(self, route: Route, call: Call) -> Made:
@@ -174,12 +175,13 @@ class Dispatch:
         )
         return made
 
-    async def _actor(self, request: web.Request, cookie: str) -> "Actor":
+    async def _actor(self, request: web.Request, cookie: str, needed: str) -> "Actor":
         """Who asks: by Bearer token, else by the console's cookie. Problem `unauthenticated`, `forbidden`."""
         access = self._site.access
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme:
-            actor = await access.by_token(secret.strip()) if scheme.lower() == "bearer" else None
+            bearer = scheme.lower() == "bearer"
+            actor = await access.by_token(secret.strip(), needed) if bearer else None
         else:
             actor = await access.by_session(cookie) if cookie else None
             if actor is not None and request.method != "GET":

@@ -17,7 +17,7 @@ from gateway.evidence.between import Scope, Wanted
 from gateway.evidence.everywhere import WHY, Missing, Nodes, Peer, peers
 from gateway.evidence.plain import plain
 from gateway.evidence.search import Found, Shown
-from gateway.registry.acting import Actor, Door
+from gateway.registry.acting import READ_SECONDS, Actor, Door
 from gateway.registry.keys import RegistryKey
 from gateway.registry.timeline import Event
 from gateway.web.site import Site
@@ -85,7 +85,7 @@ def _not_asked(missing: list[Missing]) -> list[NotAsked]:
 
 
 async def _others(site: Knowing, actor: Actor, since: int) -> list[Peer]:
-    async with site.door.acting(actor) as c:
+    async with site.door.acting(actor, seconds=READ_SECONDS) as c:
         return await peers(c, site.nodes.own, since)
 
 
@@ -120,6 +120,11 @@ def instants(since: datetime.datetime | None, until: datetime.datetime | None) -
     """A span in which nothing was said about one end: the time that records are kept, until now."""
     now = datetime.datetime.now(SHANGHAI)
     return since or now - KEPT, until or now + datetime.timedelta(seconds=1)
+
+
+def before(happened: datetime.datetime) -> datetime.datetime:
+    """Where the timeline of a complaint begins: as any other, or a day before what it complains of."""
+    return min(datetime.datetime.now(SHANGHAI) - KEPT, happened - datetime.timedelta(days=1))
 
 
 def milliseconds(at: datetime.datetime) -> int:

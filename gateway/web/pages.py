@@ -22,7 +22,7 @@ from gateway.evidence.everywhere import WHY
 from gateway.evidence.plain import plain
 from gateway.policy.numbers import mask
 from gateway.registry import filings, workflow
-from gateway.registry.acting import BROKEN, Actor, record
+from gateway.registry.acting import BROKEN, READ_SECONDS, Actor, record
 from gateway.registry.filings import FilingFilter
 from gateway.registry.timeline import Event
 from gateway.web import finding, problems
@@ -150,7 +150,7 @@ class Pages:
     # The pages
 
     async def _overview(self, request: web.Request, actor: Actor) -> web.StreamResponse:
-        async with self._site.door.acting(actor) as c:
+        async with self._site.door.acting(actor, seconds=READ_SECONDS) as c:
             call = self._call(request, actor, c, InterceptFilter(limit=10))
             holding = await rules.holding_of(call)
             held: dict[str, Any] = {
@@ -192,7 +192,7 @@ class Pages:
         except ValidationError:
             wrong = self._words(request, Words("查询条件不符合要求", "that is nothing to look for"))
         else:
-            async with self._site.door.acting(actor) as c:
+            async with self._site.door.acting(actor, seconds=READ_SECONDS) as c:
                 rows = await filings.page(c, actor, query.last, query.limit + 1, wanted)
             page = page_of(rows, query.limit, lambda row: (row.id,))
             rows, following = page.items, page.next

@@ -24,6 +24,7 @@ from gateway.registry import quotas, runs
 from gateway.registry.access import Access
 from gateway.registry.acting import Actor, Door
 from gateway.registry.alarms import AlarmKind
+from gateway.registry.deadlines import Terms, terms_of
 from gateway.registry.in_force import InForce
 from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Replica
@@ -97,6 +98,11 @@ class Site:
     @property
     def data_dir(self) -> Path:
         return self.config.data_dir
+
+    @property
+    def terms(self) -> Terms:
+        """When cases are due, by the workdays that the node has read."""
+        return terms_of(self.config.cases, self.in_force.own.days)
 
     async def start(self) -> None:
         works = (self._keep_up(), self._be_found(), self._hand_over(), self._renew())

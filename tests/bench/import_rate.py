@@ -95,7 +95,7 @@ async def measure(folder: Path, dsn: str, rows: int, suffix: str, server: int) -
         if result.rejected:
             raise RuntimeError(f"{result.rejected} rows were rejected: {result.rejected_path}")
     start = time.perf_counter()
-    count = await export_file("numbers", folder / f"out.{suffix}", dsn, key)
+    count = (await export_file("numbers", folder / f"out.{suffix}", dsn, key)).rows
     print(f"export: {time.perf_counter() - start:.1f} s, {count} rows, peak RSS {_peak()} MiB", flush=True)
     return runs[0]
 

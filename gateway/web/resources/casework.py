@@ -7,10 +7,11 @@ from pydantic import BaseModel, Field, JsonValue
 from gateway.errors import Words
 from gateway.policy.numbers import mask
 from gateway.registry import appeals, cases
+from gateway.registry.acting import READ_SECONDS
 from gateway.registry.complaints import Complaint, Complaints, NewComplaint
-from gateway.registry.deadlines import terms_of
 from gateway.registry.fields import Words as Text
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, Query, page_of
+from gateway.web.finding import before
 from gateway.web.resources.finding import Timeline, TimelineWanted, timeline_of
 from gateway.web.resources.supervision import HOLDERS, REGULATOR, WATCHERS
 
@@ -40,7 +41,7 @@ class CasePaging(DuePaging):
 
 
 def _complaints(call: Call) -> Complaints:
-    return Complaints(call.site.key, terms_of(call.site.config.cases))
+    return Complaints(call.site.key, call.site.terms)
 
 
 def _now() -> datetime:
@@ -75,9 +76,9 @@ async def answer_complaint(call: Call) -> Answer:
 
 async def complaint_timeline(call: Call) -> Answer:
     identity = call.path["id"]
-    async with call.site.door.acting(call.actor) as c:
-        subscriber = await _complaints(call).subscriber(c, identity)
-    wanted = TimelineWanted(subscriber=subscriber, reason=call.query.reason)
+    async with call.site.door.acting(call.actor, seconds=READ_SECONDS) as c:
+        subscriber, happened = await _complaints(call).about(c, identity)
+    wanted = TimelineWanted(subscriber=subscriber, since=before(happened), reason=call.query.reason)
     events, incomplete = await timeline_of(call.site, call.actor, wanted, f"complaints/{identity}")
     return Answer(Timeline(subscriber=mask(subscriber), events=events, incomplete=incomplete))
 
@@ -86,7 +87,7 @@ async def list_appeals(call: Call) -> Answer:
     query: DuePaging = call.query
     rows = await appeals.page(
         call.c,
-        terms_of(call.site.config.cases),
+        call.site.terms,
         _now(),
         after=query.last,
         limit=query.limit + 1,
@@ -96,12 +97,12 @@ async def list_appeals(call: Call) -> Answer:
 
 
 async def file_appeal(call: Call) -> Answer:
-    found = await appeals.file(call.c, call.actor, call.body, terms_of(call.site.config.cases), _now())
+    found = await appeals.file(call.c, call.actor, call.body, call.site.terms, _now())
     return Answer(found, headers={"Location": f"/api/v1/appeals/{found.id}"})
 
 
 async def get_appeal(call: Call) -> Answer:
-    return Answer(await appeals.get(call.c, call.path["id"], terms_of(call.site.config.cases), _now()))
+    return Answer(await appeals.get(call.c, call.path["id"], call.site.terms, _now()))
 
 
 async def answer_appeal(call: Call) -> Answer:
@@ -113,7 +114,7 @@ async def answer_appeal(call: Call) -> Answer:
             call.path["id"],
             said.decision,
             said.answer,
-            terms_of(call.site.config.cases),
+            call.site.terms,
             _now(),
         )
     )
@@ -133,7 +134,7 @@ async def list_cases(call: Call) -> Answer:
 
 
 async def open_case(call: Call) -> Answer:
-    found = await cases.open_case(call.c, call.actor, call.body, terms_of(call.site.config.cases), _now())
+    found = await cases.open_case(call.c, call.actor, call.body, call.site.terms, _now())
     return Answer(found, 0, found.row_version, {"Location": f"/api/v1/cases/{found.id}"})
 
 

@@ -12,7 +12,6 @@ from gateway.registry.claims import (
     NewAllocation,
     NewDispute,
 )
-from gateway.registry.deadlines import terms_of
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, page_of
 
 PORTS = frozenset({"carrier", "provider", "regulator", "auditor"})
@@ -52,7 +51,7 @@ async def disputes(call: Call) -> Answer:
 
 
 async def file(call: Call) -> Answer:
-    made = await claims.file(call.c, call.actor, call.body, terms_of(call.site.config.cases), _now())
+    made = await claims.file(call.c, call.actor, call.body, call.site.terms, _now())
     return Answer(made, 201, made.row_version, {"Location": f"/api/v1/disputes/{made.id}"})
 
 

@@ -15,7 +15,7 @@ from gateway.evidence.plain import plain
 from gateway.model import CHANNELS, names_of
 from gateway.policy.numbers import mask
 from gateway.registry import timeline
-from gateway.registry.acting import Actor, record
+from gateway.registry.acting import READ_SECONDS, Actor, record
 from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText
 from gateway.registry.fields import Words as Text
 from gateway.registry.timeline import Event
@@ -186,7 +186,7 @@ async def reveal(call: Call) -> Answer:
         raise not_found()
     shown, _ = found
     said = plain(shown, revealed=True)
-    async with call.site.door.acting(call.actor) as c:
+    async with call.site.door.acting(call.actor, seconds=READ_SECONDS) as c:
         await record(c, call.actor, "record.reveal", f"records/{said['id']}", reason=call.body.reason)
     return Answer(Revealed(id=said["id"], subscriber=said["subscriber"], text=said.get("text", "")))
 
@@ -214,7 +214,7 @@ async def find_records(call: Call) -> Answer:
         ),
     )
     if wanted.subscriber:
-        async with call.site.door.acting(call.actor) as c:
+        async with call.site.door.acting(call.actor, seconds=READ_SECONDS) as c:
             await record(c, call.actor, "subscriber.find", "records", reason=wanted.reason)
     return Answer(FoundRecords(items=[finding.masked(one) for one in found], incomplete=incomplete))
 
@@ -242,7 +242,7 @@ async def timeline_of(
     )
     recorded = [finding.event_of(one) for one in found]
     here = {event.record for event in recorded}
-    async with site.door.acting(actor) as c, c.transaction():
+    async with site.door.acting(actor, seconds=READ_SECONDS) as c, c.transaction():
         known = await timeline.events(c, site.key, wanted.subscriber, since, until)
         refused = await timeline.intercepts(c, site.key, wanted.subscriber, since, until, most=MOST_EVENTS)
         attempts = [*recorded, *(event for event in refused if event.record not in here)]
@@ -329,6 +329,7 @@ ENDPOINTS = (
         "read",
         Words("拦截记录", "refused attempts, newest first"),
         intercepts,
+        seconds=30.0,  # what is rare among the refused of months is looked for long
         query=InterceptFilter,
         answer=Page[Intercept],
     ),

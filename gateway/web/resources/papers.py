@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, UsageError, Words
 from gateway.registry import exchange
-from gateway.registry.deadlines import terms_of
 from gateway.registry.documents import KINDS, MOST, NAMING, Document, Documents
 from gateway.registry.forms import SHA256
 from gateway.registry.reading import REPORT
@@ -110,7 +109,7 @@ async def bring(call: Call) -> Answer:
                 call.site.door.dsn,
                 call.site.key,
                 dry_run=call.query.dry_run in ("true", "1"),
-                terms=terms_of(call.site.config.cases),
+                terms=call.site.terms,
                 progress=False,
                 actor=call.actor,
             )
