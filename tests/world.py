@@ -57,6 +57,7 @@ class World:
     refused: dict[str, list[Refusal]] = field(default_factory=dict)
     consented: dict[tuple[str, int], list[Span]] = field(default_factory=dict)
     listed: dict[tuple[int, str], list[Recipient]] = field(default_factory=dict)
+    passed: list[int] = field(default_factory=list)
     version: int = 1
     news_at: int = NOW
     senders: dict[SenderKey, Sender] = field(default_factory=dict)
@@ -103,6 +104,9 @@ class World:
 
     def lists_recipients(self, institution: int) -> bool:
         return any(body == institution for body, _ in self.listed)
+
+    def sent(self, subscriber: str, institution: str, channel: int, purpose: int) -> Sequence[int] | None:
+        return self.passed
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         return self.consented.get((subscriber, institution), ())
@@ -163,6 +167,7 @@ def after(example: Example) -> tuple[Attempt, World]:
     if "account_number" in changes:
         shown = AccountNumber(SOURCE, is_prefix=False, span=ALWAYS)
         world.shown = {KEY: [shown._replace(**changes.pop("account_number"))]}
+    world.passed = [NOW - age for age in changes.pop("sent", ())]
     if changes.pop("stale", False):
         world.news_at = NOW - 365 * DAY
     changes.pop("unknown_account", None)

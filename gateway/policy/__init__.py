@@ -6,7 +6,7 @@ storage.
 """
 
 from gateway.policy.facts import Sender, SenderKey, View
-from gateway.policy.judge import Answer, Explanation, decide, explain
+from gateway.policy.judge import Answer, Explanation, counted, decide, explain
 from gateway.policy.profile import Profile, parse_profile
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Sender",
     "SenderKey",
     "View",
+    "counted",
     "decide",
     "explain",
     "parse_profile",

@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from gateway.errors import Words
-from gateway.model import Attempt, Finding, Reason, Verdict
-from gateway.policy import message_rules, sender_rules
+from gateway.model import Attempt, Caps, Finding, Reason, Verdict
+from gateway.policy import counted_rules, message_rules, sender_rules
 from gateway.policy.content import head
 from gateway.policy.facts import Facts, MessageJudge, Sender, View, gather, strictest
 from gateway.policy.profile import ENFORCE, MODES, OBSERVE, OFF, Profile
@@ -36,6 +36,8 @@ def _rules(module: ModuleType) -> tuple[Rule[Any], ...]:
 
 SENDER_RULES: tuple[Rule[SenderJudge], ...] = _rules(sender_rules)
 MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules)
+COUNTED_RULES: tuple[Rule[MessageJudge], ...] = _rules(counted_rules)
+RULES: tuple[Rule[Any], ...] = (*SENDER_RULES, *MESSAGE_RULES, *COUNTED_RULES)
 
 
 CHECKS = {
@@ -135,6 +137,20 @@ def mode_of(rule: Rule[Any], facts: Facts) -> int:
     return min(mode, OBSERVE) if unfiled and facts.profile.unknown_account == "observe" else mode
 
 
+def caps_of(facts: Facts) -> Caps | None:
+    """What the sender's attempts are counted under."""
+    mode = mode_of(counted_rules.within_caps, facts)
+    return None if mode == OFF else Caps(mode == ENFORCE, counted_rules.counts_for(facts))
+
+
+def counted(verdict: Verdict, reason: Reason, sub: str) -> Verdict:
+    """The verdict with what the counters found, enforced as its caps are."""
+    enforced = verdict.caps is not None and verdict.caps.enforced
+    findings = in_order((*verdict.findings, Finding(reason, sub, enforced)))
+    refusal, said_sub = first_enforced(findings)
+    return replace(verdict, reason=refusal, sub=said_sub, findings=findings)
+
+
 def verdict_of(facts: Facts, findings: tuple[Finding, ...]) -> Verdict:
     """The verdict that findings, in rule order, amount to."""
     reason, sub = first_enforced(findings)
@@ -150,6 +166,7 @@ def verdict_of(facts: Facts, findings: tuple[Finding, ...]) -> Verdict:
         agency_code=agency.code if agency is not None else "",
         mandate=facts.mandate,
         purpose=strictest(facts.purposes),
+        caps=caps_of(facts),
     )
 
 
@@ -174,14 +191,14 @@ class Answer(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """The verdict that `decide` gives, and every rule's answer, those in mode off included."""
+    """The verdict that `decide` and the counters give, and every rule's answer, also of those in mode off."""
 
     verdict: Verdict
     answers: tuple[Answer, ...]
 
 
 def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explanation:
-    """Why an attempt gets its verdict; judges afresh, caches and records nothing."""
+    """Why an attempt gets its verdict; judges afresh, caches, counts and records nothing."""
     key = (attempt.account, attempt.source, attempt.channel)
     facts = gather(key, view, profile, now, stale=is_stale(view, profile, now))
     sender = judged(facts)
@@ -189,7 +206,7 @@ def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explana
         *(_answer(rule, facts, attempt, view, lambda judge: judge(facts)) for rule in SENDER_RULES),
         *(
             _answer(rule, facts, attempt, view, lambda judge: judge(attempt, sender, view, now))
-            for rule in MESSAGE_RULES
+            for rule in (*MESSAGE_RULES, *COUNTED_RULES)
         ),
     ]
     answers.sort(key=lambda answer: ORDER[answer.reason])

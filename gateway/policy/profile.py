@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 from gateway.errors import UsageError
 from gateway.model import PURPOSES, Reason, Span
-from gateway.policy import hours
+from gateway.policy import caps, hours
 from gateway.policy.calendar import MONDAY_TO_FRIDAY, Calendar
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_words import CLASSES, CODES, SURNAMES, TITLES
@@ -133,6 +133,10 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             right="a whole number of days from 0 to 366",
             check=lambda value: type(value) is int and 0 <= value <= MOST_DAYS_AHEAD,
         ),
+    },
+    Reason.OVER_FREQUENCY: {
+        "sms": Option(default={}, right=caps.RIGHT, check=caps.is_table, make=caps.caps_of),
+        "voice": Option(default={}, right=caps.RIGHT, check=caps.is_table, make=caps.caps_of),
     },
 }
 """The numbers that may stand in `[rules.X]` beside mode and from. A rule with a new one adds a row."""
