@@ -49,6 +49,10 @@ PARENT_VARIABLE = "ZHENGMING_SUPERVISOR"
 FULL = 0.8
 """Share of the replica's fixed size at which an alarm is raised."""
 
+SOON = 50
+"""Times 20 ms that a worker waits for its counters before it takes traffic: after a start of the machine they
+are read out of the journal, and if that takes longer, what has caps is refused until it is over."""
+
 SWITCH_SECONDS = 0.0005
 """How long one thread keeps the interpreter: the journal's thread must not wait the default 5 ms."""
 
@@ -160,6 +164,8 @@ async def acceptor(process: Process) -> None:
 
 async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
+    from gateway.counters.local import Local  # noqa: PLC0415
+    from gateway.counters.recount import recounted  # noqa: PLC0415
     from gateway.evidence.journal import Journal  # noqa: PLC0415
     from gateway.evidence.seal import Keys  # noqa: PLC0415
     from gateway.evidence.search import Search  # noqa: PLC0415
@@ -204,7 +210,12 @@ async def worker(process: Process, index: int) -> None:
     )
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
-    screen = Screen(node, view, profile, journal, contacts, cities, telemetry, log)
+    counters = Local(
+        data_dir / "counters",
+        lambda since: recounted(Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since),
+        log,
+    )
+    screen = Screen(node, view, profile, journal, counters, contacts, cities, telemetry, log)
     returns = Returns(node, screen, key, contacts, telemetry)
     asked = Direct(screen, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     relay = Worker(
@@ -231,10 +242,12 @@ async def worker(process: Process, index: int) -> None:
             view.renew()
         except NotReady as error:
             return str(error)
-        return ""
+        counters.check()
+        return f"counters: {counters.ailing}" if counters.ailing else ""
 
     process.on_reload = reload
     journal.start()
+    await _soon(counters.check)
     asked.expire(now())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
@@ -250,6 +263,7 @@ async def worker(process: Process, index: int) -> None:
     await journal.close()
     questions.close()
     asked.close()
+    counters.close()
     contacts.close()
     replica.close()
 
@@ -275,6 +289,14 @@ async def _when_ready(process: Process, make: Callable[[], T]) -> T | None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.stop.wait(), 0.1)
     return None
+
+
+async def _soon(holds: Callable[[], bool]) -> None:
+    """Wait a moment for what will mostly be so at once."""
+    for _ in range(SOON):
+        if holds():
+            return
+        await asyncio.sleep(0.02)
 
 
 async def keeper(process: Process) -> None:

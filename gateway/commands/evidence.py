@@ -19,6 +19,7 @@ from gateway import app, handed, node
 from gateway.commands import common
 from gateway.commands.working import acting
 from gateway.config import Config
+from gateway.counters.local import looker
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.evidence import everywhere, search
 from gateway.evidence import record as rec
@@ -58,7 +59,8 @@ def judge(options: argparse.Namespace) -> int:
     if options.registry or at < now:
         view = asyncio.run(_past(loaded, attempt, past.Instant(at, options.registry)))
     else:
-        view = _replica(loaded).snapshot()
+        view = snapshot = _replica(loaded).snapshot()
+        snapshot.counted = looker(loaded.data_dir / "counters", snapshot.hash)
     explanation = explain(attempt, view, profile, at)
     verdict = explanation.verdict
     if options.json:

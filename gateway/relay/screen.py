@@ -8,12 +8,12 @@ It sends nothing: it tells each session, in its `Submit`s, what to do once they 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from time import perf_counter, time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
+from gateway.counters import Counters, Reserved
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
@@ -26,7 +26,8 @@ from gateway.protocols.text import decode
 from gateway.regions import Regions
 from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key, key_of
-from gateway.relay.memory import Batch, Submit
+from gateway.relay.counting import Counting, settle_masses
+from gateway.relay.memory import Batch
 from gateway.telemetry import Telemetry
 
 ENOUGH = 32
@@ -47,7 +48,17 @@ FAULTS = {
 """One object a channel: what is shared by a sender's records is found again by the verdict's identity."""
 
 CHANNELS = {SMS: "sms", VOICE: "voice"}
-_MASS = Finding(Reason.MASS_REFUSED, "", True)
+
+
+class _Turn(NamedTuple):
+    """Batches that are judged together."""
+
+    batches: Sequence[Batch]
+    attempts: Sequence[Attempt]
+    verdicts: list[Verdict]
+    now: int  # ms
+    version: int  # of the registry
+    began: float
 
 
 class Screen:
@@ -59,6 +70,7 @@ class Screen:
         view: Snapshot,
         profile: Profile,
         journal: Journal,
+        counters: Counters,
         contacts: Contacts,
         regions: Regions,
         telemetry: Telemetry,
@@ -68,17 +80,23 @@ class Screen:
         self.view = view
         self.journal = journal
         self._node = node
+        self._counters = counters
+        self._counting = Counting(view.hash, self.account)
         self._contacts = contacts
         self._regions = regions
         self._telemetry = telemetry
         self._sources: dict[bytes, str] = {}
         self._judged: dict[int, tuple[Verdict, str, AccountKey, Any]] = {}  # by the verdict's id
         self._number_keys: dict[str, int] = {}
+        self._over: dict[
+            tuple[int, str | None], tuple[Verdict, Verdict]
+        ] = {}  # by its id, and what was found
         self._tally: Counter[tuple[int, str, str, bool]] = Counter()
         self._refused: Counter[tuple[int, str, Reason]] = Counter()
         self._observed: Counter[Reason] = Counter()
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
+        self._reserving = False  # the counters have not answered yet: who comes meanwhile waits
         self._accounts: dict[AccountKey, Account | None] = {}
         self._accounts_of = 0  # the registry version that they were read from
         self.profile = profile
@@ -110,17 +128,21 @@ class Screen:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        if not self._waiting:
+        if not self._waiting or self._reserving:
             return
         batches, self._waiting, self._submits = self._waiting, [], 0
         try:
             self._judge(batches)
-        except NotReady as error:
+        except Exception as error:
+            self._failed(batches, error)
+
+    def _failed(self, batches: Sequence[Batch], error: Exception) -> None:
+        if isinstance(error, NotReady):
             self._settle(batches, error)
-        except Exception:
-            self._log.exception("a batch could not be judged")
-            for batch in batches:  # or they would wait for ever; nobody else notices
-                batch.owner.abort()
+            return
+        self._log.error("a batch could not be judged", exc_info=error)
+        for batch in batches:  # or they would wait for ever; nobody else notices
+            batch.owner.abort()
 
     def _judge(self, batches: Sequence[Batch]) -> None:
         began = perf_counter()
@@ -128,11 +150,36 @@ class Screen:
         self.view.renew()
         attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
+        turn = _Turn(batches, attempts, verdicts, now, self.view.version, began)
+        if not any([verdict.caps for verdict in verdicts]):
+            self._record(turn, None)
+            return
+        entries, places = self._counting.entries(batches, attempts, verdicts)
+        self._reserving = True
+        self._counters.reserve(now, entries, partial(self._reserved, turn, places))
+
+    def _reserved(self, turn: _Turn, places: Sequence[int], reserved: Reserved) -> None:
+        """The counters have answered: what passed may be one too many."""
+        self._reserving = False
+        try:
+            self._counting.tell(turn.verdicts, places, reserved.words)
+            self._record(turn, reserved)
+        except Exception as error:
+            self._counters.release(reserved)
+            self._failed(turn.batches, error)
+        if self._waiting:
+            self.journal.when_free(self._turn)
+
+    def _record(self, turn: _Turn, reserved: Reserved | None) -> None:
+        batches, attempts, verdicts, now, version, began = turn
         if len(attempts) != sum(len(batch.submits) for batch in batches):
-            _settle_masses(batches, verdicts, self.account)
+            settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
         items = self._items(batches, attempts, verdicts)
-        ids = self.journal.attempts(now, self.view.version, items, partial(self._settle, batches))
+        done = (
+            partial(self._settle, batches) if reserved is None else partial(self._written, batches, reserved)
+        )
+        ids = self.journal.attempts(now, version, items, done)
         self._tell(batches, attempts, verdicts, ids, now)
         for batch in batches:
             try:
@@ -140,6 +187,11 @@ class Screen:
             except Exception:
                 self._log.exception("a judged batch could not be made ready")
                 batch.owner.abort()  # what is not ready must not leave; nobody else notices
+
+    def _written(self, batches: Sequence[Batch], reserved: Reserved, error: Exception | None) -> None:
+        if error is not None:
+            self._counters.release(reserved)
+        self._settle(batches, error)
 
     def _settle(self, batches: Sequence[Batch], error: Exception | None) -> None:
         for batch in batches:
@@ -326,31 +378,3 @@ class Screen:
             self._number_keys.clear()
         key = self._number_keys[number] = half_key(self.view.hash(number))
         return key
-
-
-def _settle_masses(
-    batches: Sequence[Batch], verdicts: list[Verdict], filed: Callable[[AccountKey], Account | None]
-) -> None:
-    """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
-    index = 0
-    for batch in batches:
-        for submit in batch.submits:
-            count = submit.width
-            if count > 1:
-                mine = verdicts[index : index + count]
-                refused = sum(verdict.reason is not None for verdict in mine)
-                if 0 < refused < count and not _reduces(submit, filed(batch.key)):
-                    verdicts[index : index + count] = [
-                        verdict if verdict.reason is not None else _with_mass_refused(verdict)
-                        for verdict in mine
-                    ]
-            index += count
-
-
-def _reduces(submit: Submit, account: Account | None) -> bool:
-    wants_report = submit.submission is not None and submit.submission.wants_report
-    return account is not None and account.mass_manner == "reduce" and not wants_report
-
-
-def _with_mass_refused(verdict: Verdict) -> Verdict:
-    return replace(verdict, reason=Reason.MASS_REFUSED, findings=(*verdict.findings, _MASS))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from gateway.config import Config
+from gateway.counters.local import looker
 from gateway.direct import Workers
 from gateway.errors import NotReady, Problem, Words
 from gateway.evidence.everywhere import Nodes
@@ -123,6 +124,7 @@ class Site:
             self._replica = Replica.open(self.data_dir / "registry", self.key)
         if self._view is None:
             self._view = self._replica.snapshot()
+            self._view.counted = looker(self.data_dir / "counters", self.key.hash)
         else:
             self._view.renew()
         return self._view

@@ -1,0 +1,133 @@
+"""What a batch asks of the counters, and what follows from their answer; submits that are refused in part.
+
+Rules of this file: it counts nothing itself and knows no clock. Senders without caps are not looked at.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gateway.counters import ALWAYS, LOOK, TAKE, Entry, count_key, key_of
+from gateway.model import Account, AccountKey, Attempt, Finding, Limit, Reason, Verdict
+from gateway.policy import counted
+from gateway.relay.memory import Batch, Submit
+
+MOST_CACHED = 20_000  # verdicts that are remembered before it starts anew
+
+_MASS = Finding(Reason.MASS_REFUSED, "", True)
+
+_Counts = list[tuple[int, tuple[Limit, ...], int]]
+"""What a sender gives to the entries of its attempts: a half of the key, limits, the largest of them."""
+
+
+class Counting:
+    """`hashed` is the snapshot's `hash`; `filed` says how an account is filed."""
+
+    def __init__(self, hashed: Callable[[str], bytes], filed: Callable[[AccountKey], Account | None]) -> None:
+        self._hash = hashed
+        self._filed = filed
+        self._counts: dict[int, tuple[Verdict, _Counts]] = {}  # by the verdict's id
+        self._over: dict[tuple[int, str | None], tuple[Verdict, Verdict]] = {}  # and by what was found
+
+    def entries(
+        self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
+    ) -> tuple[list[Entry], list[int]]:
+        """What is to be counted, and the place of the attempt that each entry is of.
+
+        What is refused already is only looked at. A submit whose recipients share one fate counts for all of
+        them or for none.
+        """
+        entries: list[Entry] = []
+        places: list[int] = []
+        hashed = self._hash
+        index = 0
+        for batch in batches:
+            for submit in batch.submits:
+                end = index + submit.width
+                shared = refused = False
+                if submit.width > 1 and not _reduces(submit, self._filed(batch.key)):
+                    shared = True
+                    refused = any(verdict.reason is not None for verdict in verdicts[index:end])
+                group = end
+                while index < end:
+                    attempt, verdict = attempts[index], verdicts[index]
+                    caps = verdict.caps
+                    if caps is not None and attempt.destination:
+                        manner = TAKE if caps.enforced else ALWAYS
+                        if refused or verdict.reason is not None:
+                            manner = LOOK
+                        known = self._counts.get(id(verdict))
+                        counts = known[1] if known is not None else self._counts_of(verdict, attempt.channel)
+                        subscriber = hashed(attempt.destination)
+                        if not shared:
+                            group = index + 1 if len(counts) > 1 else 0
+                        for half, limits, most in counts:
+                            entries.append((key_of(half, subscriber), limits, most, manner, group))
+                            places.append(index)
+                    index += 1
+        return entries, places
+
+    def _counts_of(self, verdict: Verdict, channel: int) -> _Counts:
+        if len(self._counts) >= MOST_CACHED:
+            self._counts.clear()
+        caps = verdict.caps
+        counts = [
+            (
+                count_key(self._hash, verdict.institution_code, channel, count.purpose),
+                count.limits,
+                max(limit.most for limit in count.limits),
+            )
+            for count in (caps.counts if caps is not None else ())
+        ]
+        self._counts[id(verdict)] = verdict, counts  # it keeps the id from being reused
+        return counts
+
+    def tell(self, verdicts: list[Verdict], places: Sequence[int], words: Sequence[str | None]) -> None:
+        """Put what the counters said of entries into the verdicts of their attempts."""
+        found: dict[int, str | None] = {}
+        for place, word in zip(places, words, strict=True):
+            if word != "":
+                found.setdefault(place, word)
+        for place, word in found.items():
+            verdicts[place] = self._counted(verdicts[place], word)
+
+    def _counted(self, verdict: Verdict, word: str | None) -> Verdict:
+        """The verdict with what the counters said: a window that is full; None: they could not say."""
+        known = self._over.get((id(verdict), word))
+        if known is not None:
+            return known[1]
+        if len(self._over) >= MOST_CACHED:
+            self._over.clear()
+        if word is None:
+            found = counted(verdict, Reason.NOT_JUDGEABLE, "counters")
+        else:
+            found = counted(verdict, Reason.OVER_FREQUENCY, word)
+        self._over[id(verdict), word] = verdict, found
+        return found
+
+
+def settle_masses(
+    batches: Sequence[Batch], verdicts: list[Verdict], filed: Callable[[AccountKey], Account | None]
+) -> None:
+    """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
+    index = 0
+    for batch in batches:
+        for submit in batch.submits:
+            count = submit.width
+            if count > 1:
+                mine = verdicts[index : index + count]
+                refused = sum(verdict.reason is not None for verdict in mine)
+                if 0 < refused < count and not _reduces(submit, filed(batch.key)):
+                    verdicts[index : index + count] = [
+                        verdict if verdict.reason is not None else _with_mass_refused(verdict)
+                        for verdict in mine
+                    ]
+            index += count
+
+
+def _reduces(submit: Submit, account: Account | None) -> bool:
+    wants_report = submit.submission is not None and submit.submission.wants_report
+    return account is not None and account.mass_manner == "reduce" and not wants_report
+
+
+def _with_mass_refused(verdict: Verdict) -> Verdict:
+    return replace(verdict, reason=Reason.MASS_REFUSED, findings=(*verdict.findings, _MASS))
