@@ -164,7 +164,7 @@ async def acceptor(process: Process) -> None:
 
 async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
-    from gateway.counters.local import Local  # noqa: PLC0415
+    from gateway.counters.made import counters_of  # noqa: PLC0415
     from gateway.counters.recount import recounted  # noqa: PLC0415
     from gateway.evidence.journal import Journal  # noqa: PLC0415
     from gateway.evidence.seal import Keys  # noqa: PLC0415
@@ -210,7 +210,8 @@ async def worker(process: Process, index: int) -> None:
     )
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
-    counters = Local(
+    counters = counters_of(
+        config.counters,
         data_dir / "counters",
         lambda since: recounted(Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since),
         log,
@@ -263,7 +264,7 @@ async def worker(process: Process, index: int) -> None:
     await journal.close()
     questions.close()
     asked.close()
-    counters.close()
+    await counters.close()
     contacts.close()
     replica.close()
 

@@ -20,6 +20,7 @@ from gateway.commands import common
 from gateway.commands.working import acting
 from gateway.config import Config
 from gateway.counters.local import looker
+from gateway.counters.made import LOCAL
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.evidence import everywhere, search
 from gateway.evidence import record as rec
@@ -60,7 +61,8 @@ def judge(options: argparse.Namespace) -> int:
         view = asyncio.run(_past(loaded, attempt, past.Instant(at, options.registry)))
     else:
         view = snapshot = _replica(loaded).snapshot()
-        snapshot.counted = looker(loaded.data_dir / "counters", snapshot.hash)
+        if loaded.counters.url == LOCAL:  # else other nodes count too, and nobody is asked here
+            snapshot.counted = looker(loaded.data_dir / "counters", snapshot.hash)
     explanation = explain(attempt, view, profile, at)
     verdict = explanation.verdict
     if options.json:

@@ -20,25 +20,29 @@ are counted all or none; each sees those before it."""
 
 class Reserved(NamedTuple):
     """`words`: of each entry the first of its limits that has no room, "" when all have, None when nobody can
-    say. `taken`: the keys that were counted, at the instant `at` (ms)."""
+    say. `partial`: others who should have counted too could not be asked. `release` takes all back, when what
+    was counted was not recorded."""
 
     words: Sequence[str | None]
-    taken: Sequence[int]
-    at: int
+    partial: bool
+    release: Callable[[], None]
 
 
 class Counters(Protocol):
-    """What the node counts by."""
+    """What a worker counts by."""
 
     def reserve(self, now: int, entries: Sequence[Entry], done: Callable[[Reserved], None]) -> None:
         """One atomic act; `done` is called once, from the event loop, perhaps before this returns."""
 
-    def release(self, reserved: Reserved) -> None:
-        """What was taken was not recorded: it counts no longer."""
+    def check(self) -> bool:
+        """Whether all is counted that should be; if not, somebody is about it. To be called at the start, and
+        once a second."""
 
     @property
     def ailing(self) -> str:
         """Why nothing is counted just now, "" when it is."""
+
+    async def close(self) -> None: ...
 
 
 def count_key(hashed: Callable[[str], bytes], institution: str, channel: int, purpose: int) -> int:

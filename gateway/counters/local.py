@@ -4,6 +4,7 @@ After a loss (a file that is missing or cut, a crash of the machine) the counts 
 out of the journals, by one worker and in a thread. Until then nobody can say how much there was.
 """
 
+import asyncio
 import fcntl
 import logging
 import os
@@ -11,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from gateway.counters import Entry, Reserved, count_key, key_of
 from gateway.counters.page import Unavailable
-from gateway.counters.shared import Shared
+from gateway.counters.shared import Counted, Shared
 from gateway.policy.caps import LONGEST
 
 AT_ONCE = 200
@@ -46,27 +48,31 @@ class Local:
 
     def reserve(self, now: int, entries: Sequence[Entry], done: Callable[[Reserved], None]) -> None:
         """See `Counters`."""
+        counted = self.count(now, entries)
+        keys = [entries[position][0] for position in counted.taken]
+        done(Reserved(counted.words, False, partial(self.release, keys, counted.at)))
+
+    def count(self, now: int, entries: Sequence[Entry]) -> Counted:
+        """What `reserve` does, and how it went."""
         try:
-            reserved = self._shared.reserve(now, entries)
+            counted = self._shared.reserve(now, entries)
         except Unavailable as error:
             self._ail(str(error))
-            reserved = Reserved([None] * len(entries), (), now)
-        else:
-            self._was_well = True
-            if self.ailing:
-                self.ailing = ""
-                self._log.info("counting again")
-        done(reserved)
+            return Counted([None] * len(entries), (), now)
+        self._was_well = True
+        if self.ailing:
+            self.ailing = ""
+            self._log.info("counting again")
+        return counted
 
-    def release(self, reserved: Reserved) -> None:
-        """See `Counters`."""
-        if reserved.taken:
+    def release(self, keys: Sequence[int], at: int) -> None:
+        """They count no longer, which did from this instant (ms) on."""
+        if keys:
             with suppress(Unavailable):  # lost with all the others, or found in the journal anew
-                self._shared.release(reserved)
+                self._shared.release(keys, at)
 
     def check(self) -> bool:
-        """Whether all is counted that should be; if not, somebody is about it. At the start, and once a
-        second."""
+        """See `Counters`."""
         try:
             whole = self._shared.is_whole()
         except Unavailable as error:
@@ -78,10 +84,11 @@ class Local:
             self._ail("being recounted")
         return whole
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """See `Counters`."""
         self._closing = True
         if self._thread is not None:
-            self._thread.join()
+            await asyncio.to_thread(self._thread.join)
         self._shared.close()
 
     def _ail(self, why: str) -> None:

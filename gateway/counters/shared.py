@@ -10,13 +10,13 @@ lost, cut, or older than the machine's last start begins anew and is not whole u
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
-from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved
+from gateway.counters import ALWAYS, LOOK, TAKE, Entry
 from gateway.counters.page import Page, Unavailable
 from gateway.counters.table import START, Damaged, Table
 from gateway.policy.caps import LONGEST
@@ -56,6 +56,14 @@ _END = Struct("<Qq")  # used, last: what each batch changes
 _END_AT = _STATE.size - _END.size
 
 
+class Counted(NamedTuple):
+    """`words` as in `Reserved`; `taken`: the positions of what was counted, at the instant `at` (ms)."""
+
+    words: Sequence[str | None]
+    taken: Sequence[int]
+    at: int
+
+
 class Shared:
     """The counters in `directory`: one object a process, and thread. Without `write` they are only read."""
 
@@ -74,21 +82,21 @@ class Shared:
         if write:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def reserve(self, now: int, entries: Sequence[Entry]) -> Reserved:
+    def reserve(self, now: int, entries: Sequence[Entry]) -> Counted:
         """Count a batch (see `Entry`). Raises Unavailable when nothing of it is counted."""
         with self._inside(now) as at:
             return self._reserve(at, entries)
 
-    def release(self, reserved: Reserved) -> None:
-        """Take back what was taken. Raises Unavailable."""
+    def release(self, keys: Iterable[int], at: int) -> None:
+        """Take back what was taken at an instant. Raises Unavailable."""
         with self._inside(0):
-            for key in reserved.taken:
+            for key in keys:
                 found = self._find(key)
                 if found is not None:
                     table, place, base = found
                     instants = list(table.instants(place))
                     with suppress(ValueError):  # all has begun anew since
-                        instants.remove(reserved.at - base)
+                        instants.remove(at - base)
                         table.put(place, key, instants)
 
     def sent(self, key: int, now: int) -> list[int]:
@@ -139,14 +147,14 @@ class Shared:
 
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _reserve(self, at: int, entries: Sequence[Entry]) -> Reserved:
+    def _reserve(self, at: int, entries: Sequence[Entry]) -> Counted:
         words: list[str | None] = []
         taken: list[int] = []
         undo: list[tuple[Table, int, tuple[int, ...]]] = []
         group, mark, failed = 0, 0, False
         now = at - self._base
         table = self._today[0] if self._today else None
-        for key, limits, most, manner, of in entries:
+        for position, (key, limits, most, manner, of) in enumerate(entries):
             if of != group:
                 group, mark, failed, undo = of, len(taken), False, []
             try:
@@ -174,7 +182,7 @@ class Shared:
                         self._used += 1
                         place = -place
                     table.slot.pack_into(table.map, place, key, now, *slot[1:-1])
-                    taken.append(key)
+                    taken.append(position)
                     if of:
                         undo.append((table, place, slot))
             except (OSError, Unavailable):
@@ -185,7 +193,7 @@ class Shared:
                 for changed, where, before in reversed(undo):
                     changed.slot.pack_into(changed.map, where, *before)
                 del taken[mark:]
-        return Reserved(words, taken, at)
+        return Counted(words, taken, at)
 
     def _earlier(self, newest: Table, key: int) -> tuple[int, ...]:
         """A slot for the newest table, of a key that has none there: with what older ones have."""

@@ -6,10 +6,11 @@ storage.
 """
 
 from gateway.policy.facts import Sender, SenderKey, View
-from gateway.policy.judge import Answer, Explanation, counted, decide, explain
+from gateway.policy.judge import PARTIAL, Answer, Explanation, counted, decide, explain
 from gateway.policy.profile import Profile, parse_profile
 
 __all__ = [
+    "PARTIAL",
     "Answer",
     "Explanation",
     "Profile",

@@ -4,7 +4,7 @@ Rules of this file: `decide` does not ask it. What passes is counted by `gateway
 once, under the caps that its verdict carries; a dry run asks the function here, which reads the counts.
 """
 
-from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, Attempt, Count, Reason
+from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, Attempt, Count, Reason, Verdict
 from gateway.policy import caps
 from gateway.policy.facts import Facts, Sender, View
 from gateway.policy.rules import call, rule, sms
@@ -64,11 +64,15 @@ def capped(facts: Facts) -> bool:
 def within_caps(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """No window has had as many attempts of this institution to this subscriber on this channel, for this
     purpose, as its cap allows. Sub-code: the window."""
-    verdict = sender.clean
+    return full_window(attempt, sender.clean, view, now) or True
+
+
+def full_window(attempt: Attempt, verdict: Verdict, view: View, now: int) -> str:
+    """The window that has no room for this attempt, judged so; "" when all have, or nobody can say."""
     if verdict.caps is None or not attempt.destination:
-        return True
+        return ""
     for purpose, limits in verdict.caps.counts:
         sent = view.sent(attempt.destination, verdict.institution_code, attempt.channel, purpose)
         if sent is not None and (word := caps.broken(limits, sent, now)):
             return word
-    return True
+    return ""

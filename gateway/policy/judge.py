@@ -49,7 +49,10 @@ CHECKS = {
 """What a Sender holds of a message rule in force: the same objects in each."""
 
 
-COUNTED = frozenset({"unverifiable"})
+PARTIAL = "counted_here"
+"""Sub-code of `not_judgeable`: what other nodes count could not be asked, so this node's counts decided."""
+
+COUNTED = frozenset({"unverifiable", PARTIAL})
 """Sub-codes that never refuse, whatever the rule's mode (domain.md `third_party`)."""
 
 
@@ -146,7 +149,7 @@ def caps_of(facts: Facts) -> Caps | None:
 def counted(verdict: Verdict, reason: Reason, sub: str) -> Verdict:
     """The verdict with what the counters found, enforced as its caps are."""
     enforced = verdict.caps is not None and verdict.caps.enforced
-    findings = in_order((*verdict.findings, Finding(reason, sub, enforced)))
+    findings = in_order((*verdict.findings, said(Finding(reason, "", enforced), sub)))
     refusal, said_sub = first_enforced(findings)
     return replace(verdict, reason=refusal, sub=said_sub, findings=findings)
 

@@ -6,9 +6,9 @@ Rules of this file: it counts nothing itself and knows no clock. Senders without
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gateway.counters import ALWAYS, LOOK, TAKE, Entry, count_key, key_of
+from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved, count_key, key_of
 from gateway.model import Account, AccountKey, Attempt, Finding, Limit, Reason, Verdict
-from gateway.policy import counted
+from gateway.policy import PARTIAL, counted
 from gateway.relay.memory import Batch, Submit
 
 MOST_CACHED = 20_000  # verdicts that are remembered before it starts anew
@@ -26,7 +26,7 @@ class Counting:
         self._hash = hashed
         self._filed = filed
         self._counts: dict[int, tuple[Verdict, _Counts]] = {}  # by the verdict's id
-        self._over: dict[tuple[int, str | None], tuple[Verdict, Verdict]] = {}  # and by what was found
+        self._found: dict[tuple[int, Reason, str], tuple[Verdict, Verdict]] = {}  # and by what was found
 
     def entries(
         self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
@@ -81,27 +81,30 @@ class Counting:
         self._counts[id(verdict)] = verdict, counts  # it keeps the id from being reused
         return counts
 
-    def tell(self, verdicts: list[Verdict], places: Sequence[int], words: Sequence[str | None]) -> None:
+    def tell(self, verdicts: list[Verdict], places: Sequence[int], reserved: Reserved) -> None:
         """Put what the counters said of entries into the verdicts of their attempts."""
         found: dict[int, str | None] = {}
-        for place, word in zip(places, words, strict=True):
+        for place, word in zip(places, reserved.words, strict=True):
             if word != "":
                 found.setdefault(place, word)
         for place, word in found.items():
-            verdicts[place] = self._counted(verdicts[place], word)
+            if word is None:
+                verdicts[place] = self._with(verdicts[place], Reason.NOT_JUDGEABLE, "counters")
+            else:
+                verdicts[place] = self._with(verdicts[place], Reason.OVER_FREQUENCY, word)
+        if reserved.partial:
+            for place in dict.fromkeys(places):
+                verdicts[place] = self._with(verdicts[place], Reason.NOT_JUDGEABLE, PARTIAL)
 
-    def _counted(self, verdict: Verdict, word: str | None) -> Verdict:
-        """The verdict with what the counters said: a window that is full; None: they could not say."""
-        known = self._over.get((id(verdict), word))
+    def _with(self, verdict: Verdict, reason: Reason, sub: str) -> Verdict:
+        """The verdict with what the counters found."""
+        known = self._found.get((id(verdict), reason, sub))
         if known is not None:
             return known[1]
-        if len(self._over) >= MOST_CACHED:
-            self._over.clear()
-        if word is None:
-            found = counted(verdict, Reason.NOT_JUDGEABLE, "counters")
-        else:
-            found = counted(verdict, Reason.OVER_FREQUENCY, word)
-        self._over[id(verdict), word] = verdict, found
+        if len(self._found) >= MOST_CACHED:
+            self._found.clear()
+        found = counted(verdict, reason, sub)
+        self._found[id(verdict), reason, sub] = verdict, found
         return found
 
 

@@ -162,10 +162,10 @@ class Screen:
         """The counters have answered: what passed may be one too many."""
         self._reserving = False
         try:
-            self._counting.tell(turn.verdicts, places, reserved.words)
+            self._counting.tell(turn.verdicts, places, reserved)
             self._record(turn, reserved)
         except Exception as error:
-            self._counters.release(reserved)
+            reserved.release()
             self._failed(turn.batches, error)
         if self._waiting:
             self.journal.when_free(self._turn)
@@ -190,7 +190,7 @@ class Screen:
 
     def _written(self, batches: Sequence[Batch], reserved: Reserved, error: Exception | None) -> None:
         if error is not None:
-            self._counters.release(reserved)
+            reserved.release()
         self._settle(batches, error)
 
     def _settle(self, batches: Sequence[Batch], error: Exception | None) -> None:

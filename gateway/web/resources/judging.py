@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.errors import Problem, Words
 from gateway.model import AccountKey, Attempt, Number, Reason
 from gateway.policy import Explanation, decide, explain
+from gateway.policy.counted_rules import full_window
 from gateway.policy.numbers import mask
 from gateway.registry import past, quotas
 from gateway.registry.fields import Instant, NumberText, SubscriberText
@@ -125,11 +126,15 @@ async def scrub(call: Call) -> Answer:
     view = site.view()
     attempts = [Attempt(key, channel, asked.number, subscriber) for subscriber in asked.subscribers]
     results = []
-    for place, verdict in enumerate(decide(attempts, view, profile, _now())):
+    now = _now()
+    for place, verdict in enumerate(decide(attempts, view, profile, now)):
         reason = next(
             (found.reason for found in verdict.findings if found.enforced and found.reason not in OF_TEXT),
             None,
         )
+        if reason is None and verdict.caps is not None and verdict.caps.enforced:
+            full = full_window(attempts[place], verdict, view, now)
+            reason = Reason.OVER_FREQUENCY if full else None
         results.append(
             Reached(
                 place=place,
