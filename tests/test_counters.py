@@ -215,8 +215,9 @@ def other_boot(folder: Path) -> None:
 @pytest.mark.parametrize("harm", [lose_state, lose_table, cut_table, cut_state, other_boot])
 @pytest.mark.parametrize("alive", [True, False], ids=["under_traffic", "between_two_lives"])
 def test_what_is_lost_is_recounted_and_nothing_is_guessed_meanwhile(
-    folder: Path, harm: Callable[[Path], None], alive: bool
+    folder: Path, harm: Callable[[Path], None], alive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(page, "SURE", 0)
     now = time.time_ns() // 1_000_000
     counters = opened(folder)
     counters.reserve(now, [entry(1), entry(1), entry(2)])

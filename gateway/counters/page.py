@@ -14,6 +14,9 @@ OCTETS = 4096
 PATIENCE = 0.05
 """Seconds that one waits for the lock. Who has it is done within a millisecond, unless he was stopped."""
 
+SURE = 0.05
+"""Seconds for which a file that stood at its path is taken to stand there still."""
+
 
 class Unavailable(Exception):
     """Nothing can be counted now, for this reason."""
@@ -31,6 +34,7 @@ class Page:
         self._identity = (0, 0)
         self._mapped = False
         self._patience = PATIENCE
+        self._sure_until = 0.0
 
     def lock(self) -> None:
         """Come in. Raises Unavailable."""
@@ -42,17 +46,28 @@ class Page:
                     opened = os.fstat(self._descriptor)
                     self._identity = opened.st_ino, opened.st_dev
                 self._wait()
-                with suppress(FileNotFoundError):
-                    found = os.stat(self._name)  # noqa: PTH116  # a third of what Path.stat takes, per batch
-                    if (found.st_ino, found.st_dev) == self._identity:
-                        if found.st_size < OCTETS or not self._mapped:
-                            self._map(found.st_size)
-                        return
+                if self._in_place():
+                    size = os.lseek(self._descriptor, 0, os.SEEK_END)
+                    if size < OCTETS or not self._mapped:
+                        self._map(size)
+                    return
                 self.close()  # somebody has removed it, or put another there
         except OSError as error:
             self.close()
             raise Unavailable(f"{self._name}: {error.strerror or error}") from None
         raise Unavailable(f"{self._name} comes and goes")
+
+    def _in_place(self) -> bool:
+        """Whether this file stands at its path, or did so a moment ago."""
+        now = time.monotonic()
+        if now < self._sure_until:
+            return True
+        with suppress(FileNotFoundError):
+            found = os.stat(self._name)  # noqa: PTH116  # asked for each batch
+            if (found.st_ino, found.st_dev) == self._identity:
+                self._sure_until = now + SURE
+                return True
+        return False
 
     def unlock(self) -> None:
         if self._descriptor >= 0:
@@ -65,6 +80,7 @@ class Page:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+        self._sure_until = 0.0
 
     def _map(self, size: int) -> None:
         if size < OCTETS:

@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 from gateway.counters import ALWAYS, LOOK, TAKE, Entry
 from gateway.counters.page import Page, Unavailable
-from gateway.counters.table import START, Damaged, Table
+from gateway.counters.table import FRESH, INSTANT, NEWEST, START, Damaged, Table
 from gateway.policy.caps import LONGEST
 
 DAY = 86_400_000
 SHANGHAI = 8 * 3_600_000  # the day changes at midnight in Asia/Shanghai, which has no summer time
 
-FIRST_SLOTS, MOST_SLOTS = 1 << 16, 1 << 22  # 3 to 192 MiB where ten instants are kept of each key
+FIRST_SLOTS, MOST_SLOTS = 1 << 18, 1 << 22  # 12 to 192 MiB where ten instants are kept of each key
 MOST_TABLES = 24
 """Of a day: 60 million keys."""
 LEAST_RING = 10
@@ -160,31 +160,40 @@ class Shared:
             try:
                 if table is None or table.ring < most:
                     table = self._grow(most)
+                octets = table.map
                 place = START + (key & table.mask) * table.size
-                slot = table.slot.unpack_from(table.map, place)
-                new = False
-                if slot[0] != key:
-                    place = table.find(key)
-                    new = place < 0
-                    slot = self._earlier(table, key) if new else table.slot.unpack_from(table.map, place)
+                slot = table.slot.unpack_from(octets, place)
+                head = slot[0]
+                new = head == 0
+                if head != key:
+                    if head:
+                        place = abs(found := table.find(key))
+                        new = found < 0
+                    slot = self._earlier(table, key) if new else table.slot.unpack_from(octets, place)
                 word: str | None = ""
-                for name, window, cap in limits:
-                    earlier = slot[cap]
-                    if earlier and now - earlier < window:
-                        word = name
-                        break
+                if slot:
+                    for name, window, cap in limits:
+                        earlier = slot[cap]
+                        if earlier and now - earlier < window:
+                            word = name
+                            break
                 if manner != LOOK and (not word or manner == ALWAYS) and not failed:
-                    if new:
+                    if not new:
+                        octets.move(place + NEWEST + 4, place + NEWEST, table.size - NEWEST - 4)
+                        INSTANT.pack_into(octets, place + NEWEST, now)
+                    else:
                         if self._used >= table.limit:
                             table = self._grow(most)
-                            place = table.find(key)
+                            place = -table.find(key)
                             slot = self._earlier(table, key)
                         self._used += 1
-                        place = -place
-                    table.slot.pack_into(table.map, place, key, now, *slot[1:-1])
+                        if slot:
+                            table.slot.pack_into(table.map, place, key, now, *slot[1:-1])
+                        else:
+                            FRESH.pack_into(table.map, place, key, now)
                     taken.append(position)
                     if of:
-                        undo.append((table, place, slot))
+                        undo.append((table, place, slot or (key, *table.none)))
             except (OSError, Unavailable):
                 word = None
             words.append(word)
@@ -196,7 +205,8 @@ class Shared:
         return Counted(words, taken, at)
 
     def _earlier(self, newest: Table, key: int) -> tuple[int, ...]:
-        """A slot for the newest table, of a key that has none there: with what older ones have."""
+        """A slot for the newest table, of a key that has none there: with what older ones have, () if they
+        have nothing."""
         for table in self._older:
             place = table.find(key)
             if place > 0:
@@ -204,7 +214,7 @@ class Shared:
                 if table in self._yesterday:
                     instants = [t - DAY for t in instants if t > DAY]
                 return newest.fitting(key, instants)
-        return (key, *newest.none)
+        return ()
 
     def _find(self, key: int) -> tuple[Table, int, int] | None:
         """Where a key is written: the table, the place, and what its instants there count from."""

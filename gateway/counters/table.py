@@ -17,6 +17,9 @@ MAGIC = b"ZMCOUNT1"
 HEADER = Struct("<8sII")
 START = 64
 KEY = Struct("<Q")
+NEWEST = KEY.size  # where the newest instant is in a slot
+INSTANT = Struct("<I")
+FRESH = Struct("<QI")  # a slot that was free: the others are 0
 FULL = 0.6  # share of used slots at which a further table begins
 
 

@@ -188,10 +188,12 @@ class Gateway:
     def configure(self, one: Bench, workers: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._workers = workers
-        # every rule is asked, at whatever hour this runs
+        # every rule is asked, at whatever hour this runs; caps are watched: each run has the same recipients
         hours = '{ marketing = "00:00-24:00", collection = "00:00-24:00" }'
         (self.folder / "bench.toml").write_text(
-            f'extends = "zhejiang"\n[rules.quiet_hours]\nsms = {hours}\nvoice = {hours}\n', "utf-8"
+            f'extends = "zhejiang"\n[rules.quiet_hours]\nsms = {hours}\nvoice = {hours}\n'
+            '[rules.over_frequency]\nmode = { marketing = "observe", collection = "observe" }\n',
+            "utf-8",
         )
         self.config.write_text(
             f"""[node]
