@@ -49,9 +49,7 @@ PARENT_VARIABLE = "ZHENGMING_SUPERVISOR"
 FULL = 0.8
 """Share of the replica's fixed size at which an alarm is raised."""
 
-SOON = 50
-"""Times 20 ms that a worker waits for its counters before it takes traffic: after a start of the machine they
-are read out of the journal, and if that takes longer, what has caps is refused until it is over."""
+SOON = 50  # times 20 ms that a worker waits for its counters; until they are whole, what has caps is refused
 
 SWITCH_SECONDS = 0.0005
 """How long one thread keeps the interpreter: the journal's thread must not wait the default 5 ms."""

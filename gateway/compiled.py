@@ -24,6 +24,7 @@ HOT = (
     "counters/shared.py",
     "counters/table.py",
     "evidence/journal.py",
+    "evidence/seal.py",
     "policy/content.py",
     "policy/facts.py",
     "policy/folding.py",

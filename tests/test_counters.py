@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved, count_key, key_of, page, shared
@@ -96,7 +96,12 @@ ENTRIES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+GROWN = [(0, [(2, TAKE, 0), *((key, TAKE, 1) for key in (1, 3, 1, 1))], ""), (0, [(1, TAKE, 0)] * 2, "")]
+"""A group that fails after what it had counted was carried over to a further table."""
+
+
+@example(GROWN)
+@settings(deadline=None, max_examples=80)
 @given(st.lists(st.tuples(STEPS, ENTRIES, st.sampled_from(["", "", "", "release", "restart"])), max_size=25))
 def test_as_if_all_instants_were_looked_through(
     tmp_path_factory: pytest.TempPathFactory, story: list[tuple[int, list[tuple[int, int, int]], str]]

@@ -91,13 +91,7 @@ class Shared:
         """Take back what was taken at an instant. Raises Unavailable."""
         with self._inside(0):
             for key in keys:
-                found = self._find(key)
-                if found is not None:
-                    table, place, base = found
-                    instants = list(table.instants(place))
-                    with suppress(ValueError):  # all has begun anew since
-                        instants.remove(at - base)
-                        table.put(place, key, instants)
+                self._remove(key, at)
 
     def sent(self, key: int, now: int) -> list[int]:
         """The instants (ms) counted under a key within the longest window, newest first. Raises
@@ -150,13 +144,12 @@ class Shared:
     def _reserve(self, at: int, entries: Sequence[Entry]) -> Counted:
         words: list[str | None] = []
         taken: list[int] = []
-        undo: list[tuple[Table, int, tuple[int, ...]]] = []
         group, mark, failed = 0, 0, False
         now = at - self._base
         table = self._today[0] if self._today else None
         for position, (key, limits, most, manner, of) in enumerate(entries):
             if of != group:
-                group, mark, failed, undo = of, len(taken), False, []
+                group, mark, failed = of, len(taken), False
             try:
                 if table is None or table.ring < most:
                     table = self._grow(most)
@@ -192,17 +185,25 @@ class Shared:
                         else:
                             FRESH.pack_into(table.map, place, key, now)
                     taken.append(position)
-                    if of:
-                        undo.append((table, place, slot or (key, *table.none)))
             except (OSError, Unavailable):
                 word = None
             words.append(word)
             if word != "" and manner == TAKE and of and not failed:
                 failed = True
-                for changed, where, before in reversed(undo):
-                    changed.slot.pack_into(changed.map, where, *before)
+                for one in taken[mark:]:
+                    self._remove(entries[one][0], at)
                 del taken[mark:]
         return Counted(words, taken, at)
+
+    def _remove(self, key: int, at: int) -> None:
+        """One that was counted under a key at an instant counts no longer."""
+        found = self._find(key)
+        if found is not None:
+            table, place, base = found
+            instants = list(table.instants(place))
+            with suppress(ValueError):  # all has begun anew since
+                instants.remove(at - base)
+                table.put(place, key, instants)
 
     def _earlier(self, newest: Table, key: int) -> tuple[int, ...]:
         """A slot for the newest table, of a key that has none there: with what older ones have, () if they
