@@ -94,6 +94,29 @@ async def test_what_one_read_brings_is_counted_one_by_one(house: House) -> None:
     assert reasons == ["", ""] + ["over_frequency"] * 38
 
 
+async def test_the_parts_of_a_long_message_count_once(house: House) -> None:
+    """Each signed, or it would be refused for that until parts are joined."""
+    subscriber = house.subscriber()
+
+    def part(reference: int, number: int, sequence: int) -> bytes:
+        octets = bytes((5, 0, 3, reference, 3, number)) + TEXT.encode("utf-16-be")
+        return submit(
+            MARKETING, [subscriber], TEXT, sequence,
+            pk_total=3, pk_number=number, tp_udhi=1, msg_fmt=8, msg_content=octets,
+        )  # fmt: skip
+
+    async with Raw.login(house) as raw:
+        raw.send(*(part(1, number, number) for number in (1, 2, 3)))  # in one read
+        await raw.frames(3)
+        for number in (3, 1, 2):  # one by one, out of their order
+            raw.send(part(2, number, 10 + number))
+            await raw.frame()
+        raw.send(*(part(3, number, 20 + number) for number in (1, 2)))
+        raw.send(part(2, 2, 30))  # the same part again is another message
+        await raw.frames(3)
+    assert judged(house, subscriber) == [("", "")] * 6 + [("over_frequency", "minute")] * 3
+
+
 async def test_two_workers_count_together(house: House) -> None:
     subscriber = house.subscriber()
     accounts = ["900001", "900003", "900007", "900012"] * 5

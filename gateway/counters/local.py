@@ -93,7 +93,8 @@ class Local:
 
     def _ail(self, why: str) -> None:
         if not self.ailing:
-            self._log.warning("not counting", extra={"fields": {"why": why}})
+            level = logging.WARNING if self._was_well else logging.INFO
+            self._log.log(level, "not counting", extra={"fields": {"why": why}})
         self.ailing = why
         now = time.monotonic()
         if (self._thread is None or not self._thread.is_alive()) and now >= self._next:
