@@ -49,6 +49,8 @@ PARENT_VARIABLE = "ZHENGMING_SUPERVISOR"
 FULL = 0.8
 """Share of the replica's fixed size at which an alarm is raised."""
 
+SOON = 50  # times 20 ms that a worker waits for its counters; until they are whole, what has caps is refused
+
 SWITCH_SECONDS = 0.0005
 """How long one thread keeps the interpreter: the journal's thread must not wait the default 5 ms."""
 
@@ -160,6 +162,8 @@ async def acceptor(process: Process) -> None:
 
 async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
+    from gateway.counters.made import counters_of  # noqa: PLC0415
+    from gateway.counters.recount import recounted  # noqa: PLC0415
     from gateway.evidence.journal import Journal  # noqa: PLC0415
     from gateway.evidence.said import Sayings  # noqa: PLC0415
     from gateway.evidence.seal import Keys  # noqa: PLC0415
@@ -208,7 +212,13 @@ async def worker(process: Process, index: int) -> None:
     )
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
-    screen = Screen(node, view, profile, journal, contacts, cities, telemetry, log)
+    counters = counters_of(
+        config.counters,
+        data_dir / "counters",
+        lambda since: recounted(Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since),
+        log,
+    )
+    screen = Screen(node, view, profile, journal, counters, contacts, cities, telemetry, log)
     context = Context(Sayings(data_dir / "journal", keys))
     confirmation = config.policy.confirmation
     confirmations = Confirmations(node, screen, cities, telemetry, log, confirmation)
@@ -242,10 +252,12 @@ async def worker(process: Process, index: int) -> None:
             screen.follow(now())
         except NotReady as error:
             return str(error)
-        return screen.in_force.why
+        counters.check()
+        return screen.in_force.why or (f"counters: {counters.ailing}" if counters.ailing else "")
 
     process.on_reload = reload
     journal.start()
+    await _soon(counters.check)
     asked.expire(now())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
@@ -262,6 +274,7 @@ async def worker(process: Process, index: int) -> None:
     questions.close()
     asked.close()
     context.close()
+    await counters.close()
     contacts.close()
     replica.close()
 
@@ -287,6 +300,14 @@ async def _when_ready(process: Process, make: Callable[[], T]) -> T | None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.stop.wait(), 0.1)
     return None
+
+
+async def _soon(holds: Callable[[], bool]) -> None:
+    """Wait a moment for what will mostly be so at once."""
+    for _ in range(SOON):
+        if holds():
+            return
+        await asyncio.sleep(0.02)
 
 
 async def keeper(process: Process) -> None:

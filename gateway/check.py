@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 
 from gateway import app, config, handed, node, status
 from gateway.config import Config
+from gateway.counters.made import LOCAL
 from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
 from gateway.registry import primary
@@ -30,7 +32,7 @@ def problems(settings: Config, path: Path | None) -> list[str]:
         *_upstreams(settings),
     ]
     if not found:
-        found += _database(settings)
+        found += [*_database(settings), *_counters(settings)]
     return [f"{name}: {problem}" for problem in found]
 
 
@@ -115,6 +117,17 @@ def _database(settings: Config) -> Iterator[str]:
     finally:
         if server is not None:
             server.stop()
+
+
+def _counters(settings: Config) -> Iterator[str]:
+    url = settings.counters.url
+    if url == LOCAL:
+        return
+    try:
+        with redis.Redis.from_url(url, socket_timeout=CONNECT_SECONDS) as server:
+            server.ping()
+    except (redis.RedisError, OSError, ValueError) as error:
+        yield f"counters.url = {config.without_password(url)!r}: {' '.join(str(error).split())}"
 
 
 def _keys_of(connection: "psycopg.Connection[Any]") -> set[bytes]:

@@ -20,6 +20,9 @@ FOLDER_VARIABLE = "ZHENGMING_COMPILED"
 """Folder of the builds; set and empty: no build is used. Not set: `compiled` in the environment."""
 
 HOT = (
+    "counters/page.py",
+    "counters/shared.py",
+    "counters/table.py",
     "evidence/journal.py",
     "evidence/seal.py",
     "policy/content.py",
@@ -32,6 +35,7 @@ HOT = (
     "protocols/text.py",
     "registry/snapshot.py",
     "relay/contacts.py",
+    "relay/counting.py",
     "relay/lane.py",
     "relay/memory.py",
     "relay/returns.py",

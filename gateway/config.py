@@ -39,6 +39,7 @@ from gateway.values import (
     Kept,
     PerDay,
     Rate,
+    SharedCounter,
     Text50,
     Url,
     Workdays,
@@ -129,6 +130,22 @@ class Policy(Section):
     )
 
 
+class Counters(Section):
+    url: SharedCounter = Field(
+        "local",
+        description="local: caps count on this node | redis://[user:password@]host:port/database or rediss://…:"
+        " over all nodes that name the same server, or one of a Cluster",
+    )
+    deadline: Duration = Field(
+        "100ms", description="a server that has not answered by then is away, and tried again beside the path"
+    )
+    when_away: Annotated[Literal["local", "refuse"], one_of("local", "refuse")] = Field(
+        "local",
+        description="local: this node's own counts decide, marked counted_here in the record | refuse: what"
+        " has caps is not_judgeable",
+    )
+
+
 class Evidence(Section):
     durability: Annotated[Literal["disk", "os"], one_of("disk", "os")] = Field(
         "disk", description="disk: fdatasync before anything is sent on | os: page cache"
@@ -179,6 +196,7 @@ class Config(Section):
     web: Web = Web()
     metrics: Metrics = Metrics()
     policy: Policy = Policy()
+    counters: Counters = Counters()
     evidence: Evidence = Evidence()
     registry: Registry = Registry()
     cases: Cases = Cases()
@@ -294,7 +312,7 @@ def _explain(origin: str, line: Any) -> str:
         case _:
             right = f"a table that begins with [{place}]"
     value = json.dumps(line["input"], ensure_ascii=False, default=str)
-    if loc[:2] == ("database", "dsn"):
+    if loc[:2] in (("database", "dsn"), ("counters", "url")):
         value = without_password(value)
     shown = value if len(value) <= LONGEST_SHOWN else value[:LONGEST_SHOWN] + "…"
     return f"{origin}: {place} = {shown}; right would be {right}"

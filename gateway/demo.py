@@ -54,6 +54,9 @@ class Scene(NamedTuple):
 NEXT = ""
 """Stands for a subscriber who was not addressed lately: those who answer "R" would soon be all."""
 
+OFTEN = "13800000505"
+"""Gets more than he may: the first ones of a day pass."""
+
 _SALE = "新客理财专享，详询网点。拒收请回复R"
 SCENES = (
     Scene("pass", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}"),
@@ -67,6 +70,7 @@ SCENES = (
     Scene("account_mismatch", "900001", "106900070001", [NEXT], f"【钱塘示例消金】{_SALE}"),
     Scene("refused_by_subscriber", "900001", "106900010001", ["13800000404"], f"【浙海示例银行】{_SALE}"),
     Scene("quiet_hours", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}", at_night=True),
+    Scene("over_frequency", "900001", "106900010001", [OFTEN], f"【浙海示例银行】{_SALE}"),
     Scene("signature_missing", "900001", "106900010001", [NEXT], _SALE),
     Scene("signature_mismatch", "900001", "106900010001", [NEXT], f"【客服通知】{_SALE}"),
     Scene("optout_hint_missing", "900001", "106900010001", [NEXT], "【浙海示例银行】新客理财专享"),

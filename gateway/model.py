@@ -235,6 +235,29 @@ class Finding(NamedTuple):
     enforced: bool
 
 
+class Limit(NamedTuple):
+    """At most `most` attempts within any `window` ms; `word` names the window."""
+
+    word: str
+    window: int
+    most: int
+
+
+class Count(NamedTuple):
+    """What an attempt for `purpose` (a bit) adds to: the attempts for it that this subscriber had of this
+    institution on this channel; and how many there may be."""
+
+    purpose: int
+    limits: tuple[Limit, ...]
+
+
+class Caps(NamedTuple):
+    """What a sender's attempts are counted under; `enforced` unless it is only watched."""
+
+    enforced: bool
+    counts: tuple[Count, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Pass (reason is None), or refuse with one reason; `findings` is all that was wrong, in rule order."""
@@ -249,9 +272,8 @@ class Verdict:
     agency_code: str = ""
     mandate: int = 0
     purpose: str = "unknown"  # the strictest purpose of the number
-    profile: str = (
-        ""  # digest of the stricter profile that holds for this number; "": of the one for everybody
-    )
+    profile: str = ""  # digest of the stricter profile for this number; "": of the one for everybody
+    caps: Caps | None = None  # None: it has none
 
     @property
     def passed(self) -> bool:

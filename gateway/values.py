@@ -98,6 +98,21 @@ Url = Annotated[
     str,
     right("http:// or https:// and a host that other nodes reach, such as http://10.0.0.5:8080", _is_url),
 ]
+
+
+def _is_shared_counter(text: str) -> bool:
+    found = re.fullmatch(r"rediss?://(?:[^@/\s]*@)?([^@/?#\s]+)(?:/\d*)?(?:\?[^#\s]*)?", text, re.ASCII)
+    return text == "local" or (found is not None and _is_host(found[1]))
+
+
+SharedCounter = Annotated[
+    str,
+    right(
+        "local, or where a Redis or Valkey server is, in quotes, such as redis://10.0.0.7:6379/0 or"
+        " rediss://counters.example",
+        _is_shared_counter,
+    ),
+]
 Rate = Annotated[float, number("a number of 0 or more", lambda value: value >= 0)]
 Workdays = Annotated[int, whole(1, 250)]
 PerDay = Annotated[int, whole(0, 10**9)]

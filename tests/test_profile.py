@@ -7,7 +7,7 @@ import pytest
 from gateway.config import read_profile, shipped_profiles
 from gateway.errors import UsageError
 from gateway.model import COLLECTION, MARKETING, SERVICE, Reason
-from gateway.policy.judge import MESSAGE_RULES, SENDER_RULES
+from gateway.policy.judge import RULES
 from gateway.policy.profile import ENFORCE, OBSERVE, OFF, Profile
 from gateway.policy.profile_text import parse_profile
 
@@ -22,7 +22,7 @@ def parsed(text: str, **others: str) -> Profile:
 @pytest.mark.parametrize("name", shipped_profiles())
 def test_a_shipped_profile_says_something_about_every_rule_and_nothing_else(name: str) -> None:
     profile = parse_profile(read_profile, name)
-    assert set(profile.rules) == {rule.reason for rule in (*SENDER_RULES, *MESSAGE_RULES)}
+    assert set(profile.rules) == {rule.reason for rule in RULES}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_shipped_profile_says_something_about_every_rule_and_nothing_else(name
         (Reason.QUIET_HOURS, (ENFORCE, ENFORCE, OFF, OFF)),
         (Reason.CONSENT_MISSING, (OBSERVE, OFF, OFF, OFF)),
         (Reason.THIRD_PARTY, (OFF, OBSERVE, OFF, OFF)),
-        (Reason.OVER_FREQUENCY, (OFF, OFF, OFF, OFF)),
+        (Reason.OVER_FREQUENCY, (ENFORCE, ENFORCE, OFF, OFF)),
     ],
 )
 def test_zhejiang_defaults(reason: Reason, modes: tuple[int, ...]) -> None:
@@ -153,3 +153,37 @@ def test_mistakes_name_line_key_value_and_what_is_right(text: str, message: str)
 def test_a_mistake_below_names_its_own_file() -> None:
     with pytest.raises(UsageError, match="profile base, line 1"):
         parsed('extends = "base"', base="x = 1")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("sms = { marketing = { minutes = 2 } }", '{"marketing": {"minutes": 2}}'),
+        ("sms = { marketing = { minute = 0 } }", '{"marketing": {"minute": 0}}'),
+        ("sms = { marketing = { day = 101 } }", '{"marketing": {"day": 101}}'),
+        ("sms = { marketing = { day = true } }", '{"marketing": {"day": true}}'),
+        ("sms = { service = { day = 3 } }", '{"service": {"day": 3}}'),
+        ("sms = { marketing = 3 }", '{"marketing": 3}'),
+        ("voice = 3", "3"),
+    ],
+)
+def test_a_wrong_cap_is_named(written: str, shown: str) -> None:
+    key = written.partition(" ")[0]
+    with pytest.raises(UsageError) as wrong:
+        parsed(f'extends = "zhejiang"\n[rules.over_frequency]\n{written}')
+    assert str(wrong.value) == (
+        f"profile own, line 3: rules.over_frequency.{key} = {shown}; right would be for marketing and"
+        " collection caps such as { minute = 2, day = 10 }: windows out of minute, 5_minutes, hour, day, each"
+        " with a whole number from 1 to 100"
+    )
+
+
+def test_caps_of_one_purpose_stay_when_a_file_changes_those_of_another() -> None:
+    profile = parsed(
+        'extends = "zhejiang"\n[rules.over_frequency]\nsms = { collection = { hour = 1, day = 2 } }'
+    )
+    table = profile.option(Reason.OVER_FREQUENCY, "sms")
+    assert table == {
+        MARKETING: (("day", 86_400_000, 10), ("minute", 60_000, 2)),
+        COLLECTION: (("day", 86_400_000, 2), ("hour", 3_600_000, 1)),
+    }

@@ -58,6 +58,7 @@ class World:
     consented: dict[tuple[str, int], list[Span]] = field(default_factory=dict)
     listed: dict[tuple[int, str], list[Recipient]] = field(default_factory=dict)
     received: int | None = None
+    passed: list[int] = field(default_factory=list)
     version: int = 1
     news_at: int = NOW
     senders: dict[SenderKey, Sender] = field(default_factory=dict)
@@ -108,6 +109,9 @@ class World:
     def lists_recipients(self, institution: int) -> bool:
         filed = (rows for (body, _), rows in self.listed.items() if body == institution)
         return any(row.role != "stranger" for rows in filed for row in rows)
+
+    def sent(self, subscriber: str, institution: str, channel: int, purpose: int) -> Sequence[int] | None:
+        return self.passed
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         return self.consented.get((subscriber, institution), ())
@@ -171,6 +175,7 @@ def after(example: Example) -> tuple[Attempt, World]:
     if "received" in changes:  # hours ago; None: not known
         ago = changes.pop("received")
         world.received = None if ago is None else NOW - ago * 3_600_000
+    world.passed = [NOW - age for age in changes.pop("sent", ())]
     if changes.pop("stale", False):
         world.news_at = NOW - 365 * DAY
     changes.pop("unknown_account", None)

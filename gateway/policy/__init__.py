@@ -6,17 +6,19 @@ storage.
 """
 
 from gateway.policy.facts import Sender, SenderKey, View
-from gateway.policy.judge import Answer, Explanation, decide, explain
+from gateway.policy.judge import PARTIAL, Answer, Explanation, counted, decide, explain
 from gateway.policy.profile import Profile
 from gateway.policy.profile_text import parse_profile
 
 __all__ = [
+    "PARTIAL",
     "Answer",
     "Explanation",
     "Profile",
     "Sender",
     "SenderKey",
     "View",
+    "counted",
     "decide",
     "explain",
     "parse_profile",

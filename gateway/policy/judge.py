@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from gateway.errors import Words
-from gateway.model import Attempt, Finding, Reason, Verdict
-from gateway.policy import message_rules, sender_rules
+from gateway.model import Attempt, Caps, Finding, Reason, Verdict
+from gateway.policy import counted_rules, message_rules, sender_rules
 from gateway.policy.content import head
 from gateway.policy.facts import Facts, MessageJudge, Sender, View, gather, strictest
 from gateway.policy.hours import date_of
@@ -38,14 +38,11 @@ def _rules(module: ModuleType) -> tuple[Rule[Any], ...]:
 
 SENDER_RULES: tuple[Rule[SenderJudge], ...] = _rules(sender_rules)
 MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules)
+COUNTED_RULES: tuple[Rule[MessageJudge], ...] = _rules(counted_rules)
+RULES: tuple[Rule[Any], ...] = (*SENDER_RULES, *MESSAGE_RULES, *COUNTED_RULES)
 
 
-RULES: tuple[Reason, ...] = tuple(
-    sorted(
-        (*(rule.reason for rule in SENDER_RULES), *(rule.reason for rule in MESSAGE_RULES)),
-        key=ORDER.__getitem__,
-    )
-)
+RULED: tuple[Reason, ...] = tuple(sorted((rule.reason for rule in RULES), key=ORDER.__getitem__))
 """The reasons that have a rule, in rule order."""
 
 CHECKS = {
@@ -57,7 +54,10 @@ CHECKS = {
 """What a Sender holds of a message rule in force: the same objects in each."""
 
 
-COUNTED = frozenset({"unverifiable"})
+PARTIAL = "counted_here"
+"""Sub-code of `not_judgeable`: what other nodes count could not be asked, so this node's counts decided."""
+
+COUNTED = frozenset({"unverifiable", PARTIAL})
 """Sub-codes that never refuse, whatever the rule's mode (domain.md `third_party`)."""
 
 
@@ -146,6 +146,20 @@ def mode_of(rule: Rule[Any], facts: Facts, at: int = 0) -> int:
     return min(mode, OBSERVE) if unfiled and facts.profile.unknown_account == "observe" else mode
 
 
+def caps_of(facts: Facts) -> Caps | None:
+    """What the sender's attempts are counted under."""
+    mode = mode_of(counted_rules.within_caps, facts)
+    return None if mode == OFF else Caps(mode == ENFORCE, counted_rules.counts_for(facts))
+
+
+def counted(verdict: Verdict, reason: Reason, sub: str) -> Verdict:
+    """The verdict with what the counters found, enforced as its caps are."""
+    enforced = verdict.caps is not None and verdict.caps.enforced
+    findings = in_order((*verdict.findings, said(Finding(reason, "", enforced), sub)))
+    refusal, said_sub = first_enforced(findings)
+    return replace(verdict, reason=refusal, sub=said_sub, findings=findings)
+
+
 def verdict_of(facts: Facts, findings: tuple[Finding, ...]) -> Verdict:
     """The verdict that findings, in rule order, amount to."""
     reason, sub = first_enforced(findings)
@@ -162,6 +176,7 @@ def verdict_of(facts: Facts, findings: tuple[Finding, ...]) -> Verdict:
         mandate=facts.mandate,
         purpose=strictest(facts.purposes),
         profile="" if facts.profile is facts.general else facts.profile.digest,
+        caps=caps_of(facts),
     )
 
 
@@ -196,14 +211,14 @@ class Answer(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """The verdict that `decide` gives, and every rule's answer, those in mode off included."""
+    """The verdict that `decide` and the counters give, and every rule's answer, also of those in mode off."""
 
     verdict: Verdict
     answers: tuple[Answer, ...]
 
 
 def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explanation:
-    """Why an attempt gets its verdict; judges afresh, caches and records nothing."""
+    """Why an attempt gets its verdict; judges afresh, caches, counts and records nothing."""
     key = (attempt.account, attempt.source, attempt.channel)
     facts = gather(key, view, profile, now, stale=is_stale(view, profile, now))
     sender = judged(facts)
@@ -211,7 +226,7 @@ def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explana
         *(_answer(rule, facts, attempt, view, lambda judge: judge(facts)) for rule in SENDER_RULES),
         *(
             _answer(rule, facts, attempt, view, lambda judge: judge(attempt, sender, view, now))
-            for rule in MESSAGE_RULES
+            for rule in (*MESSAGE_RULES, *COUNTED_RULES)
         ),
     ]
     answers.sort(key=lambda answer: ORDER[answer.reason])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gateway.errors import Words
 from gateway.model import Reason
 from gateway.policy.hours import date_of
-from gateway.policy.judge import RULES, WORDS_OF_MODES
+from gateway.policy.judge import RULED, WORDS_OF_MODES
 from gateway.policy.profile import MASKS, Profile
 from gateway.policy.words import REASONS
 
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
 def outline(profile: Profile, now: int) -> list[Line]:
     """Every rule of this program, those that the profile says nothing of included."""
-    return [_line(profile, reason, now) for reason in RULES]
+    return [_line(profile, reason, now) for reason in RULED]
 
 
 def _line(profile: Profile, reason: Reason, now: int) -> Line:

@@ -24,7 +24,7 @@ from typing import Any
 
 from gateway.errors import NO_WORDS, Words
 from gateway.model import PROTOCOLS, PURPOSES, Reason, Span
-from gateway.policy import hours
+from gateway.policy import caps, hours
 from gateway.policy.calendar import MONDAY_TO_FRIDAY, Calendar
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_words import CLASSES, CODES, SURNAMES, TITLES
@@ -163,6 +163,10 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             check=lambda value: type(value) is int and 0 <= value <= MOST_DAYS_AHEAD,
             tighten=min,
         ),
+    },
+    Reason.OVER_FREQUENCY: {
+        "sms": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
+        "voice": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
     },
 }
 """The numbers that may stand in `[rules.X]` beside mode and from. A rule with a new one adds a row."""

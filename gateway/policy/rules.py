@@ -23,8 +23,8 @@ class Example(NamedTuple):
     """How an attempt, and the registry around it, differ from the good example.
 
     Keys: fields of Attempt (source, text, …); `account`, `number`, `institution`, `agency`,
-    `mandate`, `ban`, `refusal`, `consent`, `recipient`, `account_number`: fields that differ, as a dict
-    (None: there is none); `stale` and `unknown_account`.
+    `mandate`, `ban`, `refusal`, `consent`, `recipient`, `account_number`: fields that differ,
+    as a dict (None: there is none); `stale`, `unknown_account`; `sent`: how long ago (ms) others were.
     """
 
     channel: int

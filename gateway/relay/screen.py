@@ -7,14 +7,14 @@ It sends nothing: it tells each session, in its `Submit`s, what to do once they 
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from time import perf_counter, time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 
+from gateway.counters import Counters, Reserved
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import judged
@@ -28,7 +28,8 @@ from gateway.regions import Regions
 from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key, key_of
-from gateway.relay.memory import Batch, Submit
+from gateway.relay.counting import Counting, settle_masses
+from gateway.relay.memory import Batch
 from gateway.telemetry import Telemetry
 
 ENOUGH = 32
@@ -49,7 +50,17 @@ FAULTS = {
 """One object a channel: what is shared by a sender's records is found again by the verdict's identity."""
 
 CHANNELS = {SMS: "sms", VOICE: "voice"}
-_MASS = Finding(Reason.MASS_REFUSED, "", True)
+
+
+class _Turn(NamedTuple):
+    """Batches that are judged together."""
+
+    batches: Sequence[Batch]
+    attempts: Sequence[Attempt]
+    verdicts: list[Verdict]
+    now: int  # ms
+    version: int  # of the registry
+    began: float
 
 
 class Tally:
@@ -88,6 +99,7 @@ class Screen:
         view: Snapshot,
         profile: Profile,
         journal: Journal,
+        counters: Counters,
         contacts: Contacts,
         regions: Regions,
         telemetry: Telemetry,
@@ -97,6 +109,8 @@ class Screen:
         self.view = view
         self.journal = journal
         self._node = node
+        self._counters = counters
+        self._counting = Counting(view.hash, self.account)
         self._contacts = contacts
         self._regions = regions
         self._telemetry = telemetry
@@ -106,6 +120,7 @@ class Screen:
         self._number_keys: dict[str, int] = {}
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
+        self._reserving = False  # the counters have not answered yet: who comes meanwhile waits
         self._accounts: dict[AccountKey, Account | None] = {}
         self._accounts_of = 0  # the registry version that they were read from
         self.profile = profile
@@ -144,17 +159,21 @@ class Screen:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        if not self._waiting:
+        if not self._waiting or self._reserving:
             return
         batches, self._waiting, self._submits = self._waiting, [], 0
         try:
             self._judge(batches)
-        except NotReady as error:
+        except Exception as error:
+            self._failed(batches, error)
+
+    def _failed(self, batches: Sequence[Batch], error: Exception) -> None:
+        if isinstance(error, NotReady):
             self._settle(batches, error)
-        except Exception:
-            self._log.exception("a batch could not be judged")
-            for batch in batches:  # or they would wait for ever; nobody else notices
-                batch.owner.abort()
+            return
+        self._log.error("a batch could not be judged", exc_info=error)
+        for batch in batches:  # or they would wait for ever; nobody else notices
+            batch.owner.abort()
 
     def _judge(self, batches: Sequence[Batch]) -> None:
         began = perf_counter()
@@ -163,11 +182,40 @@ class Screen:
         self.follow(now)
         attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
+        turn = _Turn(batches, attempts, verdicts, now, self.view.version, began)
+        if not any([verdict.caps for verdict in verdicts]):
+            self._record(turn, None)
+            return
+        entries, places = self._counting.entries(batches, attempts, verdicts)
+        self._reserving = True
+        try:
+            self._counters.reserve(now, entries, partial(self._reserved, turn, places))
+        except Exception:
+            self._reserving = False
+            raise
+
+    def _reserved(self, turn: _Turn, places: Sequence[int], reserved: Reserved) -> None:
+        """The counters have answered: what passed may be one too many."""
+        self._reserving = False
+        try:
+            self._counting.tell(turn.verdicts, places, reserved)
+            self._record(turn, reserved)
+        except Exception as error:
+            reserved.release()
+            self._failed(turn.batches, error)
+        if self._waiting:
+            self.journal.when_free(self._turn)
+
+    def _record(self, turn: _Turn, reserved: Reserved | None) -> None:
+        batches, attempts, verdicts, now, version, began = turn
         if len(attempts) != sum(len(batch.submits) for batch in batches):
-            _settle_masses(batches, verdicts, self.account)
+            settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
         shared, items = self._items(batches, attempts, verdicts)
-        ids = self.journal.attempts(now, self.view.version, items, partial(self._settle, batches))
+        done = partial(self._settle, batches)
+        if reserved is not None:
+            done = partial(self._written, batches, reserved)
+        ids = self.journal.attempts(now, version, items, done)
         self._tell(batches, attempts, shared, ids, now)
         for batch in batches:
             try:
@@ -175,6 +223,11 @@ class Screen:
             except Exception:
                 self._log.exception("a judged batch could not be made ready")
                 batch.owner.abort()  # what is not ready must not leave; nobody else notices
+
+    def _written(self, batches: Sequence[Batch], reserved: Reserved, error: Exception | None) -> None:
+        if error is not None:
+            reserved.release()
+        self._settle(batches, error)
 
     def _settle(self, batches: Sequence[Batch], error: Exception | None) -> None:
         for batch in batches:
@@ -355,31 +408,3 @@ class Screen:
             self._number_keys.clear()
         key = self._number_keys[number] = half_key(self.view.hash(number))
         return key
-
-
-def _settle_masses(
-    batches: Sequence[Batch], verdicts: list[Verdict], filed: Callable[[AccountKey], Account | None]
-) -> None:
-    """Submits to several recipients of whom some are refused (domain.md `mass_refused`)."""
-    index = 0
-    for batch in batches:
-        for submit in batch.submits:
-            count = submit.width
-            if count > 1:
-                mine = verdicts[index : index + count]
-                refused = sum(verdict.reason is not None for verdict in mine)
-                if 0 < refused < count and not _reduces(submit, filed(batch.key)):
-                    verdicts[index : index + count] = [
-                        verdict if verdict.reason is not None else _with_mass_refused(verdict)
-                        for verdict in mine
-                    ]
-            index += count
-
-
-def _reduces(submit: Submit, account: Account | None) -> bool:
-    wants_report = submit.submission is not None and submit.submission.wants_report
-    return account is not None and account.mass_manner == "reduce" and not wants_report
-
-
-def _with_mass_refused(verdict: Verdict) -> Verdict:
-    return replace(verdict, reason=Reason.MASS_REFUSED, findings=(*verdict.findings, _MASS))

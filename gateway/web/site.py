@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import get_args
 
 from gateway.config import Config
+from gateway.counters.local import looker
+from gateway.counters.made import LOCAL
 from gateway.direct import Workers
 from gateway.errors import NotReady, Problem, Words
 from gateway.evidence.everywhere import Nodes
@@ -130,6 +132,8 @@ class Site:
             self._replica = Replica.open(self.data_dir / "registry", self.key)
         if self._view is None:
             self._view = self._replica.snapshot()
+            if self.config.counters.url == LOCAL:  # else other nodes count too, and nobody is asked here
+                self._view.counted = looker(self.data_dir / "counters", self.key.hash)
         else:
             self._view.renew()
         return self._view

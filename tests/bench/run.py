@@ -1,13 +1,14 @@
 """`make bench`: what the goals say, measured on whole nodes; prints and keeps the figures.
 
-    python tests/bench/run.py [wire|rules|replies|numbers|attempts|ban|import|find …] [--messages N …]
+    python tests/bench/run.py [wire|rules|replies|counters|numbers|attempts|ban|import|find …]
+        [--messages N …]
 
 `wire`: the gateway beside a bare relay, in turns, with the same load (performance.md's table of goals): the
 whole gateway (all rules enforced, records durable before sending, acceptor, keeper and PostgreSQL counted in
 the CPU) against relay.py at level 2. One submit in ten is refused, one recipient in five repeated, half of
 the texts are those of vectors/messages.csv. A run counts only if `equal` is true: every submit answered, and
 sent = arrived at the carrier + refused by us. `rules`: the same load with all rules in force and with those
-of the spine alone, in turns. `replies` needs no node; the others are registry.py's.
+of the spine alone, in turns. `replies` and `counters` need no node; the others are registry.py's.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import counting
 import registry
 import replies
 import rig
@@ -265,11 +267,18 @@ def classification(options: argparse.Namespace, report: Report) -> None:
     report.alone(what, "≥ 50,000/s of one core", spread(rates), met=met)
 
 
+def reserving(options: argparse.Namespace, report: Report) -> None:
+    for batch in (16, 100):
+        costs = counting.costs(batch, options.runs)
+        what = f"a message reserved, µs of CPU, batches of {batch}"
+        report.alone(what, "≤ 3 µs", spread(costs, "{:.2f}"), met=statistics.median(costs) <= 3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = ["wire", "rules", "replies", *registry.ALL]
+    known = ["wire", "rules", "replies", "counters", *registry.ALL]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each, after one that warms up")
     parser.add_argument("--messages", type=int, default=200_000)
@@ -286,7 +295,9 @@ def main() -> None:
     report.head()
     if "replies" in options.names:
         classification(options, report)
-    if set(options.names) - {"replies"}:
+    if "counters" in options.names:
+        reserving(options, report)
+    if set(options.names) - {"replies", "counters"}:
         nodes(options, report)
     if options.keep:
         report.keep()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.errors import Problem, Words
 from gateway.model import AccountKey, Attempt, Number, Reason
 from gateway.policy import Explanation, Profile, decide, explain
+from gateway.policy.counted_rules import full_window
 from gateway.policy.judge import Later
 from gateway.policy.numbers import mask
 from gateway.registry import past, quotas
@@ -148,6 +149,9 @@ async def scrub(call: Call) -> Answer:
             (found.reason for found in verdict.findings if found.enforced and found.reason not in OF_TEXT),
             None,
         )
+        if reason is None and verdict.caps is not None and verdict.caps.enforced:
+            full = full_window(attempts[place], verdict, view, now)
+            reason = Reason.OVER_FREQUENCY if full else None
         results.append(
             Reached(
                 place=place,

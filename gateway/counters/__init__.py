@@ -1,0 +1,56 @@
+"""Who was sent how much lately: one atomic `reserve` for a batch, which tells what would be one too many.
+
+Rules of this package: an attempt counts once it is taken, and no longer once it is released, as it was not
+recorded after all. What can't be counted is said to be so, never guessed. Keys are keyed hashes: no number
+stands here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from gateway.model import Limit
+
+LOOK, TAKE, ALWAYS = 0, 1, 2
+"""Manners: say what would be; count it unless it is one too many; count it all the same, as it passes."""
+
+Entry: TypeAlias = tuple[int, tuple[Limit, ...], int, int, int]
+"""Key, limits, the largest of them, manner, group. Entries of one group other than 0 follow each other and
+are counted all or none; each sees those before it."""
+
+
+class Reserved(NamedTuple):
+    """`words`: of each entry the first of its limits that has no room, "" when all have, None when nobody can
+    say. `partial`: others who should have counted too could not be asked. `release` takes all back, when what
+    was counted was not recorded."""
+
+    words: Sequence[str | None]
+    partial: bool
+    release: Callable[[], None]
+
+
+class Counters(Protocol):
+    """What a worker counts by."""
+
+    def reserve(self, now: int, entries: Sequence[Entry], done: Callable[[Reserved], None]) -> None:
+        """One atomic act; `done` is called once, from the event loop, perhaps before this returns."""
+
+    def check(self) -> bool:
+        """Whether all is counted that should be; if not, somebody is about it. To be called at the start, and
+        once a second."""
+
+    @property
+    def ailing(self) -> str:
+        """Why nothing is counted just now, "" when it is."""
+
+    async def close(self) -> None: ...
+
+
+def count_key(hashed: Callable[[str], bytes], institution: str, channel: int, purpose: int) -> int:
+    """What an institution (its code) gives to the keys of all whom it reaches for this purpose (a bit);
+    `hashed` is `RegistryKey.hash`. With that of the subscriber, `key_of` makes the key."""
+    return int.from_bytes(hashed(f"{institution}\0{channel}\0{purpose}")[:8], "little")
+
+
+def key_of(count: int, subscriber: bytes) -> int:
+    """The key of a `count_key` and a subscriber's keyed hash, 64 bits and never 0."""
+    return count ^ int.from_bytes(subscriber[:8], "little") or 1

@@ -1,0 +1,91 @@
+"""How often a subscriber may be reached: caps in sliding windows, by purpose and channel (regulation.md).
+
+Rules of this file: what is counted are the attempts of one institution to one subscriber on one channel for
+one purpose, whichever of its numbers they come from. An attempt from a number with several purposes counts
+for each, and has the caps of all. A window slides: a day is the last 24 hours. Nothing is counted here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gateway.errors import Words
+from gateway.model import COLLECTION, MARKETING, Count, Limit
+
+MINUTE = 60_000
+WINDOWS = {"minute": MINUTE, "5_minutes": 5 * MINUTE, "hour": 60 * MINUTE, "day": 24 * 60 * MINUTE}
+"""By name, in ms."""
+
+CHINESE = {"minute": "1分钟", "5_minutes": "5分钟", "hour": "1小时", "day": "24小时"}
+
+LONGEST = max(WINDOWS.values())
+MOST = 100
+"""The largest number that a cap may be: each costs four octets for every subscriber of a day."""
+
+CAPPED = {"marketing": MARKETING, "collection": COLLECTION}
+"""Purposes that may have caps; service is never stopped by one (domain.md "Purposes")."""
+
+SPOKEN = {MARKETING: Words("营销", "marketing"), COLLECTION: Words("催收", "collection")}
+
+RIGHT = (
+    "for marketing and collection caps such as { minute = 2, day = 10 }: windows out of"
+    f" {', '.join(WINDOWS)}, each with a whole number from 1 to {MOST}"
+)
+
+
+def caps_of(table: Mapping[str, Any]) -> Mapping[int, tuple[Limit, ...]]:
+    """A profile's table of caps by the bit of each purpose, the longest window first: who has used up a day
+    need not come back after a minute. Raises ValueError, KeyError or TypeError."""
+    return {CAPPED[word]: _limits(written) for word, written in table.items()}
+
+
+def is_table(value: Any) -> bool:
+    """Whether `caps_of` can read it."""
+    try:
+        caps_of(value)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return True
+
+
+def both(
+    one: Mapping[int, tuple[Limit, ...]], other: Mapping[int, tuple[Limit, ...]]
+) -> Mapping[int, tuple[Limit, ...]]:
+    """For each purpose the caps of both tables, of each window the smaller one."""
+    return {bit: _smaller((*one.get(bit, ()), *other.get(bit, ()))) for bit in one.keys() | other.keys()}
+
+
+def counts_for(table: Mapping[int, tuple[Limit, ...]], purposes: int) -> tuple[Count, ...]:
+    """What an attempt from a number with these purposes is counted under."""
+    return tuple(Count(bit, limits) for bit, limits in table.items() if purposes & bit)
+
+
+def broken(limits: Iterable[Limit], sent: Sequence[int], now: int) -> str:
+    """The window that has no room for one more attempt at `now`, "" when all have; `sent`: the instants of
+    the earlier ones in ms, newest first."""
+    return next(
+        (word for word, window, most in limits if len(sent) >= most and now - sent[most - 1] < window), ""
+    )
+
+
+def shown(count: Count, sent: Sequence[int] | None, now: int) -> Words:
+    """How many there were in each window and how many there may be, for a person; `sent` as above, None where
+    nobody can say."""
+    purpose = SPOKEN[count.purpose]
+    zh, en = [], []
+    for word, window, most in reversed(count.limits):
+        had = "?" if sent is None else sum(now - at < window for at in sent)
+        zh.append(f"{CHINESE[word]}内 {had}/{most} 次")
+        en.append(f"{had} of {most} in the last {word.replace('_', ' ')}")
+    return Words(f"{purpose.zh}：{'，'.join(zh)}", f"{purpose.en}: {', '.join(en)}")
+
+
+def _smaller(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    least = {limit.window: limit for limit in sorted(limits, key=lambda limit: -limit.most)}
+    return tuple(least[window] for window in sorted(least, reverse=True))
+
+
+def _limits(written: Mapping[str, Any]) -> tuple[Limit, ...]:
+    limits = [Limit(word, WINDOWS[word], most) for word, most in written.items()]
+    if any(type(limit.most) is not int or not 1 <= limit.most <= MOST for limit in limits):
+        raise ValueError(written)
+    return tuple(sorted(limits, key=lambda limit: -limit.window))

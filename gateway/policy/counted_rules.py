@@ -1,0 +1,82 @@
+"""The rule that looks at what was sent before: not too often.
+
+Rules of this file: `decide` does not ask it. What passes is counted by `gateway.counters`, all of a batch at
+once, under the caps that its verdict carries; a dry run asks the function here, which reads the counts.
+"""
+
+from gateway.errors import Words
+from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, Attempt, Count, Reason, Verdict
+from gateway.policy import caps
+from gateway.policy.facts import Facts, Sender, View
+from gateway.policy.rules import call, rule, sms
+from gateway.policy.words import joined
+
+NO_CAPS = Words("无频次上限", "no caps")
+
+_MINUTES = [*range(60_000, 10 * 60_000, 60_000)]
+"""Nine ages, a minute apart."""
+
+
+def _frequency(attempt: Attempt, facts: Facts, view: View) -> Words:
+    counts, holder = counts_for(facts), facts.institution
+    if not counts or holder is None:
+        return NO_CAPS
+    said = []
+    for count in counts:
+        sent = view.sent(attempt.destination, holder.code, attempt.channel, count.purpose)
+        said.append(caps.shown(count, sent, facts.now))
+    return joined(said, NO_CAPS)
+
+
+def counts_for(facts: Facts) -> tuple[Count, ...]:
+    """What a sender's attempts are counted under on this channel."""
+    table = facts.profile.option(Reason.OVER_FREQUENCY, "sms" if facts.key[2] == SMS else "voice")
+    return caps.counts_for(table, facts.purposes)
+
+
+def capped(facts: Facts) -> bool:
+    """There is a cap for a purpose of the filing."""
+    return facts.institution is not None and bool(counts_for(facts))
+
+
+@rule(
+    Reason.OVER_FREQUENCY,
+    refuses=[
+        sms(sent=[0, 59_999]),
+        sms(sent=[*_MINUTES, 86_399_999]),
+        sms(number={"purposes": COLLECTION}, sent=[1, 3_600_000, 86_399_999]),
+        sms(number={"purposes": MARKETING | SERVICE}, sent=[1, 2]),
+        sms(number={"purposes": MARKETING | COLLECTION}, sent=[1, 70_000, 140_000]),
+        call(sent=[1, 2, 299_999]),
+        call(sent=[1, 300_000, 600_000, 900_000, 86_399_999]),
+        call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5, 6]),
+    ],
+    passes=[
+        sms(),
+        sms(sent=[0]),
+        sms(sent=[1, 60_000]),
+        sms(sent=[*_MINUTES, 86_400_000]),
+        sms(number={"purposes": COLLECTION}, sent=[1, 2]),
+        sms(number={"purposes": SERVICE}, sent=[0] * 20),
+        sms(number=None, account={"scope": "other"}, sent=[0] * 20),
+        call(sent=[1, 2, 300_000]),
+        call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5]),
+    ],
+    fact=_frequency,
+    when=capped,
+)
+def within_caps(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """No window has had as many attempts of this institution to this subscriber on this channel, for this
+    purpose, as its cap allows. Sub-code: the window."""
+    return full_window(attempt, sender.clean, view, now) or True
+
+
+def full_window(attempt: Attempt, verdict: Verdict, view: View, now: int) -> str:
+    """The window that has no room for this attempt, judged so; "" when all have, or nobody can say."""
+    if verdict.caps is None or not attempt.destination:
+        return ""
+    for purpose, limits in verdict.caps.counts:
+        sent = view.sent(attempt.destination, verdict.institution_code, attempt.channel, purpose)
+        if sent is not None and (word := caps.broken(limits, sent, now)):
+            return word
+    return ""

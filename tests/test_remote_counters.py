@@ -1,0 +1,226 @@
+"""Counting over nodes, by a real server and by a real Cluster: together exact, alone while that is away."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from counting_servers import Server, counting_cluster, counting_server
+from hypothesis import HealthCheck, given, settings
+from test_counters import ENTRIES, Naive, entry
+
+from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved
+from gateway.counters.local import Local
+from gateway.counters.remote import Remote
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+LOG = logging.getLogger(__name__)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with counting_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    with counting_cluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
+
+
+class Node:
+    """The counters of a node's worker."""
+
+    def __init__(self, folder: Path, url: str, **changes: Any) -> None:
+        options: dict[str, Any] = {"deadline": 2.0, "suffices": True, "log": LOG} | changes
+        self.remote = Remote(url, Local(folder, lambda since: [], LOG), **options)
+
+    async def ask(self, *entries: Entry) -> Reserved:
+        told: asyncio.Future[Reserved] = asyncio.get_running_loop().create_future()
+        self.remote.reserve(time.time_ns() // 1_000_000, entries, told.set_result)
+        return await asyncio.wait_for(told, 20)
+
+    async def words(self, *entries: Entry) -> list[str | None]:
+        reserved = await self.ask(*entries)
+        assert not reserved.partial
+        return list(reserved.words)
+
+    async def until(self, *, partial: bool) -> None:
+        """Wait until the server is away, or there."""
+        async with asyncio.timeout(20):
+            while (await self.ask(entry(99, manner=LOOK))).partial is not partial:
+                self.remote.check()
+                await asyncio.sleep(0.01)
+
+
+Nodes = Callable[..., AbstractAsyncContextManager[Node]]
+
+
+@pytest.fixture
+def node(tmp_path_factory: pytest.TempPathFactory) -> Nodes:
+    @asynccontextmanager
+    async def made(url: str, **changes: Any) -> AsyncIterator[Node]:
+        node = Node(tmp_path_factory.mktemp("node"), url, **changes)
+        try:
+            if changes.get("suffices", True):
+                await node.until(partial=False)
+            yield node
+        finally:
+            await node.remote.close()
+
+    return made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pair(node: Nodes, server: Server) -> AsyncIterator[list[Node]]:
+    with server.client() as client:
+        client.flushall()
+    async with node(server.url) as one, node(server.url) as other:
+        yield [one, other]
+
+
+async def test_nodes_count_together_and_side_by_side(pair: list[Node]) -> None:
+    one, other = pair
+    assert await one.words(entry(1), entry(2)) == ["", ""]
+    assert await other.words(entry(1), entry(1), entry(2)) == ["", "minute", ""]
+    assert await one.words(entry(2)) == ["minute"]
+    told = await asyncio.gather(*(pair[n % 2].words(entry(3), entry(4)) for n in range(30)))
+    for place in range(2):
+        assert sorted(words[place] or "" for words in told) == [""] * 2 + ["minute"] * 28
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=ENTRIES, again=ENTRIES)
+async def test_as_if_all_instants_were_looked_through(
+    pair: list[Node],
+    asked: list[tuple[int, int, int]],
+    again: list[tuple[int, int, int]],
+) -> None:
+    """What one node counts the other meets; nothing that is given back stays."""
+    naive, base = Naive(), time.time_ns()  # keys of this example alone
+    for at, story in enumerate((asked, again, asked)):
+        ordered = sorted(story, key=lambda one: one[2])
+        entries = [entry(base + key, manner=manner, group=group) for key, manner, group in ordered]
+        reserved = await pair[at % 2].ask(*entries)
+        words, taken = naive.reserve(0, entries)
+        assert fates(entries, reserved.words) == fates(entries, words)
+        if at == 1:
+            reserved.release()
+            for key in taken:
+                naive.taken[key].remove(0)
+            await settled(pair[1])
+
+
+def fates(entries: Sequence[Entry], words: Sequence[str | None]) -> list[object]:
+    """The words of entries alone, and which groups failed; not by which entry: each side may find another."""
+    told = list(zip(entries, words, strict=True))
+    failed = {entry[4] for entry, word in told if entry[4] and entry[3] == TAKE and word}
+    return [*(word for entry, word in told if not entry[4]), failed]
+
+
+async def settled(node: Node) -> None:
+    """What was begun beside the path is done."""
+    while node.remote._tasks:
+        await asyncio.wait(node.remote._tasks)
+
+
+async def test_what_was_not_recorded_counts_no_longer(pair: list[Node]) -> None:
+    one, other = pair
+    reserved = await one.ask(entry(1), entry(1), entry(2))
+    assert await other.words(entry(1)) == ["minute"]
+    reserved.release()
+    await settled(one)
+    assert await other.words(entry(1), entry(1), entry(1)) == ["", "", "minute"]
+    assert await one.words(entry(2), entry(2), entry(2)) == ["", "", "minute"]
+
+
+async def test_a_server_that_has_forgotten_the_script_gets_it_again(pair: list[Node], server: Server) -> None:
+    with server.client() as client:
+        client.script_flush()
+    assert await pair[0].words(entry(1)) == [""]
+
+
+async def test_a_server_that_hangs_costs_one_deadline_and_no_order(node: Nodes, server: Server) -> None:
+    with server.client() as client:
+        client.flushall()
+    async with node(server.url, deadline=0.2) as one:
+        assert await one.words(entry(1)) == [""]
+        server.signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            first = await one.ask(entry(1), entry(2))
+            assert 0.2 <= time.monotonic() - began < 2
+            assert (list(first.words), first.partial) == (["", ""], True)
+            began = time.monotonic()
+            for _ in range(50):
+                later = await one.ask(entry(1), entry(3, manner=ALWAYS))
+                assert later.partial
+                assert later.words[0] == "minute"  # by what this node has seen
+            assert time.monotonic() - began < 0.2
+        finally:
+            server.signal(signal.SIGCONT)
+        await one.until(partial=False)
+        assert await one.words(entry(1), entry(4)) == ["minute", ""]
+
+
+async def test_away_and_back_without_what_it_knew(node: Nodes, server: Server) -> None:
+    """A server that comes back empty makes no room for what this node has sent itself."""
+    async with node(server.url) as one:
+        assert await one.words(entry(5), entry(6)) == ["", ""]
+        server.kill()
+        await one.until(partial=True)
+        assert (await one.ask(entry(5))).words == [""]
+        server.start()
+        await one.until(partial=False)
+        assert await one.words(entry(5), entry(6), entry(6)) == ["minute", "", "minute"]
+
+
+async def test_where_own_counts_do_not_suffice_nobody_can_say(node: Nodes, server: Server) -> None:
+    async with node("redis://127.0.0.1:9/0", suffices=False) as one:
+        assert not one.remote.check()
+        reserved = await one.ask(entry(1), entry(2, manner=ALWAYS))
+        assert (list(reserved.words), reserved.partial) == ([None, None], False)
+        assert "127.0.0.1:9" in one.remote.ailing
+
+
+async def test_a_cluster_counts_as_one(node: Nodes, cluster: list[Server]) -> None:
+    """Keys lie on all three; who shares one fate is counted for all or for none, wherever they lie."""
+    async with node(cluster[0].url) as one, node(cluster[1].url) as other:
+        keys = range(100, 160)
+        assert await one.words(*map(entry, keys)) == [""] * 60
+        for server in cluster:
+            with server.client() as client:
+                assert client.dbsize()
+        assert await other.words(*(entry(key) for key in keys for _ in range(2))) == ["", "minute"] * 60
+        fate = [entry(key, group=7) for key in (200, 201, 202, 203, 100, 204)]
+        assert (await one.ask(*fate)).words[4] == "minute"
+        assert await other.words(*(entry(key) for key in range(200, 205) for _ in range(3))) == [
+            "", "", "minute",
+        ] * 5  # fmt: skip
+        reserved = await one.ask(*(entry(key) for key in range(300, 330)))
+        reserved.release()
+        await settled(one)
+        assert await other.words(*(entry(key) for key in range(300, 330) for _ in range(2))) == [""] * 60
+        for server in cluster:
+            with server.client() as client:
+                client.script_flush()
+        assert await one.words(*(entry(key) for key in range(400, 440))) == [""] * 40
+
+
+async def test_a_cluster_that_loses_a_server_is_away(node: Nodes, cluster: list[Server]) -> None:
+    async with node(cluster[0].url, deadline=0.3) as one:
+        cluster[2].signal(signal.SIGSTOP)
+        try:
+            told = await one.ask(*(entry(key) for key in range(500, 560)))
+            assert told.partial
+            assert list(told.words) == [""] * 60
+        finally:
+            cluster[2].signal(signal.SIGCONT)
+        await one.until(partial=False)
