@@ -181,6 +181,8 @@ async def test_an_override_is_stricter_and_its_holders_own(office: Office) -> No
     for wrong in ({"institution": "NOBODY"}, {"number": "10690001"}, {"number": "1", "institution": "BANK"}):
         said = await office.post("regulator", "/profiles/hours/activate", {"reason": "一", **wrong})
         assert (said.status, said.body["field"]) == (422, next(iter(wrong)))
+    silent = await office.post("regulator", "/profiles/hours/activate", {"reason": "对所有机构"})
+    assert (silent.status, "blacklisted" in silent.body["detail"]) == (422, True)  # it would be off
     before = (await office.get("institution2", "/rules")).body
     whose = {"institution": "BANK"}
     waiting = (await office.post("regulator", "/profiles/hours/activate", {"reason": "一", **whose})).body

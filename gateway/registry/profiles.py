@@ -1,9 +1,8 @@
 """Versions of profiles and their activation by two persons: what API, pages and command line use.
 
 Rules: a version is checked when it is added and kept as the content that nodes judge by, so nothing that is
-stored depends on a file. `extends` names a shipped profile, or a stored one (its newest version, or
-`name@digest`), never a path. The guard stands in the database (migrations 0013); its refusals get words in
-acting.py. Every function runs in its caller's transaction.
+stored depends on a file (profile_content.py). The guard stands in the database (migrations 0013); its
+refusals get words in acting.py. Every function runs in its caller's transaction.
 """
 
 import datetime
@@ -13,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from gateway.config import read_profile, shipped_profiles
 from gateway.errors import Problem, Words
 from gateway.policy import numbers
-from gateway.policy.overrides import laxer
 from gateway.policy.profile import Profile, canonical, profile_of
-from gateway.policy.profile_text import ProfileError, checked, differences, laid, merged, mistaken
+from gateway.policy.profile_text import differences
 from gateway.registry.acting import Actor, record
 from gateway.registry.changing import insert, missing, refusable
 from gateway.registry.fields import Instant, Moment
+from gateway.registry.profile_content import be_complete, be_stricter, content_of
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -139,7 +137,7 @@ _ACTIVATIONS = f"""SELECT a.id, p.name, p.digest, coalesce(code_of(a.institution
 
 async def look(c: "Connection", new: NewVersion, against: Mapping[str, Any]) -> Looked:
     """What this version would be, and what it changes against that content. Problem `invalid`: which line."""
-    title, content = await _content(c, new)
+    title, content = await content_of(c, new.name, new.text)
     digest = profile_of(new.name, content).digest
     stands = await c.fetchval("SELECT true FROM profiles WHERE (name, digest) = ($1, $2)", new.name, digest)
     changes = changed(against, content)
@@ -148,7 +146,7 @@ async def look(c: "Connection", new: NewVersion, against: Mapping[str, Any]) -> 
 
 async def add(c: "Connection", actor: Actor, new: NewVersion) -> tuple[Version, bool]:
     """Store a version; it, and whether it is new: one of the same content stays as it is."""
-    title, content = await _content(c, new)
+    title, content = await content_of(c, new.name, new.text)
     digest = profile_of(new.name, content).digest
     standing = await c.fetchrow(f"{_VERSIONS} WHERE (p.name, p.digest) = ($1, $2)", new.name, digest)
     if standing is not None:
@@ -212,12 +210,15 @@ async def activations(
 async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal, current: Profile) -> Activation:
     """The first of two persons has a version hold; what has waited for the same is withdrawn.
 
-    `current` is what holds for everybody: an override must be nowhere laxer. Problem `not_found`, `invalid`.
+    `current` is what holds for everybody: an override must be nowhere laxer, anything else name its rules.
+    Problem `not_found`, `invalid`.
     """
     found, text, profile = await version(c, name, wanted.digest)
     institution, number = await _subject(c, wanted)
     if institution is not None or number is not None:
-        _stricter(name, text, profile, current)
+        be_stricter(name, text, profile, current)
+    else:
+        be_complete(profile, current)
     now = datetime.datetime.now(datetime.UTC)
     begins = max(now, wanted.valid_from or now)
     if begins - now > FARTHEST:
@@ -323,64 +324,8 @@ async def _subject(c: "Connection", wanted: Proposal) -> tuple[int | None, str |
     return None, number
 
 
-def _stricter(name: str, text: str, profile: Profile, current: Profile) -> None:
-    """Problem `invalid` names the first value of an override that is laxer than what holds for everybody."""
-    try:
-        for flaw in laxer(current, profile):
-            mistaken(name, text, *flaw)
-    except ProfileError as error:
-        raise _said(error) from None
-
-
-def _said(error: ProfileError) -> Problem:
-    zh, en = (f"第 {error.line} 行：", f"line {error.line}: ") if error.line else ("", "")
-    return Problem(
-        "invalid",
-        Words(zh + error.found.zh, en + error.found.en),
-        field="text",
-        expected=error.right,
-        facts={"line": error.line},
-    )
-
-
 async def _activation(c: "Connection", name: str, identity: int) -> Activation:
     row = await c.fetchrow(f"{_ACTIVATIONS} WHERE a.id = $1 AND p.name = $2", identity, name)
     if row is None:
         raise missing()
     return Activation(**row)
-
-
-async def _content(c: "Connection", new: NewVersion) -> tuple[str, dict[str, Any]]:
-    """Title and content of a version to be. Problem `invalid` names line, value and what would be right."""
-    try:
-        tables = checked(new.name, new.text)
-        base = await _base(c, new.name, tables["extends"]) if "extends" in tables else {}
-    except ProfileError as error:
-        raise _said(error) from None
-    return tables.get("title", ""), laid(base, tables)
-
-
-async def _base(c: "Connection", name: str, wanted: str) -> Mapping[str, Any]:
-    """The content that a version extends. Raises ProfileError."""
-    if wanted in shipped_profiles():
-        return merged(read_profile, wanted)
-    base, _, digest = wanted.partition("@")
-    content = await c.fetchval(
-        "SELECT content FROM profiles WHERE name = $1 AND ($2 = '' OR digest = $2) ORDER BY id DESC LIMIT 1",
-        base,
-        digest,
-    )
-    if content is None:
-        shipped = ", ".join(shipped_profiles())
-        found = f'extends = "{wanted[:80]}"'
-        raise ProfileError(
-            name,
-            0,
-            Words(f"{found}：没有此规则档案", f"{found}: there is no such profile"),
-            Words(
-                f"{shipped}，或已存档案的名称，或 名称@摘要",
-                f"{shipped}, the name of a stored profile, or name@digest",
-            ),
-        )
-    stored: Mapping[str, Any] = json.loads(content)
-    return stored

@@ -25,7 +25,7 @@ CREATE TABLE profiles (
 CREATE TABLE profile_activations (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     profile_id       bigint NOT NULL REFERENCES profiles,
-    institution_id   bigint REFERENCES institutions,
+    institution_id   bigint, -- refers to institutions, whose TRUNCATE must not take this table along
     number           text CHECK (is_number(number)),
     valid_from       timestamptz NOT NULL CHECK (isfinite(valid_from)),
     reason           text NOT NULL CHECK (btrim(reason) <> ''),
