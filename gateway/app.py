@@ -161,13 +161,17 @@ async def acceptor(process: Process) -> None:
 async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
     from gateway.evidence.journal import Journal  # noqa: PLC0415
+    from gateway.evidence.said import Sayings  # noqa: PLC0415
     from gateway.evidence.seal import Keys  # noqa: PLC0415
     from gateway.evidence.search import Search  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
+    from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
+    from gateway.relay.context import Context  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
+    from gateway.relay.presses import Presses  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
     from gateway.relay.worker import Worker  # noqa: PLC0415
@@ -205,8 +209,12 @@ async def worker(process: Process, index: int) -> None:
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
     screen = Screen(node, view, profile, journal, contacts, cities, telemetry, log)
-    returns = Returns(node, screen, key, contacts, telemetry)
-    asked = Direct(screen, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
+    context = Context(Sayings(data_dir / "journal", keys))
+    confirmation = config.policy.confirmation
+    confirmations = Confirmations(node, screen, cities, telemetry, log, confirmation)
+    returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
+    presses = Presses(node, screen, key, returns, telemetry)
+    asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     relay = Worker(
         config.sms,
         config.node.carrier,
@@ -214,13 +222,15 @@ async def worker(process: Process, index: int) -> None:
         config.workers,
         screen,
         returns,
-        contacts,
+        confirmations,
+        replica.receiving,
         telemetry,
         log,
     )
 
     def reload(fresh: Handed) -> None:
         screen.use(fresh.profile)
+        confirmations.text = fresh.config.policy.confirmation
         relay.listeners = fresh.config.sms
 
     def missing() -> str:
@@ -250,6 +260,7 @@ async def worker(process: Process, index: int) -> None:
     await journal.close()
     questions.close()
     asked.close()
+    context.close()
     contacts.close()
     replica.close()
 
@@ -305,7 +316,12 @@ async def keeper(process: Process) -> None:
         except NotReady as error:
             log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})
 
-    feed = Feed(dsn, replica, on_changes=record, recorded=Recorded(directory, keys, key))
+    def held(where: str, at: int) -> None:
+        if where != config.node.name:  # workers say so of their own
+            process.telemetry.refusal_effective.observe(max(0, now() - at) / 1000)
+
+    recorded = Recorded(directory, keys, key)
+    feed = Feed(dsn, replica, on_changes=record, recorded=recorded, on_refusal=held)
     kept = config.evidence.kept_days
     shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key, kept_days=kept)
 

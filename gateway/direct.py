@@ -1,4 +1,6 @@
-"""Attempts that come without a wire of their own (HTTP): how they get to the worker that owns their account.
+"""What comes without a wire of its own (HTTP): how it gets to the worker that owns its account.
+
+Attempts, which are judged, and refusals by key press, which are put into force.
 
 The web process asks, the worker judges, records and tells. Over a stream socket in data_dir/run, messages of
 a length (u32) and msgpack; many questions may be under way. It knows neither HTTP nor judging.
@@ -38,13 +40,29 @@ class Item(msgspec.Struct, array_like=True, frozen=True):
     text: str
 
 
+class Press(msgspec.Struct, array_like=True, frozen=True):
+    """A subscriber's refusal by key press: in a call from `source`, numbers as written; `at` in ms, 0: now;
+    `call`: the platform's name of the call, or empty."""
+
+    carrier: str
+    protocol: str
+    account: str
+    source: str
+    subscriber: str
+    key: str
+    at: int
+    call: str
+
+
 class Asked(msgspec.Struct, array_like=True):
-    """`key` (16 octets): the same again is the same attempts; `body` (16): a hash of what was asked."""
+    """`key` (16 octets): the same again is the same thing; `body` (16): a hash of what was asked. Either
+    attempts or a key press."""
 
     number: int
     key: bytes
     body: bytes
     items: list[Item]
+    press: Press | None = None
 
 
 class Answered(msgspec.Struct, array_like=True):
@@ -58,12 +76,24 @@ class Answered(msgspec.Struct, array_like=True):
     registry_version: int
 
 
+class Refused(msgspec.Struct, array_like=True):
+    """A refusal that is in force: the id (16 octets) of its record, since when (ms), of which institution (""
+    where nobody has filed the number), and what it covers, as bits of model.py."""
+
+    id: bytes
+    at: int
+    institution: str
+    purposes: int
+    channels: int
+
+
 class Told(msgspec.Struct, array_like=True):
     """`error`: "" · "busy" (nothing was recorded) · "reused" (the key was another request's)."""
 
     number: int
     error: str
     answers: list[Answered]
+    refused: Refused | None = None
 
 
 Tell = Callable[[Told], None]
@@ -184,8 +214,10 @@ class Workers:
         self._locks = [asyncio.Lock() for _ in range(count)]
         self._numbers = itertools.count(1)
 
-    async def ask(self, worker: int, key: bytes, body: bytes, items: list[Item]) -> Told:
-        """Have attempts judged and recorded by one worker.
+    async def ask(
+        self, worker: int, key: bytes, body: bytes, items: list[Item], press: Press | None = None
+    ) -> Told:
+        """Have attempts judged and recorded, or a key press, by one worker.
 
         Raises NotReady when it is away, or has not answered in time: then nobody knows whether they were
         recorded, and the same question under the same key tells.
@@ -198,7 +230,7 @@ class Workers:
         end.waiting[number] = future
         late = loop.call_later(ANSWER_SECONDS, _give_up, future, worker)
         try:
-            end.send(Asked(number, key, body, items))
+            end.send(Asked(number, key, body, items, press))
             return await future
         finally:
             late.cancel()

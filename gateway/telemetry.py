@@ -94,7 +94,9 @@ class Telemetry:
         self.observed = counter("observed_total", "Refusals by rules in observe mode", "reason")
         self.replies = counter("replies_total", "Replies of subscribers", "kind")
         self.refusal_effective = histogram(
-            "refusal_effective_seconds", "From a reply's arrival until it holds here", buckets=_SLOW
+            "refusal_effective_seconds",
+            "From a reply's arrival, here or at another node, until all workers of this one refuse by it",
+            buckets=_SLOW,
         )
         self.decision = self._often(histogram("decision_seconds", "Judging one batch"))
         self._relay = histogram(

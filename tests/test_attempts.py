@@ -1,6 +1,6 @@
 """POST /attempts on a running node: who may ask about which account, in what form, and what comes back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from asker import Asker
 from conftest import HouseOf
-from playbook import BANNED, MARKETING, TEXT, House
+from playbook import BANNED, MARKETING, TEXT, House, eventually
 
 from gateway.evidence import record as rec
 from gateway.model import VOICE
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(house_of: HouseOf) -> AsyncIterator[House]:
-    async with house_of(workers=2) as house:
+    async with house_of(workers=2, extra=["900016"]) as house, house.sender():
         yield house
 
 
@@ -52,6 +52,25 @@ async def test_an_attempt_is_judged_and_stands_on_record_under_its_id(house: Hou
         code, shown, _ = await house.cli("records", "show", answer.body["id"], "--json")
         assert code == 0
         assert answer.body["id"] in shown
+
+
+async def test_marketing_whose_replies_nobody_gets_is_observed(house: House, ask: Asker) -> None:
+    """No session for 24 h, so nobody could refuse; one login ends it, on whichever worker."""
+
+    async def observed() -> list[str]:
+        said = await ask("bank", "/attempts", attempt(house, account="900016"))
+        return [one["reason"] for one in said.body["reasons"] if not one["enforced"]]
+
+    assert await observed() == ["consent_missing", "no_reply_path"]
+    async with house.sender("900016"):
+        await eventually(lambda: sees(observed, ["consent_missing"]))
+    dry = {"account": "900016", "source": MARKETING, "destination": house.subscriber(), "text": TEXT}
+    told = {rule["reason"]: rule["fact"] for rule in (await ask("bank", "/judge", dry)).body["rules"]}
+    assert "last session that receives: 20" in told["no_reply_path"]
+
+
+async def sees(look: Callable[[], Awaitable[list[str]]], wanted: list[str]) -> bool:
+    return await look() == wanted
 
 
 async def test_reasons_are_said_in_the_callers_language(house: House, ask: Asker) -> None:

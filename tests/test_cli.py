@@ -31,7 +31,7 @@ GOOD, BAD, REFUSED, WRONG = 0, 1, 3, 2
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node(house_of: HouseOf) -> AsyncIterator[House]:
-    async with house_of() as house:
+    async with house_of(extra=["900016"]) as house:
         yield house
 
 
@@ -63,13 +63,14 @@ async def test_judge_says_pass_or_why_not(house: House) -> None:
     code, out, _ = await house.cli("judge", "--from", BANNED + "0001", *to, "--account", "900001")
     assert code == REFUSED
     assert "blacklisted" in out
-    code, out, _ = await house.cli("judge", "--from", BANNED + "0001", *to, "--account", "900001", "--json")
+    unseen = ("--account", "900016")  # one that has never logged in here
+    code, out, _ = await house.cli("judge", "--from", BANNED + "0001", *to, *unseen, "--json")
     said = json.loads(out)
     assert code == REFUSED
     assert (said["verdict"], said["reason"], said["institution"]) == ("refuse", "blacklisted", "BANK")
     assert said["registry_version"] > 0
     broken = {rule["reason"]: rule["mode"] for rule in said["rules"] if not rule["holds"]}
-    assert broken == {"blacklisted": "enforce", "consent_missing": "observe"}
+    assert broken == {"blacklisted": "enforce", "consent_missing": "observe", "no_reply_path": "observe"}
     assert len(house.records()) == before
 
 

@@ -25,9 +25,9 @@ def test_the_last_attempt_wins_over_all_workers_at_once(tmp_path):
     assert two.last(KEY, NOW) is None
     one.remember(KEY, NOW, 1, attempt(NOW))
     one.remember(KEY, NOW + 1, 2, attempt(NOW + 1))
-    assert one.last(KEY, NOW) == two.last(KEY, NOW) == Contact(NOW + 1, 2, attempt(NOW + 1))
-    two.remember(KEY, NOW + 2, 3, attempt(NOW + 2))
-    assert one.last(KEY, NOW) == Contact(NOW + 2, 3, attempt(NOW + 2))
+    assert one.last(KEY, NOW) == two.last(KEY, NOW) == Contact(NOW + 1, 2, attempt(NOW + 1), "w0")
+    two.remember(KEY, NOW + 2, 3, attempt(NOW + 2), 99)
+    assert one.last(KEY, NOW) == Contact(NOW + 2, 3, attempt(NOW + 2), "w1", 99)
 
 
 def test_it_is_kept_thirty_days_and_no_longer(tmp_path):
@@ -35,7 +35,7 @@ def test_it_is_kept_thirty_days_and_no_longer(tmp_path):
     contacts.remember(KEY, NOW, 1, attempt(NOW))
     late = NOW + KEEP_DAYS * DAY
     contacts.expire(late)
-    assert contacts.last(KEY, late) == Contact(NOW, 1, attempt(NOW))
+    assert contacts.last(KEY, late) == Contact(NOW, 1, attempt(NOW), "w0")
     contacts.expire(late + DAY)
     assert contacts.last(KEY, late) is None
     assert not list(tmp_path.iterdir())
@@ -57,7 +57,7 @@ def test_it_is_a_dictionary_however_keys_collide(tmp_path_factory, steps):
     for place, (low, high) in enumerate(steps):
         key = low + high * FIRST_SLOTS  # the same slot for each `high`
         contacts.remember(key, NOW + place, place, attempt(NOW + place))
-        expected[key] = Contact(NOW + place, place, attempt(NOW + place))
+        expected[key] = Contact(NOW + place, place, attempt(NOW + place), "w0")
     for key in range(1, 60 + 4 * FIRST_SLOTS, FIRST_SLOTS // 4):
         assert contacts.last(key, NOW) == expected.get(key)
     for key, contact in expected.items():
@@ -73,7 +73,7 @@ def test_it_grows_and_survives_the_process(tmp_path):
     del contacts  # not closed: as after a kill
     again = Contacts(tmp_path, "w0")
     again.remember(keys[0], NOW + 1, 7, attempt(NOW + 1))
-    assert again.last(keys[0], NOW) == Contact(NOW + 1, 7, attempt(NOW + 1))
+    assert again.last(keys[0], NOW) == Contact(NOW + 1, 7, attempt(NOW + 1), "w0")
     assert all(again.last(key, NOW).institution == place for place, key in enumerate(keys) if place)
 
 
@@ -100,13 +100,13 @@ def test_what_others_begin_is_found_however_long_a_folder_has_been_known(tmp_pat
     day = tmp_path / str((NOW + module.SHANGHAI) // DAY)
     os.utime(day, ns=(0, time.time_ns() - 2 * module.SETTLED))
     for _ in range(2):
-        assert reader.last(KEY, NOW) == Contact(NOW, 1, attempt(NOW))
+        assert reader.last(KEY, NOW) == Contact(NOW, 1, attempt(NOW), "w0")
     listed = mock.patch.object(os, "listdir", side_effect=AssertionError("listed again"))
     with listed:
-        assert reader.last(KEY, NOW) == Contact(NOW, 1, attempt(NOW))
+        assert reader.last(KEY, NOW) == Contact(NOW, 1, attempt(NOW), "w0")
     two = Contacts(tmp_path, "w1")
     two.remember(KEY, NOW + 1, 2, attempt(NOW + 1))
-    assert reader.last(KEY, NOW) == Contact(NOW + 1, 2, attempt(NOW + 1))
+    assert reader.last(KEY, NOW) == Contact(NOW + 1, 2, attempt(NOW + 1), "w1")
 
 
 def test_who_only_reads_lets_go_of_days_that_are_over(tmp_path):
@@ -127,7 +127,7 @@ def test_of_two_that_begin_in_the_same_instant_both_are_found(tmp_path):
     for place in (1, 2):
         Contacts(tmp_path, f"w{place}").remember(KEY, NOW + place, place, attempt(NOW + place))
         os.utime(day, ns=(at, at))
-        assert reader.last(KEY, NOW) == Contact(NOW + place, place, attempt(NOW + place))
+        assert reader.last(KEY, NOW) == Contact(NOW + place, place, attempt(NOW + place), f"w{place}")
 
 
 def test_a_full_disk_stops_noting_but_nothing_else(tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ from gateway.model import (
     SMS,
     VOICE,
     AccountNumber,
+    Finding,
     Hold,
     Reason,
     Span,
@@ -191,6 +192,20 @@ def test_a_verdict_changes_exactly_at_until(changes: dict[str, Any]) -> None:
     before, last, after = (decide([attempt()], world, PROFILE, now)[0] for now in (NOW, EDGE - 1, EDGE))
     assert before == last
     assert before.passed != after.passed
+
+
+def test_replies_reach_nobody_a_day_after_the_last_session_and_again_a_second_after_the_next() -> None:
+    world, key = replace(good(), received=NOW - DAY // 2), (KEY, SOURCE, SMS)
+    lapses = NOW + DAY // 2
+    assert gather(key, world, PROFILE, NOW, stale=False).until == lapses
+
+    def found(now: int) -> bool:
+        [verdict] = decide([attempt()], world, PROFILE, now)
+        return Finding(Reason.NO_REPLY_PATH, "", False) in verdict.findings
+
+    assert [found(now) for now in (NOW, lapses - 1, lapses)] == [False, False, True]
+    world.received = lapses + 10
+    assert [found(lapses + after) for after in (999, 1000)] == [True, False]
 
 
 @given(

@@ -1,5 +1,7 @@
 """Two nodes of one registry: what either of them is asked is found on both, by API, pages and commands."""
 
+import asyncio
+import contextlib
 import datetime
 import hashlib
 import json
@@ -16,12 +18,18 @@ from asker import Asker
 from conftest import HouseOf
 from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually
 
+from gateway.direct import owner
+from gateway.simulator.sender import SenderSim
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def houses(house_of: HouseOf) -> AsyncIterator[tuple[House, House]]:
-    async with house_of(name="west") as west, house_of(name="east", beside=west) as east:
+    async with (
+        house_of(name="west", workers=2) as west,
+        house_of(name="east", workers=2, beside=west) as east,
+    ):
         await eventually(lambda: len(west.sql("SELECT name FROM nodes")) == 2)
         yield west, east
 
@@ -86,6 +94,53 @@ async def test_a_complaint_at_one_node_lays_out_what_passed_at_the_other(
     assert made.status == 201, made.body
     said = await ask.get("regulator", f"/complaints/{made.body['id']}/timeline?reason=x")
     assert [one["record"] for one in said.body["events"] if one["kind"] == "attempt"] == ids
+
+
+REPLIES = 100
+
+
+async def test_a_refusal_holds_on_all_workers_of_all_nodes_in_time(houses: tuple[House, House]) -> None:
+    """Replies arrive at west: 99 of 100 hold there within a second, and at east within five, on each worker;
+    and both nodes say so."""
+    west, east = houses
+    accounts = (
+        "900001",
+        next(one for one in ("900003", "900007", "900012") if owner(one, 2) != owner("900001", 2)),
+    )
+    people = [west.subscriber() for _ in range(REPLIES)]
+    began: dict[str, float] = {}
+    held: dict[House, list[float]] = {west: [], east: []}
+
+    async def until_refused(house: House, sender: SenderSim) -> None:
+        left = set(people)
+        while left:
+            tried = list(left & began.keys())
+            asked = time.monotonic()
+            answers = await asyncio.gather(*(sender.submit(MARKETING, [one], TEXT) for one in tried))
+            refused = [one for one, said in zip(tried, answers, strict=True) if said.result == 110]
+            held[house] += [asked - began[one] for one in refused]
+            left -= set(refused)
+            await asyncio.sleep(0.01)
+
+    async with contextlib.AsyncExitStack() as stack:
+        senders = [
+            (house, await stack.enter_async_context(house.sender(account)))
+            for house in houses
+            for account in accounts
+        ]
+        for house in houses:
+            await stack.enter_async_context(house.counted("refusal_effective_seconds_count", REPLIES))
+        for one in people:
+            assert (await senders[0][1].submit(MARKETING, [one], TEXT)).result == 0
+        probing = [asyncio.create_task(until_refused(*one)) for one in senders]
+        for one in people:
+            began[one] = time.monotonic()
+            assert await west.carrier.deliver(MARKETING, one, "R", account=accounts[0]) == 0
+        await asyncio.gather(*probing)
+    for house, most in ((west, 1.0), (east, 5.0)):
+        assert len(held[house]) == 2 * REPLIES
+        assert sorted(held[house])[int(0.99 * 2 * REPLIES) - 1] <= most
+        assert await house.metric("refusal_effective_seconds_bucket", le=str(most)) >= 0.99 * REPLIES
 
 
 async def test_a_record_is_shown_by_either_node(

@@ -15,7 +15,7 @@ from gateway.model import COLLECTION, MARKETING, REPLY_KINDS, SERVICE, SMS, VOIC
 from gateway.policy import replies
 from gateway.policy.content import quoted
 from gateway.policy.folding import folded
-from gateway.policy.replies import WORDS, classify
+from gateway.policy.replies import LEAST_SENT, WORDS, classify, depends
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_words import CLASSES, CODES
 
@@ -171,6 +171,24 @@ def test_what_is_quoted_is_not_said(outbound: str) -> None:
         ("【退订】谢谢", "refuse"),
     ):
         assert classify(text, outbound).kind == kind, text
+
+
+@given(
+    st.one_of(st.sampled_from([*ASKED, *PLAIN]), st.text("退订DN0 回复取消1吧。？【a", max_size=12)),
+    st.one_of(
+        st.sampled_from(["", QUOTED, "回复Y办理，N放弃", "退订回T1，办理回1", "要取消请回取消，退订回D"]),
+        st.text("【】退订拒收回复TDN0，。 是否请取消1", min_size=LEAST_SENT, max_size=60),
+    ),
+)
+def test_what_was_sent_is_asked_for_wherever_it_could_matter(text: str, outbound: str) -> None:
+    """Where `depends` says no, nobody looks it up."""
+    if not depends(text) and len(outbound.strip()) >= LEAST_SENT:
+        assert classify(text, outbound) == classify(text)
+
+
+def test_what_a_reply_means_depends_on_few_of_its_kind() -> None:
+    assert all(map(depends, ("D", "t", "T1", "回复D", "取消", "Ｎ", QUOTED)))
+    assert not any(map(depends, ("退订", "别再发了", "你是谁", "恢复订阅", "")))
 
 
 @given(st.text(max_size=300), st.text("【】退订拒收回复TDN0，。 是否请", max_size=60))

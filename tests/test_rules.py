@@ -19,7 +19,8 @@ RULES: list[Rule[Any]] = [*SENDER_RULES, *MESSAGE_RULES]
 TEXTS = {
     "zhejiang": read_profile("zhejiang"),
     "strict": 'extends = "zhejiang"\n[rules.consent_missing]\nmode = { marketing = "enforce" }\n'
-    '[rules.third_party]\nmode = { collection = "enforce" }\nagencies_need_list = true',
+    '[rules.third_party]\nmode = { collection = "enforce" }\nagencies_need_list = true\n'
+    '[rules.no_reply_path]\nmode = { marketing = "enforce" }',
 }
 PROFILE = parse_profile(TEXTS.__getitem__, "strict")
 """As shipped, but that what is observed at first refuses."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
-from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually, refresh
+from playbook import BANNED, HOST, MARKETING, SERVICE, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
 
 from gateway.evidence import record as rec
@@ -151,6 +151,62 @@ async def test_what_the_carrier_did_not_accept_is_judged_anew_when_it_comes_agai
             there.send(answer := answer_to(frame, 77, result))
             assert await raw.frame() == answer
     assert house.reasons(subscriber=subscriber) == ["", ""]
+
+
+# Replies
+
+
+async def test_a_reply_is_read_as_an_answer_to_the_message_before_it(house: House) -> None:
+    """回D退订 makes a refusal of D, and a question with Y and N none of N; so does nothing that another node
+    sent."""
+    offered, asked, strange = (house.subscriber() for _ in range(3))
+    texts = {
+        offered: "【示例银行】您的权益已到账，回D退订",
+        asked: "【示例银行】是否本人办理？确认回Y，否则回N",
+    }
+    frames = [
+        submit(SERVICE + "0001", [to], text, number)
+        for number, (to, text) in enumerate(texts.items(), 1)
+    ]  # fmt: skip
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(*frames)
+        assert await there.frames(2) == frames
+        said = [
+            (offered, "D"),
+            (offered, "恢复订阅"),
+            (asked, "N"),
+            (strange, "D"),
+            (strange, "N"),
+            (asked, "退订"),
+        ]
+        replies = [
+            deliver(SERVICE + "0001", who, text.encode("utf-16-be"), number, msg_fmt=8)
+            for number, (who, text) in enumerate(said, 11)
+        ]
+        there.send(*replies, Cmpp.heartbeat(20))
+        assert await raw.frames(len(replies) + 1) == [*replies, Cmpp.heartbeat(20)]  # none overtook another
+    found = [one for who in texts.keys() | {strange} for one in house.records(rec.Reply, subscriber=who)]
+    found.sort(key=lambda one: one.index)
+    meanings = [one.record.meaning for one in found]  # type: ignore[union-attr]
+    assert meanings == ["refuse", "accept", "other", "ambiguous", "refuse", "refuse"]
+
+
+async def test_a_campaign_brings_its_replies_in_order_and_fast(house: House) -> None:
+    """Each looks its message up: 300 replies in one write, no session waits for them."""
+    people = [house.subscriber() for _ in range(300)]
+    frames = [submit(PASSING, people[at : at + 50], TEXT, at + 1) for at in range(0, 300, 50)]
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(*frames)
+        assert await there.frames(len(frames)) == frames
+        replies = [deliver(PASSING, who, b"R", number) for number, who in enumerate(people, 1000)]
+        began = time.monotonic()
+        there.send(*replies)
+        assert await raw.frames(len(replies)) == replies
+        assert time.monotonic() - began < 5.0
+    refused = house.records(rec.Reply, since=house.records(subscriber=people[0])[0].record.at)  # type: ignore[union-attr]
+    assert [one.record.meaning for one in refused] == ["refuse"] * 300  # type: ignore[union-attr]
 
 
 # Filing

@@ -57,6 +57,7 @@ class World:
     refused: dict[str, list[Refusal]] = field(default_factory=dict)
     consented: dict[tuple[str, int], list[Span]] = field(default_factory=dict)
     listed: dict[tuple[int, str], list[Recipient]] = field(default_factory=dict)
+    received: int | None = None
     version: int = 1
     news_at: int = NOW
     senders: dict[SenderKey, Sender] = field(default_factory=dict)
@@ -94,6 +95,9 @@ class World:
 
     def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]:
         return self.shown.get(key, ())
+
+    def received_at(self, key: AccountKey) -> int | None:
+        return self.received
 
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         return self.refused.get(subscriber, ())
@@ -164,6 +168,9 @@ def after(example: Example) -> tuple[Attempt, World]:
     if "account_number" in changes:
         shown = AccountNumber(SOURCE, is_prefix=False, span=ALWAYS)
         world.shown = {KEY: [shown._replace(**changes.pop("account_number"))]}
+    if "received" in changes:  # hours ago; None: not known
+        ago = changes.pop("received")
+        world.received = None if ago is None else NOW - ago * 3_600_000
     if changes.pop("stale", False):
         world.news_at = NOW - 365 * DAY
     changes.pop("unknown_account", None)

@@ -98,6 +98,8 @@ class Journal:
         self._pack = Encoder().encode
         self._unique = 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(30) << 32
         self._count = 0
+        self.index = 0
+        """In its segment, of the first record of the attempts that were added last; the others follow."""
 
     def start(self) -> None:
         """Begin, on the running loop."""
@@ -139,7 +141,8 @@ class Journal:
         group = self._groups.open(at)
         plan = group.plan
         hash_subscriber, encrypt, aad = plan.key.hash_subscriber, plan.cipher.encrypt, plan.digest
-        known, pack, index = self._texts_of(plan).get, self._pack, plan.next
+        known, pack = self._texts_of(plan).get, self._pack
+        index = self.index = plan.next
         version, kind = rec.VERSION, rec.ATTEMPT
         first = self._ids(at, len(items))
         ids = [n.to_bytes(16, "big") for n in range(first, first + len(items))]

@@ -253,6 +253,33 @@ class Segment:
 
     def block(self, offset: int, holding: bytes = b"") -> Block | None:
         """The block at an offset; None where no whole one is (yet), or one without the octets `holding`."""
+        found = self._raw(offset)
+        if found is None:
+            return None
+        end, count, first, raw = found
+        if holding not in raw:
+            return None  # a hundredth of what it takes to read its records
+        lengths = _lengths(raw, count)
+        if 4 * count + sum(lengths) != len(raw):
+            return None
+        records, at = [], 4 * count
+        for size in lengths:
+            records.append(raw[at : at + size])
+            at += size
+        return Block(offset, end, first, records)
+
+    def record(self, offset: int, index: int) -> bytes | None:
+        """The record of this index in the block at an offset, read alone; None where there is none."""
+        found = self._raw(offset)
+        if found is None or not found[2] <= index < found[2] + found[1]:
+            return None
+        _, count, first, raw = found
+        lengths = _lengths(raw, count)
+        at = 4 * count + sum(lengths[: index - first])
+        return raw[at : at + lengths[index - first]]
+
+    def _raw(self, offset: int) -> tuple[int, int, int, bytes] | None:
+        """(end, records, first, their lengths and octets) of a whole block there; None if there is none."""
         found = self.stored(offset)
         if found is None:
             return None
@@ -262,18 +289,7 @@ class Segment:
                 raw = self._decompressor.decompress(raw, max_output_size=length)
             except zstandard.ZstdError:
                 return None
-        if holding not in raw:
-            return None  # a hundredth of what it takes to read its records
-        lengths = array("I", raw[: 4 * count])
-        if byteorder == "little":
-            lengths.byteswap()
-        if len(raw) != length or 4 * count + sum(lengths) != length:
-            return None
-        records, at = [], 4 * count
-        for size in lengths:
-            records.append(raw[at : at + size])
-            at += size
-        return Block(offset, end, first, records)
+        return (end, count, first, raw) if len(raw) == length else None
 
     def blocks(self, offset: int = 0, limit: int | None = None) -> Iterator[Block]:
         """The whole blocks from `offset` (0: the first) that end at `limit` or before, one at a time."""
@@ -296,20 +312,21 @@ class Segment:
 
     def count(self, offset: int = 0, limit: int | None = None) -> int:
         """The records from `offset` (0: the first) up to `limit`, by the blocks' heads alone."""
-        return sum(records for _, records in self._heads(offset, limit))
+        return sum(records for _, _, records in self.heads(offset, limit))
 
     def offsets(self) -> Iterator[int]:
         """Where blocks begin, in file order, by their heads alone: `block` tells whether one is whole."""
-        return (offset for offset, _ in self._heads())
+        return (offset for offset, _, _ in self.heads())
 
-    def _heads(self, offset: int = 0, limit: int | None = None) -> Iterator[tuple[int, int]]:
-        """(offset, records) of the blocks from `offset` (0: the first) up to `limit`."""
+    def heads(self, offset: int = 0, limit: int | None = None) -> Iterator[tuple[int, int, int]]:
+        """(offset, index of the first record, records) of the blocks from `offset` (0: the first) up to
+        `limit`, by their heads alone."""
         offset, limit = offset or self.start, self.size if limit is None else limit
         while offset < limit and len(head := os.pread(self._descriptor, _BLOCK.size, offset)) == _BLOCK.size:
-            length, _, records, _, _ = _BLOCK.unpack(head)
+            length, _, records, first, _ = _BLOCK.unpack(head)
             if not length:
                 break
-            yield offset, records
+            yield offset, first, records
             offset += _BLOCK.size + length
 
     def clean_after(self, offset: int) -> bool:
@@ -328,6 +345,14 @@ class Segment:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _lengths(raw: bytes, count: int) -> "array[int]":
+    """How long the records of a block are."""
+    lengths = array("I", raw[: 4 * count])
+    if byteorder == "little":
+        lengths.byteswap()
+    return lengths
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from gateway.model import (
     FOREVER,
     MARKETING,
     PURPOSES,
+    SMS,
     Account,
     AccountKey,
     AccountNumber,
@@ -36,6 +37,11 @@ from gateway.policy.profile import Profile
 
 LIMITED = MARKETING | COLLECTION
 """Purposes that a refusal, stale news, hours or caps can stop; service never is (domain.md "Purposes")."""
+
+REPLY_PATH = 86_400_000
+"""ms without a session that receives after which nobody could refuse (domain.md `no_reply_path`)."""
+LOOKED_AGAIN = 1_000
+"""ms until an account that had none is looked at again."""
 
 SenderKey = tuple[AccountKey, str, int]
 """(account, source number, channel): all that the rules about a sender depend on."""
@@ -74,6 +80,10 @@ class View(Protocol):
 
     def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]: ...
 
+    def received_at(self, key: AccountKey) -> int | None:
+        """When the account last had a session by which replies reach it (ms, 0: not for days); None where
+        nobody has looked."""
+
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         """What the subscriber refused, and where he accepted again."""
 
@@ -110,6 +120,7 @@ class Facts:
     mandate: int  # id of the one in force for the strictest purpose; 0 if none
     mandate_purposes: int  # what those in force for this channel allow together
     purposes: int
+    received: int | None  # when the account last had a session by which replies reach it; None: not asked
 
     @property
     def whitelisted(self) -> bool:
@@ -189,6 +200,9 @@ def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: boo
     purposes = filing.purposes if filing is not None else 0
     in_force = [m for m in mandates if m.status == "active" and m.channels & channel and m.span.holds(now)]
     needed = PURPOSES.get(strictest(purposes), 0)
+    # who is not filed is on the wire, or nobody at all whom somebody asks about
+    asked = account is not None and channel == SMS and purposes & MARKETING
+    received = view.received_at(account_key) if asked else None
 
     def spans() -> Iterator[Span]:
         for number in numbers:
@@ -203,6 +217,9 @@ def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: boo
         if account is not None:
             yield from (hold.span for hold in account.holds)
         yield from profile.spans()
+        if received is not None:
+            lapses = received + REPLY_PATH
+            yield Span(lapses if lapses > now else now + LOOKED_AGAIN)
 
     return Facts(
         key=key,
@@ -223,6 +240,7 @@ def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: boo
         mandate=next((mandate.id for mandate in in_force if mandate.purposes & needed), 0),
         mandate_purposes=reduce(or_, (mandate.purposes for mandate in in_force), 0),
         purposes=purposes,
+        received=received,
     )
 
 

@@ -24,7 +24,7 @@ from hashlib import sha256
 from typing import Any, NoReturn
 
 from gateway.errors import UsageError
-from gateway.model import PURPOSES, Reason, Span
+from gateway.model import PROTOCOLS, PURPOSES, Reason, Span
 from gateway.policy import hours
 from gateway.policy.calendar import MONDAY_TO_FRIDAY, Calendar
 from gateway.policy.reply_grammar import SENTENCES
@@ -123,6 +123,13 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
     Reason.THIRD_PARTY: {
         "agencies_need_list": Option(
             default=False, right="true or false", check=lambda value: isinstance(value, bool)
+        )
+    },
+    Reason.NO_REPLY_PATH: {
+        "exempt": Option(
+            default=[],
+            right=f"a list of {', '.join(PROTOCOLS)}",
+            check=lambda value: isinstance(value, list) and all(one in PROTOCOLS for one in value),
         )
     },
     Reason.QUIET_HOURS: {

@@ -29,6 +29,8 @@ BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
 MOST_WORDS = 60
 """In one clause that is read; nobody refuses in a longer one."""
+LEAST_SENT = 10
+"""Characters that a message of an institution has at least; a shorter reply repeats none."""
 
 
 class Meaning(NamedTuple):
@@ -82,6 +84,11 @@ _OFFERED = re.compile(
 _CHOICE = re.compile(f"(?:回复?|复|发送?){STOP}?({_CODE}|取消)")
 _MENU = re.compile("(?<![a-z0-9])[a-z0-9](?![a-z0-9])")
 _CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_CODE}|取消)(?:吧|了|谢谢|{STOP})*")
+
+
+def depends(text: str) -> bool:
+    """Whether a message that the subscriber got before can change what this text means."""
+    return len(text) >= LEAST_SENT or OPEN in text or _CHOSEN.fullmatch(folded(text)) is not None
 
 
 def classify(text: str, outbound: str = "") -> Meaning:

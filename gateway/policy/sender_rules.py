@@ -12,12 +12,13 @@ from gateway.model import (
     FOREVER,
     MARKETING,
     SERVICE,
+    SMS,
     VOICE,
     Attempt,
     Reason,
     Span,
 )
-from gateway.policy.facts import LIMITED, Facts, View, held
+from gateway.policy.facts import LIMITED, REPLY_PATH, Facts, View, held
 from gateway.policy.profile import SHANGHAI
 from gateway.policy.rules import call, rule, sms
 from gateway.policy.standing import bars, endings, unmandated
@@ -231,6 +232,37 @@ def agency_has_mandate(facts: Facts) -> bool | str:
 def filing_is_in_force(facts: Facts) -> bool | str:
     """The filing is approved, within its dates, and nothing suspends it. Approved is not effective."""
     return facts.filing is None or next(endings(facts.filing, facts.now), "") or True
+
+
+def _received(attempt: Attempt, facts: Facts, view: View) -> str:
+    if facts.received is None:
+        return "replies not looked at"
+    return f"last session that receives: {_day(facts.received) if facts.received else 'none for days'}"
+
+
+def _needs_replies(facts: Facts) -> bool:
+    account, _, channel = facts.key
+    exempt = facts.profile.option(Reason.NO_REPLY_PATH, "exempt")
+    return channel == SMS and bool(facts.purposes & MARKETING) and account.protocol not in exempt
+
+
+@rule(
+    Reason.NO_REPLY_PATH,
+    refuses=[sms(received=24), sms(received=30 * 24), sms(received=30, number={"purposes": 7})],
+    passes=[
+        sms(received=23),
+        sms(received=None),
+        sms(received=30, account=None, unknown_account="other"),
+        sms(received=30, number={"purposes": SERVICE | COLLECTION}),
+        sms(received=30, number=None, account={"scope": "other"}),
+        call(received=30),
+    ],
+    fact=_received,
+    when=_needs_replies,
+)
+def replies_reach_the_sender(facts: Facts) -> bool | str:
+    """Who sends marketing had a session on this node that receives within 24 h, or nobody could refuse."""
+    return facts.received is None or facts.now < facts.received + REPLY_PATH
 
 
 @rule(

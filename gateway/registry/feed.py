@@ -30,7 +30,7 @@ from gateway.registry.copying import copy_afresh
 from gateway.registry.local import LocalRefusal, LocalRefusals
 from gateway.registry.recorded import Recorded
 from gateway.registry.replica import Replica
-from gateway.registry.store import Change
+from gateway.registry.store import Change, StoredRefusal
 from gateway.registry.tables import TABLES, Row
 from gateway.registry.writer import COMMIT, ReplicaWriter
 
@@ -59,6 +59,9 @@ RETURNED_KEPT = timedelta(days=35)
 REFUSALS, REPLIES = "refusals", "replies"
 """Tables of subscribers' words, which are applied by subscriber."""
 
+MOST_TOLD = 20_000
+"""Refusals of which it is remembered that they were said to hold."""
+
 LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NotReady)
 """What ends a connection, to be tried again. TimeoutError is an OSError; by an InternalClientError asyncpg
 says that the server ended the session between two messages of one query."""
@@ -71,6 +74,8 @@ class Feed:
 
     `on_changes` gets the rows of the change log as they are read, each at least once, newest first; and one
     with op `copy` when everything was copied afresh. From `recorded` comes back what a lost `local` held.
+    `on_refusal` gets the node where a reply arrived and when (ms), once the replica has the refusal that it
+    is; of what arrived while this feed ran.
     """
 
     def __init__(
@@ -80,12 +85,16 @@ class Feed:
         *,
         on_changes: Callable[[list[Change]], None] | None = None,
         recorded: Recorded | None = None,
+        on_refusal: Callable[[str, int], None] | None = None,
     ) -> None:
         self._dsn = dsn
         self._replica = replica
         self._writer = ReplicaWriter(replica)
         self._on_changes = on_changes or (lambda changes: None)
         self._recorded = recorded
+        self._on_refusal = on_refusal or (lambda node, at: None)
+        self._told_of: dict[bytes, None] = {}  # events of refusals, the newest `MOST_TOLD`
+        self._began_at = _now()
         self._healing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._cursor: Cursor | None = None
@@ -291,10 +300,19 @@ class Feed:
             if stored.in_force:
                 refusals[stored.key].append(stored.refusal)
         self._writer.apply(rows, refusals, newest=self._newest, now=_now())
+        self._say_held(found)
         returned = {refusal.event for refusal in found} & self._learnt.keys()
         if returned:
             owners = {self._learnt.pop(event) for event in returned}
             self._replica.local.returned(returned, owners, _now())
+
+    def _say_held(self, found: Sequence[StoredRefusal]) -> None:
+        for refusal in found:
+            if refusal.node and refusal.refusal.at >= self._began_at and refusal.event not in self._told_of:
+                self._told_of[refusal.event] = None
+                self._on_refusal(refusal.node, refusal.refusal.at)
+        while len(self._told_of) > MOST_TOLD:
+            del self._told_of[next(iter(self._told_of))]
 
     def _is_learnt(self) -> bool:
         """Whether a worker learnt a refusal since we last looked."""

@@ -36,6 +36,8 @@ from gateway.registry.mapped import Mapped, is_at
 MAP_SIZE = 1 << 30
 COMMIT = 2000
 """Refusals in one commit, at most, where there may be many."""
+VOICE_KEY = "voice_key"
+"""Source of a refusal by key press; a flag of its record."""
 
 STATE = Struct("<QQQ")
 """Of key `s`: generation of the replica in use (0: none), count of changes, subscribers in `pending`."""

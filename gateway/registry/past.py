@@ -92,6 +92,9 @@ class PastView:
     def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]:
         return self.shown
 
+    def received_at(self, key: AccountKey) -> int | None:
+        return None
+
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         return self.refused if subscriber == self.subscriber else ()
 

@@ -18,7 +18,7 @@ from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
 from gateway.model import AccountKey
 from gateway.registry.keys import RegistryKey
-from gateway.registry.local import LocalRefusal, does_something, learn
+from gateway.registry.local import VOICE_KEY, LocalRefusal, does_something, learn
 
 AT = Struct(">q")
 UNDER_WAY = 60_000
@@ -72,6 +72,7 @@ class Recorded:
                     purposes=reply.purposes,
                     channels=reply.channels,
                     at=reply.at,
+                    source=VOICE_KEY if VOICE_KEY in reply.flags else "reply",
                     flags=reply.flags,
                     node=reply.node,
                     account=AccountKey(reply.carrier, reply.protocol, reply.account),

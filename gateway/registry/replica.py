@@ -18,6 +18,7 @@ from gateway.errors import NotReady, UsageError
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import LocalRefusal, LocalRefusals
 from gateway.registry.mapped import Mapped
+from gateway.registry.receiving import Receiving
 from gateway.registry.snapshot import Snapshot
 
 MAP_SIZE = 64 << 30
@@ -66,6 +67,7 @@ class Replica:
             self._resign()
             raise
         self._local_lock = Lock()
+        self.receiving = Receiving(directory / "receiving")
 
     @staticmethod
     def open(

@@ -196,6 +196,9 @@ class Snapshot:
         except lmdb.Error as error:
             raise self._damaged(error) from None
 
+    def received_at(self, key: AccountKey) -> int | None:
+        return self._replica.receiving.last(key)
+
     def hash(self, number: str) -> bytes:
         """`RegistryKey.hash`, remembered until the next `renew`."""
         known = self._hashed.get(number)

@@ -46,12 +46,14 @@ class Change(NamedTuple):
 
 
 class StoredRefusal(NamedTuple):
-    """A refusal or an acceptance as nodes need it; of another reply, its event alone."""
+    """A refusal or an acceptance as nodes need it; of another reply, its event alone. `node`: where the
+    reply that it is arrived; "" for others."""
 
     key: int
     refusal: Refusal
     event: bytes
     in_force: bool
+    node: str
 
 
 _ANCHOR = "concat_ws(' ', seq, xid, extract(epoch FROM at))"
@@ -136,10 +138,11 @@ async def refusals_of(c: "Connection", keys: Sequence[int]) -> list[StoredRefusa
     """All refusals under these subscriber keys, lifted ones too, and then all other replies."""
     rows = await c.fetch(
         f"""SELECT *
-              FROM (SELECT 0 AS part, {_REFUSED}, event, lifted_at IS NULL AS in_force FROM refusals
-                     WHERE subscriber_key = ANY ($1)
+              FROM (SELECT 0 AS part, {_REFUSED}, event, lifted_at IS NULL AS in_force,
+                           CASE WHEN source = 'reply' THEN node ELSE '' END AS node
+                      FROM refusals WHERE subscriber_key = ANY ($1)
                      UNION ALL
-                    SELECT 1, {_ACCEPTED}, event, kind = 'accept' FROM replies a
+                    SELECT 1, {_ACCEPTED}, event, kind = 'accept', '' FROM replies a
                      WHERE subscriber_key = ANY ($1)) t
              ORDER BY subscriber_key, part, id""",
         keys,
@@ -150,6 +153,7 @@ async def refusals_of(c: "Connection", keys: Sequence[int]) -> list[StoredRefusa
             Refusal._make((*row[2:8], row["events"] and tuple(row["events"]))),
             row["event"],
             row["in_force"],
+            row["node"],
         )
         for row in rows
     ]

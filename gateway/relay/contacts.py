@@ -5,8 +5,9 @@ for every message and read for every reply, so it is a hash table in a mapped fi
 commit, seen by all processes at once, and whole after a kill, because the pages belong to the kernel. A
 day's tables are a folder; forgetting is its removal. Keys are keyed hashes, no number stands here.
 
-    DAY/WRITER.N    slots of 32 octets: key u64 (0: free), institution u32, 0 u32, attempt id (its first
-                    six octets are the time in ms); open addressing; the newest N holds the newest
+    DAY/WRITER.N    slots of 32 octets: key u64 (0: free), institution u32, the record's place in its
+                    segment u32, attempt id (its first six octets are the time in ms); open addressing; the
+                    newest N holds the newest
 
 Room is allocated before it is mapped: a full disk must not become a SIGBUS.
 """
@@ -23,7 +24,7 @@ KEEP_DAYS = 30
 DAY = 86_400_000
 SHANGHAI = 8 * 3_600_000  # the day changes at midnight in Asia/Shanghai, which has no summer time
 
-SLOT = struct.Struct("<QIxxxx16s")
+SLOT = struct.Struct("<QII16s")
 KEY = struct.Struct("<Q")
 FIRST_SLOTS, MOST_SLOTS = 1 << 14, 1 << 22  # 512 KiB to 128 MiB
 FULL = 0.6  # share of used slots at which a further table begins
@@ -33,11 +34,14 @@ BRIM = 0.9  # share at which nothing more goes in, when there was no room for a 
 
 
 class Contact(NamedTuple):
-    """The last attempt passed: when (ms), for which institution (id), under which attempt id."""
+    """The last attempt passed: when (ms), for which institution (id), under which attempt id; and where its
+    record lies: in whose journal, and its place in the segment of that time."""
 
     at: int
     institution: int
     attempt: bytes
+    writer: str = ""
+    place: int = 0
 
 
 def half_key(hashed: bytes) -> int:
@@ -50,6 +54,10 @@ def key_of(number: int, subscriber_hash: bytes) -> int:
     return number ^ int.from_bytes(subscriber_hash[:8], "little") or 1
 
 
+Table = tuple[str, mmap.mmap]
+"""Whose table it is, and its slots."""
+
+
 class Contacts:
     """`writer` names this worker's own tables; None opens for reading only."""
 
@@ -58,13 +66,13 @@ class Contacts:
         self._directory = directory
         self._writer = writer
         self._read: dict[str, mmap.mmap] = {}
-        self._listed: dict[int, tuple[Path, int, list[mmap.mmap]]] = {}  # by day: folder, its mtime, tables
+        self._listed: dict[int, tuple[Path, int, list[Table]]] = {}  # by day: folder, its mtime, tables
         self._today = 0
         self._map: mmap.mmap | None = None
         self._until = 0  # ms: when the day of the table that is being filled ends
         self._mask = self._used = self._limit = 0
 
-    def remember(self, key: int, at: int, institution: int, attempt: bytes) -> None:
+    def remember(self, key: int, at: int, institution: int, attempt: bytes, place: int = 0) -> None:
         """Note a passed attempt; the newest of a pair wins. At the brim of a full disk it is not noted."""
         if at >= self._until or self._used >= self._limit:
             self._begin(at)
@@ -82,7 +90,7 @@ class Contacts:
                 self._used += 1
                 break
             slot = slot + 1 & mask
-        SLOT.pack_into(table, slot << 5, key, institution, attempt)
+        SLOT.pack_into(table, slot << 5, key, institution, place, attempt)
 
     def last(self, key: int, now: int, *, days: int = KEEP_DAYS) -> Contact | None:
         """The newest attempt of this pair within so many days, over all workers of the node."""
@@ -91,7 +99,11 @@ class Contacts:
             self._today = today
             self._forget(today - days)
         for day in range(today, today - days - 1, -1):
-            found = [contact for table in self._tables(day) if (contact := _find(table, key)) is not None]
+            found = [
+                contact
+                for writer, table in self._tables(day)
+                if (contact := _find(table, key, writer)) is not None
+            ]
             if found:
                 return max(found)
         return None
@@ -140,7 +152,7 @@ class Contacts:
         self._limit = int(slots * FULL)
         self._until = (_day(at) + 1) * DAY - SHANGHAI
 
-    def _tables(self, day: int) -> list[mmap.mmap]:
+    def _tables(self, day: int) -> list[Table]:
         """The tables of a day; its folder is listed again when one has come or gone."""
         known = self._listed.get(day)
         if known is None:
@@ -153,8 +165,8 @@ class Contacts:
             now, names = time.time_ns(), [path.name for path in folder.iterdir()]
         except OSError:
             return []
-        tables = [self._opened(f"{day}/{name}") for name in names]
-        whole = [table for table in tables if table is not None]
+        tables = [(name.partition(".")[0], self._opened(f"{day}/{name}")) for name in names]
+        whole = [(writer, table) for writer, table in tables if table is not None]
         if len(whole) == len(tables) and now - changed > SETTLED:
             self._listed[day] = (folder, changed, whole)
         return whole
@@ -177,13 +189,13 @@ class Contacts:
         return table
 
 
-def _find(table: mmap.mmap, key: int) -> Contact | None:
+def _find(table: mmap.mmap, key: int, writer: str) -> Contact | None:
     mask = len(table) // SLOT.size - 1
     slot = key & mask
     while True:
-        found, institution, attempt = SLOT.unpack_from(table, slot << 5)
+        found, institution, place, attempt = SLOT.unpack_from(table, slot << 5)
         if found == key:
-            return Contact(int.from_bytes(attempt[:6], "big"), institution, attempt)
+            return Contact(int.from_bytes(attempt[:6], "big"), institution, attempt, writer, place)
         if not found:
             return None
         slot = slot + 1 & mask

@@ -1,4 +1,5 @@
-"""Attempts without a wire: judged and recorded by the same station as those of a session, then told.
+"""Attempts without a wire: judged and recorded by the same station as those of a session, then told; and
+refusals by key press (presses.py).
 
 The same key again is the same attempts (contract.md "Idempotency-Key"): while they are under way the second
 question waits for them, later it gets the same answer. Keys of the newest `MOST_KNOWN` questions are in
@@ -12,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter, time_ns
 
-from gateway.direct import Answered, Asked, Item, Tell, Told
+from gateway.direct import Answered, Asked, Item, Press, Refused, Tell, Told
+from gateway.errors import NotReady
 from gateway.evidence import record as rec
 from gateway.evidence.search import Search
 from gateway.model import AccountKey
@@ -21,6 +23,7 @@ from gateway.protocols.text import UCS2
 from gateway.relay.contacts import KEY, Contacts
 from gateway.relay.lane import Lane
 from gateway.relay.memory import Batch, Submit
+from gateway.relay.presses import Presses
 from gateway.relay.screen import Screen
 
 MOST_KNOWN = 200_000
@@ -48,6 +51,7 @@ class Question:
         self.asked = asked
         self.tells: list[tuple[int, Tell]] = []
         self.answers: list[Answered] = []
+        self.refused: Refused | None = None
         self.submits: list[Submit] = []
         self._left = 0
         self._error = ""
@@ -55,6 +59,11 @@ class Question:
         self._done = done
         self._note = note
         self._screen = screen
+
+    @property
+    def answered(self) -> bool:
+        """What was asked is on record."""
+        return bool(self.answers) or self.refused is not None
 
     def batches(self) -> list[Batch]:
         """The attempts as the screen takes them, neighbours of one account and channel together."""
@@ -107,10 +116,17 @@ class Direct:
     """Takes the questions of one worker. `search` reads this node's journals, in a thread."""
 
     def __init__(
-        self, screen: Screen, directory: Path, writer: str, search: Search, log: logging.Logger
+        self,
+        screen: Screen,
+        presses: Presses,
+        directory: Path,
+        writer: str,
+        search: Search,
+        log: logging.Logger,
     ) -> None:
         self.draining = False
         self._screen = screen
+        self._presses = presses
         self._search = search
         self._log = log
         self._before = Contacts(directory, None)  # of lives before this one, of all workers
@@ -149,14 +165,31 @@ class Direct:
         if self.draining or self._screen.journal.full:
             self._finished(question, "busy")
             return
+        press = question.asked.press
+        if press is not None:
+            self._press(question, press)
+            return
         for batch in question.batches():
             self._screen.put(batch)
+
+    def _press(self, question: Question, press: Press) -> None:
+        def recorded(refused: Refused, error: Exception | None) -> None:
+            question.refused = refused if error is None else None
+            self._finished(question, "" if error is None else "busy")
+
+        asked = question.asked
+        try:
+            identity = self._presses.take(press, press.call.encode() or asked.key, recorded)
+        except NotReady:
+            self._finished(question, "busy")
+        else:
+            self._keys.remember(_key(asked.key), _now(), _body(asked.body), identity)
 
     def _again(self, known: Question, asked: Asked, tell: Tell) -> None:
         if known.asked.body != asked.body:
             tell(Told(asked.number, "reused", []))
-        elif known.answers:
-            tell(Told(asked.number, "", known.answers))
+        elif known.answered:
+            tell(Told(asked.number, "", known.answers, known.refused))
         else:
             known.tells.append((asked.number, tell))
 
@@ -171,36 +204,43 @@ class Direct:
             self._known.pop(asked.key, None)
         tells, question.tells, question.submits = question.tells, [], []
         for number, tell in tells:
-            tell(Told(number, error, question.answers))
+            tell(Told(number, error, question.answers, question.refused))
 
     def _remember(self, question: Question) -> None:
         if len(self._known) >= MOST_KNOWN:
-            for oldest in [key for key, known in self._known.items() if known.answers][: MOST_KNOWN // 4]:
+            for oldest in [key for key, known in self._known.items() if known.answered][: MOST_KNOWN // 4]:
                 del self._known[oldest]
         self._known[question.asked.key] = question
 
     async def _look(self, question: Question, first: bytes, body: int) -> None:
         """A key of an earlier life: were its attempts recorded?"""
         try:
-            found = await asyncio.to_thread(self._recorded, first, len(question.asked.items))
+            found = await asyncio.to_thread(self._recorded, question.asked, first)
         except Exception:
             self._log.exception("a key could not be looked up in the journal")
             self._finished(question, "busy")
             return
-        if found is None:
+        if not found:
             self._judge(question)
         elif body != _body(question.asked.body):
             self._known.pop(question.asked.key, None)
             for number, tell in question.tells:
                 tell(Told(number, "reused", []))
         else:
-            question.answers = found
+            if isinstance(found, Refused):
+                question.refused = found
+            else:
+                question.answers = found
             self._finished(question, "")
 
-    def _recorded(self, first: bytes, count: int) -> list[Answered] | None:
+    def _recorded(self, asked: Asked, first: bytes) -> list[Answered] | Refused | None:
+        if asked.press is not None:
+            shown = self._search.show(first)
+            reply = shown.found.record if shown is not None else None
+            return _refused(asked.press, reply) if isinstance(reply, rec.Reply) else None
         number = int.from_bytes(first, "big")
         answers = []
-        for identity in range(number, number + count):
+        for identity in range(number, number + len(asked.items)):
             shown = self._search.show(identity.to_bytes(16, "big"))
             if shown is None or not isinstance(shown.found.record, rec.Attempt):
                 return None
@@ -218,6 +258,10 @@ def _submission(item: Item) -> Submission:
 def _from_record(attempt: rec.Attempt) -> Answered:
     judged = attempt.judged
     return Answered(attempt.id, judged.reason, judged.sub, list(judged.findings), attempt.registry_version)
+
+
+def _refused(press: Press, reply: rec.Reply) -> Refused:
+    return Refused(reply.id, press.at or reply.at, reply.institution, reply.purposes, reply.channels)
 
 
 def _key(key: bytes) -> int:

@@ -7,18 +7,21 @@ called, so that the session passes it on only when it holds (domain.md "A reply 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter, time_ns
 
 from gateway.evidence.journal import Done, OutcomeItem
 from gateway.model import MARKETING, SMS, AccountKey, Reply
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical, opaque
-from gateway.policy.replies import classify
+from gateway.policy.replies import classify, depends
 from gateway.protocols.message import Delivery
 from gateway.protocols.text import decode
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import LocalRefusal, does_something, learn
+from gateway.relay.confirming import Confirmations
 from gateway.relay.contacts import Contact, Contacts, half_key, key_of
+from gateway.relay.context import Context
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
@@ -27,12 +30,21 @@ class Returns:
     """Records what carriers send back, for all sessions of a worker."""
 
     def __init__(
-        self, node: str, screen: Screen, key: RegistryKey, contacts: Contacts, telemetry: Telemetry
+        self,
+        node: str,
+        screen: Screen,
+        key: RegistryKey,
+        contacts: Contacts,
+        context: Context,
+        confirmations: Confirmations,
+        telemetry: Telemetry,
     ) -> None:
         self._node = node
         self._screen = screen
         self._key = key
         self._contacts = contacts
+        self._context = context
+        self._confirmations = confirmations
         self._telemetry = telemetry
         self._kinds: Counter[str] = Counter()
         self._answered: list[OutcomeItem] = []
@@ -62,9 +74,42 @@ class Returns:
             _subscriber(delivery),
         )
 
-    def reply(self, account: AccountKey, delivery: Delivery, done: Done) -> None:
-        """A subscriber's answer: understood, recorded, and put into force before `done`."""
-        arrived = perf_counter()
+    def replies(self, account: AccountKey, answers: Sequence[tuple[Delivery, Done]]) -> None:
+        """What one read brought of subscribers' answers, in order; each is `done` when it is in force.
+
+        The message that one answers is looked up where it can change what the answer means.
+        """
+        arrived, now = perf_counter(), time_ns() // 1_000_000
+        contacts = [self._answered_by(delivery, now) for delivery, _ in answers]
+        take = partial(self._take, account, answers, arrived)
+        if any(contacts):
+            self._context.texts(contacts, take)
+        else:
+            take([""] * len(answers))
+
+    def _answered_by(self, delivery: Delivery, now: int) -> Contact | None:
+        """The attempt whose text has to be known to understand a reply; None when none has."""
+        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi)
+        return self._last(canonical(delivery.number), _subscriber(delivery), now) if depends(text) else None
+
+    def _take(
+        self,
+        account: AccountKey,
+        answers: Sequence[tuple[Delivery, Done]],
+        arrived: float,
+        outbound: Sequence[str],
+    ) -> None:
+        for (delivery, done), sent in zip(answers, outbound, strict=True):
+            try:
+                self.reply(account, delivery, done, sent, arrived)
+            except Exception as error:  # it was not recorded, and its connection waits
+                done(error)
+
+    def reply(
+        self, account: AccountKey, delivery: Delivery, done: Done, outbound: str, arrived: float
+    ) -> None:
+        """A subscriber's answer to `outbound`: understood, recorded, and put into force before `done`.
+        `arrived`: perf_counter."""
         now = time_ns() // 1_000_000
         view = self._screen.view
         view.renew()
@@ -72,7 +117,7 @@ class Returns:
         number, subscriber = canonical(delivery.number), _subscriber(delivery)
         contact = self._last(number, subscriber, now)
         institution = contact.institution if contact is not None else 0
-        meaning = classify(text)
+        meaning = classify(text, outbound)
         kind = meaning.kind
         refuses = kind == "refuse" and bool(subscriber)
         filings = view.numbers(number) if number else ()
@@ -116,6 +161,8 @@ class Returns:
             if error is None and purposes:
                 self._telemetry.refusal_effective.observe(perf_counter() - arrived)
             done(error)
+            if confirmed:
+                self._confirmations.settle(reply, delivery, held=error is None)
 
         self._screen.journal.reply(
             now,
@@ -130,6 +177,11 @@ class Returns:
             local=learnt if does else None,
             done=durable,
         )
+        confirmed = refuses and self._confirmations.wants(reply)
+
+    def count(self, kind: str) -> None:
+        """One more reply of this kind was recorded by somebody else."""
+        self._kinds[kind] += 1
 
     def flush_metrics(self) -> None:
         for kind, count in self._kinds.items():

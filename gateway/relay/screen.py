@@ -297,6 +297,7 @@ class Screen:
         """Tell each submit what became of it, count, and note who sent to whom, so that a reply finds its
         institution."""
         remember, hashed, numbers = self._contacts.remember, self.view.hash, self._number_keys
+        first = self.journal.index
         index = 0
         for batch in batches:
             channel = batch.channel
@@ -313,7 +314,7 @@ class Screen:
                     elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         number = numbers.get(attempt.source) or self._number_key(attempt.source)
                         pair = key_of(number, hashed(attempt.destination))
-                        remember(pair, now, shared.institution, ids[index])
+                        remember(pair, now, shared.institution, ids[index], first + index)
                     index += 1
 
     def _share(self, key: AccountKey, channel: int, source: str, verdict: Verdict) -> Shared:

@@ -17,14 +17,16 @@ from gateway.errors import NotReady
 from gateway.model import Account, AccountKey
 from gateway.protocols import WIRES
 from gateway.protocols.cmpp import Cmpp
+from gateway.registry.receiving import Receiving
 from gateway.relay import handoff
-from gateway.relay.contacts import Contacts
+from gateway.relay.confirming import Confirmations
+from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
 from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
 from gateway.relay.refusing import made_up_ids
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.session import Desk, Session
+from gateway.relay.session import Session
 from gateway.telemetry import Telemetry
 
 DRAIN_SECONDS = 8.0  # with the goodbye behind it a drain takes 10
@@ -43,14 +45,15 @@ class Worker:
         workers: int,
         screen: Screen,
         returns: Returns,
-        contacts: Contacts,
+        confirmations: Confirmations,
+        receiving: Receiving,
         telemetry: Telemetry,
         log: logging.Logger,
     ) -> None:
         self.listeners = listeners
         self._carrier = carrier
         self._screen = screen
-        self._contacts = contacts
+        self._receiving = receiving
         self._telemetry = telemetry
         self._log = log
         self._returns = returns
@@ -58,6 +61,7 @@ class Worker:
             Desk(
                 screen,
                 self._returns,
+                confirmations,
                 telemetry,
                 log,
                 made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),
@@ -73,6 +77,7 @@ class Worker:
         self._draining = asyncio.Event()
         self._cause = ""
         self._sweep_at = time.monotonic() + HALF_SECONDS
+        receiving.expire(_now())
 
     async def serve(self, door: socket.socket) -> None:
         """Take connections over until cancelled; `door` is the socket of `handoff.listen`."""
@@ -100,6 +105,8 @@ class Worker:
         self._telemetry.registry_version.set(self._screen.view.version)
         if time.monotonic() >= self._sweep_at:
             self._sweep_at += HALF_SECONDS
+            for key in {session.key for session in self._sessions.values()}:
+                self._receiving.note(key, _now())
             for session in list(self._sessions.values()):
                 session.sweep()
 
@@ -174,6 +181,7 @@ class Worker:
             number = next(self._connection_ids)
             session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier)
             self._sessions[number] = session
+            self._receiving.note(key, _now())  # CMPP knows no other connections than such as receive
             try:
                 session.draining = self._draining.is_set()
                 session.start()
@@ -212,3 +220,7 @@ class Worker:
     ) -> None:
         fields = {"protocol": key.protocol, "account": key.account, "peer": arrival.peer[0], "cause": cause}
         self._log.info(what, extra={"fields": fields | {"detail": detail, "pid": os.getpid()}})
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -10,6 +10,7 @@ from gateway.web.resources.filing import ENDPOINTS as FILING
 from gateway.web.resources.finding import ENDPOINTS as FINDING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
+from gateway.web.resources.presses import ENDPOINTS as PRESSES
 from gateway.web.resources.supervision import ENDPOINTS as SUPERVISION
 from gateway.web.resources.watching import ENDPOINTS as WATCHING
 
@@ -23,6 +24,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *FINDING,
     *JUDGING,
     *PAPERS,
+    *PRESSES,
     *SUPERVISION,
     *WATCHING,
 )

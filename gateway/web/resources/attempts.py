@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from gateway.direct import Answered, Item, Told, owner
+from gateway.direct import Answered, Item, Press, Told, owner
 from gateway.errors import NotReady, Problem, Words
 from gateway.model import SMS, VOICE, Account, AccountKey, Reason
 from gateway.policy.words import REASONS
@@ -85,7 +85,7 @@ async def attempts(call: Call) -> Answer:
     parts: dict[int, list[int]] = {}
     for place, item in enumerate(items):
         parts.setdefault(owner(item.account, count), []).append(place)
-    asks = [_ask(call, worker, [items[place] for place in places]) for worker, places in parts.items()]
+    asks = [ask(call, worker, [items[place] for place in places]) for worker, places in parts.items()]
     told = await asyncio.gather(*asks) if len(asks) > 1 else [await asks[0]]  # a task takes turns of the loop
     answers: dict[int, Answered] = {}
     for places, answer in zip(parts.values(), told, strict=True):
@@ -94,12 +94,14 @@ async def attempts(call: Call) -> Answer:
     return Answer(judged if isinstance(call.body, list) else judged[0])
 
 
-async def _ask(call: Call, worker: int, items: list[Item]) -> Told:
+async def ask(call: Call, worker: int, items: list[Item], press: Press | None = None) -> Told:
+    """What a worker says of this request's own attempts or key press. Raises Problem `busy`,
+    `idempotency_key_reused`."""
     # of one request each worker has its own part, and all see the keys of all
     who = f"{call.actor.user}\0{call.key}\0{worker}".encode()
     try:
         told = await call.site.workers.ask(
-            worker, blake2b(who, digest_size=16).digest(), call.digest[:16], items
+            worker, blake2b(who, digest_size=16).digest(), call.digest[:16], items, press
         )
     except NotReady as error:
         raise Problem("busy", Words(f"工作进程暂不可用：{error}", f"not ready: {error}")) from None

@@ -1,0 +1,145 @@
+"""Refusals by key press: a call platform tells at once what a subscriber pressed (contract.md).
+
+Put into force by the worker that owns the account (gateway/direct.py), for SMS and calls of the whole
+institution; the database is not asked. An account refuses for the numbers that it may show, no others.
+"""
+
+import datetime
+import time
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.direct import Press, owner
+from gateway.errors import Words
+from gateway.model import SMS, VOICE, Account
+from gateway.policy.facts import gather, governing
+from gateway.policy.sender_rules import account_may_show_number
+from gateway.registry.fields import (
+    Channels,
+    Instant,
+    Moment,
+    NumberText,
+    Scope,
+    SubscriberText,
+    channel_words,
+    purpose_words,
+)
+from gateway.registry.snapshot import Snapshot
+from gateway.web.api import Answer, Call, Endpoint
+from gateway.web.problems import Invalid, Wrong
+from gateway.web.resources.attempts import ASKERS, ask, own_account
+
+MOST_AGO = datetime.timedelta(days=30)
+MOST_AHEAD = datetime.timedelta(minutes=5)
+"""By how much a platform's clock may be wrong."""
+
+
+class KeyPress(BaseModel):
+    """What a subscriber pressed in a call to have no more of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    account: str = Field(
+        min_length=1, max_length=100, description="the trunk or login, or protocol:login", examples=["900001"]
+    )
+    source: NumberText = Field(description="the number that the call showed")
+    subscriber: SubscriberText = Field(description="who pressed")
+    key: str = Field(pattern="^[0-9*#]{1,8}$", description="what was pressed", examples=["9"])
+    at: Instant | None = Field(None, description="when, within the last 30 days; now where it is left out")
+    call: str = Field(
+        "", max_length=100, description="the platform's id of the call: the same again changes nothing"
+    )
+
+
+class KeyRefusal(BaseModel):
+    """A refusal that is in force on this node, and on record under its id."""
+
+    id: str = Field(description="of the record", examples=["019ab0c4d7d67e3f8000000000000001"])
+    institution: str = Field(description="whose; empty where nobody has filed the number yet")
+    purposes: Scope
+    channels: Channels
+    at: Moment
+
+
+async def press(call: Call) -> Answer:
+    body, view = call.body, call.site.view()
+    account = own_account(call, view, "voice", body.account)
+    _may_show(call, view, account, body.source)
+    at = 0 if body.at is None else _recent(body.at)
+    key = account.key
+    asked = Press(
+        key.carrier, key.protocol, key.account, body.source, body.subscriber, body.key, at, body.call
+    )
+    told = await ask(call, owner(key.account, call.site.workers.count), [], asked)
+    refused = told.refused
+    assert refused is not None
+    return Answer(
+        KeyRefusal(
+            id=refused.id.hex(),
+            institution=refused.institution,
+            purposes=purpose_words(refused.purposes),
+            channels=channel_words(refused.channels),
+            at=datetime.datetime.fromtimestamp(refused.at / 1000, datetime.UTC),
+        )
+    )
+
+
+def _may_show(call: Call, view: Snapshot, account: Account, source: str) -> None:
+    """Raises Invalid where the account may not show this number: nobody refuses in another's name."""
+    now = time.time_ns() // 1_000_000
+    channel = VOICE if governing(view.numbers(source), VOICE, now) is not None else SMS
+    facts = gather((account.key, source, channel), view, call.site.profile, now, stale=False)
+    if account_may_show_number.judge(facts) is not True:
+        raise Invalid(
+            [
+                Wrong(
+                    "source",
+                    source,
+                    Words("该账号不可使用此号码", "this account may not show this number"),
+                    Words("该账号可显示的号码", "a number that the account may show"),
+                )
+            ]
+        )
+
+
+def _recent(at: datetime.datetime) -> int:
+    """The instant in ms. Raises Invalid when it is too far from now."""
+    now = datetime.datetime.now(datetime.UTC)
+    if not now - MOST_AGO <= at <= now + MOST_AHEAD:
+        raise Invalid(
+            [
+                Wrong(
+                    "at",
+                    at.isoformat(),
+                    Words("时间超出范围", "too long ago, or not yet"),
+                    Words("近 30 天内的时间", "a time within the last 30 days"),
+                )
+            ]
+        )
+    return int(at.timestamp() * 1000)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/voice/refusals",
+        ASKERS,
+        "attempts",
+        Words("登记一次按键拒绝，立即生效", "a refusal by key press, in force at once"),
+        press,
+        body=KeyPress,
+        answer=KeyRefusal,
+        status=201,
+        problems=frozenset({"busy", "idempotency_key_reused"}),
+        key="required",
+        rate="attempt",
+        connected=False,
+        example={
+            "account": "900001",
+            "source": "10690001",
+            "subscriber": "13800000000",
+            "key": "9",
+            "call": "call-1",
+        },
+    ),
+)

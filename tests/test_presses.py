@@ -1,0 +1,167 @@
+"""POST /voice/refusals on a running node: a key press holds for SMS and calls of the institution at once."""
+
+import datetime
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from asker import Asker
+from conftest import HouseOf
+from playbook import BANNED, MARKETING, TEXT, House, eventually
+
+from gateway.direct import owner
+from gateway.evidence import record as rec
+from gateway.evidence.seal import Keys
+from gateway.registry.recorded import Recorded
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOTLINE = "95511"
+"""Filed for calls by BANK."""
+NUMBERS = f"""
+number,extension_digits,channels,purposes,institution,agency,signatures,effective_from,effective_until
+{HOTLINE},0,voice,marketing,BANK,,,2024-01-01,
+95522,0,voice,marketing,FIN,,,2024-01-01,
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(house_of: HouseOf) -> AsyncIterator[House]:
+    async with house_of(workers=2) as house:
+        await house.bring("numbers", NUMBERS)
+        yield house
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ask(house: House) -> AsyncIterator[Asker]:
+    async with aiohttp.ClientSession() as client:
+        ask = Asker(house, client)
+
+        async def filed() -> bool:
+            call = {"channel": "voice", "account": "900001", "source": HOTLINE, "destination": "13800000999"}
+            return (await ask("bank", "/attempts", call)).body.get("reason") != "unregistered"
+
+        await eventually(filed)
+        yield ask
+
+
+def press(house: House, **changes: Any) -> dict[str, Any]:
+    return {"account": "900001", "source": HOTLINE, "subscriber": house.subscriber(), "key": "9", **changes}
+
+
+async def reasons(ask: Asker, subscriber: str) -> list[str]:
+    """Of a call, of an SMS by another number, by another account on the other worker."""
+    assert owner("900001", 2) != owner("900012", 2)
+    said = []
+    for account, channel, source in (
+        ("900001", "voice", HOTLINE),
+        ("900001", "sms", MARKETING),
+        ("900012", "sms", MARKETING),
+    ):
+        body = {"channel": channel, "account": account, "source": source, "destination": subscriber}
+        answer = await ask("bank", "/attempts", body | ({"text": TEXT} if channel == "sms" else {}))
+        said.append(answer.body["reason"])
+    return said
+
+
+async def test_a_key_press_holds_for_calls_and_sms_on_all_workers_at_once(house: House, ask: Asker) -> None:
+    body = press(house, call="call-17")
+    assert await reasons(ask, body["subscriber"]) == ["", "", ""]
+    async with (
+        house.counted("replies_total", kind="refuse"),
+        house.counted("refusal_effective_seconds_count"),
+    ):
+        said = await ask("bank", "/voice/refusals", body)
+    assert said.status == 201, said.body
+    assert (said.body["institution"], said.body["channels"]) == ("BANK", ["sms", "voice"])
+    assert said.body["purposes"] == ["marketing"]
+    assert await reasons(ask, body["subscriber"]) == ["refused_by_subscriber"] * 3
+    (found,) = house.records(rec.Reply, subscriber=body["subscriber"])
+    reply = found.record
+    assert isinstance(reply, rec.Reply)
+    assert reply.id.hex() == said.body["id"]
+    assert (reply.meaning, reply.flags, reply.message_id) == ("refuse", ("voice_key",), b"call-17")
+    assert found.content is not None
+    assert found.content.octets == b"9"
+
+    def stored() -> list[tuple[Any, ...]]:
+        return house.sql("SELECT source, account, node FROM refusals WHERE source = 'voice_key'")
+
+    assert await eventually(stored) == [("voice_key", "900001", "house")]
+    recorded = Recorded(house.data_dir / "journal", Keys(house.data_dir / "keys"), house.key)
+    assert [one.source for one in recorded.refusals() if one.event] == ["voice_key"]
+
+
+async def test_the_same_key_or_call_again_changes_nothing(house: House, ask: Asker) -> None:
+    body = press(house)
+    first, again = [await ask("bank", "/voice/refusals", body, key="once") for _ in range(2)]
+    assert (first.status, first.body) == (again.status, again.body)
+    assert len(house.records(rec.Reply, subscriber=body["subscriber"])) == 1
+    other = await ask("bank", "/voice/refusals", press(house), key="once")
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+    attempt = {"channel": "voice", "account": "900001", "source": HOTLINE, "destination": "13800000000"}
+    other = await ask("bank", "/attempts", attempt, key="once")
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+    role = f"worker-{owner('900001', 2)}"
+    await house.back(role, house.signal(role, signal.SIGKILL))
+
+    async def answered() -> Any:
+        said = await ask("bank", "/voice/refusals", body, key="once")
+        return said if said.status != 503 else None
+
+    assert (await eventually(answered)).body == first.body
+    call = press(house, call="call-18")
+    ids = {(await ask("bank", "/voice/refusals", call)).body["id"] for _ in range(2)}
+    assert len(ids) == 2  # each on record
+
+    def stored() -> list[tuple[Any, ...]]:
+        return house.sql("SELECT channels FROM refusals WHERE message_id = %s", b"call-18")
+
+    assert await eventually(stored) == [(3,)]
+
+
+async def test_nobody_refuses_in_anothers_name(house: House, ask: Asker) -> None:
+    """An account refuses for numbers that it may show; a foreign account is a missing one."""
+    for source in ("95522", BANNED[:-1] + "7"):
+        said = await ask("bank", "/voice/refusals", press(house, source=source))
+        assert (said.status, said.body["field"]) == (422, "source"), source
+    for account in ("900001", "nobody"):
+        said = await ask("fin", "/voice/refusals", press(house, account=account))
+        assert (said.status, said.body["field"]) == (422, "account")
+    assert (await ask("regulator", "/voice/refusals", press(house))).status == 403
+    said = await ask("carrier", "/voice/refusals", press(house))
+    assert said.status == 201, said.body
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"key": ""}, "key"),
+        ({"key": "退订"}, "key"),
+        ({"subscriber": "x"}, "subscriber"),
+        ({"source": "1"}, "source"),
+        ({"at": "2020-01-01T00:00:00+08:00"}, "at"),
+        ({"at": "2099-01-01T00:00:00+08:00"}, "at"),
+        ({"call": "x" * 101}, "call"),
+        ({"text": "R"}, "text"),
+    ],
+)
+async def test_what_does_not_fit_is_named(
+    house: House, ask: Asker, changes: dict[str, Any], field: str
+) -> None:
+    said = await ask("bank", "/voice/refusals", press(house, **changes))
+    assert (said.status, said.body["field"]) == (422, field), said.body
+
+
+async def test_it_holds_since_the_key_was_pressed(house: House, ask: Asker) -> None:
+    at = datetime.datetime.now(datetime.UTC).replace(microsecond=0) - datetime.timedelta(hours=3)
+    said = await ask("bank", "/voice/refusals", press(house, at=at.isoformat(), call="call-19"))
+    assert datetime.datetime.fromisoformat(said.body["at"]) == at
+
+    def stored() -> list[tuple[Any, ...]]:
+        return house.sql("SELECT refused_at FROM refusals WHERE message_id = %s", b"call-19")
+
+    assert await eventually(stored) == [(at,)]
