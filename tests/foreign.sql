@@ -17,6 +17,10 @@ INSERT INTO refusals (subscriber_hash, key_id, subscriber_sealed, institution_id
 SELECT decode(repeat('01', 16), 'hex'), 1, '\x01', id, 7, 3, 'import', now() FROM institutions WHERE code = 'OTHER';
 INSERT INTO consents (subscriber_hash, key_id, subscriber_sealed, institution_id, source, given_at)
 SELECT decode(repeat('01', 16), 'hex'), 1, '\x01', id, 'import', now() FROM institutions WHERE code = 'OTHER';
+INSERT INTO replies (event, record, kind, subscriber_hash, key_id, subscriber_sealed, institution_id, number, purposes,
+                     channels, said_at, undecided_until, carrier)
+SELECT decode(repeat('01', 16), 'hex'), gen_random_uuid(), 'ambiguous', decode(repeat('01', 16), 'hex'), 1, '\x01', id,
+       '10698888', 1, 3, now(), now() + interval '3 days', 'telecom' FROM institutions WHERE code = 'OTHER';
 INSERT INTO blacklist (number, is_prefix, reason, case_reference, added_by)
 VALUES ('10698888', false, 'test', 'C-1', 'sql');
 INSERT INTO penalties (institution_id, kind, amount, cause, imposed_by)
