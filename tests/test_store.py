@@ -45,7 +45,13 @@ async def test_a_node_s_refusal_goes_in_once(c: Connection) -> None:
     await store.insert_refusals(c, key_id, [refusal(), refusal(), flagged])
     await store.insert_refusals(c, key_id, [flagged, refusal()])
     [first, second] = await store.refusals_of(c, [key_of(SUBSCRIBER)])
-    assert first == (key_of(SUBSCRIBER), Refusal(1, "", 3, 1, 1_700_000_000_123), refusal().event, True)
+    assert first == (
+        key_of(SUBSCRIBER),
+        Refusal(1, "", 3, 1, 1_700_000_000_123),
+        refusal().event,
+        True,
+        "node-1",
+    )
     assert (second.refusal.institution, second.refusal.number) == (0, "10690001")
     row = await c.fetchrow("SELECT * FROM refusals WHERE id = 1")
     assert row is not None

@@ -80,7 +80,7 @@ class Presses:
             purposes=purposes,
             channels=BOTH,
             registry_version=view.version,
-            local=lambda record: refusal,
+            local=lambda _: refusal,
             done=durable,
         )
         return identity
