@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
+import msgspec
 import pytest
 
 from gateway.errors import NotReady, UsageError
@@ -256,6 +257,26 @@ def test_a_reply_delivered_again_changes_nothing(replica: Replica, writer: Repli
     local.forget(100)
     assert list(local.kept()) == []
     assert local.state()[2] == 1
+
+
+def test_what_an_older_version_learnt_is_a_refusal(replica: Replica, writer: ReplicaWriter) -> None:
+    """Its rows end with the message id, and its refusals in the replica with their instant."""
+    learnt, known = msgspec.structs.astuple(said_no())[:13], (2, "", 1, 3, 9)
+    local, generation = replica.local, replica.current
+    assert generation is not None
+    with local.file.writing() as txn:
+        txn.put(said_no().key, msgspec.msgpack.encode([learnt]), db=local.pending_db)
+        txn.put(b"s", local_module.STATE.pack(local.state()[0], 1, 1), db=local.meta)
+    with generation.file.writing() as txn:
+        txn.put(said_no().key, msgspec.msgpack.encode([known]), db=generation.refusals)
+    view = replica.snapshot()
+    assert view.refusals(SUBSCRIBER) == (Refusal(*known), Refusal(1, "", 3, 3, 7))
+    assert local.pending() == [said_no_of(local.pending()[0])]
+
+
+def said_no_of(other: LocalRefusal) -> LocalRefusal:
+    """`said_no()` under the same seal."""
+    return msgspec.structs.replace(said_no(), subscriber_sealed=other.subscriber_sealed)
 
 
 def test_there_is_one_keeper(replica: Replica, tmp_path: Path) -> None:

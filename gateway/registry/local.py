@@ -339,7 +339,10 @@ class LocalRefusals:
         return not known
 
     def _state(self, txn: "lmdb.Transaction[bytes]") -> tuple[int, int, int]:
-        generation, changes, pending = STATE.unpack(txn.get(b"s", b"", db=self.meta))
+        packed = txn.get(b"s", b"", db=self.meta)
+        if len(packed) != STATE.size:  # deleted and made anew under our feet
+            raise NotReady(f"{self.path} is not whole")
+        generation, changes, pending = STATE.unpack(packed)
         return generation, changes, pending
 
     def _set_state(self, txn: "lmdb.Transaction[bytes]", generation: int, changes: int, pending: int) -> None:

@@ -106,7 +106,7 @@ class Replica:
             if whole:
                 try:
                     fresh.take_over(old, kept=self.writer)
-                except lmdb.Error as error:
+                except (lmdb.Error, NotReady) as error:
                     fresh.file.close()
                     raise NotReady(f"{old.path}: what it held can't be carried over: {error}") from None
                 old.file.close()

@@ -119,13 +119,14 @@ class Returns:
         institution = contact.institution if contact is not None else 0
         meaning = classify(text, outbound)
         kind = meaning.kind
+        refuses = kind == "refuse" and bool(subscriber)
         filings = view.numbers(number) if number else ()
         filing = governing(filings, SMS, now)
         if not institution and filing is not None:
             institution = filing.institution
         owner = view.institution(institution) if institution else None
         purposes = channels = 0
-        if kind == "refuse" and subscriber:
+        if refuses:
             filed = filing.purposes if filing is not None and filing.institution == institution else 0
             covered = self._screen.profile.covered(filed)
             purposes = covered & meaning.purposes or covered  # narrowed, never to nothing
