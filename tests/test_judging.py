@@ -124,9 +124,7 @@ async def test_the_past_says_of_each_number_what_the_replica_says_now(house: Hou
                 said.pop("registry_version")
                 for rule in said["rules"]:
                     if rule["reason"] in {"not_judgeable", "no_reply_path", "over_frequency"}:
-                        rule.pop(
-                            "fact"
-                        )  # how old the news is; what the registry has no past of
+                        rule.pop("fact")  # how old the news is; what the registry has no past of
             for one, other in zip(then["rules"], now["rules"], strict=True):
                 assert one == other, number
             assert then == now
