@@ -439,10 +439,17 @@ async def test_a_hold_lapses_by_itself_and_a_stranger_is_one_at_once(
             await c.execute("UPDATE replies SET decision = 'no_refusal' WHERE kind = 'ambiguous'")
         replica.add_local_refusals([word("ambiguous", 3000, institution=2)])
         await until(lambda: not replica.local.pending())
+        decided = """UPDATE replies SET decision = 'no_refusal', decided_at = now(), decided_by = my_user()
+                      WHERE kind = 'ambiguous' AND decision IS NULL"""
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="by name"):
+            await c.execute(decided)
         await c.execute(
-            "UPDATE replies SET decision = 'no_refusal', decided_at = now()"
-            " WHERE kind = 'ambiguous' AND decision IS NULL"
+            """WITH person AS (INSERT INTO persons (name) VALUES ('person C') RETURNING id),
+                      made AS (INSERT INTO users (login, person_id, role, carrier)
+                               SELECT 'person-c', id, 'carrier', 'mobile' FROM person RETURNING id)
+               SELECT set_config('zhengming.user', id::text, false) FROM made"""
         )
+        await c.execute(decided)
         await until(lambda: not refusing(view, 2))
         assert content(replica) == await copied(database, tmp_path)
 
@@ -462,6 +469,7 @@ def test_the_newest_word_holds_in_whatever_order_words_come(
     async def play() -> None:
         replica = Replica.open(tmp_path / f"r{time.monotonic_ns()}", KEY, writer=True, map_size=SMALL)
         async with connected(database) as c:
+            await c.execute(UNGUARDED)
             await c.execute(f"TRUNCATE refusals, replies, consents; {BODY} ON CONFLICT DO NOTHING")
             feed = Feed(database, replica)
             feed._key_id = await store.register_key(c, KEY.fingerprint)

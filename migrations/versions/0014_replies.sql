@@ -106,6 +106,12 @@ BEGIN
     IF OLD.decision IS NOT NULL THEN
         RAISE EXCEPTION 'this reply was decided before' USING ERRCODE = 'P0001', CONSTRAINT = 'replies_once';
     END IF;
+    IF NEW.decision = 'no_refusal' AND NOT EXISTS (
+           SELECT FROM users WHERE id = my_user() AND id = NEW.decided_by AND status = 'active'
+              AND role IN ('carrier', 'regulator')) THEN
+        RAISE EXCEPTION 'that a reply is no refusal is decided by a carrier or a regulator, by name'
+              USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'replies_by_name', TABLE = 'replies';
+    END IF;
     IF NEW.decision = 'refusal' THEN
         UPDATE refusals SET undecided_until = NULL WHERE event = NEW.event AND lifted_at IS NULL;
     ELSIF NEW.decision = 'no_refusal' THEN
