@@ -64,6 +64,7 @@ _TAKEN_OVER = re.compile(
     f"(?:号码?|手机|卡)[^{STOP}{QUESTION}]{{0,6}}"
     f"(?:我[^{STOP}{QUESTION}]{{0,5}}[才刚新][^{STOP}{QUESTION}]{{0,2}}[买办换用]|现在(?:是我|归我|我在?用)|我用了)"
     "|[才刚新][买办换用][了的]?[这此]?个?(?:手机)?号"
+    "|用这个?(?:手机)?号码?才"
 )
 """这个号码是我上个月才买的: whose the number is now."""
 
@@ -228,7 +229,11 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "demand" in says:
         return "refuse"
     if "ask" in says:
-        doubtful = asks or says & {"about", "unclear", "no"} or any(_PRODUCTS.search(shape) for shape in rest)
+        doubtful = (
+            asks
+            or says & {"about", "unclear", "no", "slip"}
+            or any(_PRODUCTS.search(shape) for shape in rest)
+        )
         return "ambiguous" if doubtful else "refuse"
     if says & {"code", "hint"} and says <= _BESIDE_A_CODE:
         return "refuse"

@@ -28,15 +28,16 @@ class Sentence(NamedTuple):
 
 SENTENCES = (
     # a code and nothing else; an instruction copied or followed
-    Sentence("code", "[Ph]*(?:C|CCC+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
+    Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
     Sentence("hint", "~[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
     Sentence("hint", "P*[VS]?[CK][Fp]*(?:w|W[Og]*)[pP]*", "回复T退订"),
     Sentence("hint", "P*W[PV]*[VS]?(?:[CKW]|CC)[pP]*", "拒收请回复R"),
-    Sentence("hint", "P*V[CK]V[pP]*", "编辑TD回复"),
+    Sentence("hint", "P*V?[CK]V[pP]*", "编辑TD回复"),
     # what looks like another sentence and is none
     Sentence("slip", ".*U.*[CK].*", "不小心回了T"),
     Sentence("unknown", ".*[MBNZ]~I.*", "不要再打错了"),
     Sentence("unknown", ".*M~B.*", "不要不发"),
+    Sentence("unknown", "[^N]*N[FpPD]*M.*", "没说不要发"),
     Sentence("unknown", ".*[i3][FpPabD]*n.*", "她叫我退订"),
     Sentence("unknown", "[^M]*M[^M]*[Stye].*3[^M]*|[^M]*M[^M]*3[^M]*[Stye][^M]*", "别打给我老婆"),
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),
@@ -72,8 +73,9 @@ SENTENCES = (
     Sentence(
         "unclear", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"
     ),
-    Sentence("unclear", "[FpPDab]*Q~j~[BM]~[SRtye][FpPaOgYJ]*", "怎么才能不收到"),
+    Sentence("unclear", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
     Sentence("unclear", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
+    Sentence("unclear", "P*wJP*", "退？"),
     Sentence("unclear", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
@@ -82,9 +84,10 @@ SENTENCES = (
     ),
     Sentence("demand", "[FpPDabOgYo3]*M[FpPa3]*[Stye][FpP3]*M[FpPa]*[Stye][FpPa]*", "别打公司电话也别给我打"),
     Sentence("demand", "[FpPDabn]*M[FpPa]*b~[Stye][FpPabOgY]*", "都说不要了还发"),
+    Sentence("demand", "[FpPD]*j[FpP]*[OgY]+[FpP]*M[FpPDa]*[OgYy][FpP]*", "可以短信不要电话"),
     Sentence("demand", "=j=M[FpPDabOgY]*[SRtye][FpPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
     Sentence("demand", "[^LNBZQJjMIWCKnGf3]*M~[Stye][FpPabh]*", "已经还清不要再发"),
-    Sentence("demand", "(?:[FpPaboh]|&)*[OgYy][FpPOgYy]*M[FpP]*", "短信电话都不要"),
+    Sentence("demand", "(?:[FpPaboh]|&)*[OgYy][FpPOgYy]*M[FpPa]*", "短信电话都不要"),
     Sentence("demand", "[FpPDaboh]*M[FpPDa]*[OgYy][FpPaOgYh]*", "不要短信"),
     Sentence("demand", "[FpPDabOgYohH]*B[FpPDabOgo]*[ROgY][FpPaOgYGShHT]*", "我不想再收到你们的短信"),
     Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
@@ -96,7 +99,8 @@ SENTENCES = (
     # dislike without a demand
     Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),
     Sentence("dislike", "[FpPbOY]*Qj?[FpPbOY]*c[FpPOYJ]*", "从哪里得到我的号码"),
-    Sentence("dislike", "[FpPOgY]*b~[Stye][FpPabOgYQJ]*", "又发"),
+    Sentence("dislike", "[FpPOgY]*(?:b~[Stye])+[FpPabOgYQJ]*", "又发"),
+    Sentence("dislike", "[FpP]*b~[Og]+[FpP]*", "又是广告"),
     Sentence("dislike", "[FpPDabOgYj]*[HhTMBZ][FpPDabOgYjHhTMBZG]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
     Sentence("unclear", "[pP]*7+[pP]*", "tuid"),

@@ -51,6 +51,7 @@ CLASSES: Mapping[str, str] = {
         stop stopall stop_all unsubscribe unsub optout opt_out opt_me_out remove_me remove_my_number
         delete_my_number delete_me take_me_off
         no_more_messages no_more_texts no_more_sms no_more_calls leave_me_alone do_not_disturb
+        删除本人号码 删除本号码 删除此号码 删除该号码 删除这个号码
     """,
     # r: refuses what is named
     "r": """
@@ -75,7 +76,7 @@ CLASSES: Mapping[str, str] = {
     # U: what was done was not meant
     "U": """
         误 不小心 误操作 误点 误点了 误回 误回了 不小心点 不小心点了 不小心回 不小心回了 点错 点错了 按错
-        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错
+        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错 haha hahaha lol kidding
     """,
     # I: the number is not the one who is meant
     "I": """
@@ -101,13 +102,16 @@ CLASSES: Mapping[str, str] = {
         不用这个号 不用这个号码 不用这号 不用此号 原来的人 之前的人 以前的人 不姓
         wrong_number wrong_no wrong_person wrong_guy not_me not_mr not_mrs not_ms not_him not_her not_his
         not_hers 不系佢 唔系佢 唔系我 唔识佢 打错咗 跟他不熟 和他不熟 dont_know_him dont_know_her
-        dont_know_this_person no_such_person
+        dont_know_this_person no_such_person 上一任机主 跟他离婚 和他离婚 与他离婚 跟她离婚 和她离婚
+        号码弄错 号码弄错了 号码搞错 号码搞错了 以前的号主 之前的号主 以前的机主 之前的机主 跟我没有关系
+        和我没关系 和我没有关系 与我没关系 与我没有关系 与本人无关 changed_his_number changed_her_number
+        changed_number
     """,
     # M: wants that something is not done
     "M": """
         别 不要 勿 请勿 莫 甭 休想 不许 唔好 不准 不得 禁止 严禁 不允许 停止 终止 不希望 不接受 不同意
         不可以
-        dont do_not never no_more
+        dont do_not never no_more 别他妈 别tm 别tmd 别特么
     """,
     # B: will not do something oneself
     "B": """
@@ -181,7 +185,8 @@ CLASSES: Mapping[str, str] = {
         服务短信 业务通知
     """,
     "k": """
-        照发 要发 照样发 照常 照常发 正常发 保留 留着 可以发 还要发 还是要发 照旧 别停 不要停
+        照发 要发 照样发 照常 照常发 正常发 保留 留着 可以发 还要发 还是要发 照旧 别停 不要停 还是要 还要
+        仍要
     """,
     # o: that and nothing else
     "o": """
@@ -189,11 +194,11 @@ CLASSES: Mapping[str, str] = {
     """,
     # a: again and again
     "a": """
-        再 继续 again anymore any_more
+        再 继续 again anymore any_more 再他妈 再tm 再tmd 再特么
     """,
     # b: too often already
     "b": """
-        还 还在 老 老是 总 总是 天天 每天 一直 又 不停 整天 成天 一天 一天到晚 每日 每周
+        还 还在 老 老是 总 总是 天天 每天 一直 又 不停 整天 成天 一天 一天到晚 每日 每周 又是 全是 净是
     """,
     # V: what people type before a code, copied from the hint
     "V": """
@@ -209,7 +214,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # F: says nothing of its own
     "F": """
-        我 我们 俺 本人 你 您 你们 您们 他们 贵行 贵公司 银行 你行 的 地 得
+        我 我们 俺 本人 你 您 你们 您们 贵行 贵公司 银行 你行 的 地 得
         哎 唉 喂 呢呢
         给 给我 给我们 向我 跟我 对我 和我 与我 帮 帮我 帮忙 把 将 替我 为我 我的 我这 这边
         这 这个 这种 这些 这样 这样的 这类 此 此类 该 那种 那些 各种 类 类似 种 条 个 一切 任何 所有 全部
@@ -228,6 +233,7 @@ CLASSES: Mapping[str, str] = {
         你哋 啲 嚟 俾 畀
         业务员 客服 们 那 并 且 而且 因为
         me my us it this these that the to your you from number phone list i want would like now and any
+        什么都 啥都 机器人 用
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -247,7 +253,7 @@ CLASSES: Mapping[str, str] = {
     "J": """
         吗 么 呢 是否 是不是 要不要 想不想 愿不愿意 同不同意 需不需要 收不收 发不发 打不打 有没有 成功
         有用 管用 有效
-        does
+        does 生效
     """,
     "j": """
         好吗 行吗 行不行 好不好 可以吗 可不可以 能不能 能否 可否 能 可以 请问 成不 can could can_you
@@ -269,7 +275,8 @@ CLASSES: Mapping[str, str] = {
         怎么知道我的号码 怎么知道我号码 怎么有我的号码 怎么有我号码 怎么有我的电话 哪来的我的号码
         哪来我的电话 会有我的号码 会有我的电话 有我的号码
         为什么给我发 为啥给我发 为何给我发 为什么给我打 为什么发给我 干嘛给我发 怎么又是 又是你们
-        谁让你们发的 谁让你发的 谁允许你们发的 🚫 👎 ❌ ❎ 🙅 🖕 😡 🤬 💩 😠 ✋ ⛔ 🛑 🤮 💢 🔕
+        谁让你们发的 谁让你发的 谁允许你们发的 🚫 👎 ❌ ❎ 🙅 🖕 😡 🤬 💩 😠 ✋ ⛔ 🛑 🤮 💢 🔕 傻x 凭什么
+        滚一边 滚一边去 滚远些
     """,
     "H": """
         不需要 没这个需要 没有这个需要 没兴趣 不感兴趣 没有兴趣 无兴趣 不想办 不想贷 不想贷款 不想借
@@ -277,7 +284,8 @@ CLASSES: Mapping[str, str] = {
         算了吧 罢了 没需求 没有需求 没需要 没有需要 无需求 不考虑 暂不考虑 暂不需要 暂时不用 没这个需求
         没这需求 没有这个需求 没有贷款需求 没贷款需求 无贷款需求 不办 不办理 不贷 不贷款 不借 不借钱 不买
         不买了 不约 不参加
-        退订电话 退订的电话 退订热线 退订号码 退订手机 退订手机号 no nope not_interested no_need
+        退订电话 退订的电话 退订热线 退订号码 退订手机 退订手机号 no nope not_interested no_need 不想了解
+        免了 不感冒 没意思
     """,
     # 7: a code that is cut or not one that anybody prints
     "7": """
@@ -286,7 +294,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # q: an end of what?
     "q": """
-        取消 关闭 关掉 停掉 关了 quxiao qu_xiao cancel quit end 停
+        取消 关闭 关掉 停掉 关了 quxiao qu_xiao cancel quit end 停 结束
     """,
     # x: to take out; z: where one's number stands
     "x": """
@@ -315,7 +323,8 @@ CLASSES: Mapping[str, str] = {
     """,
     # u: where
     "u": """
-        12321 12315 12378 12345 工信部 银保监 银保监会 银监会 金融监管局 消协 通信管理局 通管局
+        12321 12315 12378 12345 工信部 银保监 银保监会 银监会 金融监管局 消协 通信管理局 通管局 人民银行
+        人行 央行 12363 110 黑猫
     """,
     # G: what can be bought, borrowed or sent: 退订酒店 is none of ours
     "G": """
@@ -330,7 +339,7 @@ CLASSES: Mapping[str, str] = {
     "3": """
         别人 有人 人家 朋友 老婆 老公 媳妇 妈 妈妈 我妈 我爸 爸 爸爸 儿子 女儿 父母 爸妈 家人 家里人 亲戚
         同事 老板
-        客户 公司 单位 公司电话 朋友圈 妹 我妹 弟 哥哥 姐姐 其他人 通讯录里的人 联系人
+        客户 公司 单位 公司电话 朋友圈 妹 我妹 弟 哥哥 姐姐 其他人 通讯录里的人 联系人 他们 她们
     """,
     # 2: leaves out what follows
     "2": """
@@ -338,7 +347,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # ,: begins a clause of its own
     ",": """
-        但是 但 可是 不过 然后 然而
+        但是 但 可是 不过 然后 然而 不然 否则 要不然
     """,
     # n: tells what oneself will do, or what somebody else said
     "n": """
@@ -353,11 +362,13 @@ CLASSES: Mapping[str, str] = {
         打折 打卡 打包 打车 打印 打开 发货 发票 发放 发工资 发薪 发钱 发卡 传真 收货
         别的 别处 别家 级别 性别 区别 个别 分别 别墅 别忘 别忘了 别忘记 别急 别担心 别客气 别介意
         别误会 别着急 别挂
-        要不 要不然 不得不 不能不 不如 不但 不仅 不只 不光 不然 不止 不管 不论 不料
+        要不 不得不 不能不 不如 不但 不仅 不只 不光 不止 不管 不论 不料
         不在 不好 不行 不会 不到 不一定 不可能 不知道 不清楚 不方便 不急 不错 不一样 不对 不同 不便 不够
         我发错 我发错了 我打错 我打错了 一次 一遍 一条 一份 下午 下周 下月 上午 上班 上次 好了 再说 再看
         忘记 忘了
-        不认识你 不认识你们 不认识您
+        不认识你 不认识你们 不认识您 收费 收钱 收款 收益 打草 不是我不 不认识字 恢复号 恢复号码 恢复手机
+        发火 发牢骚 发呆 发疯 发脾气 发愁 发现 发生 发言 发誓 发烧 发挥 发展 打架 打工 打球 打赌 打断 打听
+        打人 打交道 传说 传染 打错字 发错图 发错卡号 发错卡 发错文件 订阅了
     """,
 }  # fmt: skip
 
