@@ -17,6 +17,7 @@ known and harmless, and who is not understood is `ambiguous` or `other`. Pure; l
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
@@ -29,6 +30,8 @@ BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
 MOST_WORDS = 60
 """In one clause that is read; nobody refuses in a longer one."""
+_MOST_KNOWN = 1 << 12
+"""Shapes whose sentence is remembered; bounded, as subscribers choose what is met."""
 LEAST_SENT = 10
 """Characters that a message of an institution has at least; a shorter reply repeats none."""
 
@@ -212,7 +215,13 @@ def _unknown(plain: str, at: int) -> tuple[str, int]:
 
 def _said(shape: str) -> str:
     """What a clause of this shape says: `says` of a sentence, or unknown."""
-    found = _SENTENCE.fullmatch(shape) if len(shape) <= MOST_WORDS else None
+    return _read(shape) if len(shape) <= MOST_WORDS else "unknown"
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _read(shape: str) -> str:
+    """`says` of the first sentence that fits. Replies are of few shapes."""
+    found = _SENTENCE.fullmatch(shape)
     return SENTENCES[found.lastindex - 1].says if found is not None and found.lastindex else "unknown"
 
 

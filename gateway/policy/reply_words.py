@@ -24,7 +24,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # w: a code as well, but the first half of many words
     "w": """
-        退
+        退 拒
     """,
     # K: the same, but a serial number may follow (TD+序号 stops one service out of a list)
     "K": """
@@ -42,7 +42,7 @@ CLASSES: Mapping[str, str] = {
         取消订阅 取消订月 取消定阅 取消dingyue 取消接收 取消推送 取消短信 取消关注 quxiaodingyue
         qu_xiao_ding_yue
         停止发送 停止推送 停止接收 终止发送 终止接收 停发
-        勿扰 免打扰 关闭短信 关闭推送 关闭通知 取消通知 取消营销 取消发送 屏蔽我 不再接收
+        免打扰 关闭短信 关闭推送 关闭通知 取消通知 取消营销 取消发送 屏蔽我 不再接收
         删了我 删掉我 把我删了 把我删掉 把我删除 删除我的号码 删除我号码 删除号码 号码删除 号码删了
         号码删掉 删掉我的号码 删了我的号码 我的号码删除
         删除我的手机号 删除我手机号 删除我的信息 删除我信息 删除我的资料 删除我的电话 删除我电话
@@ -51,7 +51,8 @@ CLASSES: Mapping[str, str] = {
         stop stopall stop_all unsubscribe unsub optout opt_out opt_me_out remove_me remove_my_number
         delete_my_number delete_me take_me_off
         no_more_messages no_more_texts no_more_sms no_more_calls leave_me_alone do_not_disturb
-        删除本人号码 删除本号码 删除此号码 删除该号码 删除这个号码
+        删除本人号码 删除本号码 删除此号码 删除该号码 删除这个号码 把我移除 将我移除 将我删除 将我剔除
+        把我剔除 把我拉出 将我移出 tuidingba tuidingle
     """,
     # r: refuses what is named
     "r": """
@@ -76,7 +77,7 @@ CLASSES: Mapping[str, str] = {
     # U: what was done was not meant
     "U": """
         误 不小心 误操作 误点 误点了 误回 误回了 不小心点 不小心点了 不小心回 不小心回了 点错 点错了 按错
-        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错 haha hahaha lol kidding
+        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错
     """,
     # I: the number is not the one who is meant
     "I": """
@@ -144,7 +145,7 @@ CLASSES: Mapping[str, str] = {
         拨打 推荐 轰炸我 搞
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
-        bother spamming
+        bother spamming 扰
     """,
     # R: what subscribers do with it
     "R": """
@@ -154,7 +155,7 @@ CLASSES: Mapping[str, str] = {
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
         短信 短信服务 短信业务 玩意 短讯 信息 消息 简讯 讯息 内容 东西 通知 邮件 彩信 此信息
-        message messages sms texts email emails msg msgs
+        message messages sms texts email emails msg msgs duanxin
     """,
     "g": """
         广告 营销 推广 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类
@@ -210,7 +211,7 @@ CLASSES: Mapping[str, str] = {
         谢谢您 谢谢你
         多谢 感谢 谢了 您好 你好 麻烦 麻烦您
         麻烦你 拜托 劳驾 辛苦 辛苦了 求 求求 求求你们 求你们 求求你
-        please pls plz thanks thank_you thx thankyou hi hello sir xiexie
+        please pls plz thanks thank_you thx thankyou hi hello sir xiexie 劳烦 烦请 有劳 敬请 恳请
     """,
     # F: says nothing of its own
     "F": """
@@ -233,17 +234,17 @@ CLASSES: Mapping[str, str] = {
         你哋 啲 嚟 俾 畀
         业务员 客服 们 那 并 且 而且 因为
         me my us it this these that the to your you from number phone list i want would like now and any
-        什么都 啥都 机器人 用
+        什么都 啥都 机器人 用 n次 n遍 n多次
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
-        了 吧 啊 呀 嘛 哈 哦 噢 啦 喔 咯 咗 喇 嘞
+        了 吧 啊 呀 嘛 哈 哦 噢 啦 喔 咯 咗 喇 嘞 le la ba
     """,
     # D: wants
     "D": """
         要 选择 决定 坚持 强制 想 想要 愿意 同意 确认 确定 申请 需要 希望 要求 必须 i_want
     """,
-    # Q: asks; J: asks whether; j: asks politely
+    # Q: asks; J: asks whether, or jests; j: asks politely
     "Q": """
         怎么 怎么弄 怎么办 怎么操作 怎么做 怎么搞 怎样 怎么样 咋 咋样 如何 为什么 为啥 为何 干嘛 干吗
         干什么 干啥 什么 啥 哪 哪里 哪儿 哪个 何 何时 什么时候 什么意思 啥意思 多少 几 谁 方式 方法 办法
@@ -253,7 +254,7 @@ CLASSES: Mapping[str, str] = {
     "J": """
         吗 么 呢 是否 是不是 要不要 想不想 愿不愿意 同不同意 需不需要 收不收 发不发 打不打 有没有 成功
         有用 管用 有效
-        does 生效
+        does 生效 haha hahaha lol kidding
     """,
     "j": """
         好吗 行吗 行不行 好不好 可以吗 可不可以 能不能 能否 可否 能 可以 请问 成不 can could can_you
@@ -329,11 +330,12 @@ CLASSES: Mapping[str, str] = {
     # G: what can be bought, borrowed or sent: 退订酒店 is none of ours
     "G": """
         贷款 借款 借钱 理财 理财产品 产品 保险 信用卡 基金 股票 存款 开户 分期 会员 套餐 流量 宽带 课程
-        酒店 房间 服务 业务 活动 费 费用 钱 定金 订金 押金 单 卡
+        服务 业务 活动
     """,
     # f: the same, and nothing that messages are about
     "f": """
-        快递 包裹 货 货物 商品 外卖 订单 杂志 报纸 牛奶 机票 车票 火车票 文件 材料 资料 合同
+        快递 包裹 货 货物 商品 外卖 订单 杂志 报纸 牛奶 机票 车票 火车票 文件 材料 资料 合同 酒店 房间 费
+        费用 钱 定金 订金 押金 单 卡
     """,
     # 3: somebody else; a request of theirs or for them is none of the subscriber
     "3": """
