@@ -167,6 +167,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
+    from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
@@ -209,7 +210,9 @@ async def worker(process: Process, index: int) -> None:
     cities = regions.Regions(data_dir / "regions.bin")
     screen = Screen(node, view, profile, journal, contacts, cities, telemetry, log)
     context = Context(Sayings(data_dir / "journal", keys))
-    returns = Returns(node, screen, key, contacts, context, telemetry)
+    confirmation = config.policy.confirmation
+    confirmations = Confirmations(node, screen, cities, telemetry, log, confirmation)
+    returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
     presses = Presses(node, screen, key, returns, telemetry)
     asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     relay = Worker(
@@ -219,6 +222,7 @@ async def worker(process: Process, index: int) -> None:
         config.workers,
         screen,
         returns,
+        confirmations,
         replica.receiving,
         telemetry,
         log,
@@ -226,6 +230,7 @@ async def worker(process: Process, index: int) -> None:
 
     def reload(fresh: Handed) -> None:
         screen.use(fresh.profile)
+        confirmations.text = fresh.config.policy.confirmation
         relay.listeners = fresh.config.sms
 
     def missing() -> str:

@@ -21,6 +21,7 @@ FOLDER_VARIABLE = "ZHENGMING_COMPILED"
 
 HOT = (
     "evidence/journal.py",
+    "evidence/seal.py",
     "policy/content.py",
     "policy/facts.py",
     "policy/folding.py",

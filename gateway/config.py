@@ -39,6 +39,7 @@ from gateway.values import (
     Kept,
     PerDay,
     Rate,
+    Text50,
     Url,
     Workdays,
     endpoint,
@@ -117,6 +118,12 @@ class Policy(Section):
     profile: File = Field(
         "zhejiang",
         description="a shipped name, or a file's path from this file's folder",
+        json_schema_extra=RELOAD,
+    )
+    confirmation: Text50 = Field(
+        "",
+        description="SMS to a subscriber who has refused by reply, once, behind the signature; such as"
+        ' "您已退订，我们不再向您发送营销信息"; empty: none',
         json_schema_extra=RELOAD,
     )
 

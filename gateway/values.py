@@ -102,6 +102,13 @@ Rate = Annotated[float, number("a number of 0 or more", lambda value: value >= 0
 Workdays = Annotated[int, whole(1, 250)]
 PerDay = Annotated[int, whole(0, 10**9)]
 Flag = Annotated[bool, right("true or false, without quotes", lambda value: True, bool)]
+Text50 = Annotated[
+    str,
+    right(
+        "at most 50 characters on one line, none of them an emoji, in quotes",
+        lambda text: re.fullmatch(r"[\x20-\ud7ff\ue000-\uffff]{0,50}", text),
+    ),
+]
 Code = Annotated[
     str,
     right(

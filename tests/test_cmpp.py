@@ -269,10 +269,8 @@ def test_the_readers_of_the_hot_path_say_what_a_full_decode_says(version: int) -
             content=pdu.msg_content,
             wants_report=pdu.registered_delivery == 1,
             at_time=pdu.at_time,
-            valid_time=pdu.valid_time,
             pk_total=pdu.pk_total,
             pk_number=pdu.pk_number,
-            msg_src=pdu.msg_src,
             pseudo=pdu.dest_terminal_type,
         )
 

@@ -184,8 +184,9 @@ def subscriber_consented(attempt: Attempt, sender: Sender, view: View, now: int)
     if not attempt.destination:
         return True
     spans = view.consents(attempt.destination, sender.institution)
-    if any(span.holds(now) for span in spans):
-        return True
+    for span in spans:
+        if span.holds(now):
+            return True
     return "lapsed" if spans else False
 
 

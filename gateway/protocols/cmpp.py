@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from gateway.errors import WireError
 from gateway.model import Reason
+from gateway.protocols import cmpp_own as own
 from gateway.protocols import cmpp_tables as wire
 from gateway.protocols.cmpp_tables import ACTIVE_TEST, ANSWER, CONNECT, DELIVER, FWD, SUBMIT, TERMINATE
 from gateway.protocols.message import Delivery, Login, Report, Submission
@@ -65,8 +66,8 @@ def result_of(error: WireError) -> int:
 
 # 0x40: gateways hand on SMPP's esm_class; 2 in Registered_Delivery: a billing record only (2.0).
 _JUDGED = (
-    "src_id dest_terminal_id msg_fmt tp_udhi&0x41!=0 msg_content registered_delivery==1 at_time valid_time "
-    "pk_total pk_number msg_src dest_terminal_type"
+    "src_id dest_terminal_id msg_fmt tp_udhi&0x41!=0 msg_content registered_delivery==1 at_time pk_total "
+    "pk_number dest_terminal_type"
 )
 _SAID = "msg_id src_terminal_id dest_id msg_fmt tp_udhi msg_content registered_delivery src_terminal_type"
 _SUBMISSION = [reader(wire.Submit, _JUDGED, column, Submission) for column in (0, 1)]
@@ -82,6 +83,7 @@ class Cmpp:
     port: ClassVar[int] = 7890
     HEADER: ClassVar[int] = 12
     SUBMIT: ClassVar[int] = SUBMIT
+    TERMINATE: ClassVar[int] = TERMINATE
     ANSWER: ClassVar[int] = ANSWER
     CAP: ClassVar[int] = 8192
     """No longer frame is read; the longest legal one, a 3.0 SUBMIT to 99 numbers, has 3,471 octets."""
@@ -333,28 +335,15 @@ class Cmpp:
         submit_time: str,
         done_time: str,
     ) -> bytes:
-        """A DELIVER that reports REJECTD for one recipient; the times are YYMMDDhhmm.
+        """A DELIVER that reports REJECTD for one recipient; the times are YYMMDDhhmm."""
+        times = submit_time, done_time
+        return self.encode(own.rejected_report(submission, destination_index, message_id, *times), sequence)
 
-        Its content has 60 octets in both versions, as both texts say.
-        """
-        destination = submission.destinations[destination_index]
-        number = int.from_bytes(message_id, "big")
-        report = wire.StatusReport(
-            msg_id=number,
-            stat=b"REJECTD",
-            submit_time=submit_time.encode(),
-            done_time=done_time.encode(),
-            dest_terminal_id=destination[:21],
-        )
-        body = wire.Deliver(
-            msg_id=number,
-            dest_id=submission.source,
-            src_terminal_id=destination,
-            src_terminal_type=submission.pseudo,
-            registered_delivery=1,
-            msg_content=report.encode(),
-        )
-        return self.encode(body, sequence)
+    def confirmation(
+        self, specimen: bytes, account: str, reply: Delivery, content: bytes, sequence: int
+    ) -> bytes:
+        """A SUBMIT of our own to whom a reply came from; it is like `specimen` in what carriers bill by."""
+        return self.encode(own.confirmation(self._column, specimen, account, reply, content), sequence)
 
     # From carrier to sender
 

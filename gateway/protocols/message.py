@@ -25,10 +25,8 @@ class Submission(NamedTuple):
     content: bytes
     wants_report: bool
     at_time: bytes
-    valid_time: bytes
     pk_total: int
     pk_number: int
-    msg_src: bytes
     pseudo: int  # Dest_terminal_type: 1 when the destinations are pseudo-numbers (3.0)
 
 

@@ -48,6 +48,7 @@ class Snapshot:
     """
 
     __slots__ = (
+        "_consents",
         "_generation",
         "_hashed",
         "_hasher",
@@ -72,6 +73,7 @@ class Snapshot:
         self._local: lmdb.Transaction[bytes]
         self._txn: lmdb.Transaction[bytes]
         self._hashed: dict[str, bytes] = {}
+        self._consents: dict[int, bytes] = {}  # by institution: what their keys begin with
         self._generation: Generation
         self._size = self._local_size = 0
         self._sender_changes = -1
@@ -150,8 +152,10 @@ class Snapshot:
         ]
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
-        lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
-        return [tables.consent(row) for row in self._rows("consents", lookup)]
+        beginning = self._consents.get(institution)
+        if beginning is None:  # kept, as most messages ask for this, and mostly there is nothing
+            beginning = self._consents[institution] = TABLES["consents"].code + pack_id(institution)
+        return [tables.consent(row) for row in self._found(beginning + self.hash(subscriber)[:8])]
 
     def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
         lookup = tables.subscriber_lookup(institution, self.hash(subscriber))
@@ -199,12 +203,16 @@ class Snapshot:
         return _list(value) if value is not None else None
 
     def _rows(self, table: str, lookup: bytes) -> list[list[Any]]:
-        code = TABLES[table].code
+        return self._found(TABLES[table].code + lookup)
+
+    def _found(self, key: bytes) -> list[list[Any]]:
+        """The rows under a key of the index, which begins with their table's code."""
         try:
-            if self._txn.get(code + lookup, db=self._generation.index) is None:  # cheaper than a cursor
+            if self._txn.get(key, db=self._generation.index) is None:  # cheaper than a cursor
                 return []
+            code = key[:1]
             with self._txn.cursor(db=self._generation.index) as cursor:
-                ids = list(cursor.iternext_dup()) if cursor.set_key(code + lookup) else []
+                ids = list(cursor.iternext_dup()) if cursor.set_key(key) else []
             return [_list(self._txn.get(code + identity, b"", db=self._generation.rows)) for identity in ids]
         except lmdb.Error as error:
             raise self._damaged(error) from None

@@ -251,7 +251,7 @@ class Direct:
 def _submission(item: Item) -> Submission:
     text = item.text.encode("utf-16-be", "surrogatepass")
     return Submission(
-        item.source.encode(), [item.destination.encode()], UCS2, False, text, False, b"", b"", 1, 1, b"", 0
+        item.source.encode(), [item.destination.encode()], UCS2, False, text, False, b"", 1, 1, 0
     )
 
 

@@ -19,6 +19,7 @@ from gateway.protocols.message import Delivery
 from gateway.protocols.text import decode
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import learn
+from gateway.relay.confirming import Confirmations
 from gateway.relay.contacts import Contact, Contacts, half_key, key_of
 from gateway.relay.context import Context
 from gateway.relay.screen import Screen
@@ -35,6 +36,7 @@ class Returns:
         key: RegistryKey,
         contacts: Contacts,
         context: Context,
+        confirmations: Confirmations,
         telemetry: Telemetry,
     ) -> None:
         self._node = node
@@ -42,6 +44,7 @@ class Returns:
         self._key = key
         self._contacts = contacts
         self._context = context
+        self._confirmations = confirmations
         self._telemetry = telemetry
         self._kinds: Counter[str] = Counter()
         self._answered: list[OutcomeItem] = []
@@ -151,6 +154,8 @@ class Returns:
             if error is None and refuses:
                 self._telemetry.refusal_effective.observe(perf_counter() - arrived)
             done(error)
+            if confirmed:
+                self._confirmations.settle(reply, delivery, held=error is None)
 
         self._screen.journal.reply(
             now,
@@ -165,6 +170,7 @@ class Returns:
             local=refusal,
             done=durable,
         )
+        confirmed = refuses and self._confirmations.wants(reply)
 
     def count(self, kind: str) -> None:
         """One more reply of this kind was recorded by somebody else."""

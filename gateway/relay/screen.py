@@ -7,12 +7,13 @@ It sends nothing: it tells each session, in its `Submit`s, what to do once they 
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter, time_ns
 from typing import Any
+
+from msgspec import Raw
 
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
@@ -37,7 +38,7 @@ UNREADABLE = {"binary", "undecodable", "odd_length", "udh_truncated"}
 """Notes of text.decode after which nobody can say what the subscriber would read. Not "wrong_fmt": it was
 read; not "bad_concat": handsets ignore such a header element and show the rest (TS 23.040 §9.2.3.24.1)."""
 
-UNREAD = Submission(b"", [], 0, False, b"", False, b"", b"", 1, 1, b"", 0)
+UNREAD = Submission(b"", [], 0, False, b"", False, b"", 1, 1, 0)
 """What is recorded of a frame that can't be read."""
 
 FAULTS = {
@@ -48,6 +49,33 @@ FAULTS = {
 
 CHANNELS = {SMS: "sms", VOICE: "voice"}
 _MASS = Finding(Reason.MASS_REFUSED, "", True)
+
+
+class Tally:
+    """How many attempts are not in the metrics yet, of those that the metrics don't tell apart."""
+
+    __slots__ = ("channel", "count", "protocol", "verdict")
+
+    def __init__(self, channel: int, protocol: str, verdict: Verdict) -> None:
+        self.channel = CHANNELS[channel]
+        self.protocol = protocol
+        self.verdict = verdict  # of one of them
+        self.count = 0
+
+
+class Shared:
+    """What the attempts of one sender with one verdict share; it keeps the verdict's id from being reused."""
+
+    __slots__ = ("institution", "key", "passed", "record", "source", "tally", "verdict")
+
+    def __init__(self, verdict: Verdict, key: AccountKey, source: str, record: Raw, tally: Tally) -> None:
+        self.verdict = verdict
+        self.passed = verdict.reason is None
+        self.institution = verdict.institution
+        self.key = key
+        self.source = source
+        self.record = record  # as each of their records holds it
+        self.tally = tally
 
 
 class Screen:
@@ -72,11 +100,9 @@ class Screen:
         self._regions = regions
         self._telemetry = telemetry
         self._sources: dict[bytes, str] = {}
-        self._judged: dict[int, tuple[Verdict, str, AccountKey, Any]] = {}  # by the verdict's id
+        self._shared: dict[int, Shared] = {}  # by the verdict's id
+        self._tallies: dict[Any, Tally] = {}
         self._number_keys: dict[str, int] = {}
-        self._tally: Counter[tuple[int, str, str, bool]] = Counter()
-        self._refused: Counter[tuple[int, str, Reason]] = Counter()
-        self._observed: Counter[Reason] = Counter()
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
         self._accounts: dict[AccountKey, Account | None] = {}
@@ -86,7 +112,7 @@ class Screen:
     def use(self, profile: Profile) -> None:
         """Judge by another profile from the next batch on."""
         self.profile = profile
-        self._judged.clear()
+        self._shared.clear()
 
     def account(self, key: AccountKey) -> Account | None:
         """How an account is filed at the instant of the snapshot: a connection outlives many changes."""
@@ -131,9 +157,9 @@ class Screen:
         if len(attempts) != sum(len(batch.submits) for batch in batches):
             _settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
-        items = self._items(batches, attempts, verdicts)
+        shared, items = self._items(batches, attempts, verdicts)
         ids = self.journal.attempts(now, self.view.version, items, partial(self._settle, batches))
-        self._tell(batches, attempts, verdicts, ids, now)
+        self._tell(batches, attempts, shared, ids, now)
         for batch in batches:
             try:
                 batch.owner.judged(batch)
@@ -152,15 +178,18 @@ class Screen:
     def flush_metrics(self) -> None:
         """Add what was counted since the last call to the metrics; called a few times a second."""
         telemetry = self._telemetry
-        for (channel, protocol, purpose, passed), count in self._tally.items():
-            verdict = "pass" if passed else "refuse"
-            telemetry.attempts.labels(CHANNELS[channel], protocol, purpose, verdict).inc(count)
-        for (channel, institution, reason), count in self._refused.items():
-            telemetry.intercepts.labels(CHANNELS[channel], institution, reason.value).inc(count)
-        for reason, count in self._observed.items():
-            telemetry.observed.labels(reason.value).inc(count)
-        for counter in (self._tally, self._refused, self._observed):
-            counter.clear()
+        for tally in self._tallies.values():
+            if tally.count:
+                count, verdict, channel = tally.count, tally.verdict, tally.channel
+                said = "pass" if verdict.reason is None else "refuse"
+                telemetry.attempts.labels(channel, tally.protocol, verdict.purpose, said).inc(count)
+                if verdict.reason is not None:
+                    labels = channel, verdict.institution_code, verdict.reason.value
+                    telemetry.intercepts.labels(*labels).inc(count)
+                for finding in verdict.findings:
+                    if not finding.enforced:
+                        telemetry.observed.labels(finding.reason.value).inc(count)
+                tally.count = 0
 
     def _attempts(self, batches: Sequence[Batch], now: int) -> list[Attempt]:
         attempts: list[Attempt] = []
@@ -220,25 +249,27 @@ class Screen:
 
     def _items(
         self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
-    ) -> list[Item]:
-        """What the journal wants to know of each attempt."""
+    ) -> tuple[list[Shared], list[Item]]:
+        """What each attempt shares with others of its sender, and what the journal wants to know of it."""
         items: list[Item] = []
-        add, region, judged_of = items.append, self._regions.region, self._judged.get
+        of_all: list[Shared] = []
+        add, region, shared_by = items.append, self._regions.region, self._shared.get
         index = 0
         for batch in batches:
             key, connection = batch.key, batch.connection
             for submit in batch.submits:
-                _, _, fmt, udhi, content, _, _, _, total, number, _, _ = submit.submission or UNREAD
+                _, _, fmt, udhi, content, _, _, total, number, _ = submit.submission or UNREAD
                 for recipient in range(submit.width):
                     attempt, verdict = attempts[index], verdicts[index]
                     index += 1
                     source, destination = attempt.source, attempt.destination
-                    found = judged_of(id(verdict))
-                    if found is None or found[1] != source or found[2] != key:
-                        found = self._encode(key, attempt.channel, source, verdict)
+                    shared = shared_by(id(verdict))
+                    if shared is None or shared.source != source or shared.key != key:
+                        shared = self._share(key, attempt.channel, source, verdict)
+                    of_all.append(shared)
                     add(
                         (
-                            found[3],
+                            shared.record,
                             attempt.deliver_at,
                             connection,
                             submit.sequence,
@@ -253,13 +284,13 @@ class Screen:
                             content,
                         )
                     )
-        return items
+        return of_all, items
 
     def _tell(
         self,
         batches: Sequence[Batch],
         attempts: Sequence[Attempt],
-        verdicts: Sequence[Verdict],
+        of_all: Sequence[Shared],
         ids: Sequence[bytes],
         now: int,
     ) -> None:
@@ -269,45 +300,29 @@ class Screen:
         first = self.journal.index
         index = 0
         for batch in batches:
-            channel, protocol = batch.channel, batch.key.protocol
-            passed: dict[str, int] = {}
+            channel = batch.channel
             for submit in batch.submits:
                 end = index + submit.width
                 submit.ids = ids[index:end]
-                submit.verdicts = verdicts[index:end]
+                submit.verdicts = [shared.verdict for shared in of_all[index:end]]
                 while index < end:
-                    verdict = verdicts[index]
-                    if verdict.findings:
-                        self._count_findings(channel, protocol, verdict)
-                    else:
-                        passed[verdict.purpose] = passed.get(verdict.purpose, 0) + 1
+                    shared = of_all[index]
+                    shared.tally.count += 1
                     attempt = attempts[index]
-                    if verdict.reason is not None:
+                    if not shared.passed:
                         submit.refused += 1
                     elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         number = numbers.get(attempt.source) or self._number_key(attempt.source)
                         pair = key_of(number, hashed(attempt.destination))
-                        remember(pair, now, verdict.institution, ids[index], first + index)
+                        remember(pair, now, shared.institution, ids[index], first + index)
                     index += 1
-            for purpose, count in passed.items():
-                self._tally[channel, protocol, purpose, True] += count
 
-    def _count_findings(self, channel: int, protocol: str, verdict: Verdict) -> None:
-        self._tally[channel, protocol, verdict.purpose, verdict.reason is None] += 1
-        if verdict.reason is not None:
-            self._refused[channel, verdict.institution_code, verdict.reason] += 1
-        for finding in verdict.findings:
-            if not finding.enforced:
-                self._observed[finding.reason] += 1
-
-    def _encode(
-        self, key: AccountKey, channel: int, source: str, verdict: Verdict
-    ) -> tuple[Verdict, str, AccountKey, Any]:
-        """The part of a record that a sender's attempts share, kept as long as the verdict object is."""
+    def _share(self, key: AccountKey, channel: int, source: str, verdict: Verdict) -> Shared:
+        """What this sender's attempts with this verdict share, kept as long as the verdict object is."""
         profile, view = self.profile, self.view
         mandates = view.mandates(verdict.institution, verdict.agency) if verdict.mandate else ()
         document = next((mandate.document for mandate in mandates if mandate.id == verdict.mandate), "")
-        raw = judged(
+        record = judged(
             key,
             self._node,
             channel,
@@ -317,10 +332,14 @@ class Screen:
             lexicon=profile.lexicon_digest,
             mandate_document=document,
         )
-        if len(self._judged) >= MOST_CACHED:
-            self._judged.clear()
-        found = self._judged[id(verdict)] = verdict, source, key, raw  # it keeps the id from being reused
-        return found
+        if len(self._shared) >= MOST_CACHED:
+            self._shared.clear()
+        told = channel, key.protocol, verdict.purpose, verdict.institution_code, verdict.findings
+        tally = self._tallies.get(told)
+        if tally is None:
+            tally = self._tallies[told] = Tally(channel, key.protocol, verdict)
+        shared = self._shared[id(verdict)] = Shared(verdict, key, source, record, tally)
+        return shared
 
     def _number_key(self, number: str) -> int:
         if len(self._number_keys) >= MOST_CACHED:

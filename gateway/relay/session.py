@@ -11,10 +11,8 @@ write buffers (64 KiB high water, then the other side is not read; 1 MiB of our 
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from gateway.errors import WireError
@@ -23,30 +21,18 @@ from gateway.model import AccountKey
 from gateway.protocols.cmpp import Cmpp
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame, Unframed
+from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
 from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
-from gateway.relay.refusing import MakeIds, answer
-from gateway.relay.returns import Returns
-from gateway.relay.screen import Screen
-from gateway.telemetry import Telemetry
+from gateway.relay.own import Own
+from gateway.relay.refusing import answer
 
 MOST_BACKLOG = 4 << 20  # octets that wait for the disk at which senders are no longer read
 MOST_UNREAD = 1 << 20  # octets of our own answers that a sender leaves unread before it is no longer read
 MOST_NOTES = 100  # log lines about the mistakes of one connection's peers; all are counted
 GOODBYE_SECONDS = 2.0
 CLOSED = "connection closed"
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What all sessions of a worker share."""
-
-    screen: Screen
-    returns: Returns
-    telemetry: Telemetry
-    log: logging.Logger
-    make_ids: MakeIds
 
 
 class Session:
@@ -73,7 +59,7 @@ class Session:
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
         self._numbering = Numbering()
         self._notes = 0
-        self._goodbye: Numbering | None = None  # to the carrier, once we have a frame of our own there
+        self._own = Own(wire, key.account, connection, self._to_carrier, self.memory)
         self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
         self._half_closed = False
         self._idle = asyncio.Event()
@@ -94,12 +80,15 @@ class Session:
                 leg.received(early)
             if leg.gone:
                 leg.lost()
+        if not self.closed.is_set():
+            self._desk.confirmations.join(self.key, self._own)
 
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
         began = time.perf_counter()
         data, frames, error = self._frames(data, True)
         wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
+        own = self._own if self._own.busy else None
         submits: list[Submit] = []
         cuts: Cuts = []
         answers: list[bytes] = []
@@ -117,12 +106,14 @@ class Session:
                 else:
                     submit = self._read(data, frame, fingerprint)
                     memory.add(submit)
+                    if own is not None:
+                        own.submit(submit, data)
                     submits.append(submit)
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
                     self._renumber(data, frame, self._numbering.answer(sequence), cuts)
-                elif self._goodbye is not None:
-                    self._renumber(data, frame, self._goodbye.request(sequence), cuts)
+                elif own is not None:
+                    self._renumber(data, frame, own.request(sequence), cuts)
                 self._leaving = self._leaving or doing == "close"
             else:
                 cuts.append((start, end, b""))
@@ -146,6 +137,8 @@ class Session:
         for submit in batch.submits:
             if submit.refused:
                 self._cut(submit, batch)
+            elif submit.octets:
+                batch.cuts.append((submit.start, submit.end, submit.octets))
         batch.octets = join(batch.data, batch.used, batch.cuts)
         if self._desk.screen.journal.backlog > MOST_BACKLOG:
             self._legs[True].read_on("journal", False)
@@ -154,6 +147,9 @@ class Session:
         """Let it leave; or, when it was not recorded, neither send nor refuse it: the sender comes again."""
         if error is None:
             self.memory.settle(batch.submits)
+            if not self._own.specimen:
+                passed = next((submit for submit in batch.submits if not submit.refused), None)
+                self._own.specimen = batch.data[passed.start : passed.end] if passed is not None else b""
             if batch.refusals:
                 self._answer(batch.refusals)
             batch.place.fill(batch.octets)
@@ -165,6 +161,8 @@ class Session:
             self._answer([frame or b"" for frame in busy])
             for submit in batch.submits:
                 self.memory.forget(submit)
+                if submit.octets:
+                    self._own.never_sent(submit.octets)
                 cuts.append((submit.start, submit.end, b""))
             batch.place.fill(join(batch.data, batch.used, cuts))
         self._legs[True].read_on("journal", True)
@@ -175,20 +173,24 @@ class Session:
         began = time.perf_counter()
         data, frames, error = self._frames(data, False)
         wire, numbering = self._wire, self._numbering
+        own = self._own if self._own.busy else None
         cuts: Cuts = []
         outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
         for frame in frames:
             _, _, command, sequence = frame
             doing = wire.CARRIER_SENDS.get(command)
+            number: int | None = sequence
+            if not command & wire.ANSWER:
+                number = numbering.request(sequence)
+            elif own is not None:
+                number = own.answer(command, sequence)
+            if number != sequence:
+                self._renumber(data, frame, number, cuts)
             if doing == "result":
-                self._outcome(data, frame, outcomes)
+                self._outcome(data, frame, number, outcomes)
             elif doing == "delivery":
                 self._delivery(data, frame, replies)
-            if not command & wire.ANSWER:
-                self._renumber(data, frame, numbering.request(sequence), cuts)
-            elif self._goodbye is not None:
-                self._renumber(data, frame, self._goodbye.answer(sequence), cuts)
         if outcomes:
             self._desk.returns.outcomes(outcomes)
         if frames:
@@ -223,9 +225,8 @@ class Session:
         if self.memory.waiting:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
-        self._goodbye = Numbering(self.memory.outstanding)
-        for lane, numbering in ((self._to_sender, self._numbering), (self._to_carrier, self._goodbye)):
-            lane.send(self._wire.terminate(numbering.choose()))
+        self._to_sender.send(self._wire.terminate(self._numbering.choose()))
+        self._to_carrier.send(self._wire.terminate(self._own.choose(self._wire.TERMINATE)))
         try:
             await asyncio.wait_for(self.closed.wait(), GOODBYE_SECONDS)
         except TimeoutError:
@@ -255,6 +256,7 @@ class Session:
         self._check_closed()
 
     def _check_closed(self) -> None:
+        self._desk.confirmations.leave(self.key, self._own)
         if all(leg.gone for leg in self._legs):
             self.closed.set()
 
@@ -282,12 +284,16 @@ class Session:
 
     def _cut(self, submit: Submit, batch: Batch) -> None:
         """A submit that does not go on as it came: refused, or reduced to the recipients who may have it."""
-        submit.octets = b""
+        renumbered, submit.octets = submit.octets, b""
         if submit.refused < submit.width:
             passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
             submit.octets = self._wire.reduced(batch.data, submit.start, submit.end, passed)
             submit.ids = [submit.ids[i] for i in passed]
+            if renumbered:
+                submit.octets = self._own.renumbered(submit.octets, renumbered)
         else:
+            if renumbered:
+                self._own.never_sent(renumbered)
             account = self._desk.screen.account(self.key)
             said = answer(self._wire, submit, account, self._numbering, self._desk.make_ids)
             submit.answer = said[0]
@@ -304,19 +310,22 @@ class Session:
         if self._half_closed and not waiting and not self._leaving:
             self._to_sender.close()
 
-    def _outcome(self, data: bytes, frame: Frame, outcomes: list[OutcomeItem]) -> None:
+    def _outcome(self, data: bytes, frame: Frame, number: int | None, outcomes: list[OutcomeItem]) -> None:
+        """An answer to the sender's submit of this number; None: to ours."""
         start, end, _, sequence = frame
-        submit = self.memory.answered(sequence)
-        if submit is not None:
-            try:
-                result, message_id = self._wire.result(data, start, end)
-            except WireError as error:
-                self._note("answer not understood", error)
+        submit = None if number is None else self.memory.answered(number)
+        try:
+            result, message_id = self._wire.result(data, start, end)
+        except WireError as error:
+            self._note("answer not understood", error)
+            if submit is not None:
                 submit.close(b"")
-                return
-            submit.close(b"" if result else data[start:end])
-            for identity in submit.ids:
-                outcomes.append((identity, result, message_id, 0))
+            return
+        if submit is not None:
+            octets = b"" if result else data[start:end]
+            submit.close(octets if number == sequence else self._own.back(octets, submit))
+        for identity in self._own.attempts(sequence) if submit is None else submit.ids:
+            outcomes.append((identity, result, message_id, 0))
 
     def _delivery(self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]]) -> None:
         try:

@@ -19,12 +19,14 @@ from gateway.protocols import WIRES
 from gateway.protocols.cmpp import Cmpp
 from gateway.registry.receiving import Receiving
 from gateway.relay import handoff
+from gateway.relay.confirming import Confirmations
+from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
 from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
 from gateway.relay.refusing import made_up_ids
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.session import Desk, Session
+from gateway.relay.session import Session
 from gateway.telemetry import Telemetry
 
 DRAIN_SECONDS = 8.0  # with the goodbye behind it a drain takes 10
@@ -43,6 +45,7 @@ class Worker:
         workers: int,
         screen: Screen,
         returns: Returns,
+        confirmations: Confirmations,
         receiving: Receiving,
         telemetry: Telemetry,
         log: logging.Logger,
@@ -58,6 +61,7 @@ class Worker:
             Desk(
                 screen,
                 self._returns,
+                confirmations,
                 telemetry,
                 log,
                 made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),

@@ -33,6 +33,18 @@ SIGNATURES = ["示例银行", "浙海示例银行", "西湖示例小贷", "钱�
 ACCOUNTS = [f"77000{n}" for n in range(8)]
 
 
+HOURS = '{ marketing = "00:00-24:00", collection = "00:00-24:00" }'
+
+EVERY_RULE = f"[rules.quiet_hours]\nsms = {HOURS}\nvoice = {HOURS}\n"
+"""What differs from `zhejiang` so that every rule is asked of every message, at whatever hour this runs."""
+
+LATER_RULES = ("consent_missing", "third_party", "no_reply_path", "quiet_hours", "over_frequency")
+"""The rules that came with the issue on when a message may come at all."""
+
+SPINE = "".join(f'[rules.{rule}]\nmode = "off"\n' for rule in LATER_RULES)
+"""What differs so that the rules of the spine are asked alone."""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -188,11 +200,7 @@ class Gateway:
     def configure(self, one: Bench, workers: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._workers = workers
-        # every rule is asked, at whatever hour this runs
-        hours = '{ marketing = "00:00-24:00", collection = "00:00-24:00" }'
-        (self.folder / "bench.toml").write_text(
-            f'extends = "zhejiang"\n[rules.quiet_hours]\nsms = {hours}\nvoice = {hours}\n', "utf-8"
-        )
+        self.judge_by(EVERY_RULE)
         self.config.write_text(
             f"""[node]
 name = "bench"
@@ -215,6 +223,10 @@ durability = "disk"
             "utf-8",
         )
         assert tomllib.loads(self.config.read_text("utf-8"))
+
+    def judge_by(self, profile: str) -> None:
+        """The profile's text, from the next start on."""
+        (self.folder / "bench.toml").write_text(f'extends = "zhejiang"\n{profile}', "utf-8")
 
     def start(self) -> None:
         with (self.folder / "serve.log").open("ab") as log:

@@ -1,12 +1,13 @@
 """`make bench`: what the goals say, measured on whole nodes; prints and keeps the figures.
 
-    python tests/bench/run.py [wire|replies|numbers|attempts|ban|import|find …] [--messages N …]
+    python tests/bench/run.py [wire|rules|replies|numbers|attempts|ban|import|find …] [--messages N …]
 
 `wire`: the gateway beside a bare relay, in turns, with the same load (performance.md's table of goals): the
 whole gateway (all rules enforced, records durable before sending, acceptor, keeper and PostgreSQL counted in
 the CPU) against relay.py at level 2. One submit in ten is refused, one recipient in five repeated, half of
 the texts are those of vectors/messages.csv. A run counts only if `equal` is true: every submit answered, and
-sent = arrived at the carrier + refused by us. `replies` needs no node; the others are registry.py's.
+sent = arrived at the carrier + refused by us. `rules`: the same load with all rules in force and with those
+of the spine alone, in turns. `replies` needs no node; the others are registry.py's.
 """
 
 import argparse
@@ -210,11 +211,48 @@ def wire(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Repo
         gateway.stop()
 
 
+def rules(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Report) -> None:
+    """All rules against those of the spine alone, on the same node in turns, each freshly started."""
+    gateway = rig.Gateway(one, 1, folder)
+    load = ["--conns", "4", "--window", "100", "--messages", str(options.messages)]
+    sides = {rig.EVERY_RULE: Side(), rig.SPINE: Side()}
+    try:
+        gateway.start()
+        gateway.await_ready()
+        gateway.fill(options.numbers, options.refusals)
+        gateway.await_registry()
+        for _ in range(options.runs):
+            for profile, side in sides.items():
+                gateway.stop()
+                gateway.judge_by(profile)
+                gateway.start()
+                gateway.await_ready()
+                one.load(gateway.port, *load)  # warms up
+                gateway.await_shipped()
+                before = rig.cpu_seconds(gateway.pids())
+                report_of_run = one.load(gateway.port, *load)
+                gateway.await_shipped()
+                side.add(report_of_run, rig.cpu_seconds(gateway.pids()) - before)
+    finally:
+        gateway.stop()
+    every, spine = sides.values()
+    ratios = [a / b for a, b in zip(every.cpu, spine.cpu, strict=True)]
+    report.alone(
+        "all rules against the spine's alone, c4 w100: CPU s per 100k, everything",
+        "≤ 1.5 ×",
+        f"{spread(every.cpu, '{:.2f}')} against {spread(spine.cpu, '{:.2f}')}: {spread(ratios, '{:.2f}')} ×",
+        met=statistics.median(ratios) <= 1.5,
+    )
+
+
 def nodes(options: argparse.Namespace, report: Report) -> None:
     with rig.bench(passes) as one:
         if "wire" in options.names:
             with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
                 wire(options, one, Path(folder), report)
+        if "rules" in options.names:
+            with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
+                rules(options, one, Path(folder), report)
         if set(options.names) & set(registry.ALL):
             with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
                 registered(options, one, Path(folder), report)
@@ -231,7 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = ["wire", "replies", *registry.ALL]
+    known = ["wire", "rules", "replies", *registry.ALL]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each, after one that warms up")
     parser.add_argument("--messages", type=int, default=200_000)

@@ -1,0 +1,165 @@
+"""A confirmation to a subscriber who has refused: once, from the number that the reply went to.
+
+An attempt of its own, of purpose service, with `confirmation` as its verdict's sub-code: on record before it
+leaves, no context of a later reply, counted by no cap. It goes through a connection of the account that is
+up; where there is none, or the number may not send at all (banned, not filed, suspended …), it is on record
+as `confirmation_unsent`.
+"""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from time import time_ns
+from typing import Protocol
+
+from gateway.errors import NotReady
+from gateway.evidence.journal import Done
+from gateway.evidence.record import judged as encoded
+from gateway.model import SMS, AccountKey, Reply, Verdict
+from gateway.policy.facts import gather
+from gateway.policy.judge import judged
+from gateway.protocols.message import Delivery
+from gateway.protocols.text import UCS2, encode
+from gateway.regions import Regions
+from gateway.relay.screen import Screen
+from gateway.telemetry import Telemetry
+
+MOST_OCTETS = 140
+"""Of the text of one short message."""
+
+SENT, UNSENT = "confirmation", "confirmation_unsent"
+
+
+class Transmitter(Protocol):
+    """A connection to the carrier: a session."""
+
+    connection: int
+
+    def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
+        """The number and octets of a submit of ours."""
+
+    def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
+        """Send it: it is on record."""
+
+    def withdraw(self, number: int) -> None:
+        """It is not sent."""
+
+
+class Confirmations:
+    """For all sessions of a worker. `text` "": there are none."""
+
+    def __init__(
+        self,
+        node: str,
+        screen: Screen,
+        regions: Regions,
+        telemetry: Telemetry,
+        log: logging.Logger,
+        text: str,
+    ) -> None:
+        self.text = text
+        self._node = node
+        self._screen = screen
+        self._regions = regions
+        self._telemetry = telemetry
+        self._log = log
+        self._open: dict[AccountKey, dict[Transmitter, None]] = {}
+        self._waiting: set[tuple[str, int]] = set()  # (subscriber, institution), until their refusal holds
+
+    def join(self, key: AccountKey, session: Transmitter) -> None:
+        """This session may send for the account from now on."""
+        self._open.setdefault(key, {})[session] = None
+
+    def leave(self, key: AccountKey, session: Transmitter) -> None:
+        sessions = self._open.get(key, {})
+        sessions.pop(session, None)
+        if not sessions:
+            self._open.pop(key, None)
+
+    def wants(self, reply: Reply) -> bool:
+        """Whether a reply that refuses is to be confirmed, to be asked before the refusal is in force: it is
+        the first one. Then `settle` has to follow."""
+        pair = reply.subscriber, reply.institution
+        if not self.text or not reply.institution or pair in self._waiting:
+            return False
+        refused = self._screen.view.refusals(reply.subscriber)
+        if any(known.institution == reply.institution for known in refused):
+            return False
+        self._waiting.add(pair)
+        return True
+
+    def settle(self, reply: Reply, delivery: Delivery, *, held: bool) -> None:
+        """The refusal is in force, or, with `held` false, is not."""
+        self._waiting.discard((reply.subscriber, reply.institution))
+        if held:
+            try:
+                self._send(reply, delivery)
+            except NotReady as error:
+                self._log.warning("confirmation not sent", extra={"fields": {"error": str(error)}})
+
+    def _send(self, reply: Reply, delivery: Delivery) -> None:
+        screen, now = self._screen, time_ns() // 1_000_000
+        view, key = screen.view, reply.account
+        view.renew()
+        facts = gather((key, reply.number, SMS), view, screen.profile, now, stale=False)
+        verdict = judged(facts).clean
+        filing, account, owner = facts.filing, facts.account, facts.institution
+        text = self.text
+        if (account is None or account.signature == "in_text") and filing is not None and owner is not None:
+            text = f"【{filing.signatures[0] if filing.signatures else owner.name}】{text}"
+        content = encode(text, UCS2)[:MOST_OCTETS]
+        session = next(reversed(self._open.get(key, {})), None)
+        if session is None or verdict.reason is not None or filing is None:
+            self._record(reply, verdict, UNSENT, content, 0, 0, lambda error: None)
+            return
+        number, octets = session.confirmation(delivery, content)
+        try:
+            ids: list[bytes] = []
+            ids += self._record(
+                reply, verdict, SENT, content, session.connection, number,
+                partial(self._durable, session, number, octets, ids),
+            )  # fmt: skip
+        except NotReady:
+            session.withdraw(number)
+            raise
+
+    def _durable(
+        self, session: Transmitter, number: int, octets: bytes, ids: list[bytes], error: Exception | None
+    ) -> None:
+        if error is None:
+            session.transmit(number, octets, ids[0])
+        else:
+            session.withdraw(number)
+
+    def _record(
+        self,
+        reply: Reply,
+        verdict: Verdict,
+        sub: str,
+        content: bytes,
+        connection: int,
+        number: int,
+        done: Done,
+    ) -> list[bytes]:
+        screen = self._screen
+        profile, view, key = screen.profile, screen.view, reply.account
+        mandates = view.mandates(verdict.institution, verdict.agency) if verdict.mandate else ()
+        raw = encoded(
+            key,
+            self._node,
+            SMS,
+            reply.number,
+            replace(verdict, reason=None, sub=sub, findings=(), purpose="service"),
+            profile=profile.digest,
+            lexicon=profile.lexicon_digest,
+            mandate_document=next((one.document for one in mandates if one.id == verdict.mandate), ""),
+        )
+        region = self._regions.region(reply.subscriber)
+        item = (raw, 0, connection, number, 0, 1, 1, 0, region, reply.subscriber, UCS2, 0, content)
+
+        def durable(error: Exception | None) -> None:
+            if error is None:
+                self._telemetry.attempts.labels("sms", key.protocol, "service", "pass").inc()
+            done(error)
+
+        return screen.journal.attempts(time_ns() // 1_000_000, view.version, [item], durable)

@@ -1,0 +1,22 @@
+"""What the sessions of a worker have in common."""
+
+import logging
+from dataclasses import dataclass
+
+from gateway.relay.confirming import Confirmations
+from gateway.relay.refusing import MakeIds
+from gateway.relay.returns import Returns
+from gateway.relay.screen import Screen
+from gateway.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Of one listener."""
+
+    screen: Screen
+    returns: Returns
+    confirmations: Confirmations
+    telemetry: Telemetry
+    log: logging.Logger
+    make_ids: MakeIds

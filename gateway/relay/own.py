@@ -1,0 +1,97 @@
+"""Our own requests to a carrier, among those of a sender (architecture.md "Frames of our own").
+
+Numbers are looked at only while something of ours is under way, or a frame of the sender's goes by another
+number because of it (`busy`); at all other times they pass untouched.
+"""
+
+from gateway.protocols.cmpp import Cmpp
+from gateway.protocols.message import Delivery
+from gateway.relay.lane import Lane, Numbering
+from gateway.relay.memory import Memory, Submit
+
+
+class Own:
+    """Of one session: a `confirming.Transmitter`. `lane` is the way to the carrier, `memory` knows which of
+    the sender's submits wait for their answers."""
+
+    def __init__(self, wire: Cmpp, account: str, connection: int, lane: Lane, memory: Memory) -> None:
+        self.connection = connection
+        self.busy = False
+        self.specimen = b""  # a submit of the sender's, for ours to be like it
+        self._wire = wire
+        self._account = account
+        self._lane = lane
+        self._memory = memory
+        self._numbering = Numbering()
+        self._commands: dict[int, int] = {}  # of ours, by number
+        self._attempts: dict[int, bytes] = {}  # that our submits are, by number
+
+    # What is ours
+
+    def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
+        """See `Transmitter`."""
+        number = self.choose(self._wire.SUBMIT)
+        return number, self._wire.confirmation(self.specimen, self._account, reply, content, number)
+
+    def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
+        """See `Transmitter`."""
+        self._attempts[number] = identity
+        self._lane.send(octets)
+
+    def withdraw(self, number: int) -> None:
+        """See `Transmitter`."""
+        self._over(number)
+
+    def choose(self, command: int) -> int:
+        """A number for a request of ours with this command."""
+        if not self.busy:
+            self.busy, self._numbering = True, Numbering(self._memory.outstanding)
+        number = self._numbering.choose()
+        self._commands[number] = command
+        return number
+
+    def attempts(self, number: int) -> list[bytes]:
+        """The id of our submit of this number, which was answered; none if it is none."""
+        identity = self._attempts.pop(number, None)
+        return [] if identity is None else [identity]
+
+    # What is the sender's, while `busy`
+
+    def request(self, number: int) -> int:
+        """A request: the number under which it goes on."""
+        return self._numbering.request(number)
+
+    def submit(self, submit: Submit, data: bytes) -> None:
+        """A submit: `octets` is set where it has to go on under another number."""
+        number = self._numbering.request(submit.sequence)
+        if number != submit.sequence:
+            submit.octets = self._wire.with_sequence(data[submit.start : submit.end], number)
+
+    def renumbered(self, octets: bytes, like: bytes) -> bytes:
+        """A frame under the number of another."""
+        return self._wire.with_sequence(octets, _number(like))
+
+    def never_sent(self, octets: bytes) -> None:
+        """What `submit` made of a submit does not go on."""
+        self._over(_number(octets))
+
+    def back(self, answer: bytes, submit: Submit) -> bytes:
+        """The carrier's answer to a submit that went on under another number, as the sender knows it."""
+        return answer and self._wire.with_sequence(answer, submit.sequence)
+
+    def answer(self, command: int, number: int) -> int | None:
+        """An answer of the carrier's: the number under which it goes back; None: it is to ours."""
+        ours = self._commands.get(number)
+        if ours is not None and command != ours | self._wire.ANSWER:
+            return number  # to a request of the sender's that was under way before ours
+        return self._over(number)
+
+    def _over(self, number: int) -> int | None:
+        self._commands.pop(number, None)
+        known = self._numbering.answer(number)
+        self.busy = not self._numbering.quiet
+        return known
+
+
+def _number(octets: bytes) -> int:
+    return int.from_bytes(octets[8:12], "big")

@@ -1,0 +1,138 @@
+"""A subscriber who refuses is told so once, and the sender on whose connection that goes notices nothing."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from conftest import HouseOf
+from playbook import BANNED, MARKETING, TEXT, House, eventually, refresh
+from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
+
+from gateway.evidence import record as rec
+from gateway.protocols import cmpp_tables as tables
+from gateway.protocols.cmpp import V20, V30, Cmpp
+from gateway.relay.lane import FIRST_OWN
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WORDS = "您已退订，我们不再向您发送营销信息"
+PASSING = MARKETING + "0001"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node(house_of: HouseOf) -> AsyncIterator[House]:
+    async with house_of(environment={"ZHENGMING__POLICY__CONFIRMATION": WORDS}) as house:
+        yield house
+
+
+@pytest.fixture
+def house(node: House) -> House:
+    refresh(node.carrier)
+    return node
+
+
+def attempts(house: House, subscriber: str) -> list[tuple[str, str]]:
+    """(verdict's sub-code, purpose) of what is on record to a subscriber, in order."""
+    records = [one.record for one in house.records(subscriber=subscriber)]
+    return [(one.judged.sub, one.judged.purpose) for one in records if isinstance(one, rec.Attempt)]
+
+
+def outcomes(house: House, identity: bytes) -> list[int]:
+    found = [one.record for one in house.records(rec.Outcome, kinds=frozenset({rec.OUTCOME}))]
+    return [one.result for one in found if isinstance(one, rec.Outcome) and one.attempt == identity]
+
+
+async def refuse(raw: Raw, there: Raw, subscriber: str, number: int, version: int = V20) -> bytes:
+    """The subscriber says R; the sender gets it, the carrier our confirmation, which is the value."""
+    reply = deliver(PASSING, subscriber, b"R", number, version)
+    there.send(reply)
+    assert await raw.frame() == reply
+    return await there.frame()
+
+
+@pytest.mark.parametrize("version", [V20, V30])
+async def test_who_refuses_is_told_once_from_the_number_that_he_answered(house: House, version: int) -> None:
+    subscriber = house.subscriber()
+    first = submit(PASSING, [subscriber], TEXT, 1, version, fee_code=b"000010")
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014", version) as raw:
+        there = await carrier.session()
+        raw.send(first)
+        assert await there.frame() == first
+        there.send(answer_to(first, 7, 0, version))
+        await raw.frame()
+        octets = await refuse(raw, there, subscriber, 5, version)
+        assert (command_of(octets), sequence_of(octets)) == (tables.SUBMIT, FIRST_OWN)
+        told = tables.Submit.decode(octets, 12, len(octets), int(version == V30))
+        assert (told.src_id, told.dest_terminal_id) == (PASSING.encode(), [subscriber.encode()])
+        assert (told.registered_delivery, told.pk_total, told.pk_number, told.msg_fmt) == (0, 1, 1, 8)
+        assert told.msg_content.decode("utf-16-be") == f"【示例银行】{WORDS}"
+        assert (told.service_id, told.fee_code) == (b"RAW", b"000010")  # as the sender's own
+        there.send(answer_to(octets, 8, 0, version), Cmpp.heartbeat(6))
+        assert await raw.frame() == Cmpp.heartbeat(6)  # the answer was to us
+        there.send(again := deliver(PASSING, subscriber, b"R", 7, version))
+        assert await raw.frame() == again
+        raw.send(Cmpp.heartbeat(2))
+        assert await there.frame() == Cmpp.heartbeat(2)  # nothing else: told already
+    assert attempts(house, subscriber) == [("", "marketing"), ("confirmation", "service")]
+    marketing, ours = house.records(subscriber=subscriber)
+    assert await eventually(lambda: outcomes(house, ours.record.id)) == [0]  # type: ignore[union-attr]
+    assert ours.content is not None
+    assert ours.content.octets == told.msg_content
+    replies: list[Any] = [one.record for one in house.records(rec.Reply, subscriber=subscriber)]
+    assert [one.attempt for one in replies] == [marketing.record.id] * 2  # type: ignore[union-attr]
+    await house.counts_are_true()
+
+
+async def test_the_sender_may_use_the_number_that_ours_has(house: House) -> None:
+    """Its frames go on under others, and are answered under its own; afterwards nothing is touched."""
+    subscriber, other, third = (house.subscriber() for _ in range(3))
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        octets = await refuse(raw, there, subscriber, 5)
+        number = sequence_of(octets)
+        theirs = submit(PASSING, [other], TEXT, number)
+        raw.send(submit(BANNED, [third], TEXT, number))
+        refused = await raw.frame()
+        assert (sequence_of(refused), refused[20]) == (number, 103)
+        raw.send(theirs, Cmpp.heartbeat(number))
+        passed, beat = await there.frames(2)
+        raw.send(theirs)
+        repeated = await there.frame()
+        assert (passed[:8], passed[12:]) == (theirs[:8], theirs[12:])
+        assert repeated == passed
+        assert len({number, sequence_of(passed), sequence_of(beat)}) == 3
+        there.send(answer_to(octets, 8), answer_to(passed, 9), Cmpp.heartbeat_answer(sequence_of(beat)))
+        assert await raw.frames(2) == [answer_to(theirs, 9), Cmpp.heartbeat_answer(number)]
+        raw.send(theirs)
+        assert await raw.frame() == answer_to(theirs, 9)  # known, and answered as before
+        raw.send(fresh := submit(PASSING, [other], TEXT + "！", number))
+        assert await there.frame() == fresh
+    (ours,) = house.records(subscriber=subscriber)
+    passed_on = house.records(subscriber=other)
+    for found in (ours, passed_on[0]):
+        assert await eventually(lambda found=found: outcomes(house, found.record.id)) == [0]
+
+
+async def test_an_answer_to_what_the_sender_asked_before_is_the_senders(house: House) -> None:
+    """Its heartbeat was under way by the number that ours then took."""
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(Cmpp.heartbeat(FIRST_OWN))
+        assert await there.frame() == Cmpp.heartbeat(FIRST_OWN)
+        octets = await refuse(raw, there, house.subscriber(), 5)
+        assert sequence_of(octets) == FIRST_OWN
+        there.send(Cmpp.heartbeat_answer(FIRST_OWN), answer_to(octets, 8), Cmpp.heartbeat(9))
+        assert await raw.frames(2) == [Cmpp.heartbeat_answer(FIRST_OWN), Cmpp.heartbeat(9)]
+
+
+async def test_a_number_that_may_not_send_does_not_confirm(house: House) -> None:
+    """It is on record that the subscriber was not told."""
+    subscriber = house.subscriber()
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        there.send(reply := deliver(BANNED, subscriber, b"R", 5))
+        assert await raw.frame() == reply
+        raw.send(Cmpp.heartbeat(2))
+        assert await there.frame() == Cmpp.heartbeat(2)
+    await eventually(lambda: attempts(house, subscriber) == [("confirmation_unsent", "service")])
