@@ -57,7 +57,7 @@ SENTENCES = (
     # service is to go on
     Sentence("keep", ".*s.*[ke][FpPaj]*", "还款提醒照发"),
     # it was not asked, or can't be
-    Sentence("unclear", "[FpPabj]*L~[WA][FpPaOgJj]*", "我没退订过"),
+    Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
     Sentence("unclear", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
     Sentence("unclear", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),

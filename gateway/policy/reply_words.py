@@ -234,7 +234,7 @@ CLASSES: Mapping[str, str] = {
         你哋 啲 嚟 俾 畀
         业务员 客服 们 那 并 且 而且 因为
         me my us it this these that the to your you from number phone list i want would like now and any
-        什么都 啥都 机器人 用 n次 n遍 n多次
+        什么都 啥都 机器人 用 n次 n遍 n多次 了解
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -291,7 +291,7 @@ CLASSES: Mapping[str, str] = {
     # 7: a code that is cut or not one that anybody prints
     "7": """
         tui tuid tuidi ding ju juj jus jush jusho juhsou jsuhou jushu jushuo tudin
-        d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ®
+        d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ® tu
     """,
     # q: an end of what?
     "q": """
