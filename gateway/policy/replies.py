@@ -24,7 +24,7 @@ from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
 from gateway.policy.content import CLOSE, OPEN, quoted
 from gateway.policy.folding import BLANK, QUESTION, STOP, folded
 from gateway.policy.reply_grammar import SENTENCES
-from gateway.policy.reply_words import CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
+from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
 
 BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
@@ -79,7 +79,7 @@ _RUN = re.compile("[a-z]+|[0-9]+")
 # of shapes
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj]")
-_PRODUCTS = re.compile(f"[{GOODS}]")
+_PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
 _TEXTS, _CALLS = re.compile("[tm]"), re.compile("[yv]")
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
 _ONLY_MARKETING = re.compile("o.*g|g.*o|2")
@@ -244,6 +244,8 @@ def _together(clauses: Sequence[Clause]) -> str:
             or any(_PRODUCTS.search(shape) for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"
+    if "quiet" in says:
+        return "ambiguous" if asks or any(map(_BUSY.search, rest)) else "refuse"
     if says & {"code", "hint"} and says <= _BESIDE_A_CODE:
         return "refuse"
     if asks or says & {"about", "no", "hint"}:

@@ -71,6 +71,7 @@ SENTENCES = (
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[Stye][FpPabOgY]*", "回了T还发"),
     Sentence("ask", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
+    Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
     Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T是什么意思"),
     Sentence(
@@ -116,6 +117,6 @@ SENTENCES = (
     Sentence("polite", "[FpPj]*", "谢谢"),
     # what may refuse and is not understood
     Sentence("unclear", "[FpPDVSa]*[CK][P197WVSaCK]*", "T1"),
-    Sentence("unclear", "[^XGf3s]*W[^XGf3s]*|[^XGf3sQJD]*r[^XGf3sQJD]*", "退订需要"),
+    Sentence("unclear", "[^XGf34s]*W[^XGf34s]*|[^XGf3sQJD]*r[^XGf3sQJD]*", "退订需要"),
     Sentence("unclear", ".*M.*[SRtyvme].*", "别再给领导发"),
 )

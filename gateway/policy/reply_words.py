@@ -14,6 +14,7 @@ CODES = ("r", "t", "td", "n", "0000", "退订", "退訂", "拒收")
 UNKNOWN, SMALL, FIGURE = "X", "1", "9"
 """What is in no class: any other word, a number of one or two digits, a longer one."""
 
+BUSY = "4"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 
@@ -42,7 +43,7 @@ CLASSES: Mapping[str, str] = {
         取消订阅 取消订月 取消定阅 取消dingyue 取消接收 取消推送 取消短信 取消关注 quxiaodingyue
         qu_xiao_ding_yue
         停止发送 停止推送 停止接收 终止发送 终止接收 停发
-        免打扰 关闭短信 关闭推送 关闭通知 取消通知 取消营销 取消发送 屏蔽我 不再接收
+        关闭短信 关闭推送 关闭通知 取消通知 取消营销 取消发送 屏蔽我 不再接收
         删了我 删掉我 把我删了 把我删掉 把我删除 删除我的号码 删除我号码 删除号码 号码删除 号码删了
         号码删掉 删掉我的号码 删了我的号码 我的号码删除
         删除我的手机号 删除我手机号 删除我的信息 删除我信息 删除我的资料 删除我的电话 删除我电话
@@ -106,7 +107,7 @@ CLASSES: Mapping[str, str] = {
         dont_know_this_person no_such_person 上一任机主 跟他离婚 和他离婚 与他离婚 跟她离婚 和她离婚
         号码弄错 号码弄错了 号码搞错 号码搞错了 以前的号主 之前的号主 以前的机主 之前的机主 跟我没有关系
         和我没关系 和我没有关系 与我没关系 与我没有关系 与本人无关 changed_his_number changed_her_number
-        changed_number
+        changed_number 换手机号 换手机号了 新手机号 号码主人换了
     """,
     # M: wants that something is not done
     "M": """
@@ -145,7 +146,7 @@ CLASSES: Mapping[str, str] = {
         拨打 推荐 轰炸我 搞
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
-        bother spamming 扰
+        bother spamming
     """,
     # R: what subscribers do with it
     "R": """
@@ -234,7 +235,7 @@ CLASSES: Mapping[str, str] = {
         你哋 啲 嚟 俾 畀
         业务员 客服 们 那 并 且 而且 因为
         me my us it this these that the to your you from number phone list i want would like now and any
-        什么都 啥都 机器人 用 n次 n遍 n多次 了解
+        什么都 啥都 机器人 用 n次 n遍 n多次 了解 尽快 速速
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -277,7 +278,7 @@ CLASSES: Mapping[str, str] = {
         哪来我的电话 会有我的号码 会有我的电话 有我的号码
         为什么给我发 为啥给我发 为何给我发 为什么给我打 为什么发给我 干嘛给我发 怎么又是 又是你们
         谁让你们发的 谁让你发的 谁允许你们发的 🚫 👎 ❌ ❎ 🙅 🖕 😡 🤬 💩 😠 ✋ ⛔ 🛑 🤮 💢 🔕 傻x 凭什么
-        滚一边 滚一边去 滚远些
+        滚一边 滚一边去 滚远些 烦躁
     """,
     "H": """
         不需要 没这个需要 没有这个需要 没兴趣 不感兴趣 没有兴趣 无兴趣 不想办 不想贷 不想贷款 不想借
@@ -286,7 +287,7 @@ CLASSES: Mapping[str, str] = {
         没这需求 没有这个需求 没有贷款需求 没贷款需求 无贷款需求 不办 不办理 不贷 不贷款 不借 不借钱 不买
         不买了 不约 不参加
         退订电话 退订的电话 退订热线 退订号码 退订手机 退订手机号 no nope not_interested no_need 不想了解
-        免了 不感冒 没意思
+        免了 不感冒 没意思 没有意向 没意向 无意向
     """,
     # 7: a code that is cut or not one that anybody prints
     "7": """
@@ -346,6 +347,14 @@ CLASSES: Mapping[str, str] = {
     # 2: leaves out what follows
     "2": """
         除了 除 除开
+    """,
+    # 5: wants to be left alone
+    "5": """
+        勿扰 请勿打扰 勿打扰 免打扰
+    """,
+    # 4: is busy now; 开车中勿扰 is no more than that
+    "4": """
+        开会 会议 开车 驾驶 上课 睡觉 休息 忙 在忙 飞行
     """,
     # ,: begins a clause of its own
     ",": """
