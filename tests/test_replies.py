@@ -114,7 +114,7 @@ def test_a_refusal_stays_one_however_it_is_dressed(text: str, data: st.DataObjec
     不要停止发送|不要不发|要不要短信|想不想收到短信|别忘了发短信|不要再发错了|不打扰了|请再发一下投诉电话|我让他别打电话
     退货|退一下|拒绝还款|没收到短信|为什么不发了|别只发短信|不要拉黑我|不小心回了T|有人让我回T|不用打电话|我不发了
     别打钱了|不要打钱|不要发到这个卡|别发快递了|他已经退订了|我没说不要发|短信说拒收请回复R
-    别打给我老婆|stop kidding
+    别打给我老婆|stop kidding|开车中勿扰|他说过别再发了|TD80
     """.replace("\n", "|").split("|"),
 )
 def test_what_only_looks_like_a_refusal(text: str) -> None:

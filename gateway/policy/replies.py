@@ -208,7 +208,7 @@ def _unknown(plain: str, at: int) -> tuple[str, int]:
         return "" if plain[at] == BLANK else UNKNOWN, at + 1
     word = run[0]
     if word.isdigit():
-        return (SMALL if len(word) <= 2 else FIGURE), run.end()
+        return (SMALL if len(word) < 2 or word[:-1] == "0" else FIGURE), run.end()
     repeated = WORDS.get(word[0]) == "C" and word == word[0] * len(word)
     return "7" if repeated else UNKNOWN, run.end()
 

@@ -40,7 +40,7 @@ SENTENCES = (
     Sentence("unknown", ".*M~B.*", "不要不发"),
     Sentence("unknown", "[^M]*M[^M]*[Stye][FpPab]*f.*", "别打钱"),
     Sentence("unknown", "[^N]*N[FpPD]*M.*", "没说不要发"),
-    Sentence("unknown", "[^M]*[i3O][FpPabD]*n.*|[FpP]*[i3][FpPabD]+W[FpP]*", "她叫我退订"),
+    Sentence("unknown", "[^M]*[i3O][FpPabD]*n.*|[FpP]*[i3][FpPabD]+(?:W[FpP]*|M.*)", "她叫我退订"),
     Sentence("unknown", "[^M]*M[^M]*[Stye].*3[^M]*|[^M]*M[^M]*3[^M]*[Stye][^M]*", "别打给我老婆"),
     Sentence("demand", "~B[FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),

@@ -12,7 +12,7 @@ CODES = ("r", "t", "td", "n", "0000", "退订", "退訂", "拒收")
 """Codes that senders print in their hints; a hint counts as usable when it offers one of them."""
 
 UNKNOWN, SMALL, FIGURE = "X", "1", "9"
-"""What is in no class: any other word, a number of one or two digits, a longer one."""
+"""What is in no class: any other word, a number of one digit (05 as well), a longer one."""
 
 BUSY = "4"
 GOODS = "Gf"
