@@ -113,6 +113,8 @@ def test_a_refusal_stays_one_however_it_is_dressed(text: str, data: st.DataObjec
     不退订|没说要退订|别退订|退订费多少|退订酒店|酒店能退订吗|拒收快递|快递，拒收|退订机票|取消退订|拒绝了我的申请
     不要停止发送|不要不发|要不要短信|想不想收到短信|别忘了发短信|不要再发错了|不打扰了|请再发一下投诉电话|我让他别打电话
     退货|退一下|拒绝还款|没收到短信|为什么不发了|别只发短信|不要拉黑我|不小心回了T|有人让我回T|不用打电话|我不发了
+    别打钱了|不要打钱|不要发到这个卡|别发快递了|他已经退订了|我没说不要发|短信说拒收请回复R
+    别打给我老婆|stop kidding|开车中勿扰|他说过别再发了|TD80
     """.replace("\n", "|").split("|"),
 )
 def test_what_only_looks_like_a_refusal(text: str) -> None:
@@ -184,6 +186,11 @@ def test_what_was_sent_is_asked_for_wherever_it_could_matter(text: str, outbound
     """Where `depends` says no, nobody looks it up."""
     if not depends(text) and len(outbound.strip()) >= LEAST_SENT:
         assert classify(text, outbound) == classify(text)
+
+
+def test_a_choice_of_a_menu_is_not_the_code_beside_it() -> None:
+    menu = "【浙海示例银行】查询回1，办理回2，退订回R"
+    assert [classify(text, menu).kind for text in ("1", "2", "R")] == ["other", "other", "refuse"]
 
 
 def test_what_a_reply_means_depends_on_few_of_its_kind() -> None:

@@ -17,18 +17,21 @@ known and harmless, and who is not understood is `ambiguous` or `other`. Pure; l
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
 from gateway.policy.content import CLOSE, OPEN, quoted
 from gateway.policy.folding import BLANK, QUESTION, STOP, folded
 from gateway.policy.reply_grammar import SENTENCES
-from gateway.policy.reply_words import CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
+from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
 
 BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
 MOST_WORDS = 60
 """In one clause that is read; nobody refuses in a longer one."""
+_MOST_KNOWN = 1 << 12
+"""Shapes whose sentence is remembered; bounded, as subscribers choose what is met."""
 LEAST_SENT = 10
 """Characters that a message of an institution has at least; a shorter reply repeats none."""
 
@@ -55,22 +58,31 @@ for _word in sorted(WORDS, key=len, reverse=True):
 
 _SENTENCE = re.compile("|".join(f"({sentence.expression})" for sentence in SENTENCES))
 _NAMED = re.compile(
-    f"(?:不是|不叫|不姓|不认识|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
+    f"(?:不是什么|不是|不叫|不姓|不认识(?:什么|那个|这个|叫)?|没有?叫|这里?没有?|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
     f"(?:{'|'.join(TITLES)}|别|不要|你|请|啊|吧|[{STOP}{QUESTION}{BLANK}]|$)"
 )
 """我不是张三: a surname and one or two characters more, and then the clause ends or goes on plainly."""
 
+_TAKEN_OVER = re.compile(
+    f"(?:号码?|手机|卡)[^{STOP}{QUESTION}]{{0,6}}"
+    f"(?:我[^{STOP}{QUESTION}]{{0,5}}[才刚新][^{STOP}{QUESTION}]{{0,2}}[买办换用]|现在(?:是我|归我|我在?用)|我用了)"
+    "|[才刚新][买办换用][了的]?[这此]?个?(?:手机)?号"
+    "|用这个?(?:手机)?号码?才"
+)
+"""这个号码是我上个月才买的: whose the number is now."""
+
 _ENDS = {STOP: "", QUESTION: "J"}
 """What ends a clause, and the sign that it leaves."""
-_SEPARATORS = re.compile(rf"{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
+_SEPARATORS = re.compile(rf"_|{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
 _RUN = re.compile("[a-z]+|[0-9]+")
 
 # of shapes
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj]")
+_PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
 _TEXTS, _CALLS = re.compile("[tm]"), re.compile("[yv]")
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
-_ONLY_MARKETING = re.compile("o.*g|g.*o")
+_ONLY_MARKETING = re.compile("o.*g|g.*o|2")
 
 _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike"))
 """All that the clauses of a reply may say when it refuses by a code."""
@@ -78,7 +90,7 @@ _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike"
 # of folded texts that were sent: the code that refuses, single choices, menus; and a reply that chooses
 _CODE = "[a-z0-9]{1,8}"
 _OFFERED = re.compile(
-    f"(?:回复?|复|发送?){STOP}?({_CODE}){STOP}?即?可?(?:退订|拒收|取消订阅)"
+    f"(?:回复?|复|发送?){STOP}?({_CODE}){STOP}?即?可?(?:退订|拒收|取消订阅)(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])"
     f"|(?:退订|拒收|取消订阅)[请可]?(?:回复?|复|发送?){STOP}?({_CODE})"
 )
 _CHOICE = re.compile(f"(?:回复?|复|发送?){STOP}?({_CODE}|取消)")
@@ -104,7 +116,7 @@ def classify(text: str, outbound: str = "") -> Meaning:
     if kind is not None:
         return Meaning(kind)
     clauses = [(_said(shape), shape) for shape in _shapes(plain)]
-    if _NAMED.search(plain):
+    if _NAMED.search(plain) or _TAKEN_OVER.search(plain):
         clauses.append(("wrong", ""))
     kind = _together(clauses)
     return _narrowed(clauses) if kind == "refuse" else Meaning(kind)
@@ -145,7 +157,7 @@ def _chosen(plain: str, outbound: str) -> str | None:
 def _shapes(plain: str) -> Sequence[str]:
     """The shape of each clause of a folded text; a code or word cut by stops and blanks is whole again."""
     shapes = list(_cut(plain))
-    if (len(shapes) > 1 or BLANK in plain) and QUESTION not in plain:
+    if (len(shapes) > 1 or BLANK in plain or "_" in plain) and QUESTION not in plain:
         whole = list(_cut(_SEPARATORS.sub("", plain)))
         if len(whole) == 1 and (_WORD.fullmatch(whole[0]) or _said(whole[0]) in ("code", "hint")):
             return whole
@@ -173,7 +185,11 @@ def _cut(plain: str) -> Iterator[str]:
                 break
         else:
             sign, at = _unknown(plain, at)
-        if sign != UNKNOWN or not shape.endswith(UNKNOWN):
+        if sign == STOP:
+            if shape:
+                yield shape
+            shape = ""
+        elif sign != UNKNOWN or not shape.endswith(UNKNOWN):
             shape += sign
     if shape:
         yield shape
@@ -192,14 +208,20 @@ def _unknown(plain: str, at: int) -> tuple[str, int]:
         return "" if plain[at] == BLANK else UNKNOWN, at + 1
     word = run[0]
     if word.isdigit():
-        return (SMALL if len(word) <= 2 else FIGURE), run.end()
+        return (SMALL if len(word) < 2 or word[:-1] == "0" else FIGURE), run.end()
     repeated = WORDS.get(word[0]) == "C" and word == word[0] * len(word)
-    return "H" if repeated else UNKNOWN, run.end()
+    return "7" if repeated else UNKNOWN, run.end()
 
 
 def _said(shape: str) -> str:
     """What a clause of this shape says: `says` of a sentence, or unknown."""
-    found = _SENTENCE.fullmatch(shape) if len(shape) <= MOST_WORDS else None
+    return _read(shape) if len(shape) <= MOST_WORDS else "unknown"
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _read(shape: str) -> str:
+    """`says` of the first sentence that fits. Replies are of few shapes."""
+    found = _SENTENCE.fullmatch(shape)
     return SENTENCES[found.lastindex - 1].says if found is not None and found.lastindex else "unknown"
 
 
@@ -216,8 +238,14 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "demand" in says:
         return "refuse"
     if "ask" in says:
-        doubtful = asks or says & {"about", "unclear", "no"} or any(GOODS in shape for shape in rest)
+        doubtful = (
+            asks
+            or says & {"about", "unclear", "no", "slip"}
+            or any(_PRODUCTS.search(shape) for shape in rest)
+        )
         return "ambiguous" if doubtful else "refuse"
+    if "quiet" in says:
+        return "ambiguous" if asks or any(map(_BUSY.search, rest)) else "refuse"
     if says & {"code", "hint"} and says <= _BESIDE_A_CODE:
         return "refuse"
     if asks or says & {"about", "no", "hint"}:

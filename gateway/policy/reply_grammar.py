@@ -3,14 +3,15 @@
 Rules of this file: a table and nothing else; the first row whose shape fits the whole clause counts, and each
 row has an example (a test reads them). Shapes are regular expressions over the signs of reply_words.CLASSES.
 `~` stands for any words that say nothing against the sentence (fillers, politeness, wishes, again), `=` for
-those and the rest that may stand around a demand (things that are sent, only, abuse, a no, a threat). X, an
-unknown word, fits only where `.` or `[^…]` lets it.
+those and the rest that may stand around a demand (things that are sent, only, abuse, a no, a threat), `&` for
+what messages are about (贷款 in 贷款广告). X, an unknown word, fits only where `.` or `[^…]` lets it.
 """
 
 from typing import NamedTuple
 
-MILD = "[FPDab]*"
-AROUND = "[FPDabOgYojhHTu]*"
+MILD = "[FpPDab]*"
+ABOUT = "G+[Fp]*(?=[OgY])"
+AROUND = "(?:[FpPDabOgYojhHTu]|&)*"
 
 
 class Sentence(NamedTuple):
@@ -22,78 +23,100 @@ class Sentence(NamedTuple):
 
     @property
     def expression(self) -> str:
-        return self.shape.replace("~", MILD).replace("=", AROUND)
+        return self.shape.replace("~", MILD).replace("=", AROUND).replace("&", ABOUT)
 
 
 SENTENCES = (
     # a code and nothing else; an instruction copied or followed
-    Sentence("code", "[Ph]*(?:C|CCC+|K1?|KK+|w)[Ph]*", "TD 3，谢谢"),
-    Sentence("hint", "~[VS]F*(?:C|K1?|W)P*", "我回T"),
-    Sentence("hint", "P*V?[CK](?:w|W[Og]*)P*", "回复T退订"),
-    Sentence("hint", "P*W[PV]*[VS]?[CKW]P*", "拒收请回复R"),
+    Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
+    Sentence("hint", "~[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
+    Sentence("hint", "P*[VS]?[CK][Fp]*(?:w|W[Og]*)[pP]*", "回复T退订"),
+    Sentence("hint", "P*W[PV]*[VS]?(?:[CKW]|CC)[pP]*", "拒收请回复R"),
+    Sentence("hint", "P*V?K[Og]+[pP]*", "TD短信"),
+    Sentence("hint", "P*V?[CK]V[pP]*", "编辑TD回复"),
     # what looks like another sentence and is none
-    Sentence("unknown", ".*U.*[CK].*", "不小心回了T"),
+    Sentence("slip", ".*U.*[CK].*", "不小心回了T"),
     Sentence("unknown", ".*[MBNZ]~I.*", "不要再打错了"),
     Sentence("unknown", ".*M~B.*", "不要不发"),
+    Sentence("unknown", "[^M]*M[^M]*[Stye][FpPab]*f.*", "别打钱"),
+    Sentence("unknown", "[^N]*N[FpPD]*M.*", "没说不要发"),
+    Sentence("unknown", "[^M]*[i3O][FpPabD]*n.*|[FpP]*[i3][FpPabD]+(?:W[FpP]*|M.*)", "她叫我退订"),
+    Sentence("unknown", "[^M]*M[^M]*[Stye].*3[^M]*|[^M]*M[^M]*3[^M]*[Stye][^M]*", "别打给我老婆"),
+    Sentence("demand", "~B[FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
+    Sentence("wrong", "[^LMQJj]*i[FpPDab]*d[^QJ]*", "机主早就换了"),
     # messages are wanted again; a slip, told in a clause of its own
-    Sentence("accept", "[FPDaU]*A+[FPaOUE]*", "我要重新订阅"),
-    Sentence("accept", "[FPDaU]*E[FP]*[OgmA]*[FPaUE]*", "请恢复短信"),
-    Sentence("accept", "[FPDa]*U~[WKC][FPaUE]*", "不小心退订了请恢复"),
-    Sentence("accept", "~W~U[FPaE]*", "退订按错了"),
-    Sentence("accept", "[FPDj]*e[FPaO]*", "可以继续发"),
+    Sentence("accept", "[FpPDaU]*A+[FpPaOUE]*", "我要重新订阅"),
+    Sentence("accept", "[FpPDaU]*E[FpP]*[OgmA]*[FpPaUE]*", "请恢复短信"),
+    Sentence("accept", "[FpPDa]*U~[WKC][FpPaUE]*", "不小心退订了请恢复"),
+    Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
+    Sentence("accept", "[FpPDj]*e[FpPaO]*", "可以继续发"),
     Sentence("slip", "~U~", "误操作"),
     # service is to go on
-    Sentence("keep", ".*s.*[ke][FPaj]*", "还款提醒照发"),
+    Sentence("keep", ".*s.*[ke][FpPaj]*", "还款提醒照发"),
     # it was not asked, or can't be
-    Sentence("unclear", "[FPabj]*L~[WA][FPaOgJj]*", "我没退订过"),
-    Sentence("unclear", "[FPDabQJj]*l~W[FPaJ]*", "为什么不能退订"),
-    Sentence("unclear", "[FPDabQJj]*W[FPabQJj]*l[FPaJ]*", "怎么退订不了"),
+    Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
+    Sentence("unclear", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
+    Sentence("unclear", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
-    Sentence("no", "~[MBNZL][FPDaV]*[CK]~", "我没回T"),
+    Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
-    Sentence("ask", "[FPDabOgYohT]*W[FPabojOgYStymvWhHTu1]*", "麻烦退订一下短信"),
-    Sentence("ask", "[FPDabOgYohT]*(?:W|VF*[CK])~Q~[Stye][FPabOgY]*J?", "都退订了怎么还发"),
-    Sentence("ask", "[FPDabOgYohT]*(?:W|VF*[CK])~b~[Stye][FPabOgY]*", "回了T还发"),
-    Sentence("ask", "[PDh]*F?r[Ph]*", "我拒绝"),
-    Sentence("ask", "[FPDabOgYoh]*r[FPDabo]*[OgYSRtyvm][FPabOgYSRtymh]*", "拒绝任何广告"),
+    Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
+    Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
+    Sentence("ask", "~q[FpP]*(?:[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
+    Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "把我从名单里删掉"),
+    Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~Q~[Stye][FpPabOgY]*J?", "都退订了怎么还发"),
+    Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[Stye][FpPabOgY]*", "回了T还发"),
+    Sentence("ask", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
+    Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
+    Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
     Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T是什么意思"),
-    Sentence("unclear", "[^XGCK]*[QJj][^XGCK]*W[^XGCK]*|[^XGCK]*W[^XGCK]*[QJj][^XGCK]*", "怎么退订"),
-    Sentence("unclear", "[FPDab]*Q~j~[BM]~[SRtye][FPaOgYJ]*", "怎么才能不收到"),
-    Sentence("unclear", "~Q[FPDaj]*[wT][FPaO]*J?", "怎么退"),
-    # what is not to be done any more
-    Sentence("demand", "(?:P*[CKW])?=M[FPDabjOgYh]*[SRtye][FPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
     Sentence(
-        "demand", "=M[FPDabOgYh]*[SRtye][FPabOgYh]*M[FPDabOgYh]*[SRtye][FPabOgYh]*", "别打电话也别发短信"
+        "unclear", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"
     ),
-    Sentence("demand", "=j=M[FPDabOgY]*[SRtye][FPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
-    Sentence("demand", "[^LNBZQJjMIWCKnG]*M~[Stye][FPabh]*", "已经还清不要再发"),
-    Sentence("demand", "[FPaboh]*[OgYy][FPOgYy]*M[FP]*", "短信电话都不要"),
-    Sentence("demand", "[FPDaboh]*M[FPDa]*[OgYy][FPaOgYh]*", "不要短信"),
-    Sentence("demand", "[FPDabOgYohH]*B[FPDabOgo]*[ROgY][FPaOgYGShHT]*", "我不想再收到你们的短信"),
-    Sentence("demand", "[^PLNMBZQJjn]*[ae][FPa]*[SRe][^PLNMBZQn]*T[FPTu]*", "再发投诉你们"),
+    Sentence("unclear", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
+    Sentence("unclear", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
+    Sentence("unclear", "P*wJP*", "退？"),
+    Sentence("unclear", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
+    # what is not to be done any more
+    Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
     Sentence(
-        "demand", "[^PLNMBZQJjn]*[ae][FPa]*[tyOgY][^PLNMBZQn]*F[^PLNMBZQn]*T[FPTu]*", "再打电话我就报警"
+        "demand", "=M[FpPDabOgYh]*[SRtye][FpPabOgYh]*M[FpPDabOgYh]*[SRtye][FpPabOgYh]*", "别打电话也别发短信"
+    ),
+    Sentence("demand", "[FpPDabOgYo3]*M[FpPa3]*[Stye][FpP3]*M[FpPa]*[Stye][FpPa]*", "别打公司电话也别给我打"),
+    Sentence("demand", "[FpPDabn]*M[FpPa]*b~[Stye][FpPabOgY]*", "都说不要了还发"),
+    Sentence("demand", "[FpPD]*j[FpP]*[OgY]+[FpP]*M[FpPDa]*[OgYy][FpP]*", "可以短信不要电话"),
+    Sentence("demand", "=j=M[FpPDabOgY]*[SRtye][FpPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
+    Sentence("demand", "[^LNBZQJjMIWCKnGf3]*M~[Stye][FpPabh]*", "已经还清不要再发"),
+    Sentence("demand", "(?:[FpPaboh]|&)*[OgYy][FpPOgYy]*M[FpPa]*", "短信电话都不要"),
+    Sentence("demand", "[FpPDaboh]*M[FpPDa]*[OgYy][FpPaOgYh]*", "不要短信"),
+    Sentence("demand", "[FpPDabOgYohH]*B[FpPDabOgo]*[ROgY][FpPaOgYGShHT]*", "我不想再收到你们的短信"),
+    Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence(
+        "demand", "[^PLNMBZQJjn]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*F[^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
     ),
     # what may go on
-    Sentence("allow", "[FPDaOj]*[tymv][FPj]*", "有事发短信"),
+    Sentence("allow", "[FpPDaOj]*[tymv][FpPj]*", "有事发短信"),
     # dislike without a demand
-    Sentence("dislike", "[FPDabOgY]*Q[FPabJD]*b[FPabD]*[Stye][FPabOgYJ]*", "为什么老给我发"),
-    Sentence("dislike", "[FPOgY]*b~[Stye][FPabOgYQ]*", "又发"),
-    Sentence("dislike", "[FPDabOgYj]*[HhTMBZ][FPDabOgYjHhTMBZG]*", "不需要，谢谢"),
-    Sentence("dislike", "[FPabOgYjJStyQ]*h[FPabOgYjJhStyQ]*", "天天发烦不烦"),
-    Sentence("dislike", "[FPDaQ]*q[FPaq]*", "取消"),
-    Sentence("dislike", "~j~q[FPaJ]*", "可以取消吗"),
-    Sentence("dislike", "l[FP]*", "不了，谢谢"),
-    Sentence("dislike", "~Z~[SRtyve][FPaOgY]*", "不用发了"),
+    Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),
+    Sentence("dislike", "[FpPbOY]*Qj?[FpPbOY]*c[FpPOYJ]*", "从哪里得到我的号码"),
+    Sentence("dislike", "[FpPOgY]*(?:b~[Stye])+[FpPabOgYQJ]*", "又发"),
+    Sentence("dislike", "[FpP]*b~[Og]+[FpP]*", "又是广告"),
+    Sentence("dislike", "[FpPDabOgYj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
+    Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
+    Sentence("unclear", "[pP]*7+[pP]*", "tuid"),
+    Sentence("dislike", "[FpPDaQ]*q[FpPaq]*", "取消"),
+    Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
+    Sentence("dislike", "l[FpP]*", "不了，谢谢"),
+    Sentence("dislike", "~Z~[SRtyve][FpPaOgY]*", "不用发了"),
     Sentence("dislike", "[^QJMBLNZ]*[Tu][^QJMBLNZ]*", "小心我投诉"),
     # nothing
-    Sentence("polite", "[FPj]*", "谢谢"),
+    Sentence("polite", "[FpPj]*", "谢谢"),
     # what may refuse and is not understood
-    Sentence("unclear", "[FPDVSa]*[CK][P19WVSaCK]*", "T1"),
-    Sentence("unclear", "[^XGs]*W[^XGs]*|[^XGsQJD]*r[^XGsQJD]*", "退订需要"),
-    Sentence("unclear", ".*M.*[SRtyvme].*", "别发给我老板"),
+    Sentence("unclear", "[FpPDVSa]*[CK][P197WVSaCK]*", "T1"),
+    Sentence("unclear", "[^XGf34s]*W[^XGf34s]*|[^XGf3sQJD]*r[^XGf3sQJD]*", "退订需要"),
+    Sentence("unclear", ".*M.*[SRtyvme].*", "别再给领导发"),
 )
