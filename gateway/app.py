@@ -6,33 +6,24 @@ down anew" (`handed`).
 """
 
 import asyncio
-import contextlib
-import dataclasses
 import errno
 import gc
-import logging
 import os
-import signal
-import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-import uvloop
+from typing import TYPE_CHECKING
 
 from gateway import direct, regions, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
-from gateway.handed import Handed, handed
-from gateway.supervisor import die_with_parent, takes_reloads
-from gateway.telemetry import Telemetry, logger
+from gateway.handed import Handed
+from gateway.process import Process, run_dir, when_ready
+from gateway.telemetry import Telemetry
 from gateway.values import endpoint
 
 if TYPE_CHECKING:
     from gateway.evidence.journal import Journal
-
-T = TypeVar("T")
 
 KEEPER = "keeper"
 """The writer of registry acts; workers are w0, w1, …"""
@@ -43,20 +34,10 @@ SCHEMA_SECONDS = 3.0
 GC_THRESHOLD = (50_000, 20, 100)
 """A message makes no cycles; the default would walk all that is remembered many times a second."""
 
-PARENT_VARIABLE = "ZHENGMING_SUPERVISOR"
-"""Process id of the supervisor, in the environment of the parts that it starts."""
-
 FULL = 0.8
 """Share of the replica's fixed size at which an alarm is raised."""
 
 SOON = 50  # times 20 ms that a worker waits for its counters; until they are whole, what has caps is refused
-
-SWITCH_SECONDS = 0.0005
-"""How long one thread keeps the interpreter: the journal's thread must not wait the default 5 ms."""
-
-
-def run_dir(config: Config) -> Path:
-    return config.data_dir / "run"
 
 
 def make_data_dir(config: Config) -> None:
@@ -76,75 +57,6 @@ def make_data_dir(config: Config) -> None:
 def registry_key(config: Config) -> Path:
     """The key of the registry's look-ups, which all nodes of one database share."""
     return config.data_dir / "keys" / "registry.key"
-
-
-@dataclasses.dataclass
-class Process:
-    """What every part has: its settings, log, metrics, status, and the wish to stop or reload."""
-
-    path: Path
-    handed: Handed
-    log: logging.Logger
-    telemetry: Telemetry
-    status: status.Status
-    stop: asyncio.Event
-    on_reload: Callable[[Handed], None] | None = None
-
-    @property
-    def config(self) -> Config:
-        return self.handed.config
-
-    def reload(self) -> None:
-        self.handed = handed(self.path)
-        if self.on_reload is not None:
-            self.on_reload(self.handed)
-        self.log.info("configuration reloaded")
-
-    async def say_until_stopped(self, ready: Callable[[], str]) -> None:
-        """Say once a second whether this part is ready (`ready` gives what is missing, or "")."""
-        while not self.stop.is_set():
-            why = ready()
-            self.status.say(ready=not why, why=why)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), 1.0)
-        self.status.say(ready=False, why="stopping")
-
-
-def run(role: str, path: Path, body: Callable[[Process], Awaitable[None]]) -> int:
-    """Run one part by what stands in `path` until it is told to stop; its exit code."""
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent:
-        die_with_parent(int(parent))
-    sys.setswitchinterval(SWITCH_SECONDS)
-    return uvloop.run(_run(role, path, handed(path), body))
-
-
-async def _run(role: str, path: Path, settings: Handed, body: Callable[[Process], Awaitable[None]]) -> int:
-    log, said = logger(role), status.Status(run_dir(settings.config), role)
-    try:
-        telemetry = Telemetry()
-    except OSError as error:
-        said.say(ready=False, why=f"no room for metrics: {error}")
-        log.error("part ended", extra={"fields": {"error": str(error)}})
-        return 1
-    process = Process(path, settings, log, telemetry, said, asyncio.Event())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, process.stop.set)
-    loop.add_signal_handler(signal.SIGHUP, process.reload)
-    takes_reloads()
-    try:
-        await body(process)
-    except (NotReady, UsageError, OSError) as error:
-        process.status.say(ready=False, why=str(error))
-        log.error("part ended", extra={"fields": {"error": str(error)}})
-        return 1
-    except Exception as error:
-        process.status.say(ready=False, why=repr(error))
-        log.exception("part failed")
-        return 1
-    process.status.leave()
-    return 0
 
 
 async def acceptor(process: Process) -> None:
@@ -186,7 +98,7 @@ async def worker(process: Process, index: int) -> None:
     writer = f"w{index}"
     keys, key = Keys(data_dir / "keys"), load_key(registry_key(config))
     replica = Replica.open(data_dir / "registry", key)
-    view = await _when_ready(process, replica.snapshot)
+    view = await when_ready(process, replica.snapshot)
     if view is None:
         return
     drains: list[asyncio.Task[None]] = []
@@ -288,18 +200,6 @@ def journal_missing(journal: "Journal", writer: str, telemetry: Telemetry) -> st
         heal = f"see to the disk, then `zhengming journal clear {writer}`"
         return f"journal poisoned; {heal}: {journal.poisoned}"
     return f"journal {writer} full: no room on the disk" if journal.full else ""
-
-
-async def _when_ready(process: Process, make: Callable[[], T]) -> T | None:
-    """What `make` gives as soon as it is not NotReady any more; None when told to stop before."""
-    while not process.stop.is_set():
-        try:
-            return make()
-        except NotReady as error:
-            process.status.say(ready=False, why=str(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.stop.wait(), 0.1)
-    return None
 
 
 async def _soon(holds: Callable[[], bool]) -> None:

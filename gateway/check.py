@@ -13,6 +13,7 @@ from gateway.config import Config
 from gateway.counters.made import LOCAL
 from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
+from gateway.process import run_dir
 from gateway.registry import primary
 from gateway.registry.deadlines import terms_of
 from gateway.registry.embedded import EmbeddedPostgres
@@ -75,7 +76,7 @@ def _folder(settings: Config) -> Iterator[str]:
 
 
 def _ports(settings: Config) -> Iterator[str]:
-    if not status.read(app.run_dir(settings), "web").pid:  # else the ports are this node's own
+    if not status.read(run_dir(settings), "web").pid:  # else the ports are this node's own
         yield from node.taken(settings)
 
 

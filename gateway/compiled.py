@@ -31,6 +31,7 @@ HOT = (
     "policy/judge.py",
     "policy/message_rules.py",
     "policy/numbers.py",
+    "policy/text_rules.py",
     "protocols/cmpp.py",
     "protocols/text.py",
     "registry/snapshot.py",
@@ -41,6 +42,7 @@ HOT = (
     "relay/returns.py",
     "relay/screen.py",
     "relay/session.py",
+    "relay/shares.py",
 )
 """What is compiled: all that runs for each message, but for what can't gain (records, which are msgspec's,
 and the readers that table.py makes at run time) or can't be (a module that is run, a `_thread`)."""

@@ -27,6 +27,7 @@ from gateway import app, config, handed, node, staff, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.policy.profile import SHANGHAI
+from gateway.process import run_dir
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
 from gateway.simulator.carrier import CarrierSim, Received
@@ -339,8 +340,8 @@ Ctrl-C stops all of it.""",
 
 def _pids(settings: Config) -> dict[str, int]:
     """The process of each part; 0 for one that has not said so yet."""
-    run_dir = app.run_dir(settings)
-    return {role: status.read(run_dir, role).pid for role in status.roles(settings.workers, relay=True)}
+    folder = run_dir(settings)
+    return {role: status.read(folder, role).pid for role in status.roles(settings.workers, relay=True)}
 
 
 def _reply(received: Received) -> str | None:

@@ -19,6 +19,7 @@ from gateway import config as configuration
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.evidence.folder import node_of
+from gateway.process import PARENT_VARIABLE, run_dir
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
@@ -172,7 +173,7 @@ class Node:
                 loop.add_signal_handler(number, self.stop.set)
             loop.add_signal_handler(signal.SIGHUP, self.reload)
         with contextlib.ExitStack() as stack:
-            alone = self._held or stack.enter_context(claimed(app.run_dir(config), self._only))
+            alone = self._held or stack.enter_context(claimed(run_dir(config), self._only))
             check_name(config)
             await self._ports()
             if self._only in {"", "keeper"} and not self.stop.is_set():
@@ -187,13 +188,13 @@ class Node:
         return 0
 
     async def _serve(self, alone: bool) -> None:
-        metrics = supervisor.metrics_folder(app.run_dir(self.config), fresh=alone)
+        metrics = supervisor.metrics_folder(run_dir(self.config), fresh=alone)
         os.environ[FOLDER_VARIABLE] = str(metrics)
         self._hand_down(handed.of(self.config))
         self._crew = supervisor.Supervisor(
             parts(self.config, self._only),
             [str(self._settings_path)],
-            dict(os.environ) | {app.PARENT_VARIABLE: str(os.getpid())},
+            dict(os.environ) | {PARENT_VARIABLE: str(os.getpid())},
             self._log,
             self._clear_dead_readers,
         )
@@ -220,7 +221,7 @@ class Node:
 
     @property
     def _settings_path(self) -> Path:
-        return app.run_dir(self.config) / f"{self._only or 'node'}.json"
+        return run_dir(self.config) / f"{self._only or 'node'}.json"
 
     async def _ports(self) -> None:
         """Wait for ports that a node before this one still holds; what stays taken is a mistake."""

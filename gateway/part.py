@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gateway import app
+from gateway.process import run
 
 
 def main(role: str, path: Path) -> int:
@@ -20,7 +21,7 @@ def main(role: str, path: Path) -> int:
         "keeper": app.keeper,
         "web": app.web,
     }
-    return app.run(role, path, bodies[name])
+    return run(role, path, bodies[name])
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ async def test_an_ambiguous_answer_holds_marketing_until_a_person_says_that_it_w
         async with house.sender("900013") as lender:
             assert (await lender.submit(FIN_NUMBER, [subscriber], FIN_TEXT)).result == 0
         said = await judged(house, subscriber)
-        assert (said["sub"], "holds until 20" in said["fact"]) == ("held", True)
+        assert (said["sub"], "holds until 20" in said["fact"]["en"]) == ("held", True)
         (found,) = house.records(rec.Reply, subscriber=subscriber)
         reply = found.record
         assert (reply.meaning, reply.purposes, reply.channels, reply.institution) == (

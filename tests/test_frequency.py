@@ -188,7 +188,7 @@ async def told(house: House, subscriber: str) -> tuple[int, str]:
     asked = ("--from", MARKETING, "--to", subscriber, "--text", TEXT, "--account", "900001")
     code, out, _ = await house.cli("judge", *asked, "--json")
     (rule,) = [one for one in json.loads(out)["rules"] if one["reason"] == "over_frequency"]
-    return code, rule["fact"]
+    return code, rule["fact"]["en"]
 
 
 async def test_a_dry_run_tells_the_counts_and_adds_nothing(house: House, ask: Asker) -> None:

@@ -75,7 +75,10 @@ async def test_a_version_says_what_it_would_change_before_it_does(office: Office
     changes = {one["place"]: (one["before"], one["after"]) for one in looked.body["changes"]}
     assert changes == {
         "rules.consent_missing.mode.marketing": ("observe", "enforce"),
-        "rules.quiet_hours.sms.collection": ("00:00-24:00", "09:00-20:00"),  # of this test's node
+        "rules.over_frequency.mode": ("off", None),  # of this test's node, and so its hours
+        "rules.over_frequency.mode.marketing": (None, "enforce"),
+        "rules.over_frequency.mode.collection": (None, "enforce"),
+        "rules.quiet_hours.sms.collection": ("00:00-24:00", "09:00-20:00"),
         "rules.quiet_hours.sms.marketing": ("00:00-24:00", "08:00-21:00"),
         "rules.quiet_hours.voice.collection": ("00:00-24:00", "08:00-22:00"),
         "rules.quiet_hours.voice.marketing": ("00:00-24:00", "08:00-21:00"),

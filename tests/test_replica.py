@@ -335,6 +335,22 @@ def test_a_half_built_generation_is_nobody_s_business(
     again.close()
 
 
+def test_after_a_half_built_one_the_first_that_is_whole_is_used(replica: Replica, tmp_path: Path) -> None:
+    """A keeper was killed while it made the first of all: the next one looks at it, and makes another."""
+    killed = ReplicaWriter(replica)
+    killed.begin()
+    killed.abandon()
+    replica.close()
+    again = Replica.open(tmp_path / "registry", KEY, writer=True, map_size=1 << 26)
+    keeper = ReplicaWriter(again)
+    assert keeper.open() is None
+    again.local.complete()
+    build(keeper)
+    assert put(keeper, "blacklist", [1, "1069", True, "r", "c"])
+    assert again.snapshot().ban("1069") is not None
+    again.close()
+
+
 def test_a_deleted_replica_is_read_on_until_there_is_another(replica: Replica, writer: ReplicaWriter) -> None:
     put(writer, "blacklist", [1, "1069", True, "r", "c"])
     view = replica.snapshot()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gateway.errors import Words
 from gateway.model import Attempt, Caps, Finding, Reason, Verdict
-from gateway.policy import counted_rules, message_rules, sender_rules
+from gateway.policy import counted_rules, message_rules, sender_rules, text_rules
 from gateway.policy.content import head
 from gateway.policy.facts import Facts, MessageJudge, Sender, View, gather, strictest
 from gateway.policy.hours import date_of
@@ -31,13 +31,13 @@ CACHED_SENDERS = 1 << 16
 """Senders kept at most; a peer that makes up source numbers costs time then, never memory."""
 
 
-def _rules(module: ModuleType) -> tuple[Rule[Any], ...]:
-    declared = (value for value in vars(module).values() if isinstance(value, Rule))
-    return tuple(sorted(declared, key=lambda rule: ORDER[rule.reason]))
+def _rules(*modules: ModuleType) -> tuple[Rule[Any], ...]:
+    named = (value for module in modules for value in vars(module).values())
+    return tuple(sorted((one for one in named if isinstance(one, Rule)), key=lambda rule: ORDER[rule.reason]))
 
 
 SENDER_RULES: tuple[Rule[SenderJudge], ...] = _rules(sender_rules)
-MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules)
+MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules, text_rules)
 COUNTED_RULES: tuple[Rule[MessageJudge], ...] = _rules(counted_rules)
 RULES: tuple[Rule[Any], ...] = (*SENDER_RULES, *MESSAGE_RULES, *COUNTED_RULES)
 

@@ -1,13 +1,12 @@
 """The rules that look at the message: readable, not refused by the subscriber, asked for, to a debtor, at a
-decent hour, signed, refusable.
+decent hour.
 
 Rules of this file: these run for every message, so what depends on the sender alone is asked in `when`,
-once per cached Sender. A rule about text says True when the text could not be read: `malformed` has said it.
+once per cached Sender.
 """
 
 from gateway.errors import Words
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Attempt, Reason, Refusal
-from gateway.policy.content import head, last_signature, offers_refusal, signature
 from gateway.policy.facts import LIMITED, Facts, Sender, View, governing
 from gateway.policy.hours import DAY, Hours, for_all, shown_at
 from gateway.policy.rules import call, rule, sms
@@ -40,21 +39,6 @@ def _refusals(attempt: Attempt, facts: Facts, view: View) -> Words:
         zh += f"；含义不明的回复在人工处理前暂停营销至 {until}"
         en += f"; an ambiguous reply holds until {until}, unless a person decides"
     return Words(zh, en)
-
-
-def _signature(attempt: Attempt, facts: Facts, view: View) -> Words:
-    bound = ", ".join(facts.filing.signatures) if facts.filing is not None else ""
-    found = signature(attempt.text)
-    return Words(
-        f"签名：{found or '无'}；号码登记的签名：{bound or '无'}",
-        f"signature {found or 'none'}; bound to the number: {bound or 'none'}",
-    )
-
-
-def _hint(attempt: Attempt, facts: Facts, view: View) -> Words:
-    if offers_refusal(attempt.text):
-        return Words("有可识别的退订方式", "a reply code that is understood")
-    return Words("无可识别的退订方式", "no reply code that is understood")
 
 
 def _consents(attempt: Attempt, facts: Facts, view: View) -> Words:
@@ -90,18 +74,8 @@ def hours_for(facts: Facts) -> Hours:
     return for_all(table, facts.purposes & LIMITED)
 
 
-def in_text(facts: Facts) -> bool:
-    """The sender's messages are texts that carry their own signature."""
-    return is_text(facts) and (facts.account is None or facts.account.signature == "in_text")
-
-
 def is_text(facts: Facts) -> bool:
     return facts.key[2] == SMS
-
-
-def signed_in_text(facts: Facts) -> bool:
-    """And there are signatures bound to the number."""
-    return in_text(facts) and facts.filing is not None and bool(facts.filing.signatures)
 
 
 def can_be_refused(facts: Facts) -> bool:
@@ -325,89 +299,3 @@ def hour_is_allowed(attempt: Attempt, sender: Sender, view: View, now: int) -> b
         if at - now > ahead:
             return "too_far"
     return sender.hours.allow(at, sender.profile.days) or "scheduled"
-
-
-@rule(
-    Reason.SIGNATURE_MISSING,
-    refuses=[
-        sms(text="尊敬的客户，新客礼，拒收请回复R"),
-        sms(text="[浙海示例银行]新客礼，拒收请回复R"),
-        sms(text="新客礼，拒收请回复R【浙海示例银行】"),
-        sms(text="【】新客礼，拒收请回复R"),
-        sms(text="【浙海示例银行 新客礼，拒收请回复R"),
-    ],
-    passes=[
-        sms(),
-        sms(text="\ufeff【浙海示例银行】新客礼，拒收请回复R"),
-        sms(text="新客礼，拒收请回复R", account={"signature": "by_carrier"}),
-        sms(text="", flaw="text"),
-        call(),
-    ],
-    fact=_signature,
-    when=in_text,
-)
-def text_is_signed(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
-    """The text begins with a name in 【】; where the profile's `positions` says so, it may end with one."""
-    text = attempt.text
-    if text.startswith(sender.heads) or signature(text) or attempt.flaw == "text":
-        return True
-    if not last_signature(text):
-        return False
-    return "last" in sender.profile.option(Reason.SIGNATURE_MISSING, "positions") or "not_first"
-
-
-@rule(
-    Reason.SIGNATURE_MISMATCH,
-    refuses=[
-        sms(text="【浙海示列银行】新客礼，拒收请回复R"),
-        sms(text="【西湖示例小贷】新客礼，拒收请回复R"),
-        sms(text="【客服通知】新客礼，拒收请回复R"),
-        sms(text="新客礼，拒收请回复R【西湖示例小贷】"),
-    ],
-    passes=[
-        sms(),
-        sms(text="新客礼，拒收请回复R"),
-        sms(
-            text="【西湖示例小贷】新客礼，拒收请回复R",
-            number={"signatures": ["浙海示例银行", "西湖示例小贷"]},
-        ),
-        sms(text="【任何名称】新客礼，拒收请回复R", number={"signatures": []}),
-        sms(text="【浙海 示例银行】新客礼，拒收请回复R"),
-        sms(text="【西湖示例小贷】新客礼，拒收请回复R", account={"signature": "by_carrier"}),
-    ],
-    fact=_signature,
-    when=signed_in_text,
-)
-def signature_is_bound(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
-    """The name in 【】 is one bound to this number; with none bound there is nothing to differ from."""
-    if attempt.text.startswith(sender.heads):
-        return True
-    name = signature(attempt.text) or last_signature(attempt.text)
-    return not name or head(name) in sender.heads
-
-
-@rule(
-    Reason.OPTOUT_HINT_MISSING,
-    refuses=[
-        sms(text="【浙海示例银行】新客礼，详情见APP"),
-        sms(text="【浙海示例银行】新客礼，退订请拨打0571-00000000转9转3"),
-        sms(text="【浙海示例银行】新客礼，退订请点击链接登录并填写身份证号"),
-        sms(text="【浙海示例银行】新客礼，退订回QX"),
-        sms(text="【浙海示例银行】回T恤抽奖"),
-    ],
-    passes=[
-        sms(),
-        sms(text="【浙海示例银行】新客礼，回TD退订"),
-        sms(text="【浙海示例银行】新客礼，不再接收请回复拒收"),
-        sms(text="【浙海示例银行】新客礼，退\u200b订回\u200bT"),
-        sms(text="【浙海示例银行】账单已出", number={"purposes": SERVICE}),
-        sms(text="【浙海示例银行】借款已逾期", number={"purposes": COLLECTION}),
-        sms(text="", flaw="text"),
-        call(),
-    ],
-    fact=_hint,
-    when=is_text,
-)
-def text_offers_refusal(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
-    """A marketing text names a reply that refuses and that this gateway understands."""
-    return offers_refusal(attempt.text) or attempt.flaw == "text"

@@ -10,14 +10,11 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from time import perf_counter, time_ns
-from typing import Any, NamedTuple
-
-from msgspec import Raw
+from typing import NamedTuple
 
 from gateway.counters import Counters, Reserved
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
-from gateway.evidence.record import judged
 from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
 from gateway.policy.numbers import canonical, opaque
@@ -30,6 +27,7 @@ from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key, key_of
 from gateway.relay.counting import Counting, settle_masses
 from gateway.relay.memory import Batch
+from gateway.relay.shares import Shared, Shares
 from gateway.telemetry import Telemetry
 
 ENOUGH = 32
@@ -49,8 +47,6 @@ FAULTS = {
 }
 """One object a channel: what is shared by a sender's records is found again by the verdict's identity."""
 
-CHANNELS = {SMS: "sms", VOICE: "voice"}
-
 
 class _Turn(NamedTuple):
     """Batches that are judged together."""
@@ -61,33 +57,6 @@ class _Turn(NamedTuple):
     now: int  # ms
     version: int  # of the registry
     began: float
-
-
-class Tally:
-    """How many attempts are not in the metrics yet, of those that the metrics don't tell apart."""
-
-    __slots__ = ("channel", "count", "protocol", "verdict")
-
-    def __init__(self, channel: int, protocol: str, verdict: Verdict) -> None:
-        self.channel = CHANNELS[channel]
-        self.protocol = protocol
-        self.verdict = verdict  # of one of them
-        self.count = 0
-
-
-class Shared:
-    """What the attempts of one sender with one verdict share; it keeps the verdict's id from being reused."""
-
-    __slots__ = ("institution", "key", "passed", "record", "source", "tally", "verdict")
-
-    def __init__(self, verdict: Verdict, key: AccountKey, source: str, record: Raw, tally: Tally) -> None:
-        self.verdict = verdict
-        self.passed = verdict.reason is None
-        self.institution = verdict.institution
-        self.key = key
-        self.source = source
-        self.record = record  # as each of their records holds it
-        self.tally = tally
 
 
 class Screen:
@@ -108,15 +77,13 @@ class Screen:
         self._log = log
         self.view = view
         self.journal = journal
-        self._node = node
         self._counters = counters
         self._counting = Counting(view.hash, self.account)
         self._contacts = contacts
         self._regions = regions
         self._telemetry = telemetry
         self._sources: dict[bytes, str] = {}
-        self._shared: dict[int, Shared] = {}  # by the verdict's id
-        self._tallies: dict[Any, Tally] = {}
+        self.shares = Shares(node, telemetry)
         self._number_keys: dict[str, int] = {}
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
@@ -135,7 +102,7 @@ class Screen:
         profile = self.in_force.at(self.view, now)
         if profile is not self.profile:
             self.profile = profile
-            self._shared.clear()
+            self.shares.by_verdict.clear()
 
     def account(self, key: AccountKey) -> Account | None:
         """How an account is filed at the instant of the snapshot: a connection outlives many changes."""
@@ -237,22 +204,6 @@ class Screen:
                 self._log.exception("a recorded batch could not leave")
                 batch.owner.abort()
 
-    def flush_metrics(self) -> None:
-        """Add what was counted since the last call to the metrics; called a few times a second."""
-        telemetry = self._telemetry
-        for tally in self._tallies.values():
-            if tally.count:
-                count, verdict, channel = tally.count, tally.verdict, tally.channel
-                said = "pass" if verdict.reason is None else "refuse"
-                telemetry.attempts.labels(channel, tally.protocol, verdict.purpose, said).inc(count)
-                if verdict.reason is not None:
-                    labels = channel, verdict.institution_code, verdict.reason.value
-                    telemetry.intercepts.labels(*labels).inc(count)
-                for finding in verdict.findings:
-                    if not finding.enforced:
-                        telemetry.observed.labels(finding.reason.value).inc(count)
-                tally.count = 0
-
     def _attempts(self, batches: Sequence[Batch], now: int) -> list[Attempt]:
         attempts: list[Attempt] = []
         add, sources = attempts.append, self._sources
@@ -315,7 +266,7 @@ class Screen:
         """What each attempt shares with others of its sender, and what the journal wants to know of it."""
         items: list[Item] = []
         of_all: list[Shared] = []
-        add, region, shared_by = items.append, self._regions.region, self._shared.get
+        add, region, shared_by = items.append, self._regions.region, self.shares.by_verdict.get
         index = 0
         for batch in batches:
             key, connection = batch.key, batch.connection
@@ -327,7 +278,9 @@ class Screen:
                     source, destination = attempt.source, attempt.destination
                     shared = shared_by(id(verdict))
                     if shared is None or shared.source != source or shared.key != key:
-                        shared = self._share(key, attempt.channel, source, verdict)
+                        shared = self.shares.make(
+                            key, attempt.channel, source, verdict, self.profile, self.view
+                        )
                     of_all.append(shared)
                     add(
                         (
@@ -378,30 +331,6 @@ class Screen:
                         pair = key_of(number, hashed(attempt.destination))
                         remember(pair, now, shared.institution, ids[index], first + index)
                     index += 1
-
-    def _share(self, key: AccountKey, channel: int, source: str, verdict: Verdict) -> Shared:
-        """What this sender's attempts with this verdict share, kept as long as the verdict object is."""
-        profile, view = self.profile, self.view
-        mandates = view.mandates(verdict.institution, verdict.agency) if verdict.mandate else ()
-        document = next((mandate.document for mandate in mandates if mandate.id == verdict.mandate), "")
-        record = judged(
-            key,
-            self._node,
-            channel,
-            source,
-            verdict,
-            profile=verdict.profile or profile.digest,
-            lexicon=profile.lexicon_digest,
-            mandate_document=document,
-        )
-        if len(self._shared) >= MOST_CACHED:
-            self._shared.clear()
-        told = channel, key.protocol, verdict.purpose, verdict.institution_code, verdict.findings
-        tally = self._tallies.get(told)
-        if tally is None:
-            tally = self._tallies[told] = Tally(channel, key.protocol, verdict)
-        shared = self._shared[id(verdict)] = Shared(verdict, key, source, record, tally)
-        return shared
 
     def _number_key(self, number: str) -> int:
         if len(self._number_keys) >= MOST_CACHED:

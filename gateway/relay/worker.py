@@ -94,7 +94,7 @@ class Worker:
         """What is done a few times a second rather than per batch."""
         with contextlib.suppress(NotReady):  # said by `ready`; here it only lets old pages go
             self._screen.view.renew()
-        self._screen.flush_metrics()
+        self._screen.shares.flush_metrics()
         self._returns.flush_metrics()
         self._telemetry.flush()
         sessions = Counter(session.key.protocol for session in self._sessions.values())
