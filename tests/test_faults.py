@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import resource
 import shutil
@@ -97,6 +98,8 @@ class Traffic:
     def __init__(self, house: House, account: str, text: str = TEXT) -> None:
         self.house, self.account, self.text = house, account, text
         self.results: dict[str, list[int | None]] = {NUMBER: [], BANNED: []}
+        # its own: a house has 10,000 that nobody else sends to, and this may go on for long
+        self._subscribers = itertools.cycle(f"1380001{number:04d}" for number in range(1000))
 
     async def __aenter__(self) -> "Traffic":
         self._task = asyncio.create_task(self._run())
@@ -113,7 +116,8 @@ class Traffic:
                 async with self.house.sender(self.account, login_seconds=3.0, wait=3000) as sender:
                     while sender.cause is None:
                         for source, results in self.results.items():
-                            results.append(await result(sender, self.house, source, self.text))
+                            to = next(self._subscribers)
+                            results.append(await result(sender, self.house, source, self.text, to))
                             await asyncio.sleep(0.002)
             except (OSError, LoginRefused):
                 await asyncio.sleep(0.05)

@@ -54,6 +54,7 @@ class _Turn(NamedTuple):
     batches: Sequence[Batch]
     attempts: Sequence[Attempt]
     verdicts: list[Verdict]
+    profile: Profile  # by which they were judged
     now: int  # ms
     version: int  # of the registry
     began: float
@@ -149,7 +150,7 @@ class Screen:
         self.follow(now)
         attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
-        turn = _Turn(batches, attempts, verdicts, now, self.view.version, began)
+        turn = _Turn(batches, attempts, verdicts, self.profile, now, self.view.version, began)
         if not any([verdict.caps for verdict in verdicts]):
             self._record(turn, None)
             return
@@ -174,11 +175,11 @@ class Screen:
             self.journal.when_free(self._turn)
 
     def _record(self, turn: _Turn, reserved: Reserved | None) -> None:
-        batches, attempts, verdicts, now, version, began = turn
+        batches, attempts, verdicts, profile, now, version, began = turn
         if len(attempts) != sum(len(batch.submits) for batch in batches):
             settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
-        shared, items = self._items(batches, attempts, verdicts)
+        shared, items = self._items(batches, attempts, verdicts, profile)
         done = partial(self._settle, batches)
         if reserved is not None:
             done = partial(self._written, batches, reserved)
@@ -261,7 +262,11 @@ class Screen:
             return [FAULTS[attempts[0].channel]]
 
     def _items(
-        self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
+        self,
+        batches: Sequence[Batch],
+        attempts: Sequence[Attempt],
+        verdicts: Sequence[Verdict],
+        profile: Profile,
     ) -> tuple[list[Shared], list[Item]]:
         """What each attempt shares with others of its sender, and what the journal wants to know of it."""
         items: list[Item] = []
@@ -278,9 +283,7 @@ class Screen:
                     source, destination = attempt.source, attempt.destination
                     shared = shared_by(id(verdict))
                     if shared is None or shared.source != source or shared.key != key:
-                        shared = self.shares.make(
-                            key, attempt.channel, source, verdict, self.profile, self.view
-                        )
+                        shared = self.shares.make(key, attempt.channel, source, verdict, profile, self.view)
                     of_all.append(shared)
                     add(
                         (
