@@ -25,6 +25,7 @@ from gateway.policy.profile_text import parse_profile
 from gateway.policy.standing import bars, endings, unmandated
 from gateway.registry.acting import ROLES
 from gateway.registry.auditing import verify
+from gateway.registry.local import VOICE_KEY
 from gateway.registry.workflow import STATES
 from gateway.web import wording
 from gateway.web.limits import Limits
@@ -134,6 +135,7 @@ async def test_all_that_can_occur_has_words() -> None:
     assert set(TABLES["state"]) >= set(STATES)
     assert set(TABLES["reason"]) == {reason.value for reason in Reason}
     assert set(TABLES["meaning"]) == set(REPLY_KINDS)
+    assert {"reply", VOICE_KEY} <= set(TABLES["source"])
     subs = {
         finding.sub for rule in RULES for example in rule.refuses for finding in findings(example).values()
     }

@@ -123,6 +123,7 @@ MEANINGS = {
 
 SOURCES = {
     "reply": Words("短信回复", "reply"),
+    "voice_key": Words("电话按键", "key press"),
     "decision": Words("人工认定", "decided by a person"),
     "undecided": Words("逾期未认定", "not decided in time"),
     "own": Words("本部门", "own"),
