@@ -45,9 +45,10 @@ async def change(house: House, query: str, *values: Any) -> None:
     """A statement on the registry, and the wait until workers judge by it."""
     before = await house.metric("registry_version")
     house.sql(query, *values)
+    ((newest,),) = house.sql("SELECT max(seq) FROM change_log")  # or an earlier change would be taken for it
 
     async def seen() -> bool:
-        return await house.metric("registry_version") > before
+        return await house.metric("registry_version") >= max(newest, before + 1)
 
     await eventually(seen)
 
