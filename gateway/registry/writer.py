@@ -47,9 +47,8 @@ class ReplicaWriter:
         Where `local` was lost, and with it which generation is in use, that is the newest whole one.
         """
         number = self.replica.local.state()[0]
-        self._highest = max(
-            self._highest, *self._generations(), 0
-        )  # what is looked at stays open by its number
+        # what is looked at stays open by its number
+        self._highest = max(self._highest, *self._generations(), 0)
         for candidate in [number] if number else self._generations():
             cursor = self._read(candidate)
             if cursor is not None:
