@@ -139,10 +139,10 @@ class Demo:
             carrier = None
             if "cmpp" not in self._carriers:
                 carrier = await stack.enter_async_context(
-                    CarrierSim(port=_free(17890), secret=secret, reply=_reply, report_after=0.2)
+                    CarrierSim(port=_free(17890, stack), secret=secret, reply=_reply, report_after=0.2)
                 )
             upstream = self._carriers.get("cmpp") or f"127.0.0.1:{carrier.port if carrier else 0}"
-            settings = self._write_config(upstream)
+            settings = self._write_config(upstream, stack)
             handed.profile_of(settings)  # a wrong one is told before anything is started
             server = await asyncio.to_thread(node.open_database, settings)
             if server is not None:
@@ -201,7 +201,7 @@ class Demo:
             path.write_text(secrets.token_hex(8), "ascii")
         return path.read_text("ascii")
 
-    def _write_config(self, upstream: str) -> Config:
+    def _write_config(self, upstream: str, stack: contextlib.AsyncExitStack) -> Config:
         profile = self._profile
         if profile not in config.shipped_profiles():
             profile = str(Path(profile).resolve())
@@ -214,14 +214,14 @@ data_dir = "var"
 
 [[sms]]
 protocol = "cmpp"
-listen = "127.0.0.1:{_free(7890)}"
+listen = "127.0.0.1:{_free(7890, stack)}"
 upstream = [{json.dumps(upstream)}]
 
 [web]
-listen = "127.0.0.1:{_free(8080)}"
+listen = "127.0.0.1:{_free(8080, stack)}"
 
 [metrics]
-listen = "127.0.0.1:{_free(9464)}"
+listen = "127.0.0.1:{_free(9464, stack)}"
 
 [policy]
 profile = {json.dumps(profile)}
@@ -257,8 +257,9 @@ profile = {json.dumps(profile)}
                 with contextlib.suppress(aiohttp.ClientError):
                     async with client.get(f"http://{settings.web.listen}/readyz") as answer:
                         why = await answer.text()
-                        if answer.status == 200 and all(_pids(settings).values()):
-                            return True  # and not another demo, which was quicker to this address
+                        # our own parts have to say so too: another node may have been quicker to this address
+                        if answer.status == 200 and all(said.ready for said in _said(settings)):
+                            return True
                 await asyncio.sleep(0.1)
         if self._stop.is_set():
             return False
@@ -267,7 +268,7 @@ profile = {json.dumps(profile)}
         raise NotReady(f"the node did not become ready: {why}; its log is in {settings.data_dir / 'log'}")
 
     def _write_ready(self, settings: Config, running: node.Node, upstream: str, secret: str) -> None:
-        pid = _pids(settings)
+        pid = {said.role: said.pid for said in _said(settings)}
         database = running.database
         ready = {
             "config": str(self._path),
@@ -338,10 +339,10 @@ Ctrl-C stops all of it.""",
                 await asyncio.sleep(1.0)
 
 
-def _pids(settings: Config) -> dict[str, int]:
-    """The process of each part; 0 for one that has not said so yet."""
+def _said(settings: Config) -> list[status.Said]:
+    """The last word of each part."""
     folder = run_dir(settings)
-    return {role: status.read(folder, role).pid for role in status.roles(settings.workers, relay=True)}
+    return [status.read(folder, role) for role in status.roles(settings.workers, relay=True)]
 
 
 def _reply(received: Received) -> str | None:
@@ -349,14 +350,18 @@ def _reply(received: Received) -> str | None:
     return "R" if received.sequence % 64 == 0 else None
 
 
-def _free(port: int) -> int:
-    """This port, or a free one where it is taken."""
-    for candidate in (port, 0):
+def _free(port: int, stack: contextlib.AsyncExitStack) -> int:
+    """This port, or a free one where it is taken. Until `stack` is left no other demonstration chooses it:
+    our own node listens there only when its database has come up."""
+    for candidate in (port, 0, 0, 0):
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 sock.bind(("127.0.0.1", candidate))
+                found = int(sock.getsockname()[1])
+                chosen = stack.enter_context(socket.socket(socket.AF_UNIX))
+                chosen.bind(f"\0zhengming demo {found}")  # a name without a file: it ends with us
             except OSError:
                 continue
-            return int(sock.getsockname()[1])
+            return found
     raise NotReady("no free port on 127.0.0.1")
