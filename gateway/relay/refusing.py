@@ -32,7 +32,7 @@ def made_up_ids(wire: type[Cmpp], gateway_code: int, worker: int, workers: int) 
         first = worker * share + used
         used += count
         date = now.tm_mon, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec
-        return [wire.message_id(*date, gateway_code, number) for number in range(first, first + count)]
+        return wire.message_ids(date, gateway_code, first, count)
 
     return make
 
