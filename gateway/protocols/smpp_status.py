@@ -45,6 +45,7 @@ _STATUSES = {
     "two_texts": TLV_NOT_ALLOWED,
     "unknown_command_id": COMMAND,
     "unknown_recipient": 0x13,
+    "login_expected": 4,
 }
 _TOO_LONG = {
     "source_addr": SOURCE,
