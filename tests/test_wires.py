@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speech import ALL, CMPP, SGIP, SMGP, SMPP, VECTORS, Speech, column_of, spoken, values_of
 
+from gateway.config import PROTOCOLS
 from gateway.errors import WireError
 from gateway.model import Reason
-from gateway.protocols import cmpp, cmpp_tables, sgip, smgp, smgp_tables, smpp, smpp_status, smpp_tables
+from gateway.protocols import (
+    WIRES,
+    cmpp,
+    cmpp_tables,
+    sgip,
+    smgp,
+    smgp_tables,
+    smpp,
+    smpp_status,
+    smpp_tables,
+    support,
+)
 from gateway.protocols.message import Delivery
 from gateway.protocols.sgip_tables import SequenceNumber
 from gateway.protocols.table import Pdu, Unframed
 from gateway.protocols.text import decode
+from gateway.simulator.peers import PEERS
 
 ANSWER = 0x8000_0000
 of_each = pytest.mark.parametrize("speech", ALL, ids=lambda speech: speech.wire.name)
@@ -500,3 +514,10 @@ def test_garbage_raises_nothing_but_the_declared_error(speech: Speech) -> None:
         read(speech.wire(version), data)
 
     check()
+
+
+def test_the_readme_says_what_becomes_of_each_request() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert support.table() in readme
+    assert {*support.SPOKEN} == {*WIRES} == {*PROTOCOLS} == {*PEERS}
+    assert {name: wire.port for name, wire in WIRES.items()} == PROTOCOLS
