@@ -121,7 +121,7 @@ class Search:
                 )
             return not number or getattr(record, "number", "") == number
 
-        said = msgspec.msgpack.encode(verdict) if verdict else b""  # as it stands in a record
+        said = rec.written(verdict) if verdict else b""
 
         def of_writer(folder: Path) -> Iterator[Found]:
             for segment in self._segments(folder, since, until, newest=newest):
@@ -176,6 +176,20 @@ class Search:
                             yield self._found(segment, block.first + place, octets, records[place])
                     if all(record.at < since for record in records):
                         return
+
+    def folders(self) -> list[Path]:
+        """Of the writers whose journals are here."""
+        return list(writers(self._journal))
+
+    def scan(self, folder: Path, since: int, holding: bytes) -> Iterator[tuple[AESGCM, bytes, Block]]:
+        """A writer's blocks that may have records since `since` (ms) and hold these octets, each with the
+        cipher of its segment and the digest of that one's header; without those whose key is gone."""
+        for segment in self._segments(folder, since, FOREVER):
+            key = self._key(segment)
+            if not isinstance(key, str):
+                cipher = key.segment(segment.header.salt, segment.digest)
+                for block in self._blocks(segment, since=since, until=FOREVER, holding=holding):
+                    yield cipher, segment.digest, block
 
     def show(self, identifier: bytes) -> Shown | None:
         """The attempt, reply or act of an id, with its outcomes and reports; None if it is not here."""

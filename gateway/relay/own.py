@@ -17,6 +17,7 @@ class Own:
     def __init__(self, wire: Wire, account: str, connection: int, lane: Lane, memory: Memory) -> None:
         self.connection = connection
         self.busy = False
+        self.retired = False  # the connection ends
         self.specimen = b""  # a submit of the sender's, for ours to be like it
         self._wire = wire
         self._account = account
@@ -28,6 +29,11 @@ class Own:
 
     # What is ours
 
+    @property
+    def awaits(self) -> bool:
+        """The carrier has a submit of ours and has not answered it."""
+        return bool(self._attempts)
+
     def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
         """See `Transmitter`."""
         number = self.choose(self._wire.SUBMIT)
@@ -35,8 +41,11 @@ class Own:
 
     def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
         """See `Transmitter`."""
-        self._attempts[number] = identity
-        self._lane.send(octets)
+        if self.retired:  # its outcome stays unknown
+            self._over(number)
+        else:
+            self._attempts[number] = identity
+            self._lane.send(octets)
 
     def withdraw(self, number: int) -> None:
         """See `Transmitter`."""

@@ -85,7 +85,7 @@ class Session:
                 leg.received(early)
             if leg.gone:
                 leg.lost()
-        if self._sends and not self.closed.is_set():
+        if self._sends and not self.closed.is_set() and not self.draining:
             self._desk.confirmations.join(self.key, self._own)
 
     def from_sender(self, data: bytes) -> None:
@@ -119,7 +119,9 @@ class Session:
                     self._renumber(data, frame, self._numbering.answer(sequence), cuts)
                 elif own is not None:
                     self._renumber(data, frame, own.request(sequence), cuts)
-                self._leaving = self._leaving or doing == "close"
+                if doing == "close":
+                    self._leaving = True
+                    self._desk.confirmations.leave(self.key, self._own)
             else:
                 cuts.append((start, end, b""))
                 answers.append(self._unexpected(data, frame, doing))
@@ -227,7 +229,8 @@ class Session:
     async def drain(self, seconds: float) -> None:
         """Answer submits with the busy code, let the carrier answer what it has, unbind both sides, close."""
         self.draining = True
-        if self.memory.waiting:
+        self._desk.confirmations.leave(self.key, self._own)
+        if self.memory.waiting or self._own.awaits:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
         self._to_sender.send(self._wire.terminate(self._numbering.choose()))
@@ -269,8 +272,7 @@ class Session:
 
     def _frames(self, data: bytes, of_sender: bool) -> tuple[bytes, list[Frame], WireError | None]:
         leg = self._legs[of_sender]
-        if leg.tail:
-            data = leg.tail + data
+        data = leg.tail + data if leg.tail else data
         error = None
         try:
             frames, used = self._wire.frames(data)
@@ -311,7 +313,7 @@ class Session:
         waiting = self.memory.waiting
         if waiting < MOST_WAITING:
             self._legs[True].read_on("window", True)
-        if self.draining and not waiting:
+        if self.draining and not waiting and not self._own.awaits:
             self._idle.set()
         if self._half_closed and not waiting and not self._leaving:
             self._to_sender.close()
