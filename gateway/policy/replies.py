@@ -18,11 +18,13 @@ known and harmless, and who is not understood is `ambiguous` or `other`. Pure; l
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
 from gateway.policy.content import CLOSE, OPEN, quoted
 from gateway.policy.folding import BLANK, QUESTION, STOP, folded
+from gateway.policy.meant import meant
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
 
@@ -89,13 +91,19 @@ _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike"
 
 # of folded texts that were sent: the code that refuses, single choices, menus; and a reply that chooses
 _CODE = "[a-z0-9]{1,8}"
+_ANSWER = f"(?:回复?|复|发送?|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
+_END = "(?:退订|拒收|取消订阅|取消接收|停止接收|不再接收|拒绝接收)"
+_TO_END = "(?:to (?:unsubscribe|opt ?out|stop|cancel|end|quit)|unsubscribe|opt ?out)(?![a-z])"
 _OFFERED = re.compile(
-    f"(?:回复?|复|发送?){STOP}?({_CODE}){STOP}?即?可?(?:退订|拒收|取消订阅)(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])"
-    f"|(?:退订|拒收|取消订阅)[请可]?(?:回复?|复|发送?){STOP}?({_CODE})"
+    f"{_ANSWER}({_CODE}){STOP}?(?:即?可?{_END}(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])| {_TO_END})"
+    f"|(?:{_END}[请可]?|{_TO_END}{STOP}? ?){_ANSWER}({_CODE})"
 )
-_CHOICE = re.compile(f"(?:回复?|复|发送?){STOP}?({_CODE}|取消)")
-_MENU = re.compile("(?<![a-z0-9])[a-z0-9](?![a-z0-9])")
-_CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_CODE}|取消)(?:吧|了|谢谢|{STOP})*")
+_WORDED = "取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是|否|不"
+_CHOICE = re.compile(
+    f"{_ANSWER}({_CODE}|{_WORDED})(?:[{STOP} ]*(?:或者?|or)?[{STOP} ]*({_CODE}|{_WORDED})(?![a-z0-9]))?"
+)
+_MENU = re.compile("(?<![a-z0-9])(?:[a-z0-9]|yn)(?![a-z0-9])")
+_CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_CODE}|{_WORDED})(?:吧|了|谢谢|{STOP})*")
 
 
 def depends(text: str) -> bool:
@@ -115,7 +123,8 @@ def classify(text: str, outbound: str = "") -> Meaning:
     kind = _chosen(plain, folded(outbound)) if outbound else None
     if kind is not None:
         return Meaning(kind)
-    clauses = [(_said(shape), shape) for shape in _shapes(plain)]
+    plain = meant(plain)
+    clauses = list(_own(_shapes(plain)))
     if _NAMED.search(plain) or _TAKEN_OVER.search(plain):
         clauses.append(("wrong", ""))
     kind = _together(clauses)
@@ -130,11 +139,19 @@ def _unquoted(text: str, outbound: str) -> str | None:
     if place is not None:
         own = f"{text[: place[0]]}\n{text[place[1] :]}"
         return own if folded(own) else None
-    if text.lstrip().startswith(OPEN):  # a signature, which some platforms put before what people write
-        head, _, rest = text.partition(CLOSE)
-        if folded(head) not in WORDS and folded(rest):
-            return rest
-    return text
+    return _unsigned(text)
+
+
+def _unsigned(text: str) -> str:
+    """The text without a signature, which some platforms put before what people write, and hints carry."""
+    bare = text.strip()
+    if bare.startswith(OPEN):
+        name, _, rest = bare.partition(CLOSE)
+    elif bare.endswith(CLOSE):
+        rest, _, name = bare.rpartition(OPEN)
+    else:
+        return text
+    return rest if folded(name) not in WORDS and folded(rest) else text
 
 
 def _chosen(plain: str, outbound: str) -> str | None:
@@ -148,8 +165,8 @@ def _chosen(plain: str, outbound: str) -> str | None:
     offered = {before or after for before, after in _OFFERED.findall(outbound)}
     if chosen[1] in offered:
         return "refuse"
-    menu = set(_MENU.findall(outbound)) - offered
-    if chosen[1] in _CHOICE.findall(outbound) or (len(menu) > 1 and chosen[1] in menu):
+    menu = set("".join(_MENU.findall(outbound))) - offered
+    if chosen[1] in chain.from_iterable(_CHOICE.findall(outbound)) or (len(menu) > 1 and chosen[1] in menu):
         return "other"
     return "refuse" if chosen[1] == "取消" and offered and "取消" not in outbound else None
 
@@ -158,7 +175,7 @@ def _shapes(plain: str) -> Sequence[str]:
     """The shape of each clause of a folded text; a code or word cut by stops and blanks is whole again."""
     shapes = list(_cut(plain))
     if (len(shapes) > 1 or BLANK in plain or "_" in plain) and QUESTION not in plain:
-        whole = list(_cut(_SEPARATORS.sub("", plain)))
+        whole = list(_cut(meant(_SEPARATORS.sub("", plain))))
         if len(whole) == 1 and (_WORD.fullmatch(whole[0]) or _said(whole[0]) in ("code", "hint")):
             return whole
     return shapes
@@ -213,6 +230,15 @@ def _unknown(plain: str, at: int) -> tuple[str, int]:
     return "7" if repeated else UNKNOWN, run.end()
 
 
+def _own(shapes: Sequence[str]) -> Iterator[Clause]:
+    """What each clause says; what follows 他说 was said by somebody else."""
+    for shape in shapes:
+        says = _said(shape)
+        yield says, shape
+        if says == "told":
+            return
+
+
 def _said(shape: str) -> str:
     """What a clause of this shape says: `says` of a sentence, or unknown."""
     return _read(shape) if len(shape) <= MOST_WORDS else "unknown"
@@ -235,8 +261,10 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
-    if "demand" in says:
+    if "demand" in says or says >= {"warn", "threat"}:
         return "refuse"
+    if "bare" in says:
+        return "refuse" if says <= _BESIDE_A_CODE | {"bare", "ask"} else "ambiguous"
     if "ask" in says:
         doubtful = (
             asks
@@ -250,7 +278,7 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse"
     if asks or says & {"about", "no", "hint"}:
         return "other"
-    return "ambiguous" if says & {"unclear", "dislike", "code"} else "other"
+    return "ambiguous" if says & {"unclear", "dislike", "threat", "code"} else "other"
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from gateway.policy.reply_words import asking, beside, feeling, persons, plain, sent
 from gateway.policy.reply_words.persons import SURNAMES, TITLES
 
-__all__ = ("BUSY", "CLASSES", "CODES", "FIGURE", "GOODS", "SMALL", "SURNAMES", "TITLES", "UNKNOWN")
+__all__ = ("BUSY", "CLASSES", "CODES", "FIGURE", "GOODS", "KINDS_OF_FILLERS", "SMALL", "SURNAMES", "TITLES", "UNKNOWN")
 
 CODES = ("r", "t", "td", "n", "0000", "退订", "退訂", "拒收")
 """Codes that senders print in their hints; a hint counts as usable when it offers one of them."""
@@ -31,6 +31,9 @@ UNKNOWN, SMALL, FIGURE = "X", "1", "9"
 BUSY = "4"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
+
+KINDS_OF_FILLERS = "608@#"
+"""Of the classes, those that say as little as F in most sentences."""
 
 CLASSES: Mapping[str, str] = {
     **asking.CLASSES, **sent.CLASSES, **persons.CLASSES, **plain.CLASSES, **feeling.CLASSES, **beside.CLASSES,

@@ -17,15 +17,12 @@ CLASSES: Mapping[str, str] = {
     """,
     # W: a word that asks by itself for an end of it; typos by sound or by key among them
     "W": """
-        退订 退定 退丁 退钉 退盯 退顶 退町 退汀 退仃 退叮 推订 推定 推丁 tui订 退ding 退d 拒首 退订信 退阅
-        腿订 褪订 蜕订 颓订 退退退
-        tuiding tui_ding tuidin tuidign tuidng tuding
-        拒收 拒受 拒手 据收 巨收 具收 锯收 拒收短信
-        jushou ju_shou
-        再不停止 取消我的订阅 取消我订阅 取消短信订阅 取消短信推送 取消短信通知 取消短信服务 拒収 拒接
+        退订 退d 退订信 退阅
+        退退退
+        拒收 拒收短信
+        再不停止 取消我的订阅 取消我订阅 取消短信订阅 取消短信推送 取消短信通知 取消短信服务 拒接
         拒绝接收 拒绝接受 拒绝接听 拒绝打扰 拒绝骚扰 拒绝推销
-        取消订阅 取消订月 取消定阅 取消dingyue 取消接收 取消推送 取消短信 取消关注 quxiaodingyue
-        qu_xiao_ding_yue
+        取消订阅 取消接收 取消推送 取消短信 取消关注
         停止发送 停止推送 停止接收 终止发送 终止接收 停发
         关闭短信 关闭推送 关闭通知 取消通知 取消营销 取消发送 屏蔽我 不再接收
         删了我 删掉我 把我删了 把我删掉 把我删除 删除我的号码 删除我号码 删除号码 号码删除 号码删了
@@ -37,7 +34,7 @@ CLASSES: Mapping[str, str] = {
         delete_my_number delete_me take_me_off
         no_more_messages no_more_texts no_more_sms no_more_calls leave_me_alone do_not_disturb
         删除本人号码 删除本号码 删除此号码 删除该号码 删除这个号码 把我移除 将我移除 将我删除 将我剔除
-        把我剔除 把我拉出 将我移出 tuidingba tuidingle
+        把我剔除 把我拉出 将我移出 退ding tui订 取消dingyue
     """,
     # r: refuses what is named
     "r": """
@@ -45,7 +42,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # A: asks to get messages again
     "A": """
-        订阅 重新订阅 恢复订阅 再次订阅 继续订阅 dingyue
+        订阅 重新订阅 恢复订阅 再次订阅 继续订阅
         取消退订 撤销退订 撤回退订 解除退订 取消拒收 解除拒收 撤销拒收 误退订 误操作退订 退订错 退订错了
         误退 退错了
         继续接收 重新接收 恢复接收 恢复接受 恢复发送 恢复推送 同意接收 同意订阅 愿意接收 重新开通短信
@@ -57,7 +54,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # E: only with an object, or beside what is undone, the same
     "E": """
-        恢复 重新开通
+        恢复 重新开通 重新
     """,
     # U: what was done was not meant
     "U": """
@@ -75,6 +72,6 @@ CLASSES: Mapping[str, str] = {
     """,
     # q: an end of what?
     "q": """
-        取消 关闭 关掉 停掉 关了 quxiao qu_xiao cancel quit end 停 结束
+        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束
     """,
 }  # fmt: skip

@@ -10,16 +10,17 @@ CLASSES: Mapping[str, str] = {
         拨打 推荐 轰炸我 搞
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
-        bother spamming
+        bother spamming 通知我 通知我们 短信轰炸 电话轰炸
     """,
     # R: what subscribers do with it
     "R": """
-        接收 收到 接到 接受 接听 看到 看见 收短信 收信息 被你们打扰 被你们骚扰 被打扰 被骚扰 受到 再收到
-        receive receiving get
+        接收 收到 接到 接受 接听 看到 看见 收信息 被你们打扰 被你们骚扰 被打扰 被骚扰 受到 再收到
+        receive receiving get 收广告 收短信 收消息 收邮件 收营销短信 收推销 收垃圾短信 收推广 收这种短信
+        收这类短信 收这些短信 收你们的短信 收你们短信
     """,
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
-        短信 短信服务 短信业务 玩意 短讯 信息 消息 简讯 讯息 内容 东西 通知 邮件 彩信 此信息
+        短信 短信服务 短信业务 短讯 信息 消息 简讯 讯息 内容 通知 邮件 彩信 此信息
         message messages sms texts email emails msg msgs duanxin
     """,
     "g": """
