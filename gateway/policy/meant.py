@@ -12,10 +12,16 @@ from gateway.policy.reply_words.typed import AFTER, BEFORE, SOUNDS, SPELLED
 _WORDS = tuple(SOUNDS)
 _TYPED = re.compile(
     f"(?:(?<![\u4e00-\u9fff])|(?<=[{BEFORE}]))(?:"
-    + "|".join("(" + "".join(f"[{chars}]" for chars in places) + ")" for places in SOUNDS.values())
+    + "|".join(
+        "(" + "".join("(?:[{}]|{})".format(*typed.split()) for typed in places) + ")"
+        for places in SOUNDS.values()
+    )
     + f")(?![{AFTER}])"
 )
 """One group for each word, in the order of `_WORDS`."""
+
+_TWICE = re.compile("([退订拒收取消阅])\\1+")
+"""A key that was pressed twice."""
 
 _LATIN = re.compile(f"[a-z]+(?:{BLANK}[a-z]+)*")
 _LEAST_SPELLED = 5
@@ -26,7 +32,7 @@ _SYLLABLES = re.compile("|".join(sorted(SPELLED, key=len, reverse=True)))
 def meant(plain: str) -> str:
     """The same text, of the words that its writer meant."""
     if not plain.isascii():
-        plain = _TYPED.sub(_right, plain)
+        plain = _TYPED.sub(_right, _TWICE.sub(r"\1", plain))
     runs = _LATIN.findall(plain)
     if not runs or max(map(len, runs)) < _LEAST_SPELLED:
         return plain

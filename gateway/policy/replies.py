@@ -82,11 +82,12 @@ _RUN = re.compile("[a-z]+|[0-9]+")
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
-_TEXTS, _CALLS = re.compile("[tm]"), re.compile("[yv]")
+_SENDS = re.compile("[Stye]")
+_TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
 _ONLY_MARKETING = re.compile("o.*g|g.*o|2")
 
-_BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike"))
+_BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike", "quotes"))
 """All that the clauses of a reply may say when it refuses by a code."""
 
 # of folded texts that were sent: the code that refuses, single choices, menus; and a reply that chooses
@@ -98,9 +99,19 @@ _OFFERED = re.compile(
     f"{_ANSWER}({_CODE}){STOP}?(?:即?可?{_END}(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])| {_TO_END})"
     f"|(?:{_END}[请可]?|{_TO_END}{STOP}? ?){_ANSWER}({_CODE})"
 )
-_WORDED = "取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是|否|不"
+_AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
+_WORDED = "取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
 _CHOICE = re.compile(
     f"{_ANSWER}({_CODE}|{_WORDED})(?:[{STOP} ]*(?:或者?|or)?[{STOP} ]*({_CODE}|{_WORDED})(?![a-z0-9]))?"
+)
+_END_ASKED = re.compile(
+    f"(?:是否|确[认定]|是要|您要|想要)[^{STOP}{QUESTION}0-9a-z]{{0,6}}{_END}[^{STOP}{QUESTION}回]{{0,14}}(?:{re.escape(QUESTION)}|吗)"
+)
+_CONFIRMS = re.compile(f"{_ANSWER}({_CODE}|{_WORDED}){STOP}?(?:即可)?确[认定]")
+_RESUME = "(?:恢复|重新|继续)(?:接收|订阅|推送|发送|开通)"
+_RESUMES = re.compile(
+    f"{_RESUME}[^{STOP}{QUESTION}]{{0,14}}{_ANSWER}({_CODE}|{_WORDED})"
+    f"|{_ANSWER}({_CODE}|{_WORDED}){STOP}?即?可?(?:确认)?{_RESUME}"
 )
 _MENU = re.compile("(?<![a-z0-9])(?:[a-z0-9]|yn)(?![a-z0-9])")
 _CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_CODE}|{_WORDED})(?:吧|了|谢谢|{STOP})*")
@@ -162,13 +173,18 @@ def _chosen(plain: str, outbound: str) -> str | None:
     chosen = _CHOSEN.fullmatch(plain)
     if chosen is None:
         return None
+    said = chosen[1]
     offered = {before or after for before, after in _OFFERED.findall(outbound)}
-    if chosen[1] in offered:
+    if _END_ASKED.search(outbound) and (_AGREES.fullmatch(said) or said in _CONFIRMS.findall(outbound)):
         return "refuse"
+    if said in offered:
+        return "refuse"
+    if said in chain.from_iterable(_RESUMES.findall(outbound)):
+        return "accept"
     menu = set("".join(_MENU.findall(outbound))) - offered
-    if chosen[1] in chain.from_iterable(_CHOICE.findall(outbound)) or (len(menu) > 1 and chosen[1] in menu):
+    if said in chain.from_iterable(_CHOICE.findall(outbound)) or (len(menu) > 1 and said in menu):
         return "other"
-    return "refuse" if chosen[1] == "取消" and offered and "取消" not in outbound else None
+    return "refuse" if said == "取消" and offered and "取消" not in outbound else None
 
 
 def _shapes(plain: str) -> Sequence[str]:
@@ -266,10 +282,11 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "bare" in says:
         return "refuse" if says <= _BESIDE_A_CODE | {"bare", "ask"} else "ambiguous"
     if "ask" in says:
+        of_messages = any(what == "dislike" and _SENDS.search(shape) for what, shape in clauses)
         doubtful = (
             asks
             or says & {"about", "unclear", "no", "slip"}
-            or any(_PRODUCTS.search(shape) for shape in rest)
+            or (not of_messages and any(_PRODUCTS.search(shape) for shape in rest))
         )
         return "ambiguous" if doubtful else "refuse"
     if "quiet" in says:

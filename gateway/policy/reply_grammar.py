@@ -36,11 +36,12 @@ SENTENCES = (
     Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
     Sentence("hint", "~[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
     Sentence("hint", "P*[VS]?[CK][Fp]*(?:w|W[Og]*)[pP]*", "回复T退订"),
-    Sentence("hint", "P*W[PV]*[VS]?(?:[CKW]|CC)[pP]*", "拒收请回复R"),
+    Sentence("hint", "P*[Ww][PV]*[VS]?(?:[CKW]|CC)[pP]*", "拒收请回复R"),
     Sentence("hint", "P*V?K[Og]+[pP]*", "TD短信"),
     Sentence("hint", "P*V?[CK]V[pP]*", "编辑TD回复"),
     Sentence("hint", "P*V?[CK]q[pP]*", "回复TD取消"),
     Sentence("hint", "P*(?:@[F]*[CK]|V?[CK]@[FOgY]*)[pP]*", "TD全部"),
+    Sentence("quotes", "[FpPX]*O[FpPXn]*(?:W[PV]*V[CK]|V[CK]W)[FpP]*", "你们短信写的拒收请回复R"),
     # what looks like another sentence and is none
     Sentence("slip", ".*U.*[CK].*", "不小心回了T"),
     Sentence("unknown", ".*[MBNZ]~I.*", "不要再打错了"),
@@ -67,6 +68,7 @@ SENTENCES = (
     Sentence("slip", "~U~", "误操作"),
     # service is to go on
     Sentence("keep", ".*s.*[ke][FpPaj]*", "还款提醒照发"),
+    Sentence("accept", "[FpPDa]*W[FpP]*z[FpP]*x[FpP]*", "把我从拒收名单里移出来"),
     # it was not asked, or can't be
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
     Sentence("unclear", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
@@ -78,6 +80,7 @@ SENTENCES = (
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
     Sentence("ask", "~q(?:[FpP]*[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
+    Sentence("ask", "~q[FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "把我从名单里删掉"),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~Q~[Stye][FpPabOgY]*J?", "都退订了怎么还发"),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[Stye][FpPabOgY]*", "回了T还发"),
@@ -108,8 +111,10 @@ SENTENCES = (
     Sentence("unknown", ".*6[pPab]*[B].*", "你不收短信"),
     Sentence("demand", "[FpPDabOgYohH]*![FpPDabOgo]*[ROgY][FpPaOgYGShHT]*", "我不想再收到你们的短信"),
     Sentence("demand", "[FpPDabOgYohH]*[B][aD]*R[FpPaOgYGShHT]*", "我不接收广告"),
-    Sentence("demand", "[FpPDab]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
+    Sentence("demand", "[^NnLQJjIiZ83CKWGf]*#[FpP]*M~[Stye][FpPabhj]*", "我看不懂你们这个以后不要给我发了"),
+    Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
     Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence("demand", "[FpPab]*[ae][FpPa]*[SRe][FpPaOgY]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
         "demand", "[^PLNMBZQJjn]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
     ),
@@ -117,6 +122,7 @@ SENTENCES = (
     Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X]*%?[FpP%]*", "再发一条试试"),
     # what may go on
     Sentence("allow", "[FpPDaOj]*[tymv][FpPj]*", "有事发短信"),
+    Sentence("allow", "[FpP]*[OY][FpP]*j[FpPSe]*", "电话可以打"),
     # dislike without a demand
     Sentence("threat", "[^QJjMBLNZXGf]*[Tu][^QJjMBLNZXGf]*", "我要投诉"),
     Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),
@@ -126,7 +132,7 @@ SENTENCES = (
     Sentence("dislike", "[FpPDabOgYj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
     Sentence("unclear", "[pP]*7+[pP]*", "tuid"),
-    Sentence("dislike", "[FpPDaQ]*q[FpPaq]*", "取消"),
+    Sentence("dislike", "[FpPDaQ]*q[FpPaq;]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
     Sentence("dislike", "l[FpP]*", "不了，谢谢"),
     Sentence("dislike", "~Z~[SRtyve][FpPaOgY]*", "不用发了"),

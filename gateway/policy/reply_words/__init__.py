@@ -20,7 +20,18 @@ from collections.abc import Mapping
 from gateway.policy.reply_words import asking, beside, feeling, persons, plain, sent
 from gateway.policy.reply_words.persons import SURNAMES, TITLES
 
-__all__ = ("BUSY", "CLASSES", "CODES", "FIGURE", "GOODS", "KINDS_OF_FILLERS", "SMALL", "SURNAMES", "TITLES", "UNKNOWN")
+__all__ = (
+    "BUSY",
+    "CLASSES",
+    "CODES",
+    "FIGURE",
+    "GOODS",
+    "KINDS_OF_FILLERS",
+    "SMALL",
+    "SURNAMES",
+    "TITLES",
+    "UNKNOWN",
+)
 
 CODES = ("r", "t", "td", "n", "0000", "退订", "退訂", "拒收")
 """Codes that senders print in their hints; a hint counts as usable when it offers one of them."""

@@ -18,7 +18,6 @@ CLASSES: Mapping[str, str] = {
     # W: a word that asks by itself for an end of it; typos by sound or by key among them
     "W": """
         退订 退d 退订信 退阅
-        退退退
         拒收 拒收短信
         再不停止 取消我的订阅 取消我订阅 取消短信订阅 取消短信推送 取消短信通知 取消短信服务 拒接
         拒绝接收 拒绝接受 拒绝接听 拒绝打扰 拒绝骚扰 拒绝推销
@@ -46,7 +45,8 @@ CLASSES: Mapping[str, str] = {
         取消退订 撤销退订 撤回退订 解除退订 取消拒收 解除拒收 撤销拒收 误退订 误操作退订 退订错 退订错了
         误退 退错了
         继续接收 重新接收 恢复接收 恢复接受 恢复发送 恢复推送 同意接收 同意订阅 愿意接收 重新开通短信
-        start unstop subscribe resubscribe resume optin opt_in
+        start unstop subscribe resubscribe resume optin opt_in 要接收 想接收 解除黑名单 移出黑名单
+        移出拒收名单 解除屏蔽
     """,
     # e: asks the sender to go on
     "e": """
@@ -59,7 +59,7 @@ CLASSES: Mapping[str, str] = {
     # U: what was done was not meant
     "U": """
         误 不小心 误操作 误点 误点了 误回 误回了 不小心点 不小心点了 不小心回 不小心回了 点错 点错了 按错
-        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错
+        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错 后悔 后悔了
     """,
     # V: what people type before a code, copied from the hint
     "V": """
@@ -72,6 +72,6 @@ CLASSES: Mapping[str, str] = {
     """,
     # q: an end of what?
     "q": """
-        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束
+        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束 撤回 撤销 收回
     """,
 }  # fmt: skip

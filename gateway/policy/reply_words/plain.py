@@ -90,7 +90,7 @@ CLASSES: Mapping[str, str] = {
         啲 嚟 俾 畀
         业务员 客服 们 那 并 且 而且 因为
         me my us it this these that the to your you from number phone list i want would like now and any
-        什么都 啥都 机器人 用 n次 n遍 n多次 了解 尽快 速速 东西 玩意 玩意儿
+        什么都 啥都 机器人 用 n次 n遍 n多次 了解 尽快 速速 东西 玩意 玩意儿 对
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """

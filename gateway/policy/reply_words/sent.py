@@ -10,7 +10,8 @@ CLASSES: Mapping[str, str] = {
         拨打 推荐 轰炸我 搞
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
-        bother spamming 通知我 通知我们 短信轰炸 电话轰炸
+        bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
+        短信催收 电话催收
     """,
     # R: what subscribers do with it
     "R": """
@@ -30,7 +31,7 @@ CLASSES: Mapping[str, str] = {
         ads promotions marketing spam
     """,
     "Y": """
-        电话 来电 语音 语音电话 营销电话 推销电话 calls phone_calls
+        电话 来电 语音 语音电话 营销电话 推销电话 calls phone_calls 催收电话 催款电话 骚扰来电
     """,
     "y": """
         打电话 打我电话 来电话 通话 致电 call
@@ -62,12 +63,16 @@ CLASSES: Mapping[str, str] = {
     # G: what can be bought, borrowed or sent: 退订酒店 is none of ours
     "G": """
         贷款 借款 借钱 理财 理财产品 产品 保险 信用卡 基金 股票 存款 开户 分期 会员 套餐 流量 宽带 课程
-        服务 业务 活动
+        服务 业务 活动 催收 催款 催债 还款催收
     """,
     # f: the same, and nothing that messages are about
     "f": """
         快递 包裹 货 货物 商品 外卖 订单 杂志 报纸 牛奶 机票 车票 火车票 文件 材料 资料 合同 酒店 房间 费
         费用 钱 定金 订金 押金 单 卡
+    """,
+    # ;: by which they may be sent
+    ";": """
+        授权 许可 同意书 授权书 短信授权 使用授权
     """,
     # 2: leaves out what follows
     "2": """

@@ -1,6 +1,6 @@
 """Words as hurried thumbs leave them: the wrong character of the same sound, and Latin letters.
 
-Rules of this file: `SOUNDS` holds for each word what is typed for it, one set of characters a place; a word
+Rules of this file: `SOUNDS` holds for each word what is typed for it, for each place characters and then pinyin; a word
 of it counts where a clause begins or behind one of `BEFORE`, and not before `AFTER`, so that 收据收到 and
 去消费 stay what they are. `SPELLED` holds words in pinyin, with the slips of it that are met; a text counts as
 pinyin when all Latin letters of it are made of these.
@@ -9,14 +9,14 @@ pinyin when all Latin letters of it are made of these.
 from collections.abc import Mapping
 
 SOUNDS: Mapping[str, tuple[str, ...]] = {
-    "取消订阅": ("取去曲趣娶", "消销肖削逍宵", "订定丁钉盯叮", "阅月越悦"),
-    "取消退订": ("取去曲趣娶", "消销肖削逍宵", "退推腿褪蜕颓", "订定丁钉盯叮顶"),
-    "取消短信": ("取去曲趣娶", "消销肖削逍宵", "短", "信性兴"),
-    "取消": ("取去曲趣娶", "销肖削逍宵"),
-    "退订": ("退推腿褪蜕颓煺", "订定丁钉盯顶町汀仃叮锭"),
-    "拒收": ("拒据巨具锯距炬聚俱句剧", "收受手首守"),
-    "拒绝": ("拒据巨具锯距炬聚俱", "绝决觉"),
-    "停止": ("停挺", "止只之指"),
+    "取消订阅": ("取去曲趣娶 qu", "消销肖削逍宵 xiao", "订定丁钉盯叮 ding", "阅月越悦 yue"),
+    "取消退订": ("取去曲趣娶 qu", "消销肖削逍宵 xiao", "退推腿褪蜕颓 tui", "订定丁钉盯叮顶 ding"),
+    "取消短信": ("取去曲趣娶 qu", "消销肖削逍宵 xiao", "短 duan", "信性兴 xin"),
+    "取消": ("取去曲趣娶 qu", "销肖削逍宵 xiao"),
+    "退订": ("退推腿褪蜕颓煺 tui", "订定丁钉盯顶町汀仃叮锭 ding"),
+    "拒收": ("拒据巨具锯距炬聚俱句剧 ju", "收受手首守 shou"),
+    "拒绝": ("拒据巨具锯距炬聚俱 ju", "绝决觉 jue"),
+    "停止": ("停挺 ting", "止只之指 zhi"),
 }
 
 BEFORE = "我要请想回复给你烦都全求就再订消快帮么何样能以不没别"
@@ -84,8 +84,11 @@ SPELLED: Mapping[str, str] = {
         "投诉": "tousu",
         "举报": "jubao",
         "滚": "gun",
-        "打错了": "dacuole",
-        "发错了": "facuole",
+        "打错": "dacuo",
+        "找错人": "zhaocuoren zhaocuo",
+        "认错人": "rencuoren",
+        "不认识": "burenshi",
+        "发错": "facuo",
         "号码": "haoma",
         "新号": "xinhao",
         "换号": "huanhao",
