@@ -1,4 +1,4 @@
-"""A folded reply with the words that were meant in place of those that were typed: 推订 and tui ding are 退订.
+"""A folded reply with the words that were meant for those that were typed: 推订 and tui ding are 退订.
 
 Rules of this file: what is typed for what stands in reply_words/typed.py. A word of another sound, or a Latin
 one, is left alone: in a text that is only in part pinyin nothing is read as pinyin.

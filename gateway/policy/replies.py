@@ -18,13 +18,13 @@ known and harmless, and who is not understood is `ambiguous` or `other`. Pure; l
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import NamedTuple
 
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
 from gateway.policy.content import CLOSE, OPEN, quoted
 from gateway.policy.folding import BLANK, QUESTION, STOP, folded
 from gateway.policy.meant import meant
+from gateway.policy.offers import chosen, may_choose
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
 
@@ -82,44 +82,18 @@ _RUN = re.compile("[a-z]+|[0-9]+")
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
-_SENDS = re.compile("[Stye]")
+_SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
-_ONLY_MARKETING = re.compile("o.*g|g.*o|2")
+_ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
 
 _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike", "quotes"))
 """All that the clauses of a reply may say when it refuses by a code."""
 
-# of folded texts that were sent: the code that refuses, single choices, menus; and a reply that chooses
-_CODE = "[a-z0-9]{1,8}"
-_ANSWER = f"(?:回复?|复|发送?|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
-_END = "(?:退订|拒收|取消订阅|取消接收|停止接收|不再接收|拒绝接收)"
-_TO_END = "(?:to (?:unsubscribe|opt ?out|stop|cancel|end|quit)|unsubscribe|opt ?out)(?![a-z])"
-_OFFERED = re.compile(
-    f"{_ANSWER}({_CODE}){STOP}?(?:即?可?{_END}(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])| {_TO_END})"
-    f"|(?:{_END}[请可]?|{_TO_END}{STOP}? ?){_ANSWER}({_CODE})"
-)
-_AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
-_WORDED = "取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
-_CHOICE = re.compile(
-    f"{_ANSWER}({_CODE}|{_WORDED})(?:[{STOP} ]*(?:或者?|or)?[{STOP} ]*({_CODE}|{_WORDED})(?![a-z0-9]))?"
-)
-_END_ASKED = re.compile(
-    f"(?:是否|确[认定]|是要|您要|想要)[^{STOP}{QUESTION}0-9a-z]{{0,6}}{_END}[^{STOP}{QUESTION}回]{{0,14}}(?:{re.escape(QUESTION)}|吗)"
-)
-_CONFIRMS = re.compile(f"{_ANSWER}({_CODE}|{_WORDED}){STOP}?(?:即可)?确[认定]")
-_RESUME = "(?:恢复|重新|继续)(?:接收|订阅|推送|发送|开通)"
-_RESUMES = re.compile(
-    f"{_RESUME}[^{STOP}{QUESTION}]{{0,14}}{_ANSWER}({_CODE}|{_WORDED})"
-    f"|{_ANSWER}({_CODE}|{_WORDED}){STOP}?即?可?(?:确认)?{_RESUME}"
-)
-_MENU = re.compile("(?<![a-z0-9])(?:[a-z0-9]|yn)(?![a-z0-9])")
-_CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_CODE}|{_WORDED})(?:吧|了|谢谢|{STOP})*")
-
 
 def depends(text: str) -> bool:
     """Whether a message that the subscriber got before can change what this text means."""
-    return len(text) >= LEAST_SENT or OPEN in text or _CHOSEN.fullmatch(folded(text)) is not None
+    return len(text) >= LEAST_SENT or OPEN in text or may_choose(folded(text))
 
 
 def classify(text: str, outbound: str = "") -> Meaning:
@@ -131,7 +105,7 @@ def classify(text: str, outbound: str = "") -> Meaning:
     if own is None:
         return Meaning("ambiguous")
     plain = folded(own)
-    kind = _chosen(plain, folded(outbound)) if outbound else None
+    kind = chosen(plain, folded(outbound)) if outbound else None
     if kind is not None:
         return Meaning(kind)
     plain = meant(plain)
@@ -163,28 +137,6 @@ def _unsigned(text: str) -> str:
     else:
         return text
     return rest if folded(name) not in WORDS and folded(rest) else text
-
-
-def _chosen(plain: str, outbound: str) -> str | None:
-    """The kind of a reply that is one of the answers that `outbound` offers; None if it is none of them.
-
-    取消 refuses a message that offers to be refused and does not speak of cancelling something else.
-    """
-    chosen = _CHOSEN.fullmatch(plain)
-    if chosen is None:
-        return None
-    said = chosen[1]
-    offered = {before or after for before, after in _OFFERED.findall(outbound)}
-    if _END_ASKED.search(outbound) and (_AGREES.fullmatch(said) or said in _CONFIRMS.findall(outbound)):
-        return "refuse"
-    if said in offered:
-        return "refuse"
-    if said in chain.from_iterable(_RESUMES.findall(outbound)):
-        return "accept"
-    menu = set("".join(_MENU.findall(outbound))) - offered
-    if said in chain.from_iterable(_CHOICE.findall(outbound)) or (len(menu) > 1 and said in menu):
-        return "other"
-    return "refuse" if said == "取消" and offered and "取消" not in outbound else None
 
 
 def _shapes(plain: str) -> Sequence[str]:
@@ -282,20 +234,21 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "bare" in says:
         return "refuse" if says <= _BESIDE_A_CODE | {"bare", "ask"} else "ambiguous"
     if "ask" in says:
-        of_messages = any(what == "dislike" and _SENDS.search(shape) for what, shape in clauses)
+        of_messages = any(what != "ask" and _SENDS.search(shape) for what, shape in clauses)
+        bought = _SENT_GOODS if of_messages else _PRODUCTS
         doubtful = (
             asks
-            or says & {"about", "unclear", "no", "slip"}
-            or (not of_messages and any(_PRODUCTS.search(shape) for shape in rest))
+            or says & {"about", "how", "unclear", "no", "slip"}
+            or any(bought.search(shape) for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"
     if "quiet" in says:
         return "ambiguous" if asks or any(map(_BUSY.search, rest)) else "refuse"
     if says & {"code", "hint"} and says <= _BESIDE_A_CODE:
         return "refuse"
-    if asks or says & {"about", "no", "hint"}:
+    if says & {"about", "no", "hint"} or (asks and "how" not in says):
         return "other"
-    return "ambiguous" if says & {"unclear", "dislike", "threat", "code"} else "other"
+    return "ambiguous" if says & {"how", "unclear", "dislike", "threat", "code"} else "other"
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:

@@ -4,8 +4,8 @@ Rules of this file: a table and nothing else; the first row whose shape fits the
 row has an example (a test reads them). Shapes are regular expressions over the signs of reply_words.CLASSES.
 `~` stands for any words that say nothing against the sentence (fillers, politeness, wishes, again), `=` for
 those and the rest that may stand around a demand (things that are sent, only, abuse, a no, a threat), `&` for
-what messages are about (贷款 in 贷款广告). Within brackets `F` stands for all classes of fillers, `B` for both of
-refraining. X, an unknown word, fits only where `.` or `[^…]` lets it.
+what messages are about (贷款 in 贷款广告). Within brackets `F` stands for all classes of fillers, `B` for both
+of refraining. X, an unknown word, fits only where `.` or `[^…]` lets it.
 """
 
 from typing import NamedTuple
@@ -59,9 +59,9 @@ SENTENCES = (
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
     Sentence("wrong", "[^LMQJj]*i[FpPDab]*d[^QJ]*", "机主早就换了"),
     # messages are wanted again; a slip, told in a clause of its own
-    Sentence("accept", "[FpPDaU]*A+[FpPaOUE]*", "我要重新订阅"),
+    Sentence("accept", "[FpPDaU]*A+(?:[FpPaOgUE]|&)*", "我要重新订阅"),
     Sentence("accept", "[FpPDaU]*E[FpP]*[OgmA]*[FpPaUE]*", "请恢复短信"),
-    Sentence("accept", "[FpPDa]*U~[WKC][FpPaUE]*", "不小心退订了请恢复"),
+    Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
     Sentence("accept", "[FpPDj]*e[FpPaO]*", "可以继续发"),
     Sentence("accept", "[FpPDa]*(?:E[FpP]*|a[FpP]*)R[FpPOg]*", "我想重新收到你们的短信"),
@@ -71,8 +71,8 @@ SENTENCES = (
     Sentence("accept", "[FpPDa]*W[FpP]*z[FpP]*x[FpP]*", "把我从拒收名单里移出来"),
     # it was not asked, or can't be
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
-    Sentence("unclear", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
-    Sentence("unclear", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
+    Sentence("how", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
+    Sentence("how", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
@@ -89,15 +89,14 @@ SENTENCES = (
     Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
     Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T是什么意思"),
-    Sentence(
-        "unclear", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"
-    ),
-    Sentence("unclear", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
-    Sentence("unclear", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
-    Sentence("unclear", "P*wJP*", "退？"),
-    Sentence("unclear", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
+    Sentence("how", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"),
+    Sentence("how", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
+    Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
+    Sentence("how", "P*wJP*", "退？"),
+    Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
+    Sentence("demand", "[FpP]*8?[FpP]*N[FpP]*s[FpP]*M~[Stye][FpPabh]*", "如果不是账单就别发了"),
     Sentence(
         "demand", "=M[FpPDabOgYh]*[SRtye][FpPabOgYh]*M[FpPDabOgYh]*[SRtye][FpPabOgYh]*", "别打电话也别发短信"
     ),
@@ -111,7 +110,11 @@ SENTENCES = (
     Sentence("unknown", ".*6[pPab]*[B].*", "你不收短信"),
     Sentence("demand", "[FpPDabOgYohH]*![FpPDabOgo]*[ROgY][FpPaOgYGShHT]*", "我不想再收到你们的短信"),
     Sentence("demand", "[FpPDabOgYohH]*[B][aD]*R[FpPaOgYGShHT]*", "我不接收广告"),
-    Sentence("demand", "[^NnLQJjIiZ83CKWGf]*#[FpP]*M~[Stye][FpPabhj]*", "我看不懂你们这个以后不要给我发了"),
+    Sentence(
+        "demand",
+        "[^NnLQJjIiZ83CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
+        "你好我年纪大了看不懂你们这个以后不要给我发了",
+    ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
     Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
     Sentence("demand", "[FpPab]*[ae][FpPa]*[SRe][FpPaOgY]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),

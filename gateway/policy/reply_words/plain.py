@@ -90,7 +90,9 @@ CLASSES: Mapping[str, str] = {
         啲 嚟 俾 畀
         业务员 客服 们 那 并 且 而且 因为
         me my us it this these that the to your you from number phone list i want would like now and any
-        什么都 啥都 机器人 用 n次 n遍 n多次 了解 尽快 速速 东西 玩意 玩意儿 对
+        什么都 啥都 机器人 用 n次 n遍 n多次 了解 尽快 速速 东西 玩意 玩意儿 对 和我家人 和我的家人
+        和家人 及家人 及我的家人 和我家里人 和我老婆 和我老公 跟我家人 和我父母 和我爸妈 和我的父母
+        和我的朋友 和我朋友 和我的同事 和我同事 跟我的家人 以及我的家人 以及家人 上次 向
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -115,7 +117,7 @@ CLASSES: Mapping[str, str] = {
     """,
     "j": """
         好吗 行吗 行不行 好不好 可以吗 可不可以 能不能 能否 可否 能 可以 请问 成不 can could can_you
-        could_you
+        could_you 想问 问一下 想问一下 问下 请教 请教一下 咨询一下 咨询 想请问 想问问
     """,
     # 5: wants to be left alone
     "5": """

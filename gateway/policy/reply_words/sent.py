@@ -28,7 +28,8 @@ CLASSES: Mapping[str, str] = {
         广告 营销 推广 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类
         广告类
         营销推广 营销消息 推销的 营销的 广告的 推广的 贷款的 卖保险的 垃圾广告
-        ads promotions marketing spam
+        ads promotions marketing spam 推广活动 营销活动 促销活动 优惠活动 优惠信息 活动短信 优惠短信
+        优惠券 推广类 推销信息 营销电话短信 推销类
     """,
     "Y": """
         电话 来电 语音 语音电话 营销电话 推销电话 calls phone_calls 催收电话 催款电话 骚扰来电

@@ -1,9 +1,9 @@
 """Words as hurried thumbs leave them: the wrong character of the same sound, and Latin letters.
 
-Rules of this file: `SOUNDS` holds for each word what is typed for it, for each place characters and then pinyin; a word
-of it counts where a clause begins or behind one of `BEFORE`, and not before `AFTER`, so that 收据收到 and
-去消费 stay what they are. `SPELLED` holds words in pinyin, with the slips of it that are met; a text counts as
-pinyin when all Latin letters of it are made of these.
+Rules of this file: `SOUNDS` holds for each word what is typed for it, for each place characters and then
+pinyin; a word of it counts where a clause begins or behind one of `BEFORE`, and not before `AFTER`, so that
+收据收到 and 去消费 stay what they are. `SPELLED` holds words in pinyin, with the slips of it that are met; a
+text counts as pinyin when all Latin letters of it are made of these.
 """
 
 from collections.abc import Mapping
