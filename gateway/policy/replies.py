@@ -26,7 +26,7 @@ from gateway.policy.folding import BLANK, QUESTION, STOP, folded
 from gateway.policy.meant import meant
 from gateway.policy.offers import chosen, may_choose
 from gateway.policy.reply_grammar import SENTENCES
-from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
+from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, OTHERS, SMALL, SURNAMES, TITLES, UNKNOWN
 
 BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
@@ -80,7 +80,7 @@ _RUN = re.compile("[a-z]+|[0-9]+")
 
 # of shapes
 _WORD = re.compile("P*W+P*")
-_QUESTIONS = re.compile("[QJj]")
+_QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
@@ -239,7 +239,7 @@ def _together(clauses: Sequence[Clause]) -> str:
         doubtful = (
             asks
             or says & {"about", "how", "unclear", "no", "slip"}
-            or any(bought.search(shape) for shape in rest)
+            or any(bought.search(shape) or OTHERS in shape for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"
     if "quiet" in says:

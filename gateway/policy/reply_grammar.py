@@ -4,8 +4,8 @@ Rules of this file: a table and nothing else; the first row whose shape fits the
 row has an example (a test reads them). Shapes are regular expressions over the signs of reply_words.CLASSES.
 `~` stands for any words that say nothing against the sentence (fillers, politeness, wishes, again), `=` for
 those and the rest that may stand around a demand (things that are sent, only, abuse, a no, a threat), `&` for
-what messages are about (贷款 in 贷款广告). Within brackets `F` stands for all classes of fillers, `B` for both
-of refraining. X, an unknown word, fits only where `.` or `[^…]` lets it.
+what messages are about (贷款 in 贷款广告). Within brackets `F` stands for all classes of fillers, `B` for
+both of refraining. X, an unknown word, fits only where `.` or `[^…]` lets it.
 """
 
 from typing import NamedTuple
@@ -63,12 +63,13 @@ SENTENCES = (
     Sentence("accept", "[FpPDaU]*E[FpP]*[OgmA]*[FpPaUE]*", "请恢复短信"),
     Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
-    Sentence("accept", "[FpPDj]*e[FpPaO]*", "可以继续发"),
+    Sentence("accept", "[FpPDj]*e(?:[FpPaOg]|&)*", "可以继续发"),
     Sentence("accept", "[FpPDa]*(?:E[FpP]*|a[FpP]*)R[FpPOg]*", "我想重新收到你们的短信"),
     Sentence("slip", "~U~", "误操作"),
     # service is to go on
     Sentence("keep", ".*s.*[ke][FpPaj]*", "还款提醒照发"),
     Sentence("accept", "[FpPDa]*W[FpP]*z[FpP]*x[FpP]*", "把我从拒收名单里移出来"),
+    Sentence("about", ".*[WCK].*:.*|.*:.*[WCK].*", "拒收是啥意思"),
     # it was not asked, or can't be
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
     Sentence("how", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
@@ -88,7 +89,7 @@ SENTENCES = (
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
     Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
-    Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T是什么意思"),
+    Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T有用吗"),
     Sentence("how", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"),
     Sentence("how", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
     Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
@@ -113,7 +114,7 @@ SENTENCES = (
     Sentence(
         "demand",
         "[^NnLQJjIiZ83CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
-        "你好我年纪大了看不懂你们这个以后不要给我发了",
+        "我不上网以后不要给我发了",
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
     Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
@@ -127,7 +128,7 @@ SENTENCES = (
     Sentence("allow", "[FpPDaOj]*[tymv][FpPj]*", "有事发短信"),
     Sentence("allow", "[FpP]*[OY][FpP]*j[FpPSe]*", "电话可以打"),
     # dislike without a demand
-    Sentence("threat", "[^QJjMBLNZXGf]*[Tu][^QJjMBLNZXGf]*", "我要投诉"),
+    Sentence("threat", "[^QJj:MBLNZXGf]*[Tu][^QJj:MBLNZXGf]*", "我要投诉"),
     Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),
     Sentence("dislike", "[FpPbOY]*Qj?[FpPbOY]*c[FpPOYJ]*", "从哪里得到我的号码"),
     Sentence("dislike", "[FpPOgY]*(?:b~[Stye])+[FpPabOgYQJ]*", "又发"),
@@ -139,7 +140,7 @@ SENTENCES = (
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
     Sentence("dislike", "l[FpP]*", "不了，谢谢"),
     Sentence("dislike", "~Z~[SRtyve][FpPaOgY]*", "不用发了"),
-    Sentence("dislike", "[^QJMBLNZ]*[Tu][^QJMBLNZ]*", "我投诉过这家店"),
+    Sentence("dislike", "[^QJ:MBLNZ]*[Tu][^QJ:MBLNZ]*", "我投诉过这家店"),
     # nothing
     Sentence("polite", "[FpPj]*", "谢谢"),
     # what may refuse and is not understood

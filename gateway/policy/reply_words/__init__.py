@@ -27,6 +27,7 @@ __all__ = (
     "FIGURE",
     "GOODS",
     "KINDS_OF_FILLERS",
+    "OTHERS",
     "SMALL",
     "SURNAMES",
     "TITLES",
@@ -39,7 +40,7 @@ CODES = ("r", "t", "td", "n", "0000", "退订", "退訂", "拒收")
 UNKNOWN, SMALL, FIGURE = "X", "1", "9"
 """What is in no class: any other word, a number of one digit (05 as well), a longer one."""
 
-BUSY = "4"
+BUSY, OTHERS = "4", "3"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 

@@ -33,7 +33,12 @@ CLASSES: Mapping[str, str] = {
         delete_my_number delete_me take_me_off
         no_more_messages no_more_texts no_more_sms no_more_calls leave_me_alone do_not_disturb
         删除本人号码 删除本号码 删除此号码 删除该号码 删除这个号码 把我移除 将我移除 将我删除 将我剔除
-        把我剔除 把我拉出 将我移出 退ding tui订 取消dingyue
+        把我剔除 把我拉出 将我移出 退ding tui订 取消dingyue take_my_number_off take_this_number_off
+        remove_this_number delete_my_phone lose_my_number get_me_off cancel_subscription
+        cancel_my_subscription stop_sending_me quit_texting quit_sending quit_messaging quit_calling
+        cease desist knock_it_off leave_me_be no_longer_wish_to_receive no_longer_want
+        no_longer_interested_in_receiving remove_us unsubscribe_me unsubscribed opt_us_out remove_number
+        erase_my_number stop_it
     """,
     # r: refuses what is named
     "r": """
@@ -46,11 +51,14 @@ CLASSES: Mapping[str, str] = {
         误退 退错了
         继续接收 重新接收 恢复接收 恢复接受 恢复发送 恢复推送 同意接收 同意订阅 愿意接收 重新开通短信
         start unstop subscribe resubscribe resume optin opt_in 要接收 想接收 解除黑名单 移出黑名单
-        移出拒收名单 解除屏蔽
+        移出拒收名单 解除屏蔽 opt_back_in opt_me_back_in sign_me_up sign_me_up_again resume_messages
+        put_me_back_on subscribe_me resubscribe_me undo_stop
     """,
     # e: asks the sender to go on
     "e": """
-        继续发 继续发送 继续推送 继续给我发 继续给我推送 重新给我发 重新给我发短信
+        继续发 继续发送 继续推送 继续给我发 继续给我推送 重新给我发 重新给我发短信 继续给我发送
+        继续发给我 继续寄 继续给我推 恢复给我发 恢复给我推送 恢复给我发送 重新给我发送 重新给我推送
+        重新发给我
     """,
     # E: only with an object, or beside what is undone, the same
     "E": """

@@ -92,11 +92,13 @@ CLASSES: Mapping[str, str] = {
         me my us it this these that the to your you from number phone list i want would like now and any
         什么都 啥都 机器人 用 n次 n遍 n多次 了解 尽快 速速 东西 玩意 玩意儿 对 和我家人 和我的家人
         和家人 及家人 及我的家人 和我家里人 和我老婆 和我老公 跟我家人 和我父母 和我爸妈 和我的父母
-        和我的朋友 和我朋友 和我的同事 和我同事 跟我的家人 以及我的家人 以及家人 上次 向
+        和我的朋友 和我朋友 和我的同事 和我同事 跟我的家人 以及我的家人 以及家人 上次 向 do is are was
+        do_i i_am im ill ive
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
-        了 吧 啊 呀 嘛 哈 哦 噢 啦 喔 咯 咗 喇 嘞 le la ba
+        了 吧 啊 呀 嘛 哈 哦 噢 啦 喔 咯 咗 喇 嘞 le la ba 呗 咧 哩 呐 唻 罗 啰 嗷 捏 哟 呦 哇 欸 诶 鸭
+        嘿
     """,
     # D: wants
     "D": """
@@ -105,15 +107,19 @@ CLASSES: Mapping[str, str] = {
     # Q: asks; J: asks whether, or jests; j: asks politely
     "Q": """
         怎么 怎么弄 怎么办 怎么操作 怎么做 怎么搞 怎样 怎么样 咋 咋样 如何 为什么 为啥 为何 干嘛 干吗
-        干什么 干啥 什么 啥 哪 哪里 哪儿 哪个 何 何时 什么时候 什么意思 啥意思 多少 几 谁 方式 方法 办法
+        干什么 干啥 什么 啥 哪 哪里 哪儿 哪个 何 何时 什么时候 多少 几 谁 方式 方法 办法
         途径
         how what why which when where who 啷个 啷个办 咋个 咋整 咋办 咋弄 咋搞 点样 点解 边度 边个 哪能
         哪样 啥子 为啥子 做咩 咩 几时 啥时候 么子 啥办法 点先 何解 哪块
     """,
+    # :: asks what it means
+    ":": """
+        什么意思 啥意思 什么含义 啥含义 何意 什么意义 几个意思 咩意思 乜意思
+    """,
     "J": """
         吗 么 呢 是否 是不是 要不要 想不想 愿不愿意 同不同意 需不需要 收不收 发不发 打不打 有没有 成功
         有用 管用 有效
-        does 生效 haha hahaha lol kidding 想要不要 要不要再
+        does 生效 haha hahaha lol kidding 想要不要 要不要再 呵呵 嘻嘻 逗你玩 开玩笑
     """,
     "j": """
         好吗 行吗 行不行 好不好 可以吗 可不可以 能不能 能否 可否 能 可以 请问 成不 can could can_you

@@ -11,7 +11,7 @@ CLASSES: Mapping[str, str] = {
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
-        短信催收 电话催收
+        短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话
     """,
     # R: what subscribers do with it
     "R": """
@@ -29,10 +29,12 @@ CLASSES: Mapping[str, str] = {
         广告类
         营销推广 营销消息 推销的 营销的 广告的 推广的 贷款的 卖保险的 垃圾广告
         ads promotions marketing spam 推广活动 营销活动 促销活动 优惠活动 优惠信息 活动短信 优惠短信
-        优惠券 推广类 推销信息 营销电话短信 推销类
+        优惠券 推广类 推销信息 营销电话短信 推销类 商业短信 商业信息 商业广告 商业性短信 商业性信息
+        商业类 商业电话短信 广告推广 推广广告 商业推广 商业营销
     """,
     "Y": """
-        电话 来电 语音 语音电话 营销电话 推销电话 calls phone_calls 催收电话 催款电话 骚扰来电
+        电话 来电 语音 语音电话 营销电话 推销电话 calls phone_calls 催收电话 催款电话 骚扰来电 商业电话
+        推广电话 广告电话 贷款电话 客服电话 机器人电话 陌生电话 推销来电 营销来电
     """,
     "y": """
         打电话 打我电话 来电话 通话 致电 call
