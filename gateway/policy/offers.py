@@ -44,6 +44,10 @@ _RESUMES = re.compile(
 
 _WHO_ASKED = re.compile(f"是{_NO_PAUSE}{{1,12}}(?<![您你否为])本人{_ASKS}")
 """Whether the subscriber is the one who is meant."""
+_DENIED = re.compile(
+    f"(?:非|不是){_NO_PAUSE}{{0,3}}本人{_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})"
+    f"|{_REPLY}({_ANSWER})(?:表示|则为|为)?(?:非|不是)本人"
+)
 _DENIES = frozenset(("不是", "不是的", "否", "不", "n", "no"))
 
 _CHOICES = re.compile(f"{_REPLY}({_ANSWER})(?:[{STOP} ]*(?:或者?|or)?[{STOP} ]*({_ANSWER})(?![a-z0-9]))?")
@@ -72,7 +76,8 @@ def chosen(plain: str, outbound: str) -> str | None:
         return "refuse"
     if _END_ASKED.search(outbound) and (_AGREES.fullmatch(answer) or answer in _CONFIRMS.findall(outbound)):
         return "refuse"
-    if answer in _DENIES and _WHO_ASKED.search(outbound):
+    denied = answer in _DENIES and _WHO_ASKED.search(outbound)
+    if denied or answer in chain.from_iterable(_DENIED.findall(outbound)):
         return "wrong_person"
     if answer in chain.from_iterable(_RESUMES.findall(outbound)):
         return "accept"

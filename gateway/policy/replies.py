@@ -224,6 +224,8 @@ def _together(clauses: Sequence[Clause]) -> str:
     from a word more than from a demand."""
     says = {what for what, _ in clauses}
     rest = [shape for what, shape in clauses if what == "unknown"]
+    if "earlier" in says and "accept" not in says:
+        says.add("ask")
     asks = any(_QUESTIONS.search(shape) for shape in rest)
     if "wrong" in says:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
@@ -238,7 +240,8 @@ def _together(clauses: Sequence[Clause]) -> str:
         bought = _SENT_GOODS if of_messages else _PRODUCTS
         doubtful = (
             asks
-            or says & {"about", "how", "unclear", "no", "slip"}
+            or says & {"about", "how", "no", "slip"}
+            or ("unclear" in says and not of_messages)
             or any(bought.search(shape) or OTHERS in shape for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"

@@ -77,6 +77,7 @@ SENTENCES = (
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
+    Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpP]*", "之前退订了"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
     Sentence("ask", "~q(?:[FpP]*[Og]+S?|S)[FpPa]*", "关闭此短信推送"),

@@ -44,7 +44,7 @@ BUSY, OTHERS = "4", "3"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 
-KINDS_OF_FILLERS = "608@#"
+KINDS_OF_FILLERS = "608@#<"
 """Of the classes, those that say as little as F in most sentences."""
 
 CLASSES: Mapping[str, str] = {

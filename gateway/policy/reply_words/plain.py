@@ -52,8 +52,8 @@ CLASSES: Mapping[str, str] = {
         麻烦你 拜托 劳驾 辛苦 辛苦了 求 求求 求求你们 求你们 求求你
         please pls plz thanks thank_you thx thankyou hi hello sir 劳烦 烦请 有劳 敬请 恳请
     """,
-    # F: says nothing of its own; in sentences F stands for the five below too
-    # 6: to whom it is said; 0: to do it for me; 8: if; @: how many of them; #: from now on
+    # F: says nothing of its own; in sentences F stands for the six below too
+    # 6: to whom it is said; 0: to do it for me; 8: if; @: how many of them; #: from now on; <: once
     "6": """
         你 您 你们 您们 你哋 贵行 贵公司 银行 你行 你们公司 你公司 贵司
     """,
@@ -66,6 +66,10 @@ CLASSES: Mapping[str, str] = {
     "@": """
         一切 任何 所有 全部 全 都 统统 通通 一律 全都 所有的 全部的
     """,
+    "<": """
+        之前 以前 上次 上个月 上月 昨天 前天 前几天 前两天 前段时间 前阵子 去年 当时 早前 先前 上周
+        上星期 刚才 刚刚
+    """,
     "#": """
         以后 今后 往后 今天起 从今天起 从现在起 现在起 即日起 从今以后 从此 永远 永久 以后都 日后
         从此以后 从今往后
@@ -76,7 +80,7 @@ CLASSES: Mapping[str, str] = {
         给 向我 跟我 对我 和我 与我 我的 我这 这边
         这 这个 这种 这些 这样 这样的 这类 此 此类 该 那种 那些 各种 类 类似 种 条 个
         也 就 才
-        一 掉 过 已 已经 早已 早就 早 刚才 刚刚
+        一 掉 过 已 已经 早已 早就 早
         从 现在 马上 立即 立刻 立马 即刻 赶紧
         赶快 快 快点
         暂时 目前 真的 真 非常 十分 太 很 特别 强烈 坚决 自己 直接 有 来 去 到 在 是 好 过来
@@ -92,8 +96,8 @@ CLASSES: Mapping[str, str] = {
         me my us it this these that the to your you from number phone list i want would like now and any
         什么都 啥都 机器人 用 n次 n遍 n多次 了解 尽快 速速 东西 玩意 玩意儿 对 和我家人 和我的家人
         和家人 及家人 及我的家人 和我家里人 和我老婆 和我老公 跟我家人 和我父母 和我爸妈 和我的父母
-        和我的朋友 和我朋友 和我的同事 和我同事 跟我的家人 以及我的家人 以及家人 上次 向 do is are was
-        do_i i_am im ill ive
+        和我的朋友 和我朋友 和我的同事 和我同事 跟我的家人 以及我的家人 以及家人 向 do is are was
+        do_i i_am im ill ive 你们的客户 你们客户 贵行客户 贵行的客户 你行客户 你们银行的客户 方面 方面的
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -110,7 +114,8 @@ CLASSES: Mapping[str, str] = {
         干什么 干啥 什么 啥 哪 哪里 哪儿 哪个 何 何时 什么时候 多少 几 谁 方式 方法 办法
         途径
         how what why which when where who 啷个 啷个办 咋个 咋整 咋办 咋弄 咋搞 点样 点解 边度 边个 哪能
-        哪样 啥子 为啥子 做咩 咩 几时 啥时候 么子 啥办法 点先 何解 哪块
+        哪样 啥子 为啥子 做咩 咩 几时 啥时候 么子 啥办法 点先 何解 哪块 哪个字母 什么字母 什么代码
+        哪个数字 什么指令 啥字母 什么数字 哪个代码 什么码 啥代码
     """,
     # :: asks what it means
     ":": """

@@ -16,11 +16,12 @@ SOUNDS: Mapping[str, tuple[str, ...]] = {
     "退订": ("退推腿褪蜕颓煺 tui", "订定丁钉盯顶町汀仃叮锭 ding"),
     "拒收": ("拒据巨具锯距炬聚俱句剧 ju", "收受手首守 shou"),
     "拒绝": ("拒据巨具锯距炬聚俱 ju", "绝决觉 jue"),
+    "打错": ("打大达搭 da", "错措搓 cuo"),
     "停止": ("停挺 ting", "止只之指 zhi"),
 }
 
 BEFORE = "我要请想回复给你烦都全求就再订消快帮么何样能以不没别"
-AFTER = "费金毒防化息失遣单房货款税"
+AFTER = "特费金毒防化息失遣单房货款税"
 
 SPELLED: Mapping[str, str] = {
     spelled: word
