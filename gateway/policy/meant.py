@@ -20,9 +20,6 @@ _TYPED = re.compile(
 )
 """One group for each word, in the order of `_WORDS`."""
 
-_TWICE = re.compile("([退订拒收取消阅])\\1+")
-"""A key that was pressed twice."""
-
 _LATIN = re.compile(f"[a-z]+(?:{BLANK}[a-z]+)*")
 _LEAST_SPELLED = 5
 """Letters that pinyin of a word has at least: shorter ones are codes and English."""
@@ -32,7 +29,7 @@ _SYLLABLES = re.compile("|".join(sorted(SPELLED, key=len, reverse=True)))
 def meant(plain: str) -> str:
     """The same text, of the words that its writer meant."""
     if not plain.isascii():
-        plain = _TYPED.sub(_right, _TWICE.sub(r"\1", plain))
+        plain = _TYPED.sub(_right, plain)
     runs = _LATIN.findall(plain)
     if not runs or max(map(len, runs)) < _LEAST_SPELLED:
         return plain

@@ -39,6 +39,7 @@ _AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
 
 _RESUMES = re.compile(
     f"{_RESUME}{_NO_PAUSE}{{0,14}}{_REPLY}({_ANSWER})|{_REPLY}({_ANSWER}){STOP}?(?:即|可|确认)*{_RESUME}"
+    f"|(?:申请|确认|要求){_NO_PAUSE}{{0,4}}{_RESUME}[^{QUESTION}]{{0,16}}?{_REPLY}({_ANSWER}){STOP}?确[认定]"
 )
 """The answer by which messages come again."""
 

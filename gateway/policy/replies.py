@@ -109,8 +109,16 @@ def classify(text: str, outbound: str = "") -> Meaning:
     if kind is not None:
         return Meaning(kind)
     plain = meant(plain)
-    clauses = list(_own(_shapes(plain)))
-    if _NAMED.search(plain) or _TAKEN_OVER.search(plain):
+    another = _NAMED.search(plain) is not None or _TAKEN_OVER.search(plain) is not None
+    return _read_together(tuple(_shapes(plain)), another)
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _read_together(shapes: tuple[str, ...], another: bool) -> Meaning:
+    """The meaning of a reply of these clauses; `another`: it says that somebody else is meant. Replies are of
+    few shapes."""
+    clauses = list(_own(shapes))
+    if another:
         clauses.append(("wrong", ""))
     kind = _together(clauses)
     return _narrowed(clauses) if kind == "refuse" else Meaning(kind)
@@ -207,14 +215,11 @@ def _own(shapes: Sequence[str]) -> Iterator[Clause]:
             return
 
 
-def _said(shape: str) -> str:
-    """What a clause of this shape says: `says` of a sentence, or unknown."""
-    return _read(shape) if len(shape) <= MOST_WORDS else "unknown"
-
-
 @lru_cache(maxsize=_MOST_KNOWN)
-def _read(shape: str) -> str:
-    """`says` of the first sentence that fits. Replies are of few shapes."""
+def _said(shape: str) -> str:
+    """What a clause of this shape says: `says` of the first sentence that fits, or unknown."""
+    if len(shape) > MOST_WORDS:
+        return "unknown"
     found = _SENTENCE.fullmatch(shape)
     return SENTENCES[found.lastindex - 1].says if found is not None and found.lastindex else "unknown"
 
@@ -233,6 +238,10 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
     if "demand" in says or says >= {"warn", "threat"}:
         return "refuse"
+    if says >= {"stop", "dislike"} and any(
+        what == "dislike" and _SENDS.search(shape) for what, shape in clauses
+    ):
+        return "ambiguous" if asks else "refuse"
     if "bare" in says:
         return "refuse" if says <= _BESIDE_A_CODE | {"bare", "ask"} else "ambiguous"
     if "ask" in says:
@@ -251,7 +260,7 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse"
     if says & {"about", "no", "hint"} or (asks and "how" not in says):
         return "other"
-    return "ambiguous" if says & {"how", "unclear", "dislike", "threat", "code"} else "other"
+    return "ambiguous" if says & {"how", "unclear", "stop", "dislike", "threat", "code"} else "other"
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:

@@ -34,7 +34,7 @@ class Sentence(NamedTuple):
 SENTENCES = (
     # a code and nothing else; an instruction copied or followed
     Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
-    Sentence("hint", "~[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
+    Sentence("hint", "~O?[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
     Sentence("hint", "P*[VS]?[CK][Fp]*(?:w|W[Og]*)[pP]*", "回复T退订"),
     Sentence("hint", "P*[Ww][PV]*[VS]?(?:[CKW]|CC)[pP]*", "拒收请回复R"),
     Sentence("hint", "P*V?K[Og]+[pP]*", "TD短信"),
@@ -64,6 +64,7 @@ SENTENCES = (
     Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
     Sentence("accept", "[FpPDj]*e(?:[FpPaOg]|&)*", "可以继续发"),
+    Sentence("accept", "[FpP]*D[FpP]*R[FpPOg]*a[FpP]*", "I want to receive your messages again"),
     Sentence("accept", "[FpPDa]*(?:E[FpP]*|a[FpP]*)R[FpPOg]*", "我想重新收到你们的短信"),
     Sentence("slip", "~U~", "误操作"),
     # service is to go on
@@ -98,6 +99,8 @@ SENTENCES = (
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
+    Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabh]*", "大哥别发了"),
+    Sentence("demand", "=M[FpPa]*n[FpP]*R[FpPaOgY]*", "不要再让我看到你们的短信"),
     Sentence("demand", "[FpP]*8?[FpP]*N[FpP]*s[FpP]*M~[Stye][FpPabh]*", "如果不是账单就别发了"),
     Sentence(
         "demand", "=M[FpPDabOgYh]*[SRtye][FpPabOgYh]*M[FpPDabOgYh]*[SRtye][FpPabOgYh]*", "别打电话也别发短信"
@@ -106,7 +109,7 @@ SENTENCES = (
     Sentence("demand", "[FpPDabn]*M[FpPa]*b~[Stye][FpPabOgY]*", "都说不要了还发"),
     Sentence("demand", "[FpPD]*j[FpP]*[OgY]+[FpP]*M[FpPDa]*[OgYy][FpP]*", "可以短信不要电话"),
     Sentence("demand", "=j=M[FpPDabOgY]*[SRtye][FpPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
-    Sentence("demand", "[^LNBZQJjMIWCKnGf3]*M~[Stye][FpPabh]*", "已经还清不要再发"),
+    Sentence("demand", "[^LNBZQJjMIWCKnGf3_]*M~[Stye][FpPabh]*(?:p_)?", "已经还清不要再发"),
     Sentence("demand", "(?:[FpPaboh]|&)*[OgYy][FpPOgYy]*M[FpPa]*", "短信电话都不要"),
     Sentence("demand", "[FpPDaboh]*M[FpPDa]*[OgYy][FpPaOgYh]*", "不要短信"),
     Sentence("unknown", ".*6[pPab]*[B].*", "你不收短信"),
@@ -114,7 +117,7 @@ SENTENCES = (
     Sentence("demand", "[FpPDabOgYohH]*[B][aD]*R[FpPaOgYGShHT]*", "我不接收广告"),
     Sentence(
         "demand",
-        "[^NnLQJjIiZ83CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
+        "[^NnLQJjIiZ83_CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
         "我不上网以后不要给我发了",
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
@@ -137,6 +140,7 @@ SENTENCES = (
     Sentence("dislike", "[FpPDabOgYj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
     Sentence("unclear", "[pP]*7+[pP]*", "tuid"),
+    Sentence("stop", "[FpPab]*[0][FpPab]*q[FpP]*", "给我停了"),
     Sentence("dislike", "[FpPDaQ]*q[FpPaq;]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
     Sentence("dislike", "l[FpP]*", "不了，谢谢"),
@@ -146,6 +150,6 @@ SENTENCES = (
     Sentence("polite", "[FpPj]*", "谢谢"),
     # what may refuse and is not understood
     Sentence("unclear", "[FpPDVSa]*[CK][P197WVSaCK]*", "T1"),
-    Sentence("unclear", "[^XGf34s]*W[^XGf34s]*|[^XGf3sQJD]*r[^XGf3sQJD]*", "退订需要"),
+    Sentence("unclear", "[^XGf34_s]*W[^XGf34_s]*|[^XGf3_sQJD]*r[^XGf3_sQJD]*", "退订需要"),
     Sentence("unclear", ".*M.*[SRtyvme].*", "别再给领导发"),
 )

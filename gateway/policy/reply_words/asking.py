@@ -38,7 +38,9 @@ CLASSES: Mapping[str, str] = {
         cancel_my_subscription stop_sending_me quit_texting quit_sending quit_messaging quit_calling
         cease desist knock_it_off leave_me_be no_longer_wish_to_receive no_longer_want
         no_longer_interested_in_receiving remove_us unsubscribe_me unsubscribed opt_us_out remove_number
-        erase_my_number stop_it
+        erase_my_number stop_it 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
+        短信停掉吧 短信取消吧 短信关了吧 短信停吧 短信取消了吧 短信停掉 短信关掉 短信取消掉 短信停掉了吧
+        短信都停了吧 短信关闭吧
     """,
     # r: refuses what is named
     "r": """

@@ -51,6 +51,11 @@ CLASSES: Mapping[str, str] = {
     "d": """
         换了 不在这 不在这里 不在世 不在了 去世 过世 离世 死了 搬走了 早不用了
     """,
+    # _: who is spoken to, or about
+    "_": """
+        闺女 姑娘 小伙子 同志 师傅 大姐 大哥 美女 帅哥 小妹 小哥 丫头 各位 亲爱的 小姑娘 老师 经理
+        小姐姐 小兄弟 兄弟
+    """,
     # 3: somebody else; a request of theirs or for them is none of the subscriber
     "3": """
         别人 有人 人家 朋友 老婆 老公 媳妇 妈 妈妈 我妈 我爸 爸 爸爸 儿子 女儿 父母 爸妈 家人 家里人 亲戚

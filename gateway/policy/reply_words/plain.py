@@ -51,6 +51,7 @@ CLASSES: Mapping[str, str] = {
         多谢 感谢 谢了 您好 你好 麻烦 麻烦您
         麻烦你 拜托 劳驾 辛苦 辛苦了 求 求求 求求你们 求你们 求求你
         please pls plz thanks thank_you thx thankyou hi hello sir 劳烦 烦请 有劳 敬请 恳请
+        亲
     """,
     # F: says nothing of its own; in sentences F stands for the six below too
     # 6: to whom it is said; 0: to do it for me; 8: if; @: how many of them; #: from now on; <: once
@@ -64,7 +65,8 @@ CLASSES: Mapping[str, str] = {
         如果 要是 下次 会 的话 假如 假使 若 若是 倘若 万一 除非 下回 以后再 将会 就会
     """,
     "@": """
-        一切 任何 所有 全部 全 都 统统 通通 一律 全都 所有的 全部的
+        一切 任何 所有 全部 全 都 统统 通通 一律 全都 所有的 全部的 任何形式的 任何形式 各种形式的
+        一切形式的 各种形式 一切形式 任何方式的 任何方式 所有形式的
     """,
     "<": """
         之前 以前 上次 上个月 上月 昨天 前天 前几天 前两天 前段时间 前阵子 去年 当时 早前 先前 上周
@@ -124,7 +126,8 @@ CLASSES: Mapping[str, str] = {
     "J": """
         吗 么 呢 是否 是不是 要不要 想不想 愿不愿意 同不同意 需不需要 收不收 发不发 打不打 有没有 成功
         有用 管用 有效
-        does 生效 haha hahaha lol kidding 想要不要 要不要再 呵呵 嘻嘻 逗你玩 开玩笑
+        does 生效 haha hahaha lol kidding 想要不要 要不要再 呵呵 嘻嘻 逗你玩 开玩笑 是诈骗吗 是骗子吗
+        诈骗吗 骗子吗 骗人的吗 骗人吗 是不是诈骗 是不是骗子 是不是骗人 诈骗短信吗 骗局吗
     """,
     "j": """
         好吗 行吗 行不行 好不好 可以吗 可不可以 能不能 能否 可否 能 可以 请问 成不 can could can_you

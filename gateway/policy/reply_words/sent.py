@@ -66,7 +66,8 @@ CLASSES: Mapping[str, str] = {
     # G: what can be bought, borrowed or sent: 退订酒店 is none of ours
     "G": """
         贷款 借款 借钱 理财 理财产品 产品 保险 信用卡 基金 股票 存款 开户 分期 会员 套餐 流量 宽带 课程
-        服务 业务 活动 催收 催款 催债 还款催收
+        服务 业务 活动 催收 催款 催债 还款催收 办卡 办贷款 办信用卡 贷款业务 提额 办理贷款 分期业务 投保
+        买保险 买基金 办理业务 办业务 办分期 信贷 房贷 车贷 网贷 小额贷款
     """,
     # f: the same, and nothing that messages are about
     "f": """

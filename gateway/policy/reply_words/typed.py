@@ -26,7 +26,8 @@ AFTER = "特费金毒防化息失遣单房货款税"
 SPELLED: Mapping[str, str] = {
     spelled: word
     for word, all_spelled in {
-        "退订": "tuiding tuidin tuidign tuidng tuding tuidding tuidingg tuiiding tuideng",
+        "退订": "tuiding tuidin tuidign tuidng tuding tuidding tuidingg tuiiding tuideng tiuding "
+        "utiding tuiidng tuidnig tudiing tuuiding tuidinng",
         "拒收": "jushou jshou jvshou",
         "取消": "quxiao",
         "订阅": "dingyue",
