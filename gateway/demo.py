@@ -141,7 +141,7 @@ class Demo:
             for protocol, port in config.PROTOCOLS.items():
                 if protocol not in upstreams:
                     carrier = CarrierSim(
-                        port=_free(10_000 + port),
+                        port=_free(10_000 + port, stack),
                         protocol=protocol,
                         secret=secret,
                         reply=_reply,
@@ -149,7 +149,7 @@ class Demo:
                     )
                     await stack.enter_async_context(carrier)
                     upstreams[protocol] = f"127.0.0.1:{carrier.port}"
-            settings = self._write_config(upstreams)
+            settings = self._write_config(upstreams, stack)
             handed.profile_of(settings)  # a wrong one is told before anything is started
             server = await asyncio.to_thread(node.open_database, settings)
             if server is not None:
@@ -208,12 +208,12 @@ class Demo:
             path.write_text(secrets.token_hex(8), "ascii")
         return path.read_text("ascii")
 
-    def _write_config(self, upstreams: dict[str, str]) -> Config:
+    def _write_config(self, upstreams: dict[str, str], stack: contextlib.AsyncExitStack) -> Config:
         profile = self._profile
         if profile not in config.shipped_profiles():
             profile = str(Path(profile).resolve())
         lines = "\n".join(
-            f'[[sms]]\nprotocol = "{protocol}"\nlisten = "127.0.0.1:{_free(port)}"\n'
+            f'[[sms]]\nprotocol = "{protocol}"\nlisten = "127.0.0.1:{_free(port, stack)}"\n'
             f"upstream = [{json.dumps(upstreams[protocol])}]\n"
             for protocol, port in config.PROTOCOLS.items()
         )
@@ -226,10 +226,10 @@ data_dir = "var"
 
 {lines}
 [web]
-listen = "127.0.0.1:{_free(8080)}"
+listen = "127.0.0.1:{_free(8080, stack)}"
 
 [metrics]
-listen = "127.0.0.1:{_free(9464)}"
+listen = "127.0.0.1:{_free(9464, stack)}"
 
 [policy]
 profile = {json.dumps(profile)}
@@ -265,8 +265,9 @@ profile = {json.dumps(profile)}
                 with contextlib.suppress(aiohttp.ClientError):
                     async with client.get(f"http://{settings.web.listen}/readyz") as answer:
                         why = await answer.text()
-                        if answer.status == 200 and all(_pids(settings).values()):
-                            return True  # and not another demo, which was quicker to this address
+                        # our own parts have to say so too: another node may have been quicker to this address
+                        if answer.status == 200 and all(said.ready for said in _said(settings)):
+                            return True
                 await asyncio.sleep(0.1)
         if self._stop.is_set():
             return False
@@ -277,7 +278,7 @@ profile = {json.dumps(profile)}
     def _write_ready(
         self, settings: Config, running: node.Node, upstreams: dict[str, str], secret: str
     ) -> None:
-        pid = _pids(settings)
+        pid = {said.role: said.pid for said in _said(settings)}
         database = running.database
         ready = {
             "config": str(self._path),
@@ -356,10 +357,10 @@ Ctrl-C stops all of it.""",
                 await asyncio.sleep(1.0)
 
 
-def _pids(settings: Config) -> dict[str, int]:
-    """The process of each part; 0 for one that has not said so yet."""
+def _said(settings: Config) -> list[status.Said]:
+    """The last word of each part."""
     folder = run_dir(settings)
-    return {role: status.read(folder, role).pid for role in status.roles(settings.workers, relay=True)}
+    return [status.read(folder, role) for role in status.roles(settings.workers, relay=True)]
 
 
 def _reply(received: Received) -> str | None:
@@ -367,14 +368,18 @@ def _reply(received: Received) -> str | None:
     return "R" if received.sequence % 64 == 0 else None
 
 
-def _free(port: int) -> int:
-    """This port, or a free one where it is taken."""
-    for candidate in (port, 0):
+def _free(port: int, stack: contextlib.AsyncExitStack) -> int:
+    """This port, or a free one where it is taken. Until `stack` is left no other demonstration chooses it:
+    our own node listens there only when its database has come up."""
+    for candidate in (port, 0, 0, 0):
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 sock.bind(("127.0.0.1", candidate))
+                found = int(sock.getsockname()[1])
+                chosen = stack.enter_context(socket.socket(socket.AF_UNIX))
+                chosen.bind(f"\0zhengming demo {found}")  # a name without a file: it ends with us
             except OSError:
                 continue
-            return int(sock.getsockname()[1])
+            return found
     raise NotReady("no free port on 127.0.0.1")
