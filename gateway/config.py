@@ -182,6 +182,9 @@ class Cases(Section):
     forward_workdays: Workdays = Field(5, description="until a complaint is forwarded")
     complaint_workdays: Workdays = Field(15, description="until a complaint is answered")
     appeal_workdays: Workdays = Field(15, description="until an appeal is answered")
+    penalty_workdays: Workdays = Field(
+        15, description="until a fine is paid, or what a suspension punishes is mended"
+    )
     workdays_file: Annotated[
         str, right("the path of a file, in quotes, or empty", lambda text: "\0" not in text)
     ] = Field(

@@ -50,14 +50,17 @@ INSERT INTO import_runs (kind, checker_id, approver_id) SELECT 'numbers', min(id
 """SQL: an import of two persons is open, so that rows may be approved."""
 BY_RUN = "(SELECT id, checker_id, approver_id FROM import_runs ORDER BY id DESC LIMIT 1)"
 """SQL: the run that was opened last, for run_id, checked_person and approved_person."""
-GUARDS = {name: (f"{name}_guarded", "is_kept") for name in ("blacklist", "holds", "penalties", "refusals")}
-UNGUARDED = ";".join(
-    f"ALTER TABLE {t} DISABLE TRIGGER {a}, DISABLE TRIGGER {b}" for t, (a, b) in GUARDS.items()
-)
+GUARDS = [
+    *((name, f"{name}_guarded") for name in ("blacklist", "holds", "penalties", "refusals")),
+    *((name, "is_kept") for name in ("blacklist", "holds", "penalties", "refusals")),
+    *(
+        (name, "is_kept")
+        for name in ("referrals", "case_items", "cases", "complaints", "appeals", "disputes")
+    ),
+]
+UNGUARDED = ";".join(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in GUARDS)
 """SQL: as a DBA may who owns the tables, switch off what keeps rows from being rewritten and deleted."""
-GUARDED = ";".join(
-    f"ALTER TABLE {t} ENABLE ALWAYS TRIGGER {a}, ENABLE ALWAYS TRIGGER {b}" for t, (a, b) in GUARDS.items()
-)
+GUARDED = ";".join(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}" for table, trigger in GUARDS)
 DEADLINE = 20.0
 GATEWAY_CODE = 4242
 BIND = "127.0.0.9"
