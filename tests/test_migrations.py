@@ -468,6 +468,9 @@ KEPT = [
     *("UPDATE audit SET act = 'x'", "DELETE FROM audit", "TRUNCATE audit CASCADE", "DELETE FROM audit_chain"),
     *("DELETE FROM number_steps", "TRUNCATE import_runs", "DELETE FROM import_runs", "DELETE FROM blacklist"),
     *("TRUNCATE blacklist", "UPDATE number_transitions SET role = 'agency'"),
+    *(f"DELETE FROM {table}" for table in ("cases", "complaints", "appeals", "disputes")),
+    *(f"{how} {table}" for how in ("DELETE FROM", "TRUNCATE") for table in ("referrals", "case_items")),
+    *("UPDATE referrals SET reason = 'x'", "UPDATE case_items SET note = 'x'", "TRUNCATE cases CASCADE"),
     "INSERT INTO number_transitions (step, from_status, to_status, role) VALUES ('x', 'a', 'b', 'c')",
 ]
 GUARDED = """
