@@ -102,9 +102,9 @@ async def test_each_version_is_relayed_octet_for_octet_and_tied_to_its_record(li
             (attempt,) = line.house.records(subscriber=subscriber)
             judged = attempt.record.judged  # type: ignore[union-attr]
             assert (judged.protocol, judged.account, judged.reason) == (line.protocol, "bank", "")
-            code, out, _ = await line.house.cli("records", "show", attempt.record.id.hex(), "--json")  # type: ignore[union-attr]
-            assert code == 0
-            assert "DELIVRD" in out
+    code, out, _ = await line.house.cli("records", "show", attempt.record.id.hex(), "--json")  # type: ignore[union-attr]
+    assert code == 0
+    assert "DELIVRD" in out
 
 
 async def test_a_long_text_arrives_in_its_parts(line: Line) -> None:
@@ -213,12 +213,12 @@ async def test_a_peer_of_5_0_is_told_the_reason_in_words(smpp: Line) -> None:
         assert b"blacklisted\0" in octets
 
 
-def bind(table: Any) -> bytes:
-    return Smpp().encode(table(system_id=b"bank", password=SECRET.encode(), interface_version=0x34), 1)
+def bind(table: Any, account: bytes) -> bytes:
+    return Smpp().encode(table(system_id=account, password=SECRET.encode(), interface_version=0x34), 1)
 
 
 @contextlib.asynccontextmanager
-async def bound(smpp: Line, table: Any) -> AsyncIterator[Any]:
+async def bound(smpp: Line, table: Any, account: bytes = b"bank") -> AsyncIterator[Any]:
     """A bare connection that is bound: `ask(body, sequence)` gives the next frame that comes."""
     reader, writer = await asyncio.open_connection(HOST, smpp.port)
 
@@ -232,7 +232,7 @@ async def bound(smpp: Line, table: Any) -> AsyncIterator[Any]:
             writer.write(body if isinstance(body, bytes) else Smpp().encode(body, sequence))
         return await frame()
 
-    answer = await ask(bind(table), 1)
+    answer = await ask(bind(table, account), 1)
     assert answer[4:12] == (table.command | tables.ANSWER).to_bytes(4, "big") + bytes(4)
     try:
         yield ask
@@ -262,6 +262,22 @@ async def test_one_account_may_send_on_one_connection_and_receive_on_another(smp
             assert Smpp().delivery(delivered, 0, len(delivered)).content == b"TD"
             refused = await transmitter(message, 6)
             assert int.from_bytes(refused[8:12], "big") == smpp.code(Reason.REFUSED_BY_SUBSCRIBER)
+
+
+async def test_a_refusal_is_reported_to_the_connection_that_receives(smpp: Line) -> None:
+    message = tables.SubmitSm(
+        source_addr=REFUSED.encode(), destination_addr=smpp.house.subscriber().encode(), registered_delivery=1
+    )
+    async with bound(smpp, tables.BindTransmitter, b"later") as transmitter:
+        alone = await transmitter(message, 5)
+        assert int.from_bytes(alone[8:12], "big") == smpp.code(Reason.BLACKLISTED)
+        async with bound(smpp, tables.BindReceiver, b"later") as receiver:
+            answer = await transmitter(message, 6)
+            result, identity = Smpp().result(answer, 0, len(answer))
+            octets = await receiver(None, 0)
+            report = Smpp().delivery(octets, 0, len(octets)).report
+            assert report is not None
+            assert (result, report.message_id, report.stat) == (0, identity, b"REJECTD")
 
 
 async def test_whatever_may_carry_a_text_is_judged_or_refused(smpp: Line) -> None:

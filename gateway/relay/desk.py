@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from gateway.relay.confirming import Confirmations
-from gateway.relay.refusing import MakeIds
+from gateway.relay.refusing import MakeIds, Receivers
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -20,3 +20,4 @@ class Desk:
     telemetry: Telemetry
     log: logging.Logger
     make_ids: MakeIds
+    receivers: Receivers

@@ -8,7 +8,7 @@ Bounded: beyond twice `MOST_SEEN` answered submits are forgotten but for the new
 wait for the carrier stay, and the session stops reading at `MOST_WAITING` of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.model import SMS, AccountKey, Verdict
@@ -22,6 +22,9 @@ OVER = -1  # instead of the fingerprint: no hash is -1
 
 Cuts = list[tuple[int, int, bytes]]
 """(start, end, octets): what goes on instead of data[start:end]."""
+
+Tell = Callable[[Sequence[bytes]], None]
+"""Sends frames of ours to a sender."""
 
 
 def join(data: bytes, used: int, cuts: Cuts) -> bytes:
@@ -119,6 +122,7 @@ class Batch:
         "connection",
         "cuts",
         "data",
+        "elsewhere",
         "key",
         "octets",
         "owner",
@@ -153,6 +157,7 @@ class Batch:
         self.began = began  # perf_counter
         self.octets = b""  # what goes there
         self.refusals: list[bytes] = []  # what goes back to the sender
+        self.elsewhere: list[tuple[Tell, Sequence[bytes]]] = []  # and what goes to him on another connection
 
 
 class Memory:

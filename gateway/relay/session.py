@@ -19,14 +19,14 @@ from gateway.errors import WireError
 from gateway.evidence.journal import OutcomeItem
 from gateway.model import AccountKey
 from gateway.protocols import Wire
-from gateway.protocols.message import Delivery
+from gateway.protocols.message import Delivery, Login
 from gateway.protocols.table import Frame, Unframed
 from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
 from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
 from gateway.relay.own import Own
-from gateway.relay.refusing import answer
+from gateway.relay.refusing import Receiver, refuse
 
 MOST_BACKLOG = 4 << 20  # octets that wait for the disk at which senders are no longer read
 MOST_UNREAD = 1 << 20  # octets of our own answers that a sender leaves unread before it is no longer read
@@ -46,16 +46,12 @@ class Session:
         connection: int,
         sender: Leg,
         carrier: Leg,
-        *,
-        sends: bool = True,
-        receives: bool = True,
+        login: Login,
     ) -> None:
-        self.key = key
-        self.receives = receives
-        self._sends = sends
+        self.key, self.login = key, login
         self.memory = Memory()
-        self.closed = asyncio.Event()
-        self.draining = False
+        self.closed, self._idle = asyncio.Event(), asyncio.Event()
+        self.draining = self._half_closed = False
         self._desk = desk
         self._wire = wire
         self._connection = connection
@@ -63,19 +59,18 @@ class Session:
         self._sender, self._carrier = sender.transport, carrier.transport
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
         self._numbering = Numbering(own=wire.OWN_NUMBERS)
+        self._receiver = Receiver(self._numbering, self._answer) if login.receives else None
         self._notes = 0
         self._own = Own(wire, key.account, connection, self._to_carrier, self.memory)
         self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
-        self._half_closed = False
-        self._idle = asyncio.Event()
-        self._out = desk.telemetry.relay(key.protocol, "to_carrier")
-        self._back = desk.telemetry.relay(key.protocol, "to_sender")
+        self._out, self._back = (
+            desk.telemetry.relay(key.protocol, way) for way in ("to_carrier", "to_sender")
+        )
 
     def start(self) -> None:
         """Relay from now on, beginning with what came while the login was under way."""
         carrier, sender = self._legs
-        for leg, of_sender in ((sender, True), (carrier, False)):
-            leg.lost = self._lost_sender if of_sender else self._lost_carrier
+        sender.lost, carrier.lost = self._lost_sender, self._lost_carrier
         sender.blocked, sender.ended = self._sender_reads, self._sender_ended
         carrier.blocked = lambda blocked: sender.read_on("socket", not blocked)
         sender.received, carrier.received = self.from_sender, self.from_carrier
@@ -85,8 +80,10 @@ class Session:
                 leg.received(early)
             if leg.gone:
                 leg.lost()
-        if self._sends and not self.closed.is_set():
-            self._desk.confirmations.join(self.key, self._own)
+        if not self.closed.is_set():
+            self._desk.receivers.join(self.key, self._receiver)
+            if self.login.sends:
+                self._desk.confirmations.join(self.key, self._own)
 
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
@@ -157,6 +154,8 @@ class Session:
                 self._own.specimen = batch.data[passed.start : passed.end] if passed is not None else b""
             if batch.refusals:
                 self._answer(batch.refusals)
+            for tell, reports in batch.elsewhere:
+                tell(reports)
             batch.place.fill(batch.octets)
             self._out.observe(time.perf_counter() - batch.began)
         else:
@@ -262,6 +261,7 @@ class Session:
 
     def _check_closed(self) -> None:
         self._desk.confirmations.leave(self.key, self._own)
+        self._desk.receivers.leave(self.key, self._receiver)
         if all(leg.gone for leg in self._legs):
             self.closed.set()
 
@@ -300,10 +300,8 @@ class Session:
             if renumbered:
                 self._own.never_sent(renumbered)
             account = self._desk.screen.account(self.key)
-            numbering = self._numbering if self.receives else None
-            said = answer(self._wire, submit, account, numbering, self._desk.make_ids)
-            submit.answer = said[0]
-            batch.refusals += said
+            to = self._receiver or self._desk.receivers.of(self.key)
+            refuse(self._wire, submit, batch, account, to, self._desk.make_ids, here=to is self._receiver)
         batch.cuts.append((submit.start, submit.end, submit.octets))
 
     def _rested(self) -> None:
@@ -389,16 +387,14 @@ class Session:
             self._legs[True].read_on("unread", False)
 
     def _sender_reads(self, blocked: bool) -> None:
-        carrier, sender = self._legs
-        carrier.read_on("socket", not blocked)
+        self._legs[False].read_on("socket", not blocked)
         if not blocked:
-            sender.read_on("unread", True)
+            self._legs[True].read_on("unread", True)
 
     def _note(self, what: str, error: WireError | None) -> None:
         self._notes += 1
         if self._notes > MOST_NOTES and what != CLOSED:
             return
         fields = {"protocol": self.key.protocol, "account": self.key.account, "connection": self._connection}
-        if error is not None:
-            fields |= {"cause": error.cause, "detail": error.detail}
+        fields |= {} if error is None else {"cause": error.cause, "detail": error.detail}
         self._desk.log.info(what, extra={"fields": fields})
