@@ -1,6 +1,9 @@
 """Long messages through a node: one message is one attempt, verdict and count, however its parts come."""
 
 import asyncio
+import contextlib
+import random
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from typing import Any
@@ -371,6 +374,16 @@ async def test_collection_and_service_pass_in_parts_too(house: House) -> None:
             assert await results(raw, 2) == {1: 0, 2: 0}
 
 
+async def test_the_index_counts_messages_and_not_their_parts(house: House) -> None:
+    def agree() -> bool:
+        found = [one.record for one in house.records() if isinstance(one.record, rec.Attempt)]
+        wanted = sum(one.judged.verdict == rec.REFUSE or not rec.continues(one) for one in found)
+        counted = house.sql("SELECT coalesce(sum(count), 0) FROM traffic_minute")[0][0]
+        return bool(counted == wanted)
+
+    await eventually(agree, every=0.2)
+
+
 async def test_what_was_counted_is_what_was_recorded(house: House) -> None:
     await house.counts_are_true()
 
@@ -379,3 +392,63 @@ async def test_the_node_never_said_anything_worse_than_info(house: House) -> Non
     output = (house.directory / "output").read_text("utf-8", "replace")
     assert "Traceback" not in output, output
     assert [line for line in house.log_lines() if line["level"] != "info"] == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_whenever_it_is_killed_no_part_leaves_without_its_record(house_of: HouseOf) -> None:
+    """Texts and subscribers are used once; a message has one record that counts, whatever became of it."""
+    carrier = CarrierSim(secret=SECRET, report_after=None, keep=10**6)
+    rng = random.Random(20261122)
+    told: dict[str, list[int]] = {}
+    async with house_of(carrier=carrier) as house:
+
+        async def send(at_once: bool) -> None:
+            async with Raw.login(house) as raw:
+                for sequence in count(1, 3):
+                    mark = f"#{len(told)}#"
+                    to = f"138{len(told):08d}"
+                    end = END if sequence % 2 else "。"
+                    frames = parts(to, [HEAD + mark, MIDDLE + mark, mark + end], first=sequence)
+                    told[to] = []
+                    for read in [frames] if at_once else [[frame] for frame in frames]:
+                        raw.send(*read)
+                        told[to] += [answer[20] for answer in await raw.frames(len(read))]
+
+        async def go_on(at_once: bool) -> None:
+            while True:
+                with contextlib.suppress(OSError, EOFError, AssertionError):
+                    await send(at_once)
+                await asyncio.sleep(0.02)
+
+        tasks = [asyncio.create_task(go_on(at_once)) for at_once in (True, True, False, False)]
+        for _ in range(20):
+            so_far = carrier.counts["submits"]
+            await eventually(lambda so_far=so_far: carrier.counts["submits"] > so_far + 20, 60.0)
+            await asyncio.sleep(rng.random() * 0.2)
+            await house.back("worker-0", house.signal("worker-0"))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await eventually(lambda: not carrier.ends)
+
+        passed: set[bytes] = set()
+        counted: Counter[str] = Counter()
+        reasons: dict[str, set[str]] = {}
+        for found in house.records():
+            attempt, content = found.record, found.content
+            assert isinstance(attempt, rec.Attempt)
+            assert content is not None
+            reasons.setdefault(content.subscriber, set()).add(attempt.judged.reason)
+            counted[content.subscriber] += not rec.continues(attempt)
+            if attempt.judged.verdict == rec.PASS:
+                passed.update(content.octets)
+        assert {submit.submission.content for submit in carrier.submits} <= passed
+        assert set(counted.values()) == {1}
+        for to, answers in told.items():
+            assert set(answers) <= {0, 8, NO_HINT}
+            if 0 in answers:
+                assert "" in reasons["+86" + to]
+            if NO_HINT in answers:
+                assert "optout_hint_missing" in reasons["+86" + to]
+        assert sum(len(answers) == 3 for answers in told.values()) > 100
