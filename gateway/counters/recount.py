@@ -7,7 +7,6 @@ from gateway.evidence import record as rec
 from gateway.evidence.search import Search
 from gateway.policy.caps import CAPPED
 from gateway.policy.facts import View
-from gateway.protocols.text import udh
 
 
 def recounted(
@@ -16,7 +15,7 @@ def recounted(
     """(instant in ms, key) of all that counts, oldest first.
 
     `hashed` is `RegistryKey.hash`. What a number was filed for besides its strictest purpose is read in
-    `view`, as records name the strictest alone. A long message counts by its first part. Who is behind a
+    `view`, as records name the strictest alone. A long message counts by its first record. Who is behind a
     destroyed key can't be counted: the key of a day lives for months.
     """
     counts: dict[tuple[str, str, int, str], list[int]] = {}
@@ -25,7 +24,7 @@ def recounted(
         if not isinstance(record, rec.Attempt) or content is None or not content.subscriber:
             continue
         judged = record.judged
-        if judged.purpose not in CAPPED or _part(record, content) > 1:
+        if judged.purpose not in CAPPED or rec.continues(record):
             continue
         of = (judged.institution, judged.registration, judged.channel, judged.purpose)
         keys = counts.get(of)
@@ -42,9 +41,3 @@ def recounted(
         subscriber = hashed(content.subscriber)
         for key in keys:
             yield record.at, key_of(key, subscriber)
-
-
-def _part(record: rec.Attempt, content: rec.Content) -> int:
-    """Which part of a long message it is; 0 or 1: the first or only one."""
-    octets = content.octets if isinstance(content.octets, bytes) else b"".join(content.octets)
-    return udh(octets).part or record.pk_number if record.udhi else record.pk_number

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from gateway.relay.confirming import Confirmations
+from gateway.relay.parts import Parts
 from gateway.relay.refusing import MakeIds, Receivers
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
@@ -17,6 +18,7 @@ class Desk:
     screen: Screen
     returns: Returns
     confirmations: Confirmations
+    parts: Parts
     telemetry: Telemetry
     log: logging.Logger
     make_ids: MakeIds

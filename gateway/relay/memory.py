@@ -57,6 +57,7 @@ class Submit:
         "fingerprint",
         "ids",
         "octets",
+        "part",
         "refused",
         "sequence",
         "start",
@@ -75,6 +76,7 @@ class Submit:
         self.ids: Sequence[bytes] = ()
         self.verdicts: Sequence[Verdict] = ()
         self.refused = 0
+        self.part = 0  # of a long message, from 1; 0: it is none
         self.answer = answer  # what the sender got: from us, when we refused, or from the carrier
         self.octets: bytes | None = None  # what goes on instead of the frame as it came; b"": nothing
         self.answered = False  # by the carrier, or by us
@@ -114,9 +116,11 @@ class Owner(Protocol):
 
 
 class Batch:
-    """What one read of a sender's connection brought, while its submits are judged and recorded."""
+    """What one read of a sender's connection brought, while its submits are judged and recorded; or a long
+    message whose parts have come, as one submit."""
 
     __slots__ = (
+        "again",
         "began",
         "channel",
         "connection",
@@ -144,6 +148,8 @@ class Batch:
         place: Place,
         began: float,
         channel: int = SMS,
+        *,
+        again: bool = False,
     ) -> None:
         self.owner = owner
         self.key = key
@@ -155,6 +161,7 @@ class Batch:
         self.cuts = cuts
         self.place = place  # on the way to the carrier
         self.began = began  # perf_counter
+        self.again = again  # more of a message that has been judged, and counted, before
         self.octets = b""  # what goes there
         self.refusals: list[bytes] = []  # what goes back to the sender
         self.elsewhere: list[tuple[Tell, Sequence[bytes]]] = []  # and what goes to him on another connection

@@ -22,6 +22,7 @@ from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
 from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
+from gateway.relay.parts import Parts
 from gateway.relay.refusing import Receivers, made_up_ids
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
@@ -56,12 +57,13 @@ class Worker:
         self._telemetry = telemetry
         self._log = log
         self._returns = returns
-        receivers = Receivers()
+        receivers, parts = Receivers(), Parts(screen)
         self._desks = [
             Desk(
                 screen,
                 self._returns,
                 confirmations,
+                parts,
                 telemetry,
                 log,
                 made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),
