@@ -60,8 +60,8 @@ async def scope_of(site: "Knowing", actor: Actor) -> Scope:
             "SELECT carrier, protocol, account, since FROM my_accounts() ORDER BY account LIMIT $1",
             MOST_ACCOUNTS,
         )
-    held = (Held(*row[:3], milliseconds(row["since"]) if row["since"] is not None else 0) for row in rows)
-    return Scope(actor.role, actor.institution_code, tuple(held))
+    held = [(*row[:3], milliseconds(row["since"]) if row["since"] is not None else 0) for row in rows]
+    return Scope(actor.role, actor.institution_code, tuple(Held(*one) for one in held))
 
 
 async def show(

@@ -133,7 +133,9 @@ class Stats(BaseModel):
     numbers: dict[str, int] = Field(description="filings by stored status")
     today: dict[str, int] = Field(description="attempts of today by verdict, or reason where refused")
     waiting_bans: int = Field(description="blacklist entries and removals that wait for a second person")
-    overdue: int = Field(description="complaints whose date has passed")
+    overdue: int = Field(
+        description="complaints, appeals, disputes, penalties and cases whose date has passed"
+    )
     alarms: int = Field(description="alarms nobody has acknowledged")
     broken_glass: int = Field(description="imports that broke the glass and nobody has acknowledged")
 
@@ -290,11 +292,17 @@ async def stats_of(call: Call) -> Stats:
             """SELECT (SELECT count(*) FROM blacklist
                         WHERE removed_at IS NULL AND (needs_second AND confirmed_at IS NULL
                               OR removal_proposed_at IS NOT NULL)) AS bans,
-                      (SELECT count(*) FROM complaints
-                        WHERE status <> 'answered' AND due < current_date) AS due,
+                      (SELECT count(*) FROM complaints WHERE status <> 'answered'
+                          AND (due < $1 OR status = 'open' AND forward_due < $1))
+                      + (SELECT count(*) FROM appeals WHERE status = 'open' AND due < $1)
+                      + (SELECT count(*) FROM disputes WHERE status = 'open' AND due < $1)
+                      + (SELECT count(*) FROM penalties WHERE lifted_at IS NULL AND due < $1
+                            AND coalesce(now() < valid_until, true))
+                      + (SELECT count(*) FROM cases WHERE status <> 'closed' AND due < $1) AS due,
                       (SELECT count(*) FROM alarms WHERE acknowledged_at IS NULL) AS alarms,
                       (SELECT count(*) FROM import_runs
-                        WHERE case_reference <> '' AND acknowledged_at IS NULL) AS glass"""
+                        WHERE case_reference <> '' AND acknowledged_at IS NULL) AS glass""",
+            midnight.date(),
         )
         if watches
         else None
