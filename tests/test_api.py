@@ -225,6 +225,9 @@ async def test_every_bad_field_is_named_in_both_languages(office):
     assert {one["expected"] for one in bare} == {"a value, as it is required"}
     said = await office.get("admin", "/users?page=2")
     assert said.body["expected"] == "one of limit, after"
+    large = {"step": "check", "ids": [1, 2**70]}
+    said = await office.post("carrier", "/numbers/steps", large)
+    assert (said.body["field"], said.body["detail"]) == ("ids.1", "too large")
     blank = {"institution": "BANK", "kind": "suspension", "cause": "  "}
     said = await office.post("regulator", "/penalties", blank)
     assert (said.body["field"], said.body["expected"]) == ("cause", "a text that says something")
