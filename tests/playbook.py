@@ -189,8 +189,8 @@ class House:
     """A node with its carrier end. `async with House(…) as house:` is ready for traffic.
 
     With `beside` it is a further node of that one's registry, by a `name` of its own. `settings` is TOML
-    added to the configuration; `profile` that of the profile file, over any_hour.py's;
-    `environment` is given to the node's processes.
+    added to the configuration; `profile` that of the profile file, over any_hour.py's; `filed` are
+    rows of further accounts; `environment` is given to the node's processes.
     """
 
     def __init__(
@@ -203,6 +203,7 @@ class House:
         settings: str = "",
         profile: str = "",
         extra: Sequence[str] = (),
+        filed: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         carrier: CarrierSim | None = None,
         name: str = "house",
@@ -221,6 +222,7 @@ class House:
         self.port, self.proxied_port, self._web, self._metrics, *others = free_ports(7)
         self.upstreams = Upstreams(*others)
         self.extra = tuple(extra)
+        self.filed = tuple(filed)
         self._regions = regions
         self._settings = settings
         self.environment = dict(environment or {})
@@ -378,7 +380,7 @@ class House:
             "institutions": INSTITUTIONS,
             "mandates": MANDATES,
             "numbers": NUMBERS,
-            "accounts": accounts(self.upstreams, self.extra),
+            "accounts": "\n".join((accounts(self.upstreams, self.extra), *self.filed)),
             "account_numbers": ACCOUNT_NUMBERS,
             "blacklist": BLACKLIST,
             "refusals": REFUSALS,

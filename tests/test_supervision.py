@@ -12,6 +12,7 @@ from bureau import KEY, Bureau, bureau_of, file_number
 from playbook import eventually
 
 from gateway.errors import Problem
+from gateway.model import MARKETING, SMS, VOICE
 from gateway.registry import appeals, bans, cases, holds, penalties
 from gateway.registry.appeals import Appeal, NewAppeal
 from gateway.registry.bans import NewBan
@@ -233,6 +234,20 @@ async def test_complaints_of_12321_come_in_by_file(bureau: Bureau, sql: Connecti
     assert (first.content, first.reference, first.channel) == ("营销 短信", "B-1", "sms")
     assert (third.institution, third.channel, third.reference) == (None, "voice", None)
     assert (first.forward_due, first.due) == (due(now, 5, TERMS.days).day, due(now, 15, TERMS.days).day)
+    columns = "complaint_id, source, code_of(institution_id), number, purposes, channels, refused_at"
+    refusals = [tuple(row) for row in await sql.fetch(f"SELECT {columns} FROM refusals ORDER BY id")]
+    assert refusals == [  # each complaint of 12321's is one, also where nobody had filed the number
+        (
+            one.id,
+            "12321",
+            one.institution,
+            None if one.institution else one.number,
+            MARKETING,
+            SMS | VOICE,
+            one.at,
+        )
+        for one in (first, second, third)
+    ]
     out = tmp_path / "out.csv"
     await export_file("complaints", out, bureau.dsn, KEY, headers="zh")
     assert (await import_file("complaints", out, bureau.dsn, KEY, terms=TERMS)).unchanged == 4

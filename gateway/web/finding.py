@@ -60,8 +60,11 @@ async def scope_of(site: "Knowing", actor: Actor) -> Scope:
             "SELECT carrier, protocol, account, since FROM my_accounts() ORDER BY account LIMIT $1",
             MOST_ACCOUNTS,
         )
-    held = [(*row[:3], milliseconds(row["since"]) if row["since"] is not None else 0) for row in rows]
-    return Scope(actor.role, actor.institution_code, tuple(Held(*one) for one in held))
+    held = (
+        Held(carrier, protocol, account, milliseconds(since) if since is not None else 0)
+        for carrier, protocol, account, since in rows
+    )
+    return Scope(actor.role, actor.institution_code, tuple(held))
 
 
 async def show(

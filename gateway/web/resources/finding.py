@@ -14,7 +14,7 @@ from gateway.evidence.between import Wanted
 from gateway.evidence.plain import plain
 from gateway.model import CHANNELS, names_of
 from gateway.policy.numbers import mask
-from gateway.registry import timeline
+from gateway.registry import replies, timeline
 from gateway.registry.acting import READ_SECONDS, Actor, record
 from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText
 from gateway.registry.fields import Words as Text
@@ -136,6 +136,7 @@ class Stats(BaseModel):
     overdue: int = Field(
         description="complaints, appeals, disputes, penalties and cases whose date has passed"
     )
+    undecided_replies: int = Field(description="ambiguous replies that nobody has decided")
     alarms: int = Field(description="alarms nobody has acknowledged")
     broken_glass: int = Field(description="imports that broke the glass and nobody has acknowledged")
 
@@ -312,6 +313,7 @@ async def stats_of(call: Call) -> Stats:
         today={row["what"]: row["n"] for row in today},
         waiting_bans=one["bans"] if one else 0,
         overdue=one["due"] if one else 0,
+        undecided_replies=await replies.undecided(c, call.actor),
         alarms=one["alarms"] if one else 0,
         broken_glass=one["glass"] if one else 0,
     )
