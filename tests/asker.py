@@ -16,7 +16,9 @@ USERS = {
     "carrier": ("carrier", None, "mobile"),
     "regulator": ("regulator", None, None),
     "agent": ("agency", "AGENT", None),
+    "city": ("regulator", None, None),
 }
+TERRITORIES = {"city": "浙江省宁波市"}
 
 
 class Said(NamedTuple):
@@ -37,14 +39,14 @@ class Asker:
                 c.execute(
                     """WITH person AS (INSERT INTO persons (name) VALUES (%s) RETURNING id),
                     made AS (
-                        INSERT INTO users (login, person_id, role, carrier, institution_id)
-                        SELECT %s, id, %s, %s, (SELECT id FROM institutions WHERE code = %s) FROM person
+                        INSERT INTO users (login, person_id, role, carrier, institution_id, territory)
+                        SELECT %s, id, %s, %s, (SELECT id FROM institutions WHERE code = %s), %s FROM person
                         RETURNING id
                     )
                     INSERT INTO tokens (hash, user_id, scopes, expires_at)
                     SELECT %s, id, %s, now() + interval '1 day' FROM made""",
                     (
-                        login, login, role, carrier, institution,
+                        login, login, role, carrier, institution, TERRITORIES.get(login, ""),
                         hashlib.sha256(token.encode()).digest(), ["attempts", "read", "judge", "write"],
                     ),
                 )  # fmt: skip

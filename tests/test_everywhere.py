@@ -18,7 +18,7 @@ from gateway import model
 from gateway.config import load
 from gateway.evidence import between, everywhere
 from gateway.evidence import record as rec
-from gateway.evidence.between import Opener, Part, Question, Scope, Sealer, Unsealed, Wanted
+from gateway.evidence.between import Held, Opener, Part, Question, Scope, Sealer, Unsealed, Wanted
 from gateway.evidence.everywhere import MEDIA_TYPE, PATH, Missing, Nodes, Peer
 from gateway.evidence.journal import Journal
 from gateway.evidence.plain import plain
@@ -152,6 +152,9 @@ async def test_each_node_shows_only_what_the_asking_user_may_see(west: Node, eas
         Scope("agency", "B2"): range(0),
         Scope("institution", ""): range(0),
         Scope("provider", "B1"): range(0),
+        Scope("territory", codes=("B1", "B3")): range(0, 20, 2),
+        Scope("territory", accounts=(Held("unicom", "cmpp", "900001"),)): range(0),  # that name B2
+        Scope("territory"): range(0),
     }.items():
         found, missing = await west.site.nodes.find([east.peer], scope, Wanted(subscriber=SUBSCRIBER))
         assert (order(found), missing) == (list(right), []), scope

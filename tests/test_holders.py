@@ -104,3 +104,30 @@ async def test_an_account_that_changed_hands_shows_what_it_sent_since(office: Of
     assert await seen(office, "institution2") == {after}
     assert await seen(office, "institution") == set()
     assert (await office.get("institution2", f"/records/{before}")).status == 404
+
+
+async def test_a_territory_has_what_its_institutions_sent(office: Office) -> None:
+    """And what no institution is named in, when an account that is held there sent it."""
+    office.sql("UPDATE institutions SET region = '浙江省宁波市' WHERE code IN ('AGENT', 'FIN')")
+    made = await office.post(
+        "admin", "/users", {"login": "city", "role": "regulator", "person": "庚", "identity": "ID-9",
+                            "territory": "浙江省宁波市"},
+    )  # fmt: skip
+    assert made.status == 201, made.body
+    office.users["city"] = made.body["id"]
+    office.tokens["city"] = office.token("city")
+    banks, agents, shown = await sent(
+        office, ("900001", UNREGISTERED), ("900002", UNREGISTERED), ("900002", OTHERS)
+    )
+    assert await seen(office, "city") == {agents}
+    for other in (banks, shown):
+        assert (await office.get("city", f"/records/{other}")).status == 404
+        assert (await office.post("city", f"/records/{other}/reveal", {"reason": "核查"})).status == 404
+    (account,) = (await office.get("institution", "/accounts")).body["items"]
+    tag = {"If-Match": (await office.get("carrier", f"/accounts/{account['id']}")).headers["ETag"]}
+    await office.ask("carrier", "PATCH", f"/accounts/{account['id']}", {"holder": "FIN"}, headers=tag)
+    (after,) = await sent(office, ("900001", UNREGISTERED))
+    assert await seen(office, "city") == {agents, after}
+    office.sql("UPDATE institutions SET region = '浙江省宁波市' WHERE code = 'BANK'")
+    assert await seen(office, "city") == {agents, shown, after}
+    assert await seen(office, "regulator") == {banks, agents, shown, after}

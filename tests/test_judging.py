@@ -60,6 +60,13 @@ async def test_the_verdict_comes_with_every_rule(house: House, ask: Asker) -> No
     assert len(house.records()) == records
 
 
+async def test_to_another_territory_a_number_is_a_missing_one(house: House, ask: Asker) -> None:
+    house.sql("UPDATE institutions SET region = '浙江省宁波市' WHERE code = 'BANK'")
+    assert (await ask("city", "/judge", asked())).body["verdict"] == "pass"
+    foreign = await ask("city", "/judge", asked(source=COLLECTION))
+    assert (foreign.status, foreign) == (404, await ask("city", "/judge", asked(source=UNFILED)))
+
+
 async def test_a_foreign_number_is_a_missing_one(house: House, ask: Asker) -> None:
     foreign = await ask("bank", "/judge", asked(source=COLLECTION))
     missing = await ask("bank", "/judge", asked(source=UNFILED))

@@ -350,6 +350,25 @@ async def test_an_overdue_appeal_goes_to_none_of_its_authors(bureau: Bureau, sql
     assert (one.id, one.escalated_to) == (found.id, "r3")
 
 
+async def test_what_is_overdue_reaches_only_who_sees_it(bureau: Bureau, sql: Connection) -> None:
+    """BANK lies in 杭州, AGENT in 宁波; r1 and r1b, who are one person, imposed and opened everything."""
+    await sql.execute("UPDATE users SET territory = '浙江省宁波市' WHERE login IN ('r2', 'r3')")
+    banks = await impose(bureau, "r1", "BANK", kind="fine", amount="200000")
+    agents = await impose(bureau, "r1", "AGENT", kind="fine", amount="200000")
+    complaint = await complain(bureau)  # of nobody's number
+    late = date(2026, 3, 13)
+    assert await sql.fetchval("SELECT escalate_overdue($1)", late) == 1
+    asked = "SELECT escalated_to IS NOT NULL FROM penalties WHERE id = $1"
+    assert [await sql.fetchval(asked, one.id) for one in (banks, agents)] == [False, True]
+    # the complaint's case has a penalty on AGENT now: the case is of 宁波 as well, the complaint is not
+    await sql.execute("UPDATE penalties SET case_id = $1 WHERE id = $2", complaint.case, agents.id)
+    assert await sql.fetchval("SELECT escalate_overdue($1)", late) == 1
+    async with bureau.acting("r2") as (c, _):
+        assert [one.id for one in await cases.page(c, datetime(2026, 3, 13, tzinfo=UTC))] == [complaint.case]
+    await sql.execute("UPDATE users SET territory = '' WHERE login = 'r3'")
+    assert await sql.fetchval("SELECT escalate_overdue($1)", late) == 2
+
+
 async def test_a_penalty_is_due_by_workdays_and_reaches_another_person(
     bureau: Bureau, sql: Connection
 ) -> None:

@@ -89,28 +89,28 @@ class Rule(NamedTuple):
 TABLES = {
     "institutions": Rule("reg car other bank agent prov aud bank2 regcity"),
     "mandates": Rule("reg regcity car other bank agent aud", "bank2"),
-    "accounts": Rule("reg regcity car bank aud", "other bank2 agent prov"),
-    "account_numbers": Rule("reg regcity car bank aud", "other bank2 agent prov"),
+    "accounts": Rule("reg car bank aud", "regcity other bank2 agent prov"),
+    "account_numbers": Rule("reg car bank aud", "regcity other bank2 agent prov"),
     "numbers": Rule("reg car bank agent aud", "regcity other bank2"),
     "number_steps": Rule("", "reg regcity car other bank bank2 agent aud"),
-    "allocations": Rule("reg regcity car prov aud", "other"),
-    "disputes": Rule("reg regcity bank aud", "bank2"),
-    "refusals": Rule("reg regcity car bank aud", "other bank2"),
-    "consents": Rule("reg regcity bank aud", "bank2"),
-    "recipients": Rule("reg regcity bank aud", "bank2"),
-    "replies": Rule("reg regcity car bank aud", "other bank2"),
+    "allocations": Rule("reg car prov aud", "regcity other"),
+    "disputes": Rule("reg bank aud", "regcity bank2"),
+    "refusals": Rule("reg car bank aud", "regcity other bank2"),
+    "consents": Rule("reg bank aud", "regcity bank2"),
+    "recipients": Rule("reg bank aud", "regcity bank2"),
+    "replies": Rule("reg car bank aud", "regcity other bank2"),
     "released": Rule("reg regcity aud"),
-    "holds": Rule("reg regcity bank aud", "car other bank2 agent prov"),
+    "holds": Rule("reg bank aud", "regcity car other bank2 agent prov"),
     "penalties": Rule("reg bank aud", "regcity bank2 agent prov"),
-    "cases": Rule("reg regcity aud"),
-    "case_items": Rule("reg regcity aud"),
-    "referrals": Rule("reg regcity aud"),
-    "complaints": Rule("reg regcity bank aud", "bank2"),
-    "appeals": Rule("reg regcity bank aud", "bank2 agent prov"),
+    "cases": Rule("reg aud", "regcity"),
+    "case_items": Rule("reg aud", "regcity"),
+    "referrals": Rule("reg aud", "regcity"),
+    "complaints": Rule("reg bank aud", "regcity bank2"),
+    "appeals": Rule("reg bank aud", "regcity bank2 agent prov"),
     "documents": Rule("reg regcity car other bank bank2 agent prov aud"),
     "document_uses": Rule("bank aud", "reg regcity car other bank2 agent prov"),
-    "alarms": Rule("reg regcity aud adm"),
-    "import_runs": Rule("reg regcity aud adm"),
+    "alarms": Rule("reg aud adm", "regcity"),
+    "import_runs": Rule("reg aud adm", "regcity"),
     "quota_uses": Rule("bank", "bank2 agent prov"),
     "kept_answers": Rule("bank", "reg regcity car other bank2 agent prov aud adm"),
     "credentials": Rule("adm"),  # of whom there are any, no more
@@ -118,10 +118,10 @@ TABLES = {
     "tokens": Rule("adm"),
     "persons": Rule("reg regcity aud adm"),
     "users": Rule("reg regcity car other bank bank2 agent prov aud adm"),
-    "audit": Rule("reg regcity aud adm"),
+    "audit": Rule("reg aud adm", "regcity"),
     "audit_chain": Rule("reg regcity aud adm"),
-    "traffic_minute": Rule("reg regcity car bank agent aud", "other bank2"),
-    "intercepts": Rule("reg regcity car bank agent aud", "other bank2"),
+    "traffic_minute": Rule("reg car bank agent aud", "regcity other bank2"),
+    "intercepts": Rule("reg car bank agent aud", "regcity other bank2"),
     "blacklist": Rule("", "reg regcity car other bank bank2 agent prov aud"),
     "profiles": Rule(EVERYBODY),
     "profile_activations": Rule(EVERYBODY),
@@ -197,6 +197,69 @@ async def test_which_institutions_each_sees(door: Door, c: asyncpg.Connection) -
         async with door.acting(await actor(c, login)) as connection:
             rows = await connection.fetch("SELECT code FROM institutions ORDER BY code")
         assert (login, "".join(row["code"] for row in rows)) == (login, codes)
+
+
+async def test_what_lies_in_a_territory_is_its_regulators_to_see(door: Door, c: asyncpg.Connection) -> None:
+    """A and P move to the city, and with them all that is theirs; `reg` has the whole province."""
+    await c.execute("UPDATE institutions SET region = '浙江省宁波市鄞州区' WHERE code IN ('A', 'P')")
+    for table, rule in TABLES.items():
+        if "reg" not in rule.sees.split():
+            continue
+        async with door.acting(await actor(c, "regcity")) as connection:
+            count = await connection.fetchval(f"SELECT count(*) FROM {table}")
+        assert (table, bool(count)) == (table, table not in {"audit", "import_runs"})  # of nobody there
+
+
+@pytest.mark.parametrize(
+    ("opener", "given", "sees"),
+    [
+        ("reg", "NULL", ""),
+        ("reg", "(SELECT id FROM users WHERE login = 'regcity')", "regcity"),
+        ("regcity", "NULL", "regcity"),
+    ],
+)
+async def test_a_case_is_of_the_territory_that_opened_it_and_of_who_was_given_it(
+    door: Door, c: asyncpg.Connection, opener: str, given: str, sees: str
+) -> None:
+    await c.execute(
+        f"""INSERT INTO cases (title, due, opened_by, assigned_to)
+            SELECT 'u', '2027-01-01', id, {given} FROM users WHERE login = $1""",
+        opener,
+    )
+    async with door.acting(await actor(c, "regcity")) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM cases") == bool(sees)
+    async with door.acting(await actor(c, "reg")) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM cases") == 2
+
+
+async def test_a_complaint_is_seen_where_it_was_taken_in(door: Door, c: asyncpg.Connection) -> None:
+    """Whoever is complained of; the case comes with it, and what others did about A does not."""
+    await c.execute("UPDATE complaints SET received_by = (SELECT id FROM users WHERE login = 'regcity')")
+    async with door.acting(await actor(c, "regcity")) as connection:
+        for table, count in {
+            "complaints": 1,
+            "cases": 1,
+            "case_items": 1,
+            "refusals": 0,
+            "penalties": 0,
+        }.items():
+            assert (table, await connection.fetchval(f"SELECT count(*) FROM {table}")) == (table, count)
+
+
+async def test_a_territory_has_the_acts_and_users_of_its_own(door: Door, c: asyncpg.Connection) -> None:
+    for login in ("bank", "bank2", "car", "reg", "regcity"):
+        who = await actor(c, login)
+        async with door.acting(who) as connection:
+            await connection.execute("INSERT INTO audit (act, subject, door) VALUES ('x', $1, 'api')", login)
+    async with door.acting(await actor(c, "regcity")) as connection:
+        acts = {row[0] for row in await connection.fetch("SELECT subject FROM audit")}
+        assert acts == {"bank2", "regcity"}
+        seen = {row[0] for row in await connection.fetch("SELECT login FROM users")}
+        names = {row[0] for row in await connection.fetch("SELECT name FROM persons")}
+    assert {"bank2", "agent", "car", "reg", "adm"} <= seen
+    assert not {"bank", "prov"} & seen
+    assert "B2" in names
+    assert "B1" not in names
 
 
 @pytest.mark.parametrize("login", EVERYBODY.split())
@@ -280,6 +343,18 @@ NUMBER = (
             "regcity",
             "INSERT INTO institutions (code, name, kind, region) VALUES ('X', 'x', 'bank', '浙江省杭州市')",
         ),
+        ("regcity", "INSERT INTO holds (cause, institution_id) VALUES ('c', 1)"),
+        (
+            "regcity",
+            "INSERT INTO refusals (subscriber_hash, key_id, subscriber_sealed, purposes, channels, source,"
+            " refused_at) VALUES (decode(md5('t'), 'hex'), 7, 'x', 1, 1, 'operator', now())",
+        ),  # of all institutions
+        (
+            "regcity",
+            "INSERT INTO profile_activations (profile_id, valid_from, reason) VALUES (1, now(), 'r')",
+        ),
+        ("regcity", "UPDATE profile_activations SET confirmed_at = now()"),
+        ("regcity", "INSERT INTO case_items (case_id, kind, reference) VALUES (1, 'number', '2')"),
         ("bank", "UPDATE complaints SET status = 'open'"),
         ("bank", "UPDATE appeals SET status = 'upheld'"),
         ("bank", "INSERT INTO number_steps (number_id, step) VALUES (999999, 'submit')"),

@@ -27,7 +27,7 @@ from gateway.model import FOREVER
 
 VERSION = b"\x01"
 SALT_OCTETS = 32
-MOST_QUESTION = 1 << 17  # a thousand accounts
+MOST_QUESTION = 1 << 20  # a thousand accounts, ten thousand codes
 """Octets of a question."""
 MOST_FRAME = 16 << 20
 """Octets of one frame of an answer."""
@@ -58,11 +58,13 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
 class Scope(msgspec.Struct, array_like=True, frozen=True):
     """Whose records are shown: `code` is that of the carrier, institution or agency, `accounts` what it
     holds, whose attempts are its own whatever number they showed. The role "" is the operator of a node, who
-    sees all kinds of records."""
+    sees all kinds of records. The role "territory" is a regulator of the institutions `codes`, whose are the
+    attempts over `accounts` that no institution is named in; a node that knows no such role shows nothing."""
 
     role: str = ""
     code: str = ""
     accounts: tuple[Held, ...] = ()
+    codes: tuple[str, ...] = ()
 
 
 class Wanted(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -93,15 +93,27 @@ async def peers(c: "Connection", own: str, since: int) -> list[Peer]:
 
 def visible(scope: Scope) -> Callable[[rec.Record], bool]:
     """Whether a record is one that this scope may see: it belongs to the carrier, institution and agency that
-    it names, and to who held the account that sent it."""
+    it names, and to who held the account that sent it. It is of the territory of its institution, or, when it
+    names none, of that account's holder."""
     role, code = scope.role, scope.code
     held = {(one.carrier, one.protocol, one.account): one.since for one in scope.accounts}
+    codes = frozenset(scope.codes)
+
+    def over_theirs(record: rec.Attempt) -> bool:
+        judged = record.judged
+        since = held.get((judged.carrier, judged.protocol, judged.account))
+        return since is not None and record.at >= since
+
+    def there(record: rec.Record) -> bool:
+        if isinstance(record, rec.Attempt):
+            named = record.judged.institution
+            return named in codes if named else over_theirs(record)
+        return isinstance(record, rec.Reply) and record.institution in codes
 
     def theirs(record: rec.Record) -> bool:
         if isinstance(record, rec.Attempt):
             judged = record.judged
-            since = held.get((judged.carrier, judged.protocol, judged.account))
-            if since is not None and record.at >= since:
+            if over_theirs(record):
                 return True
             owner = {"carrier": judged.carrier, "institution": judged.institution, "agency": judged.agency}
         elif isinstance(record, rec.Reply):
@@ -115,6 +127,8 @@ def visible(scope: Scope) -> Callable[[rec.Record], bool]:
             return lambda record: True
         case "regulator" | "auditor":
             return lambda record: isinstance(record, rec.Attempt | rec.Reply)
+        case "territory":
+            return there
     return theirs
 
 

@@ -2,8 +2,9 @@
 
 A search holds no connection of the database while nodes look (evidence/everywhere.py). A record belongs to
 the carrier, institution and agency that it names, and to the holder of the account that sent it; what belongs
-to somebody else is missing. Subscribers are masked, and texts left out, unless a reveal is asked for, which
-takes a reason and is audited by who asks (resources/finding.py).
+to somebody else, or to another territory than a regulator's, is missing. Subscribers are masked, and texts
+left out, unless a reveal is asked for, which takes a reason and is audited by who asks
+(resources/finding.py).
 """
 
 import datetime
@@ -46,25 +47,35 @@ class NotAsked(BaseModel):
 
 
 MOST_ACCOUNTS = 1000
-"""Of one holder, whose attempts are looked for."""
+"""Of one holder or territory, whose attempts are looked for."""
+MOST_CODES = 10_000
+"""Of the institutions of one territory."""
+
+_HELD = "SELECT carrier, protocol, account, since FROM my_accounts() ORDER BY account LIMIT $1"
+_THEIRS = """SELECT carrier, protocol, account, held_since(id) AS since FROM accounts
+              ORDER BY account LIMIT $1"""
 
 
 async def scope_of(site: "Knowing", actor: Actor) -> Scope:
     """Whose records this actor may see."""
-    if actor.role in {"regulator", "auditor"}:
+    territorial = actor.role == "regulator" and actor.territory
+    if actor.role in {"regulator", "auditor"} and not territorial:
         return Scope(actor.role)
     if actor.role == "carrier":
         return Scope(actor.role, actor.carrier)
+    codes: tuple[str, ...] = ()
     async with site.door.acting(actor, seconds=READ_SECONDS) as c:
-        rows = await c.fetch(
-            "SELECT carrier, protocol, account, since FROM my_accounts() ORDER BY account LIMIT $1",
-            MOST_ACCOUNTS,
-        )
-    held = (
+        if territorial:
+            rows = await c.fetch("SELECT code FROM institutions ORDER BY code LIMIT $1", MOST_CODES)
+            codes = tuple(code for (code,) in rows)
+        rows = await c.fetch(_THEIRS if territorial else _HELD, MOST_ACCOUNTS)
+    held = tuple(
         Held(carrier, protocol, account, milliseconds(since) if since is not None else 0)
         for carrier, protocol, account, since in rows
     )
-    return Scope(actor.role, actor.institution_code, tuple(held))
+    if territorial:
+        return Scope("territory", "", held, codes)
+    return Scope(actor.role, actor.institution_code, held)
 
 
 async def show(

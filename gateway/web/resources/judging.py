@@ -115,7 +115,7 @@ async def judge(call: Call) -> Answer:
     account = own_account(call, view, asked.channel, asked.account).key if asked.account else None
     key = account or _nobodys(call)
     attempt = Attempt(key, CHANNELS[asked.channel], asked.source, asked.destination, asked.text)
-    _own(call, view.numbers(asked.source))
+    await _own(call, view.numbers(asked.source))
     await _use(call, "judge", 1, site.config.web.judge_per_day)
     if asked.registry_version is None and at >= now:
         return Answer(_judged(call, attempt, site.view(), at))
@@ -135,7 +135,7 @@ def _judged(call: Call, attempt: Attempt, view: Snapshot | PastView, at: int) ->
 async def scrub(call: Call) -> Answer:
     asked: Scrub = call.body
     site = call.site
-    _own(call, site.view().numbers(asked.number))
+    await _own(call, site.view().numbers(asked.number))
     await _use(call, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
     if quotas.counted_up(asked.subscribers):
         await site.alarm(call.actor, "enumeration", subscribers=len(asked.subscribers))
@@ -172,13 +172,16 @@ async def _use(call: Call, kind: str, count: int, most: int) -> None:
         raise
 
 
-def _own(call: Call, filings: Sequence[Number]) -> None:
+async def _own(call: Call, filings: Sequence[Number]) -> None:
     """Problem `not_found` when somebody asks about a number that is not his."""
     actor = call.actor
     if actor.role in HOLDERS:
         own = any(actor.institution in (filing.institution, filing.agency) for filing in filings)
     elif actor.role == "carrier":
         own = not filings or any(filing.carrier in ("", actor.carrier) for filing in filings)
+    elif actor.role == "regulator" and actor.territory:
+        holders = [filing.institution for filing in filings]
+        own = await call.c.fetchval("SELECT EXISTS (SELECT FROM institutions WHERE id = ANY ($1))", holders)
     else:
         own = True
     if not own:
