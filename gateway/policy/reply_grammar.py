@@ -57,10 +57,11 @@ SENTENCES = (
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
+    Sentence("wrong", "[FpPDabiOgYX3]*`[FpPDabdMStyeROgYiI3H]*(?:9[FpP]*)?", "这个号不是我"),
     Sentence("wrong", "[^LMQJj]*i[FpPDab]*d[^QJ]*", "机主早就换了"),
     # messages are wanted again; a slip, told in a clause of its own
     Sentence("accept", "[FpPDaU]*A+(?:[FpPaOgUE]|&)*", "我要重新订阅"),
-    Sentence("accept", "[FpPDaU]*E[FpP]*[OgmA]*[FpPaUE]*", "请恢复短信"),
+    Sentence("accept", "[FpPDaU]*E(?:[pP0U]*|[FpP]*[OgmA]+[FpPaUE]*)", "请恢复短信"),
     Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
     Sentence("accept", "[FpPDj]*e(?:[FpPaOg]|&)*", "可以继续发"),
@@ -78,7 +79,7 @@ SENTENCES = (
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
-    Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpP]*", "之前退订了"),
+    Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpPOgY]*", "之前退订了"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
     Sentence("ask", "~q(?:[FpP]*[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
@@ -117,7 +118,7 @@ SENTENCES = (
     Sentence("demand", "[FpPDabOgYohH]*[B][aD]*R[FpPaOgYGShHT]*", "我不接收广告"),
     Sentence(
         "demand",
-        "[^NnLQJjIiZ83_CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
+        "_?[^NnLQJjIiZ83_CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
         "我不上网以后不要给我发了",
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
@@ -127,7 +128,7 @@ SENTENCES = (
         "demand", "[^PLNMBZQJjn]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
     ),
     # a threat whose other half is another clause
-    Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X]*%?[FpP%]*", "再发一条试试"),
+    Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X3]*%?[FpP%]*", "再发一条试试"),
     # what may go on
     Sentence("allow", "[FpPDaOj]*[tymv][FpPj]*", "有事发短信"),
     Sentence("allow", "[FpP]*[OY][FpP]*j[FpPSe]*", "电话可以打"),

@@ -64,7 +64,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # E: only with an object, or beside what is undone, the same
     "E": """
-        恢复 重新开通 重新
+        恢复 重新开通
     """,
     # U: what was done was not meant
     "U": """

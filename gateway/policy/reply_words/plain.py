@@ -38,7 +38,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # a: again and again
     "a": """
-        再 继续 again anymore any_more 再他妈 再tm 再tmd 再特么
+        再 继续 again anymore any_more 再他妈 再tm 再tmd 再特么 重新
     """,
     # b: too often already
     "b": """
@@ -56,7 +56,8 @@ CLASSES: Mapping[str, str] = {
     # F: says nothing of its own; in sentences F stands for the six below too
     # 6: to whom it is said; 0: to do it for me; 8: if; @: how many of them; #: from now on; <: once
     "6": """
-        你 您 你们 您们 你哋 贵行 贵公司 银行 你行 你们公司 你公司 贵司
+        你 您 你们 您们 你哋 贵行 贵公司 银行 你行 你们公司 你公司 贵司 你他妈 你们他妈 你他妈的
+        你们他妈的 你tm 你们tm 你tmd 你特么 你们特么
     """,
     "0": """
         给我 给我们 帮 帮我 帮忙 把 将 替我 为我 替 替我把 帮我把 给我把 麻烦把
@@ -100,6 +101,7 @@ CLASSES: Mapping[str, str] = {
         和家人 及家人 及我的家人 和我家里人 和我老婆 和我老公 跟我家人 和我父母 和我爸妈 和我的父母
         和我的朋友 和我朋友 和我的同事 和我同事 跟我的家人 以及我的家人 以及家人 向 do is are was
         do_i i_am im ill ive 你们的客户 你们客户 贵行客户 贵行的客户 你行客户 你们银行的客户 方面 方面的
+        真他妈 太他妈 真tm 真特么
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
