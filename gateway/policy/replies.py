@@ -26,12 +26,25 @@ from gateway.policy.folding import BLANK, QUESTION, STOP, folded
 from gateway.policy.meant import meant
 from gateway.policy.offers import chosen, may_choose
 from gateway.policy.reply_grammar import SENTENCES
-from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, OTHERS, SMALL, SURNAMES, TITLES, UNKNOWN
+from gateway.policy.reply_words import (
+    BUSY,
+    CLASSES,
+    FIGURE,
+    GOODS,
+    MEANING,
+    OTHERS,
+    SMALL,
+    SURNAMES,
+    TITLES,
+    UNKNOWN,
+)
 
 BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
 MOST_WORDS = 60
 """In one clause that is read; nobody refuses in a longer one."""
+MOST_UNKNOWN = 3
+"""Clauses that are not understood beside a word that refuses; in a longer story it may be told of."""
 _MOST_KNOWN = 1 << 12
 """Shapes whose sentence is remembered; bounded, as subscribers choose what is met."""
 LEAST_SENT = 10
@@ -236,6 +249,8 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
+    if any(MEANING in shape for shape in rest):
+        return "other"
     if "demand" in says or says >= {"warn", "threat"}:
         return "refuse"
     if says >= {"stop", "dislike"} and any(
@@ -251,6 +266,7 @@ def _together(clauses: Sequence[Clause]) -> str:
             asks
             or says & {"about", "how", "no", "slip"}
             or ("unclear" in says and not of_messages)
+            or len(rest) > MOST_UNKNOWN
             or any(bought.search(shape) or OTHERS in shape for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"

@@ -32,6 +32,10 @@ class Sentence(NamedTuple):
 
 
 SENTENCES = (
+    # what somebody would do
+    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
+    Sentence("unknown", "[FpP]*[8][FpP]*", "如果"),
+    Sentence("unknown", ".*8.*[WrCKw].*", "下次再这样我就拒收了"),
     # a code and nothing else; an instruction copied or followed
     Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
     Sentence("hint", "~O?[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
@@ -52,8 +56,6 @@ SENTENCES = (
     Sentence("told", "[^M]*[i3O][FpP]*n[FpP]*", "他说"),
     Sentence("unknown", "[^M]*[i3O][FpPabD]*n.*|[FpP]*[i3][FpPabD]+(?:W[FpP]*|M.*)", "她叫我退订"),
     Sentence("unknown", "[^M]*M[^M]*[Stye].*3[^M]*|[^M]*M[^M]*3[^M]*[Stye][^M]*", "别打给我老婆"),
-    Sentence("unknown", ".*8.*[Wr].*", "下次再这样我就拒收了"),
-    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
@@ -122,10 +124,10 @@ SENTENCES = (
         "我不上网以后不要给我发了",
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
-    Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence("demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
     Sentence("demand", "[FpPab]*[ae][FpPa]*[SRe][FpPaOgY]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
-        "demand", "[^PLNMBZQJjn]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
+        "demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
     ),
     # a threat whose other half is another clause
     Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X3]*%?[FpP%]*", "再发一条试试"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 CLASSES: Mapping[str, str] = {
     # C: a code that refuses only when it is the whole reply
     "C": """
-        r t n 0000
+        r t n 0000 零零零零
     """,
     # w: a code as well, but the first half of many words
     "w": """
@@ -78,7 +78,7 @@ CLASSES: Mapping[str, str] = {
     # 7: a code that is cut or not one that anybody prints
     "7": """
         tui tuid tuidi ding ju juj jus jush jusho juhsou jsuhou jushu jushuo tudin
-        d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ® tu
+        d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ® tu oooo
     """,
     # q: an end of what?
     "q": """

@@ -70,7 +70,8 @@ CLASSES: Mapping[str, str] = {
     """,
     # n: tells what oneself will do, or what somebody else said
     "n": """
-        我再 我会再 我还会 说 让 叫 劝 告诉 转告 告知 嘱咐 建议
+        我再 我会再 我还会 说 让 叫 劝 告诉 转告 告知 嘱咐 建议 写 写着 写的 写明 显示 提示 说是 问我
+        上面写 上面说 里说 里写 里写着 上写 上写着 要求我
     """,
 }  # fmt: skip
 
