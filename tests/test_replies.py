@@ -43,7 +43,7 @@ ASKED = [
 ONE_CLAUSE = [
     text
     for text in ASKED
-    if len(text) < 12 and text == text.strip(AROUND_CLAUSES) and len(replies._shapes(folded(text))) == 1
+    if len(text) < 12 and text == text.strip(AROUND_CLAUSES) and len(list(replies._cut(folded(text)))) == 1
 ]
 NOT_ASKED = [
     row["text"]
