@@ -86,6 +86,11 @@ _TAKEN_OVER = re.compile(
 )
 """这个号码是我上个月才买的: whose the number is now."""
 
+_MENTIONS = re.compile(
+    r"""\w["'“‘「『《〖【]\w{1,12}["'”’」』》〗】]|["'“‘「『《〖【]\w{1,12}["'”’」』》〗】]\w"""
+)
+"""关于“退订”的规定: a word in quotes amid a sentence."""
+
 _ENDS = {STOP: "", QUESTION: "J"}
 """What ends a clause, and the sign that it leaves."""
 _SEPARATORS = re.compile(rf"_|{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
@@ -123,17 +128,19 @@ def classify(text: str, outbound: str = "") -> Meaning:
         return Meaning(kind)
     plain = meant(plain)
     another = _NAMED.search(plain) is not None or _TAKEN_OVER.search(plain) is not None
-    return _read_together(tuple(_shapes(plain)), another)
+    return _read_together(tuple(_shapes(plain)), another, _MENTIONS.search(own) is not None)
 
 
 @lru_cache(maxsize=_MOST_KNOWN)
-def _read_together(shapes: tuple[str, ...], another: bool) -> Meaning:
-    """The meaning of a reply of these clauses; `another`: it says that somebody else is meant. Replies are of
-    few shapes."""
+def _read_together(shapes: tuple[str, ...], another: bool, mentions: bool) -> Meaning:
+    """The meaning of a reply of these clauses; `another`: it says that somebody else is meant; `mentions`: it
+    speaks of a word in quotes. Replies are of few shapes."""
     clauses = list(_own(shapes))
     if another:
         clauses.append(("wrong", ""))
     kind = _together(clauses)
+    if kind == "refuse" and mentions and any(what == "unknown" for what, _ in clauses):
+        return Meaning("ambiguous")
     return _narrowed(clauses) if kind == "refuse" else Meaning(kind)
 
 
