@@ -86,9 +86,8 @@ _TAKEN_OVER = re.compile(
 )
 """这个号码是我上个月才买的: whose the number is now."""
 
-_MENTIONS = re.compile(
-    r"""\w["'“‘「『《〖【]\w{1,12}["'”’」』》〗】]|["'“‘「『《〖【]\w{1,12}["'”’」』》〗】]\w"""
-)
+_OPENS, _CLOSES = "[\"'“‘「『《〖【]", "[\"'”’」』》〗】]"
+_MENTIONED = re.compile(rf"\w{_OPENS}(\w{{1,12}}){_CLOSES}|{_OPENS}(\w{{1,12}}){_CLOSES}\w")
 """关于“退订”的规定: a word in quotes amid a sentence."""
 
 _ENDS = {STOP: "", QUESTION: "J"}
@@ -128,13 +127,15 @@ def classify(text: str, outbound: str = "") -> Meaning:
         return Meaning(kind)
     plain = meant(plain)
     another = _NAMED.search(plain) is not None or _TAKEN_OVER.search(plain) is not None
-    return _read_together(tuple(_shapes(plain)), another, _MENTIONS.search(own) is not None)
+    mentioned = _MENTIONED.search(own)
+    mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
+    return _read_together(tuple(_shapes(plain)), another, mentions)
 
 
 @lru_cache(maxsize=_MOST_KNOWN)
 def _read_together(shapes: tuple[str, ...], another: bool, mentions: bool) -> Meaning:
     """The meaning of a reply of these clauses; `another`: it says that somebody else is meant; `mentions`: it
-    speaks of a word in quotes. Replies are of few shapes."""
+    speaks of such a word in quotes. Replies are of few shapes."""
     clauses = list(_own(shapes))
     if another:
         clauses.append(("wrong", ""))

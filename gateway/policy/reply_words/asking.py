@@ -46,6 +46,10 @@ CLASSES: Mapping[str, str] = {
     "r": """
         拒绝 谢绝 婉拒
     """,
+    # /: takes back a permission
+    "/": """
+        撤回 撤销 收回 撤消
+    """,
     # A: asks to get messages again
     "A": """
         订阅 重新订阅 恢复订阅 再次订阅 继续订阅
@@ -82,6 +86,6 @@ CLASSES: Mapping[str, str] = {
     """,
     # q: an end of what?
     "q": """
-        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束 撤回 撤销 收回
+        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束
     """,
 }  # fmt: skip
