@@ -45,7 +45,7 @@ BUSY, OTHERS, MEANING = "4", "3", ":"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 
-KINDS_OF_FILLERS = "608@#<"
+KINDS_OF_FILLERS = "608@#<τ"
 """Of the classes, those that say as little as F in most sentences."""
 
 CLASSES: Mapping[str, str] = {
