@@ -296,6 +296,36 @@ def test_a_choice_of_a_menu_is_not_the_code_beside_it() -> None:
     assert [classify(text, menu).kind for text in ("1", "2", "R")] == ["other", "other", "refuse"]
 
 
+@pytest.mark.parametrize(
+    ("outbound", "text", "kind"),
+    [
+        ("[Sample Bank] Enjoy 0% instalments. Reply END to unsubscribe", "END", "refuse"),
+        ("[Sample Bank] Did you make this purchase? Reply YES or NO", "NO", "other"),
+        ("【示例银行】缴费立减10元，不接收请回复BJS", "BJS", "refuse"),
+        ("【示例消金】请问是否确认退订全部营销短信？回复“是”确认", "是", "refuse"),
+        ("【示例消金】您是要退订我们的短信吗？请回复是或否", "否", "other"),
+        ("【示例银行】您正在退订营销短信，回复“确认”完成退订", "确认", "refuse"),
+        ("【示例银行】专属额度已备好，想要请回1，退订回复T", "好的", "other"),
+        ("【示例银行】专属额度已备好，想要请回1，退订回复T", "1", "other"),
+        ("【示例银行】办理回1，退订请致电网点", "1", "other"),
+        ("【示例银行】办理回Y，退订短信请编辑TD发送", "Y", "other"),
+        ("【示例银行】优惠上线，回复“QX”退订", "QX", "refuse"),
+        ("【示例银行】请问您是孙某本人吗？请回复是或不是", "不是", "wrong_person"),
+        ("【示例消金】请确认：本人请回复1，非本人请回复2", "2", "wrong_person"),
+        ("【示例消金】请确认：本人请回复1，非本人请回复2", "1", "other"),
+        ("【示例信用卡】尾号3321卡刚刚消费8000元，请问是您本人消费吗？", "不是", "other"),
+        ("【示例银行】尾号1234卡申请提额，是否本人？请回复Y/N", "Ｎ", "other"),
+        ("【示例银行】您已退订营销短信，如需恢复接收请回复Y确认", "Y", "other"),
+        ("【示例银行】您已退订，重新接收请回复“恢复”", "恢复", "accept"),
+    ],
+)
+def test_an_answer_that_was_offered_means_what_is_printed_beside_it(
+    outbound: str, text: str, kind: str
+) -> None:
+    assert depends(text) or classify(text).kind == kind
+    assert classify(text, outbound).kind == kind
+
+
 def test_what_a_reply_means_depends_on_few_of_its_kind() -> None:
     assert all(map(depends, ("D", "t", "T1", "回复D", "取消", "Ｎ", QUOTED)))
     assert not any(map(depends, ("退订", "别再发了", "你是谁", "恢复订阅", "")))

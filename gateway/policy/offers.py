@@ -21,12 +21,14 @@ _END = "(?:退订|拒收|取消订阅|取消接收|停止接收|拒绝接收|不
 _TO_END = "(?:to (?:unsubscribe|opt ?out|stop|cancel|end|quit)|unsubscribe|opt ?out)(?![a-z])"
 
 _ENDS = re.compile(
-    f"{_REPLY}({_ANSWER}){STOP}?"
-    f"(?:(?:即|可|以|来|完成|确认)*{_END}(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])| {_TO_END})"
+    f"{_REPLY}({_ANSWER})(?:"
+    f"(?:即|可|以|来|完成|确认)*{_END}(?![请可]?(?:回复?|复|发送?){STOP}?[a-z0-9])"
+    f"|{STOP}(?:即|可|以|来|完成|确认)*{_END}[此该本类这些的营销推广短信息服务]*(?:{STOP}|$)"
+    f"|{STOP}? {_TO_END})"
     f"|(?:{_END}[此该本类这些的营销推广短信息]{{0,8}}{STOP}?[请可]?|{_TO_END}{STOP}? ?)"
     f"{_REPLY}([a-z0-9]{{1,8}})"
 )
-"""The answer that refuses, before the word for it or after it."""
+"""The answer that refuses, before the word for it or after it; in 办理回1，退订致电网点 there is none."""
 
 _END_ASKED = re.compile(
     f"(?:是否|确[认定]|是要|您要|想要)[^{STOP}{QUESTION}0-9a-z]{{0,6}}{_END}[^{STOP}{QUESTION}回]{{0,14}}{_ASKS}"
