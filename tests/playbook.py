@@ -480,6 +480,8 @@ class House:
         wanted: Counter[tuple[str, ...]] = Counter()
         for found in self.records():
             judged = found.record.judged  # type: ignore[union-attr]
+            if judged.verdict == rec.PASS and rec.continues(found.record):  # type: ignore[arg-type]
+                continue  # more of an attempt that was counted when it began
             wanted["attempts_total", judged.purpose, judged.verdict] += 1
             if judged.reason:
                 wanted["intercepts_total", judged.institution, judged.reason] += 1

@@ -19,7 +19,6 @@ from gateway.evidence import record as rec
 from gateway.model import Reason
 from gateway.protocols import smgp, smpp_status
 from gateway.protocols import smpp_tables as tables
-from gateway.protocols import text as codings
 from gateway.protocols.smpp import Smpp
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import LoginRefused, SenderSim
@@ -103,9 +102,9 @@ async def test_each_version_is_relayed_octet_for_octet_and_tied_to_its_record(li
             (attempt,) = line.house.records(subscriber=subscriber)
             judged = attempt.record.judged  # type: ignore[union-attr]
             assert (judged.protocol, judged.account, judged.reason) == (line.protocol, "bank", "")
-            code, out, _ = await line.house.cli("records", "show", attempt.record.id.hex(), "--json")  # type: ignore[union-attr]
-            assert code == 0
-            assert "DELIVRD" in out
+    code, out, _ = await line.house.cli("records", "show", attempt.record.id.hex(), "--json")  # type: ignore[union-attr]
+    assert code == 0
+    assert "DELIVRD" in out
 
 
 async def test_a_long_text_arrives_in_its_parts(line: Line) -> None:
@@ -214,12 +213,12 @@ async def test_a_peer_of_5_0_is_told_the_reason_in_words(smpp: Line) -> None:
         assert b"blacklisted\0" in octets
 
 
-def bind(table: Any) -> bytes:
-    return Smpp().encode(table(system_id=b"bank", password=SECRET.encode(), interface_version=0x34), 1)
+def bind(table: Any, account: bytes) -> bytes:
+    return Smpp().encode(table(system_id=account, password=SECRET.encode(), interface_version=0x34), 1)
 
 
 @contextlib.asynccontextmanager
-async def bound(smpp: Line, table: Any) -> AsyncIterator[Any]:
+async def bound(smpp: Line, table: Any, account: bytes = b"bank") -> AsyncIterator[Any]:
     """A bare connection that is bound: `ask(body, sequence)` gives the next frame that comes."""
     reader, writer = await asyncio.open_connection(HOST, smpp.port)
 
@@ -233,7 +232,7 @@ async def bound(smpp: Line, table: Any) -> AsyncIterator[Any]:
             writer.write(body if isinstance(body, bytes) else Smpp().encode(body, sequence))
         return await frame()
 
-    answer = await ask(bind(table), 1)
+    answer = await ask(bind(table, account), 1)
     assert answer[4:12] == (table.command | tables.ANSWER).to_bytes(4, "big") + bytes(4)
     try:
         yield ask
@@ -263,6 +262,22 @@ async def test_one_account_may_send_on_one_connection_and_receive_on_another(smp
             assert Smpp().delivery(delivered, 0, len(delivered)).content == b"TD"
             refused = await transmitter(message, 6)
             assert int.from_bytes(refused[8:12], "big") == smpp.code(Reason.REFUSED_BY_SUBSCRIBER)
+
+
+async def test_a_refusal_is_reported_to_the_connection_that_receives(smpp: Line) -> None:
+    message = tables.SubmitSm(
+        source_addr=REFUSED.encode(), destination_addr=smpp.house.subscriber().encode(), registered_delivery=1
+    )
+    async with bound(smpp, tables.BindTransmitter, b"later") as transmitter:
+        alone = await transmitter(message, 5)
+        assert int.from_bytes(alone[8:12], "big") == smpp.code(Reason.BLACKLISTED)
+        async with bound(smpp, tables.BindReceiver, b"later") as receiver:
+            answer = await transmitter(message, 6)
+            result, identity = Smpp().result(answer, 0, len(answer))
+            octets = await receiver(None, 0)
+            report = Smpp().delivery(octets, 0, len(octets)).report
+            assert report is not None
+            assert (result, report.message_id, report.stat) == (0, identity, b"REJECTD")
 
 
 async def test_whatever_may_carry_a_text_is_judged_or_refused(smpp: Line) -> None:
@@ -321,7 +336,7 @@ async def test_what_the_carrier_did_not_understand_is_an_outcome(smpp: Line) -> 
 
 
 async def test_a_foreign_client_counts_what_we_count(smpp: Line) -> None:
-    """python-smpplib sends: a third refused, a long text, reports, a reply, a heartbeat, a goodbye."""
+    """python-smpplib sends: a third refused, reports, a reply, a heartbeat, a goodbye."""
     client_of = pytest.importorskip("smpplib.client").Client
     smpp.carrier.report_after = 0.0
     subscribers = [smpp.house.subscriber() for _ in range(30)]
@@ -330,24 +345,22 @@ async def test_a_foreign_client_counts_what_we_count(smpp: Line) -> None:
 
     def talk() -> None:
         client = client_of(HOST, smpp.port, timeout=20, allow_unknown_opt_params=True)
-        client.set_message_sent_handler(lambda pdu: seen.update(["accepted"]))
+        client.set_message_sent_handler(lambda pdu: seen.update(["accepted"] * (pdu.status == 0)))
         client.set_error_pdu_handler(lambda pdu: seen.update([f"refused {pdu.status:#x}"]))
         client.set_message_received_handler(lambda pdu: texts.append(pdu.short_message or b""))
         client.connect()
         client.bind_transceiver(system_id="bank", password=SECRET)
         for number, subscriber in enumerate(subscribers):
             source = REFUSED if number % 3 == 0 else PASSING
-            for content in codings.split(TEXT + "，更多内容请见网点公告" * 12 * (number == 1), 8, number):
-                client.send_message(
-                    source_addr=source,
-                    destination_addr=subscriber,
-                    short_message=content,
-                    data_coding=8,
-                    esm_class=0x40 * (number == 1),
-                    registered_delivery=True,
-                )
+            client.send_message(
+                source_addr=source,
+                destination_addr=subscriber,
+                short_message=TEXT.encode("utf-16-be"),
+                data_coding=8,
+                registered_delivery=True,
+            )
         client.send_pdu(make_pdu("enquire_link", client=client))
-        while sum(seen.values()) < 32 or len(texts) < seen["accepted"]:
+        while sum(seen.values()) < len(subscribers) or len(texts) < seen["accepted"]:
             client.read_once()
         asyncio.run_coroutine_threadsafe(reply(), loop).result(20)
         while texts[-1] != "退订".encode("utf-16-be"):

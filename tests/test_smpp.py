@@ -135,7 +135,7 @@ def test_parts_are_told_by_optional_fields_unless_the_text_has_a_header() -> Non
     parts = [(0x020C, b"\1\2"), (wire.SAR_TOTAL_SEGMENTS, b"\3"), (wire.SAR_SEGMENT_SEQNUM, b"\2")]
     again = [(wire.SAR_SEGMENT_SEQNUM, b"\3"), (wire.SAR_TOTAL_SEGMENTS, b"")]
     said = read(submit(tlvs=parts + again[:1]))
-    assert (said.pk_total, said.pk_number) == (3, 2)
+    assert (said.pk_total, said.pk_number, said.reference) == (3, 2, 258)
     said = read(submit(tlvs=parts, esm_class=0x40))
     assert (said.udhi, said.pk_total, said.pk_number) == (True, 1, 1)
 

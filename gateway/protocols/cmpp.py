@@ -66,10 +66,11 @@ def result_of(error: WireError) -> int:
     return _RESULTS.get(error.cause, STRUCTURE)
 
 
-# 0x40: gateways hand on SMPP's esm_class; 2 in Registered_Delivery: a billing record only (2.0).
+# 0x40: gateways hand on SMPP's esm_class; 2 in Registered_Delivery: a billing record only (2.0); &0: CMPP has
+# no reference beside the text.
 _JUDGED = (
     "src_id dest_terminal_id msg_fmt tp_udhi&0x41!=0 msg_content registered_delivery==1 at_time pk_total "
-    "pk_number dest_terminal_type"
+    "pk_number dest_terminal_type pk_total&0"
 )
 _SAID = "msg_id src_terminal_id dest_id msg_fmt tp_udhi msg_content registered_delivery src_terminal_type"
 _SUBMISSION = [reader(wire.Submit, _JUDGED, column, Submission) for column in (0, 1)]

@@ -258,13 +258,14 @@ class Smpp:
             raise WireError("unknown_command_id", f"0x{command:08x}")
         if default:  # a text that stands at the carrier's and not here
             raise WireError("default_message", "sm_default_msg_id")
-        total = number = 1
+        total, number, reference = 1, 1, 0
         if tlvs:
-            text, total, number = _optional(tlvs, text)
+            text, total, number, reference = _optional(tlvs, text)
         udhi, report = esm & 0x40 != 0, registered & 3 == 1
         if udhi:  # which tells the parts better
-            total = number = 1
-        return Submission(source, destinations, coding, udhi, text, report, when, total, number, 0)
+            total, number, reference = 1, 1, 0
+        parts = total, number, 0, reference
+        return Submission(source, destinations, coding, udhi, text, report, when, *parts)
 
     def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:
         """The submit_multi in data[start:end] for the recipients with these indexes only, otherwise
@@ -374,10 +375,10 @@ class Smpp:
         return _HEADER.pack(17, DELIVER_SM | ANSWER, result, sequence) + b"\0"
 
 
-def _optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int]:
-    """(text, parts, this part) of a message with optional fields; of a repeated one the first counts, but
-    for a second text, as nobody knows which of them the subscriber would read."""
-    total = number = 1
+def _optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
+    """(text, parts, this part, their reference) of a message with optional fields. Of a repeated one
+    the first counts, but for a second text: nobody knows which of them the subscriber would read."""
+    total, number, reference = 1, 1, 0
     payload: bytes | None = None
     for tag, value in reversed(tlvs):
         if tag == wire.MESSAGE_PAYLOAD:
@@ -388,6 +389,8 @@ def _optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int]:
             total = value[0]
         elif tag == wire.SAR_SEGMENT_SEQNUM and value:
             number = value[0]
+        elif tag == wire.SAR_MSG_REF_NUM:
+            reference = int.from_bytes(value[:2], "big")
     if payload is not None and text and payload != text:
         raise WireError("two_texts", "message_payload")
-    return text or payload or b"", total, number
+    return text or payload or b"", total, number, reference

@@ -22,7 +22,8 @@ from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
 from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
-from gateway.relay.refusing import made_up_ids
+from gateway.relay.parts import Parts
+from gateway.relay.refusing import Receivers, made_up_ids
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
@@ -56,14 +57,17 @@ class Worker:
         self._telemetry = telemetry
         self._log = log
         self._returns = returns
+        receivers, parts = Receivers(), Parts(screen)
         self._desks = [
             Desk(
                 screen,
                 self._returns,
                 confirmations,
+                parts,
                 telemetry,
                 log,
                 made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),
+                receivers,
             )
             for sms in listeners
         ]
@@ -104,7 +108,7 @@ class Worker:
         self._telemetry.registry_version.set(self._screen.view.version)
         if time.monotonic() >= self._sweep_at:
             self._sweep_at += HALF_SECONDS
-            for key in {session.key for session in self._sessions.values() if session.receives}:
+            for key in {session.key for session in self._sessions.values() if session.login.receives}:
                 self._receiving.note(key, _now())
             for session in list(self._sessions.values()):
                 session.sweep()
@@ -178,18 +182,9 @@ class Worker:
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
             number = next(self._connection_ids)
-            session = Session(
-                self._desks[arrival.listener],
-                wire,
-                key,
-                number,
-                sender,
-                carrier,
-                sends=login.sends,
-                receives=login.receives,
-            )
+            session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
-            if session.receives:
+            if session.login.receives:
                 self._receiving.note(key, _now())
             try:
                 session.draining = self._draining.is_set()

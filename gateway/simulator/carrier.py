@@ -34,7 +34,7 @@ class Received:
     @property
     def text(self) -> str:
         submission = self.submission
-        return codings.decode(submission.content, submission.fmt, submission.udhi)[0]
+        return codings.decode(submission.content, submission.fmt, submission.udhi, self.end.link.wire.name)[0]
 
 
 @dataclass(slots=True)

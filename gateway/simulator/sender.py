@@ -220,7 +220,7 @@ class SenderSim(Watched):
             self.reports.append(delivery.report)
         else:
             self.counts["replies"] += 1
-            text, _ = codings.decode(delivery.content, delivery.fmt, delivery.udhi)
+            text, _ = codings.decode(delivery.content, delivery.fmt, delivery.udhi, wire.name)
             number, subscriber = delivery.number.decode("latin-1"), delivery.subscriber.decode("latin-1")
             self.replies.append(Heard(number, subscriber, text, delivery.message_id))
         if self.deliver_result is not None:
