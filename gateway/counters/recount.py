@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 
 from gateway.counters import count_key, key_of
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.search import Search
 from gateway.policy.caps import CAPPED
@@ -38,8 +39,8 @@ def recounted(
             for index, octets in enumerate(block.records, block.first):
                 if _PASSED not in octets or rec.kind_of(octets) != rec.ATTEMPT:
                     continue
-                seen = rec.glance(octets)
-                if seen.at < since or rec.continues(seen):
+                seen = half_read.glance(octets)
+                if seen.at < since or half_read.continues(seen):
                     continue
                 judged = bytes(seen.judged)
                 keys = counts.get(judged)
