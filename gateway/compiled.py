@@ -33,6 +33,7 @@ HOT = (
     "policy/numbers.py",
     "policy/text_rules.py",
     "protocols/cmpp.py",
+    "protocols/framing.py",
     "protocols/text.py",
     "registry/snapshot.py",
     "relay/contacts.py",

@@ -214,8 +214,8 @@ class Attempt:
     """One SMS to one recipient, or one call: what is judged.
 
     `flaw` names what could not be read ("source", "destination", "text", "schedule"); the field itself
-    is then empty.
-    `deliver_at` is the scheduled time, 0 for at once.
+    is then empty. "binary": there is no text, but octets for a device.
+    `deliver_at` is the scheduled time, 0 for at once. `unfinished`: the text's end has not come yet.
     """
 
     account: AccountKey
@@ -225,6 +225,7 @@ class Attempt:
     text: str = ""
     flaw: str = ""
     deliver_at: int = 0
+    unfinished: bool = False
 
 
 class Finding(NamedTuple):

@@ -7,6 +7,7 @@ all else to the test.
 import asyncio
 import contextlib
 import socket
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
@@ -149,6 +150,12 @@ class Raw:
 
     def abort(self) -> None:
         self.writer.transport.abort()
+
+    def reset(self) -> None:
+        """Abort so that the peer is told that nobody reads any more."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
 
 
 class RawCarrier:

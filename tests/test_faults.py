@@ -357,6 +357,8 @@ async def test_a_drain_lets_the_carrier_answer_and_says_goodbye_to_both_sides(ho
         waiting = [sender.request(frame) for frame in frames]
         await house.carrier.until(lambda: len(house.carrier.submits) == 5)
         began = time.monotonic()
+        refused = house.subscriber()
+        beginning = sender.request(sender.frames(NUMBER, [refused], TEXT * 4)[0])  # of a long message
         stopping = asyncio.create_task(house.stop())
         house.carrier.faults.answer_after = 0.0
 
@@ -364,7 +366,7 @@ async def test_a_drain_lets_the_carrier_answer_and_says_goodbye_to_both_sides(ho
             return await result(sender, house, NUMBER) == BUSY
 
         await eventually(busy)
-        refused = house.subscriber()
+        assert (await beginning).result == BUSY
         assert await result(sender, house, BANNED, to=refused) == BUSY
         with pytest.raises((OSError, LoginRefused)):
             async with house.sender(login_seconds=2.0):

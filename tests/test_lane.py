@@ -124,3 +124,10 @@ def test_own_numbers_wrap_inside_their_range():
     numbering = Numbering()
     numbering._next = LAST
     assert [numbering.choose(), numbering.choose()] == [LAST, FIRST_OWN]
+
+
+def test_a_protocol_may_say_where_our_numbers_lie() -> None:
+    numbering = Numbering([7], (6, 8))
+    assert [numbering.choose(), numbering.choose()] == [6, 8]
+    assert numbering.answer(6) is None
+    assert numbering.choose() == 6

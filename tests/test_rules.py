@@ -12,10 +12,10 @@ import pytest
 from world import DAY, NOW, NUMBER, after, attempt, good
 
 from gateway.config import read_profile, shipped_profiles
-from gateway.model import PURPOSES, SERVICE, Finding, Reason, Span
+from gateway.model import COLLECTION, MARKETING, PURPOSES, SERVICE, Finding, Reason, Span
 from gateway.policy import decide, explain, parse_profile
 from gateway.policy.judge import COUNTED_RULES, ORDER, RULES, Later
-from gateway.policy.rules import Example, Rule
+from gateway.policy.rules import Example, Rule, sms
 from gateway.policy.text_rules import text_is_of_purpose
 from gateway.policy.words import REASONS
 
@@ -40,6 +40,33 @@ def findings(example: Example) -> dict[Reason, Finding]:
     profile = replace(PROFILE, unknown_account=example.changes.get("unknown_account", "refuse"))
     verdict = explain(message, world, profile, NOW).verdict
     return {finding.reason: finding for finding in verdict.findings}
+
+
+@pytest.mark.parametrize("purposes", [MARKETING, COLLECTION, SERVICE, MARKETING | SERVICE])
+def test_what_is_for_a_device_passes_where_the_profile_says_so_but_nobody_sells_by_it(purposes: int) -> None:
+    text = 'extends = "zhejiang"\n[rules.malformed]\nbinary = "pass"'
+    profile = parse_profile((TEXTS | {"own": text}).__getitem__, "own")
+    message, world = after(sms(text="", flaw="binary", number={"purposes": purposes}))
+    (found,) = decide([message], world, profile, NOW)
+    if purposes == SERVICE:
+        assert found.reason is None
+    else:
+        assert (found.reason, found.sub) == (Reason.MALFORMED, "binary")
+
+
+def test_what_needs_the_end_of_a_text_is_not_asked_of_one_that_is_unfinished() -> None:
+    """A profile may take signatures at the end; at the beginning a wrong name is wrong at once."""
+    text = 'extends = "zhejiang"\n[rules.signature_missing]\npositions = ["first", "last"]'
+    last = parse_profile((TEXTS | {"own": text}).__getitem__, "own")
+    for said, profile, wanted in (
+        ("【浙海示例银行】新客礼", PROFILE, None),
+        ("新客礼", PROFILE, Reason.SIGNATURE_MISSING),
+        ("新客礼，见【活动】", PROFILE, Reason.SIGNATURE_MISSING),
+        ("新客礼，见【活动】", last, None),
+        ("【西湖示例小贷】新客礼", last, Reason.SIGNATURE_MISMATCH),
+    ):
+        (found,) = decide([attempt(text=said, unfinished=True)], good(), profile, NOW)
+        assert found.reason is wanted, said
 
 
 def test_each_rule_has_its_own_reason_and_words() -> None:

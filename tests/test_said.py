@@ -58,7 +58,7 @@ async def test_each_attempt_is_found_in_whichever_segment_it_lies(
     found = list(zip(places, TEXTS * 2, strict=True))
     random.shuffle(found)
     for place, text in found:
-        assert sayings.of(*place) == (text, 8, bool(int(text.split()[1]) % 2))
+        assert sayings.of(*place) == (text, 8, bool(int(text.split()[1]) % 2), "cmpp")
 
 
 async def test_what_is_not_there_is_not_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

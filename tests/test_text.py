@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocols.text import decode, encode, fitting, gsm7, split, udh
+from gateway.protocols.text import decode, encode, fitting, gsm7, split, udh, unpacked
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "sms.json").read_text())["vectors"]
 FORMATS = {"ucs2-be": 8, "gbk": 15, "gsm7-unpacked": 0x10}
-"""Of the vectors' encodings: packed septets and Latin-1 are SMPP's, where 3 is no write to the card."""
+"""Of the encodings in the vectors: Latin-1 is that of SMPP alone; that septets are packed nobody says."""
 
 
 def named(kind: str) -> list[Any]:
@@ -24,6 +24,16 @@ def test_text_vectors_both_ways(v: dict[str, Any]) -> None:
     fmt, octets = FORMATS[v["encoding"]], bytes.fromhex(v["hex"])
     assert decode(octets, fmt, False) == (v["text"], "")
     assert encode(v["text"], fmt) == octets
+
+
+@pytest.mark.parametrize("v", [p for p in named("encoding") if p.values[0]["encoding"] not in FORMATS])
+def test_text_vectors_that_are_only_read(v: dict[str, Any]) -> None:
+    octets = bytes.fromhex(v["hex"])
+    if v["encoding"] == "latin-1":
+        assert decode(octets, 3, False, "smpp") == (v["text"], "")
+    else:
+        assert v["encoding"] == "gsm7-packed"
+        assert unpacked(octets) == v["text"]
 
 
 @pytest.mark.parametrize("v", named("udh"))
@@ -59,14 +69,57 @@ def test_header_vectors(v: dict[str, Any]) -> None:
         ("退订".encode("utf-16-be"), 0, ("退订", "wrong_fmt")),
         ("退订".encode("utf-16-be"), 15, ("退订", "wrong_fmt")),
         (b"ab\xff", 15, ("ab\ufffd", "undecodable")),
-        (b"\x41\xc1", 0x10, ("A\ufffd", "undecodable")),
-        *((b"R", fmt, ("", "binary")) for fmt in (2, 3, 4, 0x7F, 0xF5, 0xF6, 9, 255)),
+        (b"\xff\xff\xff", 0x10, ("\ufffd\ufffd\ufffd", "undecodable")),
+        (bytes.fromhex("e8329bfd06"), 0x10, ("hello", "packed")),
+        ("退订".encode("gb18030"), 0x10, ("退订", "wrong_fmt")),
+        (b"caf\xe9 et th\xe9", 0, ("café et thé", "wrong_fmt")),
+        ("TD".encode("utf-16-be"), 0, ("TD", "wrong_fmt")),
+        (b"TD\0", 0, ("TD\0", "")),
+        (b"TD1", 8, ("TD1", "wrong_fmt")),
+        *((b"R", fmt, ("", "binary")) for fmt in (2, 3, 4, 0x14, 0xF5, 0xF6)),
+        *((b"R", fmt, ("R", "wrong_fmt")) for fmt in (0x7F, 9, 255)),
+        ("回R退订".encode("utf-16-be"), 0x7F, ("回R退订", "wrong_fmt")),
+        ("回R退订".encode("gb18030"), 9, ("回R退订", "wrong_fmt")),
+        (b"\0\1\0\2\xff\xfe", 9, ("", "binary")),
     ],
 )
 def test_what_is_odd_is_said_and_what_can_be_read_is_read(
     content: bytes, fmt: int, expected: tuple[str, str]
 ) -> None:
     assert decode(content, fmt, False) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "fmt", "expected"),
+    [
+        (b"a@$\x1be", 0, ("a¡¤€", "")),
+        (b"\0\2", 0, ("@$", "")),
+        ("é".encode("latin-1"), 3, ("é", "")),
+        ("Привет".encode("iso8859-5"), 6, ("Привет", "")),
+        ("退订".encode("utf-16-be"), 8, ("退订", "")),
+        ("退订".encode("gb18030"), 15, ("退订", "")),
+        (b"R", 4, ("", "binary")),
+    ],
+)
+def test_smpp_has_codings_of_its_own(content: bytes, fmt: int, expected: tuple[str, str]) -> None:
+    assert decode(content, fmt, False, "smpp") == expected
+
+
+def headed(number: int, octets: bytes, total: int = 3) -> bytes:
+    return bytes((5, 0, 3, 1, total, number)) + octets
+
+
+def test_the_parts_of_a_long_message_are_read_together() -> None:
+    """Octets are joined before they are read; what has not come is left out, and said."""
+    one, two = "退订😀".encode("utf-16-be")[:5], "退订😀".encode("utf-16-be")[5:]
+    assert decode((headed(1, one), headed(2, two), headed(3, b"\0R")), 8, True) == ("退订😀R", "")
+    assert decode((one, two), 8, False) == ("退订😀", "")
+    assert decode((headed(1, b"\x90\0"), b"", headed(3, b"\0R")), 8, True) == ("退R", "unfinished")
+    assert decode((b"", b"", headed(3, b"\0R")), 8, True) == ("R", "unfinished")
+    assert decode((headed(1, b"a\x1b\x65"), headed(2, b"b"), headed(3, b"")), 0x10, True) == ("a€b", "")
+    assert decode((headed(1, one), headed(2, b"\0"), headed(3, b"")), 8, True)[1] == "undecodable"
+    assert decode((headed(1, b"a"), b"", b""), 4, True) == ("", "binary")
+    assert decode((b"\x20ab", headed(2, b"a")), 8, True) == ("", "udh_truncated")
 
 
 def test_the_header_is_not_text() -> None:
@@ -95,7 +148,7 @@ def test_the_gsm_alphabet_is_whole() -> None:
     assert gsm7(b"\x1b\x0a\x1b\x65\x1bA\x1b") == ("\f€A", "")
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=600)
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\r"), max_size=600)
 
 
 @given(text=TEXTS, width=st.sampled_from([8, 16]), ref=st.integers(0, 0xFFFF))

@@ -15,7 +15,6 @@ from gateway.evidence import record as rec
 from gateway.evidence.search import Search
 from gateway.policy.caps import CAPPED
 from gateway.policy.facts import View
-from gateway.protocols.text import udh
 
 MOST_KNOWN = 20_000
 """Of what attempts have in common, kept at most: senders may show as many numbers as they like."""
@@ -29,7 +28,7 @@ def recounted(
     """(instant in ms, key) of all that counts, oldest first.
 
     `hashed` is `RegistryKey.hash`. What a number was filed for besides its strictest purpose is read in
-    `view`, as records name the strictest alone. A long message counts by its first part. Who is behind a
+    `view`, as records name the strictest alone. A long message counts by its first record. Who is behind a
     destroyed key can't be counted: the key of a day lives for months.
     """
     counts: dict[bytes, tuple[int, ...]] = {}
@@ -40,7 +39,7 @@ def recounted(
                 if _PASSED not in octets or rec.kind_of(octets) != rec.ATTEMPT:
                     continue
                 seen = rec.glance(octets)
-                if seen.at < since:
+                if seen.at < since or rec.continues(seen):
                     continue
                 judged = bytes(seen.judged)
                 keys = counts.get(judged)
@@ -56,7 +55,7 @@ def recounted(
                     )
                 except (InvalidTag, rec.RecordError):
                     continue
-                if content.subscriber and _part(seen, content) <= 1:
+                if content.subscriber:
                     subscriber = hashed(content.subscriber)
                     for key in keys:
                         yield seen.at, key_of(key, subscriber)
@@ -75,11 +74,3 @@ def _counts(judged: rec.Judged, view: View, hashed: Callable[[str], bytes]) -> t
     return tuple(
         count_key(hashed, judged.institution, judged.channel, bit) for bit in CAPPED.values() if bit & filed
     )
-
-
-def _part(seen: rec.Glance, content: rec.Content) -> int:
-    """Which part of a long message it is; 0 or 1: the first or only one."""
-    if not seen.udhi:
-        return seen.pk_number
-    octets = content.octets if isinstance(content.octets, bytes) else b"".join(content.octets)
-    return udh(octets).part or seen.pk_number

@@ -71,12 +71,12 @@ class Batch:
         """The days (record.day_number) that its rows are of."""
         return {rec.day_number(minute) for minute, _, _ in self._sums}
 
-    def count(self, at: int, kind: _Kind, region: str, parts: int) -> None:
+    def count(self, at: int, kind: _Kind, region: str, attempts: int, parts: int) -> None:
         key = (at - at % 60_000, kind, region)
         sums = self._sums.get(key)
         if sums is None:
             sums = self._sums[key] = [0, 0]
-        sums[0] += 1
+        sums[0] += attempts
         sums[1] += parts
 
     def minutes(self) -> dict[Minute, list[int]]:
@@ -233,9 +233,11 @@ class Gatherer:
                 continue
             if rec.day_number(seen.at) < oldest:
                 continue
+            refused = kind.judged.verdict == rec.REFUSE
             parts = max(seen.pk_total, 1) if seen.pk_number == 0 else 1
-            count(seen.at, kind, seen.region, parts)
-            if kind.judged.verdict == rec.REFUSE:
+            attempts = 1 if refused or not rec.continues(seen) else 0
+            count(seen.at, kind, seen.region, attempts, parts)
+            if refused:
                 batch.intercepts.append(self._intercept(segment, opener, block, place, seen, kind))
 
     def _kind(self, key: bytes) -> _Kind:

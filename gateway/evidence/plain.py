@@ -58,11 +58,9 @@ def _plain(found: Found, revealed: bool) -> dict[str, Any]:
     if found.content is not None:
         said["subscriber"] = found.content.subscriber if revealed else mask(found.content.subscriber)
         if revealed and isinstance(found.record, rec.Attempt | rec.Reply):
-            octets = found.content.octets
-            parts = octets if isinstance(octets, tuple) else (octets,)
-            said["text"] = "".join(
-                decode(part, found.record.fmt, bool(found.record.udhi))[0] for part in parts
-            )
+            record = found.record
+            protocol = record.judged.protocol if isinstance(record, rec.Attempt) else record.protocol
+            said["text"], _ = decode(found.content.octets, record.fmt, bool(record.udhi), protocol)
     elif found.sealed_by:
         said["sealed_by"] = found.sealed_by
     return said | {"writer": found.writer, "segment": found.segment, "index": found.index}

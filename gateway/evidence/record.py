@@ -7,7 +7,7 @@ no maps; `decode` refuses octets that `encode` would not have written, so a reco
 
 | kind | class | is | tied by |
 |---|---|---|---|
-| 1 | `Attempt` | one SMS to one recipient, or one call, and its verdict | `id` |
+| 1 | `Attempt` | one SMS to one recipient, or one call, and its verdict (or see `continues`) | `id` |
 | 2 | `Outcome` | what the carrier answered to a forwarded attempt | `attempt` |
 | 3 | `Report` | what became of it, as the carrier's report said | `attempt`, or its outcome's `message_id` |
 | 4 | `Reply` | what a subscriber sent back, and its meaning | `id`; `attempt` is its context |
@@ -98,7 +98,7 @@ class Judged(_Table, frozen=True, kw_only=True):
 
 
 class Attempt(_Table, frozen=True, kw_only=True):
-    """One SMS to one recipient (all its parts that one submit brought), or one call."""
+    """One SMS to one recipient (all its parts), or one call."""
 
     version: Literal[1] = 1
     kind: Literal[1] = 1
@@ -109,7 +109,7 @@ class Attempt(_Table, frozen=True, kw_only=True):
     sequence: Sequence  # of the submit; SGIP: its 12 octets
     recipient: int = 0  # place among the submit's recipients, from 0
     pk_total: int = 1  # parts of the message
-    pk_number: int = 1  # this part, from 1; 0: `octets` is a tuple of all parts, or the wire said 0
+    pk_number: int = 1  # 0: `octets` is a tuple of all parts, or the wire said 0; else see `continues`
     reference: int = 0  # concatenation reference
     registry_version: int
     region: str = ""  # city of the subscriber by number, Chinese
@@ -237,6 +237,12 @@ class Following(Struct, frozen=True, array_like=True):
     kind: int
     attempt: bytes
     at: int
+
+
+def continues(attempt: Attempt | Glance) -> bool:
+    """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
+    counts as no attempt. `pk_number` counts the records; in `octets` b"" is a part that had not come."""
+    return 2 <= attempt.pk_number <= attempt.pk_total
 
 
 def _head(members: int, kind: int) -> bytes:

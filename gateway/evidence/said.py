@@ -25,8 +25,8 @@ MOST_MARKED = 64
 MOST_BEGUN = 1 << 12
 """Segments of which the time of their making is remembered."""
 
-Said = tuple[rec.Octets, int, bool]
-"""Content as on the wire, its data coding, and whether it begins with a user data header."""
+Said = tuple[rec.Octets, int, bool, str]
+"""Content as on the wire, its data coding, whether it begins with a user data header, the protocol."""
 
 
 class Sayings:
@@ -75,7 +75,8 @@ class Sayings:
             key = self._keys.find(header.key_name, header.key_check)
             cipher = key.segment(header.salt, segment.digest)
             content = open_sealed(cipher, segment.digest, index, attempt.sealed)
-            return content.octets, attempt.fmt, bool(attempt.udhi)
+            protocol = rec.decode_judged(bytes(attempt.judged)).protocol
+            return content.octets, attempt.fmt, bool(attempt.udhi), protocol
 
     def _created(self, path: Path) -> int:
         """When a segment was made (ms); one that is gone is older than any that is asked for."""

@@ -25,6 +25,7 @@ from gateway.evidence.lookup import Index
 from gateway.evidence.seal import DataKey, KeyGone, Keys
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
 from gateway.model import FOREVER
+from gateway.protocols import WIRES
 
 SLACK = 3_600_000
 """A record's time may lie this far (ms) outside the span of its segment's making."""
@@ -367,16 +368,12 @@ def followed_by(shown: Shown) -> Followed:
 
 
 def _message_ids(attempt: rec.Attempt, outcomes: Sequence[rec.Outcome]) -> set[bytes]:
-    """Under which ids the carrier may report. CMPP answers a submit to several recipients with the id of the
-    first one, and some carriers count on from it."""
+    """Under which ids the carrier may report."""
     ids = {outcome.message_id for outcome in outcomes if outcome.message_id}
-    if attempt.judged.protocol == "cmpp" and attempt.recipient:
-        ids |= {
-            (int.from_bytes(one, "big") + attempt.recipient & 2**64 - 1).to_bytes(8, "big")
-            for one in ids
-            if len(one) == 8
-        }
-    return ids
+    wire = WIRES.get(attempt.judged.protocol)
+    if wire is None:
+        return ids
+    return {spelt for one in ids for spelt in wire.reported_as(one, attempt.recipient)}
 
 
 def open_sealed(cipher: AESGCM, header_digest: bytes, index: int, sealed: bytes) -> rec.Content:

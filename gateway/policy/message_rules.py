@@ -85,15 +85,29 @@ def can_be_refused(facts: Facts) -> bool:
 
 @rule(
     Reason.MALFORMED,
-    refuses=[sms(flaw="source"), sms(flaw="text"), call(flaw="destination"), sms(destination="")],
+    refuses=[
+        sms(flaw="source"),
+        sms(flaw="text"),
+        call(flaw="destination"),
+        sms(destination=""),
+        sms(text="", flaw="binary"),
+        sms(text="", flaw="binary", number={"purposes": SERVICE}),
+    ],
     passes=[sms(), call(), sms(text="")],
     fact=_spelling,
     everyone=True,
 )
 def can_be_read(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
-    """Both numbers and the text could be read; sub-code: the part that could not."""
+    """Both numbers and the text could be read; sub-code: the part that could not.
+
+    What is meant for a device (WAP push, SIM data) is `binary`; where the profile's `binary` lets it pass,
+    only numbers that nobody sells or collects from may send it.
+    """
     if attempt.flaw:
-        return attempt.flaw
+        if attempt.flaw != "binary" or sender.purposes & LIMITED:
+            return attempt.flaw
+        if sender.profile.option(Reason.MALFORMED, "binary") != "pass":
+            return attempt.flaw
     if not attempt.destination:
         return "destination"
     return True if attempt.source else "source"

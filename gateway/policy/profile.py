@@ -129,6 +129,14 @@ class Option:
 
 
 OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
+    Reason.MALFORMED: {
+        "binary": Option(
+            default="refuse",
+            right='"refuse" or "pass"',
+            check=lambda value: value in ("refuse", "pass"),
+            tighten=lambda one, other: one if one == "refuse" else other,
+        )
+    },
     Reason.SIGNATURE_MISSING: {
         "positions": Option(
             default=["first"],

@@ -2,7 +2,7 @@
 a way to refuse.
 
 Rules of this file: those of message_rules.py. A rule says True of a text that could not be read, as
-`malformed` has said it.
+`malformed` has said it; and what needs the end of a text, of one that is unfinished.
 """
 
 from gateway.errors import Words
@@ -12,6 +12,9 @@ from gateway.policy.facts import LIMITED, Facts, Sender, View
 from gateway.policy.message_rules import is_text
 from gateway.policy.rules import call, rule, sms
 from gateway.policy.text_purpose import collects, sells
+
+NO_TEXT = ("text", "binary")
+"""Flaws of a text."""
 
 
 def _signature(attempt: Attempt, facts: Facts, view: View) -> Words:
@@ -121,11 +124,13 @@ def signed_in_text(facts: Facts) -> bool:
 def text_is_signed(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """The text begins with a name in 【】; where the profile's `positions` says so, it may end with one."""
     text = attempt.text
-    if text.startswith(sender.heads) or signature(text) or attempt.flaw == "text":
+    if text.startswith(sender.heads) or signature(text) or attempt.flaw in NO_TEXT:
         return True
-    if not last_signature(text):
+    if not attempt.unfinished and not last_signature(text):
         return False
-    return "last" in sender.profile.option(Reason.SIGNATURE_MISSING, "positions") or "not_first"
+    if "last" in sender.profile.option(Reason.SIGNATURE_MISSING, "positions"):
+        return True
+    return False if attempt.unfinished else "not_first"
 
 
 @rule(
@@ -154,7 +159,7 @@ def signature_is_bound(attempt: Attempt, sender: Sender, view: View, now: int) -
     """The name in 【】 is one bound to this number; with none bound there is nothing to differ from."""
     if attempt.text.startswith(sender.heads):
         return True
-    name = signature(attempt.text) or last_signature(attempt.text)
+    name = signature(attempt.text) or ("" if attempt.unfinished else last_signature(attempt.text))
     return not name or head(name) in sender.heads
 
 
@@ -182,4 +187,4 @@ def signature_is_bound(attempt: Attempt, sender: Sender, view: View, now: int) -
 )
 def text_offers_refusal(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """A marketing text names a reply that refuses and that this gateway understands."""
-    return offers_refusal(attempt.text) or attempt.flaw == "text"
+    return offers_refusal(attempt.text) or attempt.unfinished or attempt.flaw in NO_TEXT

@@ -5,29 +5,40 @@ Texts are octets as they came, cut and trimmed; nothing here is decoded or judge
 
 from typing import NamedTuple
 
+Instant = tuple[int, int, int, int, int]
+"""Month, day, hour, minute, second."""
+
 
 class Login(NamedTuple):
-    """A CONNECT: who asks for which version, and the digest that proves it."""
+    """Who asks for which version, and the digest or password that proves it; what the connection is for."""
 
     account: str
     version: int
     authenticator: bytes
     timestamp: int
+    command: int = 0  # of the request, where there are several
+    sends: bool = True
+    receives: bool = True
 
 
 class Submission(NamedTuple):
-    """What is judged of a SUBMIT. Texts are cut and trimmed octets as they came."""
+    """What is judged of a SUBMIT. Texts are cut and trimmed octets as they came.
+
+    Of a long message that was joined `content` is all parts in order, b"" for one that has not come; and
+    `pk_number` is 0 when it is whole, else how often it was judged.
+    """
 
     source: bytes
     destinations: list[bytes]
     fmt: int
     udhi: bool
-    content: bytes
+    content: bytes | tuple[bytes, ...]
     wants_report: bool
     at_time: bytes
     pk_total: int
     pk_number: int
     pseudo: int  # Dest_terminal_type: 1 when the destinations are pseudo-numbers (3.0)
+    reference: int = 0  # of the parts of a long message, where it stands beside the text (SMPP's SAR)
 
 
 class Report(NamedTuple):

@@ -5,8 +5,9 @@ word makes a message unfit is for rules, not for this file. Octets in, text out,
 """
 
 from codecs import utf_16_be_decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from unicodedata import category
 
 ASCII, BINARY, UCS2, GB = 0, 4, 8, 15
 """Msg_Fmt as we send it."""
@@ -22,44 +23,95 @@ _TO_GSM = {character: bytes([code]) for code, character in enumerate(_GSM) if co
 _TO_GSM |= {character: bytes([_ESCAPE, code]) for code, character in _EXTENSION.items()}
 
 _CODINGS = {0: "text", 1: "text", UCS2: "ucs2", GB: "gb18030"}
+_CODINGS |= dict.fromkeys([2, 3, 4, *range(0x14, 0x18), *range(0xF4, 0xF8)], "binary")
 _CODINGS |= dict.fromkeys(range(0x18, 0x1C), "ucs2")  # TS 23.038 general group: UCS-2 with a message class
 _CODINGS |= dict.fromkeys([*range(0x10, 0x14), *range(0xF0, 0xF4)], "gsm7")
-"""Every other value is binary: a write to the card (3), octets (4), SIM data (0xF6), WAP push (0xF5), and
-what nobody has named."""
+"""Binary are octets (2, 4), a write to the card (3), SIM data (0xF6), WAP push (0xF5). Every other value is
+one that nobody has named."""
+
+_SMPP = {0: "gsm7", 3: "latin-1", 6: "iso8859-5", 7: "iso8859-8", 0x0A: "iso2022-jp", 0x0E: "euc-kr"}
+_CODINGS_OF = {"smpp": _CODINGS | _SMPP}
+"""By protocol, where they are not those of all (SMPP 3.4 §5.2.19)."""
+
+_UNLIKELY = frozenset(("Cc", "Cn", "Co", "Cs"))
 
 
-def decode(content: bytes, fmt: int, udhi: bool) -> tuple[str, str]:
+def decode(
+    content: bytes | tuple[bytes, ...], fmt: int, udhi: bool, protocol: str = "cmpp"
+) -> tuple[str, str]:
     """(text, note); the header of a long message is left out of the text.
 
+    `content` may be all parts of a long message in order, b"" for one that has not come.
     Notes: "" all was well · "binary" no text · "odd_length" UCS-2 that ends in half a character ·
-    "undecodable" some octets gave U+FFFD · "wrong_fmt" not in the coding that it claims, read by likeness ·
-    "udh_truncated", "bad_concat" as in `udh`, the text being all that may be text.
+    "undecodable" some octets gave U+FFFD · "wrong_fmt" not in the coding that it claims, or in none that is
+    known, read by likeness · "packed" septets without gaps where one octet each is usual · "unfinished" parts
+    have not come, the others are read as far as they go · "udh_truncated", "bad_concat" as in `udh`, the text
+    being all that may be text.
     """
+    if isinstance(content, tuple):
+        return _joined(content, _CODINGS_OF.get(protocol, _CODINGS).get(fmt, ""), udhi)
     if fmt == UCS2 and not udhi:  # nearly all that comes
         try:
             return utf_16_be_decode(content, "strict", True)[0], ""
         except UnicodeDecodeError:
             return _ucs2(content)
-    note = ""
+    note, size = "", 0
     if udhi:
         header = udh(content)
-        content, note = content[header.size :], header.flaw
-    text, odd = _decode(content, _CODINGS.get(fmt, "binary"))
+        size, note = header.size, header.flaw
+    text, odd = _decode(content[size:], _CODINGS_OF.get(protocol, _CODINGS).get(fmt, ""), size)
     return text, note or odd
 
 
-def _decode(content: bytes, coding: str) -> tuple[str, str]:
+def _joined(parts: Sequence[bytes], coding: str, udhi: bool) -> tuple[str, str]:
+    """The text of a long message. Senders cut characters in two, so octets are joined before they are read;
+    but septets begin anew in each part."""
+    headers = [udh(part) if udhi and part else Udh(0) for part in parts]
+    if coding == "binary":
+        return "", "binary"
+    if any(header.flaw == "udh_truncated" for header in headers):
+        return "", "udh_truncated"
+    bodies = [part[header.size :] for part, header in zip(parts, headers, strict=True)]
+    if coding == "gsm7":
+        read = [_decode(body, coding, header.size) for body, header in zip(bodies, headers, strict=True)]
+    else:
+        read = [_decode(octets, coding) for octets in _runs(parts, bodies)]
+    text = "".join(text for text, _ in read)
+    if not all(parts):
+        return text, "unfinished"
+    return text, next((note for _, note in read if note), "")
+
+
+def _runs(parts: Sequence[bytes], bodies: Sequence[bytes]) -> list[bytes]:
+    """The bodies of neighbouring parts that have come, joined."""
+    runs = [b""]
+    for part, body in zip(parts, bodies, strict=True):
+        if part:
+            runs[-1] += body
+        elif runs[-1]:
+            runs.append(b"")
+    return runs
+
+
+def _decode(content: bytes, coding: str, header: int = 0) -> tuple[str, str]:
+    """The text behind a header of so many octets; coding "": nobody knows."""
     match coding:
         case "binary":
             return "", "binary"
         case "ucs2":
             return _ucs2(content)
         case "gsm7":
-            return gsm7(content)
+            text, note = gsm7(content)
+            return _packed(content, header) or _guessed(content, True) if note else (text, note)
         case "text":
             if _ESCAPE in content:
                 return gsm7(content)
-            return (content.decode("ascii"), "") if content.isascii() else _guessed(content)
+            if content.isascii() and not _is_wide(content):
+                return content.decode("ascii"), ""
+            return _guessed(content, True)
+        case "":
+            text, note = _guessed(content, True)
+            return (text, note) if text and _is_likely(text) else ("", "binary")
     try:
         return content.decode(coding), ""
     except UnicodeDecodeError:
@@ -70,19 +122,60 @@ def _ucs2(content: bytes) -> tuple[str, str]:
     """UCS-2 is UTF-16BE in fact: emoji come as surrogate pairs."""
     odd = len(content) % 2
     text = content[: len(content) - odd].decode("utf-16-be", "replace")
-    return text, "odd_length" if odd else "undecodable" if "\ufffd" in text else ""
+    note = "odd_length" if odd else "undecodable" if "\ufffd" in text else ""
+    if note:
+        other = _guessed(content)
+        if other[1] == "wrong_fmt" and _is_likely(other[0]):
+            return other
+    return text, note
 
 
-def _guessed(content: bytes) -> tuple[str, str]:
-    """Octets that their own coding can't hold: Chinese under Msg_Fmt 0, or UCS-2 under 15."""
-    try:
-        return content.decode("gb18030"), "wrong_fmt"
-    except UnicodeDecodeError:
-        pass
-    try:
-        return content.decode("utf-16-be"), "wrong_fmt"
-    except UnicodeDecodeError:
-        return content.decode("gb18030", "replace"), "undecodable"
+def _guessed(content: bytes, latin: bool = False) -> tuple[str, str]:
+    """What their own coding can't hold: Chinese under Msg_Fmt 0, UCS-2 under 15; `latin`: or accents."""
+    codings = ["gb18030", "utf-16-be"]
+    if _is_wide(content):
+        codings.reverse()
+    first = None
+    for coding in codings:
+        try:
+            text = content.decode(coding)
+        except UnicodeDecodeError:
+            continue
+        if _is_likely(text):
+            return text, "wrong_fmt"
+        first = first or (text, "wrong_fmt")
+    if latin and sum(octet > 0x7F for octet in content) * 3 <= len(content):
+        text = content.decode("latin-1")
+        if _is_likely(text):
+            return text, "wrong_fmt"
+    return first or (content.decode("gb18030", "replace"), "undecodable")
+
+
+def _is_wide(content: bytes) -> bool:
+    """Whether most of it is ASCII in UCS-2; zeros at the end are a C programmer's."""
+    high = content.rstrip(b"\0")[::2]
+    return high.count(0) * 2 > len(high)
+
+
+def _is_likely(text: str) -> bool:
+    """Whether nothing in it is what nobody writes: control characters, unassigned and private ones."""
+    return all(character in "\r\n\t" or category(character) not in _UNLIKELY for character in text)
+
+
+def _packed(content: bytes, header: int) -> tuple[str, str] | None:
+    """Septets behind a header of so many octets; None when they are no words."""
+    text = unpacked(content, -header * 8 % 7)
+    words = sum(character.isascii() and (character.isalnum() or character == " ") for character in text)
+    return (text, "packed") if words * 10 >= len(text) * 7 else None
+
+
+def unpacked(content: bytes, fill: int = 0) -> str:
+    """The text of eight septets in seven octets, behind `fill` bits that follow a header (TS 23.040
+    §9.2.3.24); seven bits left over at the end are no character."""
+    bits = int.from_bytes(content, "little") >> fill
+    count = (len(content) * 8 - fill) // 7
+    text, _ = gsm7(bytes(bits >> 7 * place & 0x7F for place in range(count)))
+    return text[:-1] if (count * 7 + fill) % 8 == 0 and text[-1:] in ("@", "\r") else text
 
 
 def gsm7(content: bytes) -> tuple[str, str]:
@@ -148,10 +241,10 @@ def udh(content: bytes) -> Udh:
 
 def encode(text: str, fmt: int) -> bytes:
     """The octets of `text` in Msg_Fmt `fmt`; UnicodeEncodeError when it can't hold them."""
-    coding = _CODINGS.get(fmt, "latin-1")
+    coding = _CODINGS.get(fmt, "binary")
     if coding == "gsm7":
         return b"".join(_TO_GSM.get(character, b"?") for character in text)
-    return text.encode({"text": "ascii", "ucs2": "utf-16-be"}.get(coding, coding))
+    return text.encode({"text": "ascii", "ucs2": "utf-16-be", "binary": "latin-1"}.get(coding, coding))
 
 
 def fitting(text: str) -> int:

@@ -37,10 +37,7 @@ class Context:
         if contact is None:
             return ""
         said = self._sayings.of(contact.writer, contact.attempt, contact.place)
-        if said is None:
-            return ""
-        octets, fmt, udhi = said
-        return decode(octets if isinstance(octets, bytes) else b"".join(octets), fmt, udhi)[0]
+        return "" if said is None else decode(*said)[0]
 
 
 def _tell(count: int, then: Callable[[list[str]], None], reading: "asyncio.Future[list[str]]") -> None:

@@ -4,7 +4,8 @@ import logging
 from dataclasses import dataclass
 
 from gateway.relay.confirming import Confirmations
-from gateway.relay.refusing import MakeIds
+from gateway.relay.parts import Parts
+from gateway.relay.refusing import MakeIds, Receivers
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -17,6 +18,8 @@ class Desk:
     screen: Screen
     returns: Returns
     confirmations: Confirmations
+    parts: Parts
     telemetry: Telemetry
     log: logging.Logger
     make_ids: MakeIds
+    receivers: Receivers

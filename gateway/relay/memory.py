@@ -8,7 +8,7 @@ Bounded: beyond twice `MOST_SEEN` answered submits are forgotten but for the new
 wait for the carrier stay, and the session stops reading at `MOST_WAITING` of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.model import SMS, AccountKey, Verdict
@@ -22,6 +22,9 @@ OVER = -1  # instead of the fingerprint: no hash is -1
 
 Cuts = list[tuple[int, int, bytes]]
 """(start, end, octets): what goes on instead of data[start:end]."""
+
+Tell = Callable[[Sequence[bytes]], None]
+"""Sends frames of ours to a sender."""
 
 
 def join(data: bytes, used: int, cuts: Cuts) -> bytes:
@@ -54,6 +57,7 @@ class Submit:
         "fingerprint",
         "ids",
         "octets",
+        "part",
         "refused",
         "sequence",
         "start",
@@ -72,6 +76,7 @@ class Submit:
         self.ids: Sequence[bytes] = ()
         self.verdicts: Sequence[Verdict] = ()
         self.refused = 0
+        self.part = 0  # of a long message, from 1; 0: it is none
         self.answer = answer  # what the sender got: from us, when we refused, or from the carrier
         self.octets: bytes | None = None  # what goes on instead of the frame as it came; b"": nothing
         self.answered = False  # by the carrier, or by us
@@ -111,14 +116,17 @@ class Owner(Protocol):
 
 
 class Batch:
-    """What one read of a sender's connection brought, while its submits are judged and recorded."""
+    """What one read of a sender's connection brought, while its submits are judged and recorded; or a long
+    message whose parts have come, as one submit."""
 
     __slots__ = (
+        "again",
         "began",
         "channel",
         "connection",
         "cuts",
         "data",
+        "elsewhere",
         "key",
         "octets",
         "owner",
@@ -140,6 +148,8 @@ class Batch:
         place: Place,
         began: float,
         channel: int = SMS,
+        *,
+        again: bool = False,
     ) -> None:
         self.owner = owner
         self.key = key
@@ -151,8 +161,10 @@ class Batch:
         self.cuts = cuts
         self.place = place  # on the way to the carrier
         self.began = began  # perf_counter
+        self.again = again  # more of a message that has been judged, and counted, before
         self.octets = b""  # what goes there
         self.refusals: list[bytes] = []  # what goes back to the sender
+        self.elsewhere: list[tuple[Tell, Sequence[bytes]]] = []  # and what goes to him on another connection
 
 
 class Memory:

@@ -6,7 +6,7 @@ called, so that the session passes it on only when it holds (domain.md "A reply 
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter, time_ns
 
@@ -16,12 +16,15 @@ from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical, opaque
 from gateway.policy.replies import classify, depends
 from gateway.protocols.message import Delivery
+from gateway.protocols.table import Frame
 from gateway.protocols.text import decode
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import LocalRefusal, does_something, learn
 from gateway.relay.confirming import Confirmations
 from gateway.relay.contacts import Contact, Contacts, half_key, key_of
 from gateway.relay.context import Context
+from gateway.relay.lane import Place
+from gateway.relay.memory import Cuts, join
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
@@ -74,22 +77,50 @@ class Returns:
             _subscriber(delivery),
         )
 
+    def hold(
+        self,
+        account: AccountKey,
+        replies: Sequence[tuple[Frame, Delivery]],
+        read: tuple[bytes, int, Cuts],
+        place: Place,
+        read_on: Callable[[bool], None],
+        refused: Callable[[Frame, Exception], None],
+    ) -> None:
+        """Fill the place with what a read brought (data, octets of it, cuts) once its replies are in force,
+        and read on; those that could not be recorded are `refused` and left out."""
+        data, used, cuts = read
+        left = len(replies)
+        read_on(False)
+
+        def done(frame: Frame, error: Exception | None) -> None:
+            nonlocal left
+            left -= 1
+            if error is not None:
+                refused(frame, error)
+                cuts[:] = [cut for cut in cuts if cut[0] != frame[0]]
+                cuts.append((frame[0], frame[1], b""))
+            if not left:
+                place.fill(join(data, used, cuts))
+                read_on(True)
+
+        self.replies(account, [(reply, partial(done, frame)) for frame, reply in replies])
+
     def replies(self, account: AccountKey, answers: Sequence[tuple[Delivery, Done]]) -> None:
         """What one read brought of subscribers' answers, in order; each is `done` when it is in force.
 
         The message that one answers is looked up where it can change what the answer means.
         """
         arrived, now = perf_counter(), time_ns() // 1_000_000
-        contacts = [self._answered_by(delivery, now) for delivery, _ in answers]
+        contacts = [self._answered_by(account, delivery, now) for delivery, _ in answers]
         take = partial(self._take, account, answers, arrived)
         if any(contacts):
             self._context.texts(contacts, take)
         else:
             take([""] * len(answers))
 
-    def _answered_by(self, delivery: Delivery, now: int) -> Contact | None:
+    def _answered_by(self, account: AccountKey, delivery: Delivery, now: int) -> Contact | None:
         """The attempt whose text has to be known to understand a reply; None when none has."""
-        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi)
+        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol)
         return self._last(canonical(delivery.number), _subscriber(delivery), now) if depends(text) else None
 
     def _take(
@@ -113,7 +144,7 @@ class Returns:
         now = time_ns() // 1_000_000
         view = self._screen.view
         view.renew()
-        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi)
+        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol)
         number, subscriber = canonical(delivery.number), _subscriber(delivery)
         contact = self._last(number, subscriber, now)
         institution = contact.institution if contact is not None else 0

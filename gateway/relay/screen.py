@@ -25,7 +25,7 @@ from gateway.regions import Regions
 from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key, key_of
-from gateway.relay.counting import Counting, settle_masses
+from gateway.relay.counting import Counting, reduces, settle_masses
 from gateway.relay.memory import Batch
 from gateway.relay.shares import Shared, Shares
 from gateway.telemetry import Telemetry
@@ -34,9 +34,13 @@ ENOUGH = 32
 """Submits that are judged at the end of the loop's turn; fewer wait for others until the disk is free."""
 
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
-UNREADABLE = {"binary", "undecodable", "odd_length", "udh_truncated"}
-"""Notes of text.decode after which nobody can say what the subscriber would read. Not "wrong_fmt": it was
-read; not "bad_concat": handsets ignore such a header element and show the rest (TS 23.040 §9.2.3.24.1)."""
+FLAWS = {"binary": "binary", "undecodable": "text", "odd_length": "text", "udh_truncated": "text"}
+"""Notes of text.decode after which nobody can say what the subscriber would read, and the flaw that each is.
+Not "wrong_fmt", "packed": it was read; not "bad_concat": handsets ignore such a header element and show the
+rest (TS 23.040 §9.2.3.24.1)."""
+
+_OF_TEXT = {(Reason.MALFORMED, flaw) for flaw in FLAWS.values()}
+"""Findings about the text."""
 
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", 1, 1, 0)
 """What is recorded of a frame that can't be read."""
@@ -114,6 +118,27 @@ class Screen:
             self._accounts[key] = self.view.account(key)
         return self._accounts[key]
 
+    def foresees(self, batch: Batch) -> bool:
+        """Whether all of it is refused whatever its text says: by its numbers, its subscribers, the hour.
+        Nothing is recorded, and what only `put` can find out is not known here."""
+        now = time_ns() // 1_000_000
+        try:
+            self.view.renew()
+            self.follow(now)
+            attempts = self._attempts([batch], now)
+            for attempt in attempts:
+                attempt.flaw = attempt.flaw or "text"
+            verdicts = self._decide(attempts, now)
+        except NotReady:
+            return False
+        refused = [
+            any(finding.enforced and finding[:2] not in _OF_TEXT for finding in verdict.findings)
+            for verdict in verdicts
+        ]
+        if any(reduces(submit, self.account(batch.key)) for submit in batch.submits):
+            return all(refused)
+        return any(refused)
+
     def put(self, batch: Batch) -> None:
         """Judge and record it, with whatever else comes until then; its owner hears of it.
 
@@ -155,6 +180,9 @@ class Screen:
             self._record(turn, None)
             return
         entries, places = self._counting.entries(batches, attempts, verdicts)
+        if not entries:
+            self._record(turn, None)
+            return
         self._reserving = True
         try:
             self._counters.reserve(now, entries, partial(self._reserved, turn, places))
@@ -210,6 +238,7 @@ class Screen:
         add, sources = attempts.append, self._sources
         for batch in batches:
             key, channel = batch.key, batch.channel
+            protocol = key.protocol
             for submit in batch.submits:
                 submission = submit.submission
                 if submission is None:
@@ -218,10 +247,12 @@ class Screen:
                 source = sources.get(submission.source)
                 if source is None:
                     source = self._source(submission.source)
-                text, note = decode(submission.content, submission.fmt, submission.udhi)
+                text, note = decode(submission.content, submission.fmt, submission.udhi, protocol)
                 flaw = "" if source else "source"
-                if note in UNREADABLE:
-                    flaw = flaw or "text"
+                unfinished = False
+                if note:
+                    flaw = flaw or FLAWS.get(note, "")
+                    unfinished = note == "unfinished"
                 at = 0
                 if submission.at_time:
                     try:
@@ -240,6 +271,7 @@ class Screen:
                             text,
                             flaw or ("" if destination else "destination"),
                             at,
+                            unfinished,
                         )
                     )
         return attempts
@@ -276,7 +308,7 @@ class Screen:
         for batch in batches:
             key, connection = batch.key, batch.connection
             for submit in batch.submits:
-                _, _, fmt, udhi, content, _, _, total, number, _ = submit.submission or UNREAD
+                _, _, fmt, udhi, content, _, _, total, number, _, reference = submit.submission or UNREAD
                 for recipient in range(submit.width):
                     attempt, verdict = attempts[index], verdicts[index]
                     index += 1
@@ -294,7 +326,7 @@ class Screen:
                             recipient,
                             total,
                             number,
-                            0,
+                            reference,
                             region(destination),
                             destination,
                             fmt,
@@ -319,16 +351,19 @@ class Screen:
         index = 0
         for batch in batches:
             channel = batch.channel
+            one = 0 if batch.again else 1  # what passes on was counted when it began
             for submit in batch.submits:
                 end = index + submit.width
                 submit.ids = ids[index:end]
                 submit.verdicts = [shared.verdict for shared in of_all[index:end]]
                 while index < end:
                     shared = of_all[index]
-                    shared.tally.count += 1
+                    shared.tally.count += one
                     attempt = attempts[index]
                     if not shared.passed:
                         submit.refused += 1
+                        if not one:
+                            shared.tally.count += 1
                     elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         number = numbers.get(attempt.source) or self._number_key(attempt.source)
                         pair = key_of(number, hashed(attempt.destination))

@@ -18,21 +18,21 @@ from functools import partial
 from gateway.errors import WireError
 from gateway.evidence.journal import OutcomeItem
 from gateway.model import AccountKey
-from gateway.protocols.cmpp import Cmpp
-from gateway.protocols.message import Delivery
+from gateway.protocols import Wire
+from gateway.protocols.message import Delivery, Login
 from gateway.protocols.table import Frame, Unframed
 from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
 from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
+from gateway.relay.notes import CLOSED, Notes
 from gateway.relay.own import Own
-from gateway.relay.refusing import answer
+from gateway.relay.parts import Held
+from gateway.relay.refusing import Receiver, refuse
 
 MOST_BACKLOG = 4 << 20  # octets that wait for the disk at which senders are no longer read
 MOST_UNREAD = 1 << 20  # octets of our own answers that a sender leaves unread before it is no longer read
-MOST_NOTES = 100  # log lines about the mistakes of one connection's peers; all are counted
 GOODBYE_SECONDS = 2.0
-CLOSED = "connection closed"
 
 
 class Session:
@@ -41,36 +41,37 @@ class Session:
     def __init__(
         self,
         desk: Desk,
-        wire: Cmpp,
+        wire: Wire,
         key: AccountKey,
         connection: int,
         sender: Leg,
         carrier: Leg,
+        login: Login,
     ) -> None:
-        self.key = key
+        self.key, self.login = key, login
         self.memory = Memory()
-        self.closed = asyncio.Event()
-        self.draining = False
+        self.closed, self._idle = asyncio.Event(), asyncio.Event()
+        self.draining = self._half_closed = False
         self._desk = desk
         self._wire = wire
         self._connection = connection
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._sender, self._carrier = sender.transport, carrier.transport
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
-        self._numbering = Numbering()
-        self._notes = 0
+        self._numbering = Numbering(own=wire.OWN_NUMBERS)
+        self._receiver = Receiver(self._numbering, self._answer) if login.receives else None
+        self._note = Notes(desk.log, key, connection).note
         self._own = Own(wire, key.account, connection, self._to_carrier, self.memory)
+        self._held = Held(desk.parts, self, connection, self._to_carrier)
         self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
-        self._half_closed = False
-        self._idle = asyncio.Event()
-        self._out = desk.telemetry.relay(key.protocol, "to_carrier")
-        self._back = desk.telemetry.relay(key.protocol, "to_sender")
+        self._out, self._back = (
+            desk.telemetry.relay(key.protocol, way) for way in ("to_carrier", "to_sender")
+        )
 
     def start(self) -> None:
         """Relay from now on, beginning with what came while the login was under way."""
         carrier, sender = self._legs
-        for leg, of_sender in ((sender, True), (carrier, False)):
-            leg.lost = self._lost_sender if of_sender else self._lost_carrier
+        sender.lost, carrier.lost = self._lost_sender, self._lost_carrier
         sender.blocked, sender.ended = self._sender_reads, self._sender_ended
         carrier.blocked = lambda blocked: sender.read_on("socket", not blocked)
         sender.received, carrier.received = self.from_sender, self.from_carrier
@@ -80,8 +81,10 @@ class Session:
                 leg.received(early)
             if leg.gone:
                 leg.lost()
-        if not self.closed.is_set() and not self.draining:
-            self._desk.confirmations.join(self.key, self._own)
+        if not self.closed.is_set():
+            self._desk.receivers.join(self.key, self._receiver)
+            if self.login.sends and not self.draining:
+                self._desk.confirmations.join(self.key, self._own)
 
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
@@ -108,7 +111,10 @@ class Session:
                     memory.add(submit)
                     if own is not None:
                         own.submit(submit, data)
-                    submits.append(submit)
+                    if submit.part and self._held.take(submit, data):
+                        cuts.append((start, end, b""))
+                    else:
+                        submits.append(submit)
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
                     self._renumber(data, frame, self._numbering.answer(sequence), cuts)
@@ -117,6 +123,7 @@ class Session:
                 if doing == "close":
                     self._leaving = True
                     self._desk.confirmations.leave(self.key, self._own)
+                    self._held.goodbye(data, start, end, cuts)
             else:
                 cuts.append((start, end, b""))
                 answers.append(self._unexpected(data, frame, doing))
@@ -131,6 +138,8 @@ class Session:
         elif frames:
             self._to_carrier.send(join(data, frames[-1][1], cuts))
             self._out.observe(time.perf_counter() - began)
+        if self._held.count:
+            self._held.came()
         if error is not None:
             self.end(error)
 
@@ -154,6 +163,8 @@ class Session:
                 self._own.specimen = batch.data[passed.start : passed.end] if passed is not None else b""
             if batch.refusals:
                 self._answer(batch.refusals)
+            for tell, reports in batch.elsewhere:
+                tell(reports)
             batch.place.fill(batch.octets)
             self._out.observe(time.perf_counter() - batch.began)
         else:
@@ -197,7 +208,9 @@ class Session:
             self._desk.returns.outcomes(outcomes)
         if frames:
             if replies:
-                self._hold_replies(data, frames[-1][1], replies, cuts)
+                held = self._to_sender.hold(), partial(self._legs[False].read_on, "journal")
+                read = data, frames[-1][1], cuts
+                self._desk.returns.hold(self.key, replies, read, *held, self._not_recorded)
             else:
                 self._to_sender.send(join(data, frames[-1][1], cuts))
             self._back.observe(time.perf_counter() - began)
@@ -225,6 +238,7 @@ class Session:
         """Answer submits with the busy code, let the carrier answer what it has, unbind both sides, close."""
         self.draining = True
         self._desk.confirmations.leave(self.key, self._own)
+        self._held.give_up()
         if self.memory.waiting or self._own.awaits:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
@@ -259,7 +273,9 @@ class Session:
         self._check_closed()
 
     def _check_closed(self) -> None:
+        self._held.lost()
         self._desk.confirmations.leave(self.key, self._own)
+        self._desk.receivers.leave(self.key, self._receiver)
         if all(leg.gone for leg in self._legs):
             self.closed.set()
 
@@ -279,7 +295,11 @@ class Session:
     def _read(self, data: bytes, frame: Frame, fingerprint: int) -> Submit:
         start, end, command, sequence = frame
         try:
-            return Submit(frame, fingerprint, self._wire.submission(data, start, end))
+            submission = self._wire.submission(data, start, end)
+            submit = Submit(frame, fingerprint, submission)
+            if submission.udhi or submission.pk_total > 1:
+                submit.part = 1  # so it says; `Held.take` looks
+            return submit
         except WireError as error:
             self._note("submit not understood", error)
             return Submit(frame, fingerprint, None, self._wire.malformed(command, sequence, error) or b"")
@@ -297,14 +317,15 @@ class Session:
             if renumbered:
                 self._own.never_sent(renumbered)
             account = self._desk.screen.account(self.key)
-            said = answer(self._wire, submit, account, self._numbering, self._desk.make_ids)
-            submit.answer = said[0]
-            batch.refusals += said
+            to = self._receiver or self._desk.receivers.of(self.key)
+            refuse(self._wire, submit, batch, account, to, self._desk.make_ids, here=to is self._receiver)
         batch.cuts.append((submit.start, submit.end, submit.octets))
 
     def _rested(self) -> None:
         """Some submits wait no more."""
         waiting = self.memory.waiting
+        if self._held.count:
+            self._held.listen()
         if waiting < MOST_WAITING:
             self._legs[True].read_on("window", True)
         if self.draining and not waiting and not self._own.awaits:
@@ -327,7 +348,7 @@ class Session:
             octets = b"" if result else data[start:end]
             submit.close(octets if number == sequence else self._own.back(octets, submit))
         for identity in self._own.attempts(sequence) if submit is None else submit.ids:
-            outcomes.append((identity, result, message_id, 0))
+            outcomes.append((identity, result, message_id, 0 if submit is None else submit.part))
 
     def _delivery(self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]]) -> None:
         try:
@@ -340,27 +361,11 @@ class Session:
         else:
             replies.append((frame, delivery))
 
-    def _hold_replies(
-        self, data: bytes, used: int, replies: Sequence[tuple[Frame, Delivery]], cuts: Cuts
-    ) -> None:
-        place = self._to_sender.hold()
-        left = len(replies)
-        self._legs[False].read_on("journal", False)
-
-        def done(frame: Frame, error: Exception | None) -> None:
-            nonlocal left
-            left -= 1
-            if error is not None:  # not recorded: told to come again, the carrier delivers it once more
-                start, end, command, sequence = frame
-                self._note("reply not recorded", WireError("busy", str(error)))
-                self._to_carrier.send(self._wire.busy(command, sequence) or b"")
-                cuts[:] = [cut for cut in cuts if cut[0] != start]
-                cuts.append((start, end, b""))
-            if not left:
-                place.fill(join(data, used, cuts))
-                self._legs[False].read_on("journal", True)
-
-        self._desk.returns.replies(self.key, [(reply, partial(done, frame)) for frame, reply in replies])
+    def _not_recorded(self, frame: Frame, error: Exception) -> None:
+        """A reply is told to come again: the carrier delivers it once more."""
+        _, _, command, sequence = frame
+        self._note("reply not recorded", WireError("busy", str(error)))
+        self._to_carrier.send(self._wire.busy(command, sequence) or b"")
 
     def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
         """The frame goes on under this number; None: it does not."""
@@ -385,16 +390,6 @@ class Session:
             self._legs[True].read_on("unread", False)
 
     def _sender_reads(self, blocked: bool) -> None:
-        carrier, sender = self._legs
-        carrier.read_on("socket", not blocked)
+        self._legs[False].read_on("socket", not blocked)
         if not blocked:
-            sender.read_on("unread", True)
-
-    def _note(self, what: str, error: WireError | None) -> None:
-        self._notes += 1
-        if self._notes > MOST_NOTES and what != CLOSED:
-            return
-        fields = {"protocol": self.key.protocol, "account": self.key.account, "connection": self._connection}
-        if error is not None:
-            fields |= {"cause": error.cause, "detail": error.detail}
-        self._desk.log.info(what, extra={"fields": fields})
+            self._legs[True].read_on("unread", True)

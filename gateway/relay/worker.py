@@ -15,15 +15,15 @@ from collections import Counter
 from gateway.config import Sms
 from gateway.errors import NotReady
 from gateway.model import Account, AccountKey
-from gateway.protocols import WIRES
-from gateway.protocols.cmpp import Cmpp
+from gateway.protocols import WIRES, Wire
 from gateway.registry.receiving import Receiving
 from gateway.relay import handoff
 from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
 from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
-from gateway.relay.refusing import made_up_ids
+from gateway.relay.parts import Parts
+from gateway.relay.refusing import Receivers, made_up_ids
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
@@ -57,14 +57,17 @@ class Worker:
         self._telemetry = telemetry
         self._log = log
         self._returns = returns
+        receivers, parts = Receivers(), Parts(screen)
         self._desks = [
             Desk(
                 screen,
                 self._returns,
                 confirmations,
+                parts,
                 telemetry,
                 log,
                 made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),
+                receivers,
             )
             for sms in listeners
         ]
@@ -105,7 +108,7 @@ class Worker:
         self._telemetry.registry_version.set(self._screen.view.version)
         if time.monotonic() >= self._sweep_at:
             self._sweep_at += HALF_SECONDS
-            for key in {session.key for session in self._sessions.values()}:
+            for key in {session.key for session in self._sessions.values() if session.login.receives}:
                 self._receiving.note(key, _now())
             for session in list(self._sessions.values()):
                 session.sweep()
@@ -179,9 +182,10 @@ class Worker:
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
             number = next(self._connection_ids)
-            session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier)
+            session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
-            self._receiving.note(key, _now())  # CMPP knows no other connections than such as receive
+            if session.login.receives:
+                self._receiving.note(key, _now())
             try:
                 session.draining = self._draining.is_set()
                 session.start()
@@ -206,7 +210,7 @@ class Worker:
                 del self._connections[key]
         return b""
 
-    def _filed(self, key: AccountKey, wire: Cmpp) -> Account | None:
+    def _filed(self, key: AccountKey, wire: Wire) -> Account | None:
         """How the account is filed now; LoginRefused while the registry can't be read."""
         view = self._screen.view
         try:
