@@ -90,9 +90,11 @@ def carriers(options: Sequence[str]) -> dict[str, str]:
         try:
             endpoint(address)
         except ValueError as error:
-            raise UsageError(f"--carrier {option!r}: {error}, such as cmpp=10.0.0.5:7890") from None
+            raise UsageError(f"--carrier {option!r}: right would be PROTOCOL={error}") from None
         if protocol not in config.PROTOCOLS:
-            raise UsageError(f"--carrier {option!r}: protocol has to be one of {', '.join(config.PROTOCOLS)}")
+            raise UsageError(
+                f"--carrier {option!r}: right would be a protocol out of {', '.join(config.PROTOCOLS)}"
+            )
         if protocol in found:
             raise UsageError(f"--carrier {option!r}: {protocol} stands there twice; right would be once")
         found[protocol] = address

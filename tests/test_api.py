@@ -220,6 +220,17 @@ async def test_every_bad_field_is_named_in_both_languages(office):
     assert "'regulator'" in king["expected"]
     words = {one["field"]: one for one in chinese.body["errors"]}
     assert words["days"]["detail"] == "没有这一项"
+    assert words["days"]["expected"].startswith("以下各项：login, role, person")
+    bare = (await office.post("admin", "/users", {"login": "x"})).body["errors"]
+    assert {one["expected"] for one in bare} == {"a value, as it is required"}
+    said = await office.get("admin", "/users?page=2")
+    assert said.body["expected"] == "one of limit, after"
+    large = {"step": "check", "ids": [1, 2**70]}
+    said = await office.post("carrier", "/numbers/steps", large)
+    assert (said.body["field"], said.body["detail"]) == ("ids.1", "too large")
+    blank = {"institution": "BANK", "kind": "suspension", "cause": "  "}
+    said = await office.post("regulator", "/penalties", blank)
+    assert (said.body["field"], said.body["expected"]) == ("cause", "a text that says something")
     assert words["person"]["expected"] == "至少 1 个字符"
 
 

@@ -348,7 +348,7 @@ async def test_whoever_has_no_key_learns_nothing(east: Node) -> None:
         assert await send(east, junk, Authorization="Bearer zm_x") == (401, b""), junk
     for later in (b"\x02" + octets[1:], b"{}"):
         assert await send(east, later) == (400, b"")
-    assert await send(east, octets + bytes(5000)) == (413, b"")
+    assert await send(east, octets + bytes(between.MOST_QUESTION)) == (413, b"")
 
     async def endless() -> AsyncIterator[bytes]:
         yield octets

@@ -256,6 +256,18 @@ async def test_an_overview_counts_what_its_reader_may_see(traces: Traces) -> Non
     }
     office.sql("DELETE FROM alarms")
     assert alarmed == {"regulator": 1, "auditor": 1, "carrier": 0}
+    office.sql("UPDATE complaints SET forward_due = '2026-01-01'")
+    office.sql("INSERT INTO cases (title, due) VALUES ('late', '2026-01-01'), ('in time', '2099-01-01')")
+    office.sql(
+        "INSERT INTO penalties (institution_id, kind, amount, cause, imposed_by, due)"
+        " SELECT i.id, 'fine', 1, 'c', u.id, '2026-01-01' FROM institutions i, users u"
+        "  WHERE i.code = 'BANK' AND u.login = 'regulator'"
+    )
+    late = {who: (await office.get(who, "/stats")).body["overdue"] for who in ("regulator", "carrier")}
+    office.sql("UPDATE complaints SET forward_due = '2099-01-01'")
+    office.sql("UPDATE cases SET due = '2099-01-01'")
+    office.sql("UPDATE penalties SET due = '2099-01-01'")
+    assert late == {"regulator": 3, "carrier": 0}
     for who in STRANGERS:
         assert (await office.get(who, "/stats")).status == 403
 

@@ -102,16 +102,15 @@ def test_service_signature_is_only_observed() -> None:
     [
         ("refuse", Reason.ACCOUNT_MISMATCH, True),
         ("observe", None, False),
-        ("other", None, None),
+        ("other", Reason.ACCOUNT_MISMATCH, True),  # or any login could send as a bank
     ],
 )
-def test_an_account_that_nobody_filed(setting: str, reason: Reason | None, enforced: bool | None) -> None:
+def test_an_account_that_nobody_filed(setting: str, reason: Reason | None, enforced: bool) -> None:
     profile = replace(PROFILE, unknown_account=setting)
     stranger = attempt(account=AccountKey("mobile", "cmpp", "nobody"))
     [verdict] = decide([stranger], good(), profile, NOW)
     assert verdict.reason is reason
-    expected = () if enforced is None else (Finding(Reason.ACCOUNT_MISMATCH, "unknown_account", enforced),)
-    assert verdict.findings == expected
+    assert verdict.findings == (Finding(Reason.ACCOUNT_MISMATCH, "unknown_account", enforced),)
     [unregistered] = decide([replace(stranger, source="10690009")], good(), profile, NOW)
     assert unregistered.reason is (None if setting == "other" else Reason.UNREGISTERED)
     assert unregistered.purpose == "unknown"

@@ -190,7 +190,7 @@ async def test_everybody_has_an_overview_of_what_is_his(traces: Traces, who: str
     assert f"{who} · " in page.words
     role = USERS[who][0]
     assert ('href="/timeline"' in page.text) == (role in ("regulator", "auditor"))
-    assert ("complaints overdue" in page.words) == (role in ("regulator", "auditor"))
+    assert ("matters overdue" in page.words) == (role in ("regulator", "auditor"))
     refused = {
         "institution": {traces.refused, traces.foreign},
         "institution2": {traces.entrusted},

@@ -173,6 +173,20 @@ async def test_each_role_its_tables_and_its_rows(office: Office) -> None:
     armed = await bring(office, "regulator", "blacklist", bans.replace(b"12321", b"=1+1"))
     assert [one["value"] for one in armed["lines"]] == ["=1+1"]  # JSON runs no formula
     assert office.sql("SELECT added_by FROM blacklist") == [("regulator",)]
+    given = b"institution,agency,purposes\nBANK,AGENT,collection\nFIN,AGENT,collection\n"
+    done = await bring(office, "institution", "mandates", given)
+    assert (done["accepted"], [one["column"] for one in done["lines"]]) == (1, ["institution"])
+    listed = b"institution,subscriber\nBANK,13800000777\nFIN,13800000777\n"
+    done = await bring(office, "institution", "recipients", listed)
+    assert (done["accepted"], [one["column"] for one in done["lines"]]) == (1, ["institution"])
+    assert (await bring(office, "carrier", "mandates", given))["code"] == "not_found"
+    for octets, words in (
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an old .xls"),
+        (b"%PDF-1.7", "a PDF"),
+    ):
+        flaw = await bring(office, "institution", "numbers", octets)
+        assert (flaw["field"], flaw["detail"][: len(words)]) == ("file", words)
+        assert ".xlsx" in flaw["expected"]
     no = await bring(office, "institution", "refusals", b"subscriber,institution\n1380000777,BANK\n")
     assert "1380000777" not in str(no)
     assert no["rejected"] == 1

@@ -1,5 +1,7 @@
 """A DSN that names a standby first: whoever writes finds the primary behind it."""
 
+import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from debian import debian_server
 from playbook import BANNED, MARKETING, TEXT, House, eventually, run_cli
 
-from gateway.registry import migrate
+from gateway.registry import migrate, primary
 
 
 @pytest.fixture
@@ -44,3 +46,17 @@ async def test_a_dsn_with_a_standby_first_serves_all_who_write(
             assert code == 0, (command, out, err)
         code, out, err = await run_cli("config", "--check", "-c", str(house.path))
         assert code == 0, (out, err)
+
+
+async def test_a_server_that_takes_connections_and_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a stopped process or a broken firewall leaves it: commands and nodes hung there for ever."""
+    monkeypatch.setattr(primary, "CONNECT_SECONDS", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dsn = f"postgresql://zm@127.0.0.1:{silent.getsockname()[1]}/zm"
+        async with asyncio.timeout(30):
+            with pytest.raises(TimeoutError, match="no answer within 2 s"):
+                await primary.connect(dsn)
+            with pytest.raises(psycopg.OperationalError, match="timeout"):
+                await asyncio.to_thread(primary.connect_blocking, dsn)

@@ -189,6 +189,7 @@ async def test_unknown_accounts_by_setting(house: House) -> None:
         ("observe", UNFILED, 104),
         ("other", UNFILED, 0),
         ("other", BANNED, 103),
+        ("other", MARKETING, 108),
         ("refuse", MARKETING, 108),
     ):
         house.path.write_text(f'{text}\n[registry]\nunknown_account = "{setting}"\n', "utf-8")

@@ -121,7 +121,10 @@ def test_a_line_without_end_is_one_bad_line(tmp_path: Path) -> None:
         ("t.csv", b"a,b\r1,2\r", "CR alone"),
         ("t.xlsx", b"a,b\n", "not an XLSX file"),
         ("t.xlsx", b"PK\x05\x06" + b"\0" * 18, "not an XLSX file"),
-        ("t.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504, r"encrypted.*without a password"),
+        ("t.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504, r"old \.xls.*without a password"),
+        ("t.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504, r"old \.xls.*saved as \.xlsx"),
+        ("t.csv", b"PK\x03\x04" + b"\0" * 18, r"an XLSX workbook; .* called \.xlsx"),
+        ("t.csv", b"%PDF-1.4\n", "a PDF; right would be a table"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(name: str, octets: bytes, words: str, tmp_path: Path) -> None:

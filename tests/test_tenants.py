@@ -31,7 +31,7 @@ TABLES = {"import-runs": "import_runs"}
 
 TEXTS = {
     "sha256": ("ab" * 32, "cd" * 32),
-    "kind": ("recipients", "nothing"),
+    "kind": ("sessions", "nothing"),  # every kind of table is somebody's: test_papers has who brings which
     "name": ("stored", "missing"),  # of a profile: they are public, so neither is there
     "record": ("00" * 12, "ff" * 12),
 }

@@ -307,6 +307,7 @@ def replies_reach_the_sender(facts: Facts) -> bool | str:
     Reason.ACCOUNT_MISMATCH,
     refuses=[
         sms(account=None),
+        sms(account=None, unknown_account="other"),
         sms(account={"holder": 3}),
         sms(account={"holder": 3, "scope": "other"}),
         sms(account={"holds": [_HELD]}),
@@ -323,7 +324,7 @@ def replies_reach_the_sender(facts: Facts) -> bool | str:
         sms(account_number={}),
         sms(account_number={"number": "1069", "is_prefix": True}),
         sms(account={"holder": 4}, account_number={}),
-        sms(account=None, unknown_account="other"),
+        sms(number=None, account=None, unknown_account="other"),
         sms(number=None, account={"scope": "other"}),
         sms(number=None, account={"scope": "authority"}),
     ],
@@ -331,10 +332,13 @@ def replies_reach_the_sender(facts: Facts) -> bool | str:
     everyone=True,
 )
 def account_may_show_number(facts: Facts) -> bool | str:
-    """What account_numbers lists, the account may show; without a list, every number of its holder."""
+    """What account_numbers lists, the account may show; without a list, every number of its holder.
+
+    An account that nobody filed has no holder: what it may show at most is a number that nobody filed either.
+    """
     account, filing = facts.account, facts.filing
     if account is None:
-        return facts.scope == "other" or "unknown_account"
+        return (facts.scope == "other" and filing is None) or "unknown_account"
     if held(account.holds, facts.now):
         return "held"
     if facts.account_numbers:

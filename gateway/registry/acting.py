@@ -317,7 +317,10 @@ def as_problem(error: asyncpg.PostgresError) -> Problem | None:
     """
     known = REFUSALS.get(error.constraint_name or "")
     if known is not None:
-        return Problem(*known, field="reason" if error.constraint_name == "number_step_reason" else "")
+        if error.constraint_name == "number_step_reason":
+            said = Words("一段说明", "a text that says something")
+            return Problem(*known, field="reason", value="", expected=said)
+        return Problem(*known)
     table = error.table_name or ""
     if isinstance(error, asyncpg.UniqueViolationError):
         return Problem(

@@ -268,7 +268,8 @@ async def resume(
     await get(c, identity)
     _may_hold(actor)
     if not reason:
-        raise Problem("invalid", Words("须说明理由", "it takes a reason"), field="reason", value="")
+        why = Words("须说明理由", "it takes a reason")
+        raise Problem("invalid", why, field="reason", value="", expected=holds.SAID)
     await holds.lift(c, actor, "numbers", identity, reason, hold=hold)
     return await get(c, identity)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TARGETS = {"numbers": "number_id", "institutions": "institution_id", "accounts": "account_id"}
 """What can be held: its table, and the column of `holds`."""
 
+SAID = Words("一段说明", "a text that says something")
+
 STANDING = "valid_from <= now() AND coalesce(now() < valid_until, true)"
 _COLUMNS = "id, cause, case_reference, held_by, valid_from, valid_until, penalty_id"
 
@@ -50,7 +52,9 @@ async def place(
     """Suspend a row of `table` (numbers, institutions, accounts) that the actor was seen to see; the hold's
     id. Problem `invalid` when it has no cause or is over before it begins."""
     if not cause:
-        raise Problem("invalid", Words("须说明事由", "a hold has a cause"), field="cause", value=cause)
+        raise Problem(
+            "invalid", Words("须说明事由", "a hold has a cause"), field="cause", value=cause, expected=SAID
+        )
     hold: int | None = await c.fetchval(
         f"""INSERT INTO holds ({TARGETS[table]}, cause, case_reference, held_by, held_person, valid_until)
             SELECT $1, $2, $3, $4, $5, $6 WHERE coalesce($6::timestamptz > now(), true) RETURNING id""",

@@ -17,12 +17,21 @@ PRIMARY: dict[str, Any] = {"target_session_attrs": SessionAttribute.primary}
 """For who makes a pool of connections."""
 
 
+CONNECT_SECONDS = 10
+"""A server that takes a connection and says nothing is given up after so long."""
+
+
 async def connect(dsn: str, settings: dict[str, str] | None = None, **options: Any) -> "Connection":
     """As `asyncpg.connect`; `settings` are those of the session. Raises what that raises."""
-    connection: Connection = await asyncpg.connect(dsn, server_settings=settings, **PRIMARY, **options)
+    options = {"timeout": CONNECT_SECONDS} | options
+    try:
+        connection: Connection = await asyncpg.connect(dsn, server_settings=settings, **PRIMARY, **options)
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {options['timeout']:g} s") from None
     return connection
 
 
 def connect_blocking(dsn: str, **options: Any) -> psycopg.Connection:
     """As `psycopg.connect`, for who runs outside an event loop. Raises psycopg.OperationalError."""
+    options = {"connect_timeout": CONNECT_SECONDS} | options
     return psycopg.connect(dsn, target_session_attrs="primary", **options)

@@ -46,9 +46,24 @@ UNDECODABLE = {
 }
 
 
+OTHERS = {
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Flaw(  # an OLE2 file: Excel 97, or what a password encrypts
+        "an old .xls workbook, or one with a password",
+        "旧格式（.xls）或带密码的工作簿",
+        "one saved as .xlsx without a password, or as .csv",
+        "另存为不带密码的 .xlsx，或 .csv",
+    ),
+    b"%PDF-": Flaw("a PDF", "PDF 文件", "a table saved as .xlsx or .csv", "另存为 .xlsx 或 .csv 的表格"),
+}
+"""By their first octets, what is brought as a table and is none."""
+WORKBOOK = Flaw("an XLSX workbook", "XLSX 工作簿", "the same file called .xlsx", "将文件扩展名改为 .xlsx")
+
+
 def open_table(path: Path) -> Source:
     """Open `path` by its extension, .csv or .xlsx. UsageError: neither, missing, empty, or not readable."""
     try:
+        if path.suffix.lower() in {".csv", ".xlsx"}:
+            _refuse_others(path)
         match path.suffix.lower():
             case ".csv":
                 return CsvSource(path)
@@ -60,6 +75,16 @@ def open_table(path: Path) -> Source:
         raise UsageError(f"{path}: no such file") from None
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+
+
+def _refuse_others(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(8)
+    for beginning, flaw in OTHERS.items():
+        if head.startswith(beginning):
+            raise BadFile(path, flaw)
+    if head.startswith(b"PK\x03\x04") and path.suffix.lower() == ".csv":
+        raise BadFile(path, WORKBOOK)
 
 
 def create_table(path: Path, legend: list[list[str]]) -> Sink:

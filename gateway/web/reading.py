@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway.errors import Problem, Words
 from gateway.web.api import ALTERNATIVES, MOST_BODY, Endpoint, Octets, Upload, not_found
@@ -23,11 +23,12 @@ CHUNK = 1 << 16
 
 _INSTANT = ("如 2026-01-01T08:00:00+08:00", "such as 2026-01-01T08:00:00+08:00")
 _SHAPES: dict[str, tuple[str, str, str, str]] = {
-    "missing": ("缺少此项", "is missing", "", ""),
+    "missing": ("缺少此项", "is missing", "必填", "a value, as it is required"),
     "extra_forbidden": ("没有这一项", "there is no such field", "", ""),
     "string_type": ("不是文本", "not a text", "文本", "a text"),
     "string_too_short": ("过短", "too short", "至少 {min_length} 个字符", "at least {min_length} characters"),
     "string_too_long": ("过长", "too long", "至多 {max_length} 个字符", "at most {max_length} characters"),
+    "empty": ("没有内容", "says nothing", "文字", "a text that says something"),
     "string_pattern_mismatch": ("格式不符", "not of the form", "形如 {pattern}", "of the form {pattern}"),
     "int_type": ("不是整数", "not a whole number", "整数", "a whole number"),
     "int_parsing": ("不是整数", "not a whole number", "整数", "a whole number"),
@@ -76,11 +77,15 @@ _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _TAG = re.compile(r'"(-?\d{1,18})"')
 
 
-def wrong_fields(error: ValidationError, place: str = "") -> Iterator[Wrong]:
-    """What pydantic found, in words."""
+def wrong_fields(error: ValidationError, place: str = "", model: Any = None) -> Iterator[Wrong]:
+    """What pydantic found, in words. `model`: what the whole should be, where that is one model."""
+    known = ", ".join(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else ""
     for line in error.errors(include_url=False):
         field = ".".join(str(part) for part in line["loc"] if part not in ALTERNATIVES) or place
-        yield _in_words(field, line)
+        wrong = _in_words(field, line)
+        if line["type"] == "extra_forbidden" and len(line["loc"]) == 1 and known:
+            wrong = wrong._replace(expected=Words(f"以下各项：{known}", f"one of {known}"))
+        yield wrong
 
 
 def _in_words(field: str, line: Any) -> Wrong:
@@ -90,7 +95,7 @@ def _in_words(field: str, line: Any) -> Wrong:
     if flaw is not None:  # a rule of the registry's own (registry/rows.py: Flaw)
         cause, cause_zh, expected, expected_zh = flaw
         return Wrong(field, value, Words(cause_zh, cause), Words(expected_zh, expected))
-    shape = _SHAPES.get(line["type"])
+    shape = _SHAPES.get("empty" if context.get("pattern") == r"\S" else line["type"])
     if shape is None:
         message = str(line["msg"]).removeprefix("Value error, ")
         return Wrong(field, value, Words(f"不符合要求：{message}", message))
@@ -121,7 +126,7 @@ def query(endpoint: Endpoint, given: Mapping[str, str]) -> Any:
     try:
         return endpoint.query.model_validate(dict(given))
     except ValidationError as error:
-        raise Invalid(wrong_fields(error)) from None
+        raise Invalid(wrong_fields(error, model=endpoint.query)) from None
 
 
 def key(endpoint: Endpoint, headers: Mapping[str, str]) -> str:
@@ -188,7 +193,7 @@ async def body(
     try:
         value = adapter.validate_json(raw or b"null" if endpoint.optional else raw, strict=True)
     except ValidationError as error:
-        raise Invalid(wrong_fields(error)) from None
+        raise Invalid(wrong_fields(error, model=endpoint.body)) from None
     except RecursionError:
         raise Invalid([Wrong("", None, Words("嵌套过深", "nested too deeply"))]) from None
     if b"\\u0000" in raw and (place := _nul(json.loads(raw))):

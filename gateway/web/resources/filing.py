@@ -1,7 +1,7 @@
 """Numbers: filed as drafts, changed and amended, taken through their steps one by one or by the thousand."""
 
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -54,7 +54,7 @@ class ManySteps(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     step: Literal["submit", "return", "check", "approve", "veto", "revoke", "withdraw"]
-    ids: list[int] = Field(min_length=1, max_length=1000)
+    ids: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(min_length=1, max_length=1000)
     reason: Text = ""
 
 

@@ -133,7 +133,9 @@ class Stats(BaseModel):
     numbers: dict[str, int] = Field(description="filings by stored status")
     today: dict[str, int] = Field(description="attempts of today by verdict, or reason where refused")
     waiting_bans: int = Field(description="blacklist entries and removals that wait for a second person")
-    overdue: int = Field(description="complaints whose date has passed")
+    overdue: int = Field(
+        description="complaints, appeals, disputes, penalties and cases whose date has passed"
+    )
     undecided_replies: int = Field(description="ambiguous replies that nobody has decided")
     alarms: int = Field(description="alarms nobody has acknowledged")
     broken_glass: int = Field(description="imports that broke the glass and nobody has acknowledged")
@@ -291,11 +293,17 @@ async def stats_of(call: Call) -> Stats:
             """SELECT (SELECT count(*) FROM blacklist
                         WHERE removed_at IS NULL AND (needs_second AND confirmed_at IS NULL
                               OR removal_proposed_at IS NOT NULL)) AS bans,
-                      (SELECT count(*) FROM complaints
-                        WHERE status <> 'answered' AND due < current_date) AS due,
+                      (SELECT count(*) FROM complaints WHERE status <> 'answered'
+                          AND (due < $1 OR status = 'open' AND forward_due < $1))
+                      + (SELECT count(*) FROM appeals WHERE status = 'open' AND due < $1)
+                      + (SELECT count(*) FROM disputes WHERE status = 'open' AND due < $1)
+                      + (SELECT count(*) FROM penalties WHERE lifted_at IS NULL AND due < $1
+                            AND coalesce(now() < valid_until, true))
+                      + (SELECT count(*) FROM cases WHERE status <> 'closed' AND due < $1) AS due,
                       (SELECT count(*) FROM alarms WHERE acknowledged_at IS NULL) AS alarms,
                       (SELECT count(*) FROM import_runs
-                        WHERE case_reference <> '' AND acknowledged_at IS NULL) AS glass"""
+                        WHERE case_reference <> '' AND acknowledged_at IS NULL) AS glass""",
+            midnight.date(),
         )
         if watches
         else None
@@ -337,74 +345,36 @@ def _moment(microseconds: int) -> datetime.datetime:
 
 ENDPOINTS = (
     Endpoint(
-        "GET",
-        "/intercepts",
-        READERS,
-        "read",
-        Words("拦截记录", "refused attempts, newest first"),
+        "GET", "/intercepts", READERS, "read", Words("拦截记录", "refused attempts, newest first"),
         intercepts,
         seconds=30.0,  # what is rare among the refused of months is looked for long
-        query=InterceptFilter,
-        answer=Page[Intercept],
+        query=InterceptFilter, answer=Page[Intercept],
     ),
     Endpoint(
-        "POST",
-        "/records/find",
-        READERS,
-        "read",
-        Words("按用户或号码查找记录", "records of a subscriber or a number"),
-        find_records,
-        body=RecordsWanted,
-        answer=FoundRecords,
-        connected=False,
-        rate="judge",
+        "POST", "/records/find", READERS, "read",
+        Words("按用户或号码查找记录", "records of a subscriber or a number"), find_records,
+        body=RecordsWanted, answer=FoundRecords, connected=False, rate="judge",
         example={"number": "10690001", "limit": 10},
     ),
     Endpoint(
-        "GET",
-        "/records/{record}",
-        READERS,
-        "read",
-        Words("一条记录及其后续", "one record, and what became of it"),
-        get_record,
-        answer=Said,
-        problems=frozenset({"not_found"}),
-        connected=False,
+        "GET", "/records/{record}", READERS, "read",
+        Words("一条记录及其后续", "one record, and what became of it"), get_record, answer=Said,
+        problems=frozenset({"not_found"}), connected=False,
     ),
     Endpoint(
-        "POST",
-        "/records/{record}/reveal",
-        READERS,
-        "reveal",
-        Words("查看完整号码与内容（须说明事由）", "the full number and text, for a reason"),
-        reveal,
-        body=Why,
-        answer=Revealed,
-        connected=False,
-        problems=frozenset({"not_found"}),
-        rate="judge",
+        "POST", "/records/{record}/reveal", READERS, "reveal",
+        Words("查看完整号码与内容（须说明事由）", "the full number and text, for a reason"), reveal,
+        body=Why, answer=Revealed, connected=False, problems=frozenset({"not_found"}), rate="judge",
         example={"reason": "CASE-2026-1"},
     ),
     Endpoint(
-        "POST",
-        "/subscribers/timeline",
-        WATCHERS,
-        "read",
-        Words("用户时间线", "one subscriber's timeline, for a reason"),
-        subscribers_timeline,
-        body=TimelineWanted,
-        answer=Timeline,
-        connected=False,
-        rate="judge",
+        "POST", "/subscribers/timeline", WATCHERS, "read",
+        Words("用户时间线", "one subscriber's timeline, for a reason"), subscribers_timeline,
+        body=TimelineWanted, answer=Timeline, connected=False, rate="judge",
         example={"subscriber": "13800000000", "reason": "CASE-2026-1"},
     ),
     Endpoint(
-        "GET",
-        "/stats",
-        READERS,
-        "read",
-        Words("总览数字", "the numbers of an overview"),
-        stats,
+        "GET", "/stats", READERS, "read", Words("总览数字", "the numbers of an overview"), stats,
         answer=Stats,
     ),
-)
+)  # fmt: skip

@@ -23,9 +23,9 @@ from gateway.web.problems import shown
 OCTETS = "application/octet-stream"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MOST_TABLE = 64 << 20
-MOST_LINES = 1_000
+MOST_LINES = 10_000
 IMPORTS: dict[str, frozenset[str]] = {
-    "institution": frozenset({"numbers", "consents", "refusals"}),
+    "institution": frozenset({"numbers", "mandates", "recipients", "consents", "refusals"}),
     "carrier": frozenset({"institutions", "accounts", "account_numbers", "released"}),
     "regulator": frozenset({"blacklist", "complaints", "released"}),
 }
@@ -61,7 +61,7 @@ class RejectedLine(BaseModel):
 
 
 class Imported(BaseModel):
-    """What became of a file's lines. `lines`: the first 1,000 that were rejected."""
+    """What became of a file's lines. `lines`: the first 10,000 that were rejected."""
 
     rows: int
     accepted: int
