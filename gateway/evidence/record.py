@@ -234,11 +234,6 @@ def encode(record: Record) -> bytes:
     return _encoder.encode(record)
 
 
-def written(word: str) -> bytes:
-    """A word as it stands in a record."""
-    return _encoder.encode(word)
-
-
 def kind_of(octets: bytes) -> int:
     """The kind, from the first octets alone. Raises RecordError, NewerRecord."""
     known = _heads.get(octets[:5]) or _heads.get(octets[:3])
