@@ -52,6 +52,8 @@ def _plain(found: Found, revealed: bool) -> dict[str, Any]:
         judged = found.record.judged
         said |= {name: _word(getattr(judged, name)) for name in judged.__struct_fields__}
         said["channel"] = "".join(names_of(judged.channel, CHANNELS))
+        if rec.continues(found.record):
+            said["continues"] = True
         said["findings"] = [
             {"reason": reason, "sub": sub, "enforced": enforced} for reason, sub, enforced in judged.findings
         ]
