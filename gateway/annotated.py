@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from gateway.config import Config, Sms
 
@@ -19,9 +20,13 @@ def annotated() -> str:
         for key, setting in section.model_fields.items():
             extra = setting.json_schema_extra
             reload = " (reload)" if isinstance(extra, dict) and extra.get("reload") else ""
-            default = "cmpp" if setting.is_required() else setting.default
+            default = "cmpp" if setting.is_required() else _default(setting)
             lines += [f"# {setting.description}{reload}", f"{key} = {_toml(default)}"]
     return "\n".join(lines) + "\n"
+
+
+def _default(setting: FieldInfo) -> Any:
+    return setting.get_default(call_default_factory=True, validated_data={"protocol": "cmpp"})
 
 
 def _toml(value: Any) -> str:

@@ -14,7 +14,7 @@ from gateway.counters.made import LOCAL
 from gateway.errors import UsageError
 from gateway.evidence.seal import Keys
 from gateway.process import run_dir
-from gateway.registry import primary
+from gateway.registry import migrate, primary
 from gateway.registry.deadlines import terms_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
@@ -108,7 +108,10 @@ def _database(settings: Config) -> Iterator[str]:
             server.start()
         dsn = server.dsn if server is not None else settings.database.dsn
         with primary.connect_blocking(dsn, connect_timeout=CONNECT_SECONDS) as connection:
+            hindrance = migrate.hindrance(connection)
             known = _keys_of(connection)
+        if hindrance:
+            yield f"database.dsn = {config.without_password(settings.database.dsn)!r}: {hindrance}"
         path = app.registry_key(settings)
         if known and path.exists() and load_key(path).fingerprint not in known:
             yield f"{path}: not the key of this database; right would be that file of a node that uses it"

@@ -16,7 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from gateway.arguments import amount, text, whole
+from gateway.arguments import amount, day, text, whole
 from gateway.commands.casework_arguments import (
     Act,
     add_appeal_arguments,
@@ -196,11 +196,17 @@ def parser() -> argparse.ArgumentParser:
     impose.add_argument("--kind", default="suspension", choices=["fine", "suspension", "fine_and_suspension"])
     impose.add_argument("--amount", default="", help="yuan, of a fine")
     impose.add_argument("--cause", required=True)
+    impose.add_argument(
+        "--due", type=day, metavar="DAY", help="when it is to be settled; default: so many workdays"
+    )
     lift = act("lift", "end a penalty")
     lift.add_argument("subject", metavar="ID", type=whole(1), help="of the penalty")
     lift.add_argument("--reason", required=True)
-    for doing in (impose, lift):
-        doing.add_argument("--by", required=True, metavar="LOGIN", help="the regulator who does this")
+    penalised = act("list", "by id")
+    penalised.add_argument("--overdue", action="store_true", help="only what is overdue")
+    penalised.add_argument("--limit", type=whole(1), default=1000)
+    for doing in (impose, lift, penalised):
+        doing.add_argument("--by", required=True, metavar="LOGIN", help="who does this")
         doing.add_argument("--json", action="store_true")
 
     add_complaint_arguments(
@@ -227,7 +233,7 @@ def parser() -> argparse.ArgumentParser:
         take(acts(made))
 
     user = add("user", "people:user", "who works with the registry")
-    user.add_argument("doing", choices=["add", "list", "disable"])
+    user.add_argument("doing", choices=["add", "list", "disable", "enable", "renew"])
     user.add_argument("login", nargs="?", default="")
     user.add_argument("--role", default="", help=ROLES)
     user.add_argument("--person", default="", metavar="NAME", help="whose login it is; default: the login")
@@ -236,6 +242,7 @@ def parser() -> argparse.ArgumentParser:
     user.add_argument("--institution", default="", metavar="CODE", help="for institution, agency, provider")
     user.add_argument("--territory", default="", help="beginning of a region, such as 浙江省宁波市")
     user.add_argument("--password", type=Path, metavar="FILE", help="holds the password for the console")
+    user.add_argument("--totp", action="store_true", help="for `renew`: a new code generator, too")
     user.add_argument("--json", action="store_true")
 
     token = add("token", "people:token", "keys to the API")

@@ -52,7 +52,7 @@ from gateway.values import (
 )
 
 ENVIRONMENT_PREFIX = "ZHENGMING__"
-PROTOCOLS = {"cmpp": 7890}
+PROTOCOLS = {"cmpp": 7890, "smgp": 8890, "smpp": 2775}
 """Protocols that this version carries, with their default ports."""
 RELOAD: dict[str, JsonValue] = {"reload": True}
 
@@ -76,9 +76,13 @@ class Database(Section):
 
 class Sms(Section):
     protocol: Annotated[str, one_of(*PROTOCOLS)] = Field(
-        description="cmpp (2.0, 2.1 and 3.0 on one port, by login)"
+        description="cmpp (2.0, 2.1, 3.0) | smgp (1.3, 3.0) | smpp (3.3, 3.4, 5.0): all versions on one port,"
+        " by login"
     )
-    listen: Endpoint = Field("0.0.0.0:7890", description="where senders connect")
+    listen: Endpoint = Field(
+        default_factory=lambda said: f"0.0.0.0:{PROTOCOLS.get(said.get('protocol'), 0)}",
+        description="where senders connect; left out: the protocol's own port (7890, 8890, 2775)",
+    )
     upstream: tuple[Endpoint, ...] = Field(
         (),
         description="carrier's gateways, tried in order; an account may name its own",
@@ -178,6 +182,9 @@ class Cases(Section):
     forward_workdays: Workdays = Field(5, description="until a complaint is forwarded")
     complaint_workdays: Workdays = Field(15, description="until a complaint is answered")
     appeal_workdays: Workdays = Field(15, description="until an appeal is answered")
+    penalty_workdays: Workdays = Field(
+        15, description="until a fine is paid, or what a suspension punishes is mended"
+    )
     workdays_file: Annotated[
         str, right("the path of a file, in quotes, or empty", lambda text: "\0" not in text)
     ] = Field(

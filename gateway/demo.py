@@ -31,6 +31,7 @@ from gateway.process import run_dir
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
 from gateway.simulator.carrier import CarrierSim, Received
+from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
 from gateway.supervisor import raise_descriptor_limit
 from gateway.telemetry import LOG_VARIABLE
@@ -136,13 +137,19 @@ class Demo:
             stack.enter_context(node.claimed(data_dir / "run"))
             self._ready.unlink(missing_ok=True)
             secret = self._secret()
-            carrier = None
-            if "cmpp" not in self._carriers:
-                carrier = await stack.enter_async_context(
-                    CarrierSim(port=_free(17890), secret=secret, reply=_reply, report_after=0.2)
-                )
-            upstream = self._carriers.get("cmpp") or f"127.0.0.1:{carrier.port if carrier else 0}"
-            settings = self._write_config(upstream)
+            upstreams = dict(self._carriers)
+            for protocol, port in config.PROTOCOLS.items():
+                if protocol not in upstreams:
+                    carrier = CarrierSim(
+                        port=_free(10_000 + port, stack),
+                        protocol=protocol,
+                        secret=secret,
+                        reply=_reply,
+                        report_after=0.2,
+                    )
+                    await stack.enter_async_context(carrier)
+                    upstreams[protocol] = f"127.0.0.1:{carrier.port}"
+            settings = self._write_config(upstreams, stack)
             handed.profile_of(settings)  # a wrong one is told before anything is started
             server = await asyncio.to_thread(node.open_database, settings)
             if server is not None:
@@ -150,7 +157,7 @@ class Demo:
             if not self._stop.is_set():
                 dsn = server.dsn if server is not None else settings.database.dsn
                 await self._fill_registry(settings, dsn)
-            return await self._serve(settings, upstream, secret)
+            return await self._serve(settings, upstreams, secret)
 
     def _hang_up(self) -> None:
         """SIGHUP: a terminal that was closed ends the demonstration, as Ctrl-C would; by hand it means what
@@ -172,13 +179,13 @@ class Demo:
             ) from None
         os.environ[LOG_VARIABLE] = str(logs)
 
-    async def _serve(self, settings: Config, upstream: str, secret: str) -> int:
+    async def _serve(self, settings: Config, upstreams: dict[str, str], secret: str) -> int:
         self._running = running = node.Node(settings, self._path, stop=self._stop, held=True)
         serving = asyncio.create_task(running.run())
         talk: asyncio.Task[None] | None = None
         try:
             if await self._until_ready(settings, serving):
-                self._write_ready(settings, running, upstream, secret)
+                self._write_ready(settings, running, upstreams, secret)
                 self._greet(settings)
                 if self._traffic:
                     talk = asyncio.create_task(self._talk(settings, secret))
@@ -201,10 +208,15 @@ class Demo:
             path.write_text(secrets.token_hex(8), "ascii")
         return path.read_text("ascii")
 
-    def _write_config(self, upstream: str) -> Config:
+    def _write_config(self, upstreams: dict[str, str], stack: contextlib.AsyncExitStack) -> Config:
         profile = self._profile
         if profile not in config.shipped_profiles():
             profile = str(Path(profile).resolve())
+        lines = "\n".join(
+            f'[[sms]]\nprotocol = "{protocol}"\nlisten = "127.0.0.1:{_free(port, stack)}"\n'
+            f"upstream = [{json.dumps(upstreams[protocol])}]\n"
+            for protocol, port in config.PROTOCOLS.items()
+        )
         self._path.write_text(
             f"""# Written by `zhengming demo`; `zhengming config` explains each setting.
 [node]
@@ -212,16 +224,12 @@ name = "demo"
 carrier = "mobile"
 data_dir = "var"
 
-[[sms]]
-protocol = "cmpp"
-listen = "127.0.0.1:{_free(7890)}"
-upstream = [{json.dumps(upstream)}]
-
+{lines}
 [web]
-listen = "127.0.0.1:{_free(8080)}"
+listen = "127.0.0.1:{_free(8080, stack)}"
 
 [metrics]
-listen = "127.0.0.1:{_free(9464)}"
+listen = "127.0.0.1:{_free(9464, stack)}"
 
 [policy]
 profile = {json.dumps(profile)}
@@ -257,8 +265,9 @@ profile = {json.dumps(profile)}
                 with contextlib.suppress(aiohttp.ClientError):
                     async with client.get(f"http://{settings.web.listen}/readyz") as answer:
                         why = await answer.text()
-                        if answer.status == 200 and all(_pids(settings).values()):
-                            return True  # and not another demo, which was quicker to this address
+                        # our own parts have to say so too: another node may have been quicker to this address
+                        if answer.status == 200 and all(said.ready for said in _said(settings)):
+                            return True
                 await asyncio.sleep(0.1)
         if self._stop.is_set():
             return False
@@ -266,8 +275,10 @@ profile = {json.dumps(profile)}
             serving.result()
         raise NotReady(f"the node did not become ready: {why}; its log is in {settings.data_dir / 'log'}")
 
-    def _write_ready(self, settings: Config, running: node.Node, upstream: str, secret: str) -> None:
-        pid = _pids(settings)
+    def _write_ready(
+        self, settings: Config, running: node.Node, upstreams: dict[str, str], secret: str
+    ) -> None:
+        pid = {said.role: said.pid for said in _said(settings)}
         database = running.database
         ready = {
             "config": str(self._path),
@@ -277,8 +288,11 @@ profile = {json.dumps(profile)}
             "database": running.dsn,
             "journal": str(settings.data_dir / "journal"),
             "listeners": {sms.protocol: sms.listen for sms in settings.sms},
-            "carriers": {"cmpp": upstream},
-            "accounts": {"cmpp": {"account": ACCOUNTS[0], "secret": secret}},
+            "carriers": upstreams,
+            "accounts": {
+                protocol: {"account": ACCOUNTS[0], "secret": secret[: PEERS[protocol].secret_octets]}
+                for protocol in upstreams
+            },
             "tokens": self._staff.tokens,
             "logins": self._staff.logins,
             "pids": {
@@ -296,9 +310,11 @@ profile = {json.dumps(profile)}
         fresh.replace(self._ready)
 
     def _greet(self, settings: Config) -> None:
+        senders = "\n".join(f"  {sms.protocol.upper()} senders  {sms.listen}" for sms in settings.sms)
         print(
             f"""正名网关 Zhengming is running.
-  CMPP senders  {settings.sms[0].listen}   accounts {", ".join(ACCOUNTS)}
+{senders}
+  accounts      {", ".join(ACCOUNTS)}
   their secret  {self._directory / "secret"}
   console, API  http://{settings.web.listen}   http://{settings.web.listen}/api/v1/openapi.json
   sign-ins      {", ".join(staff.POSTS)}: passwords, codes and tokens in {self._ready}
@@ -310,18 +326,21 @@ Ctrl-C stops all of it.""",
         )
 
     async def _talk(self, settings: Config, secret: str) -> None:
-        """Send the scenes over and over from each account's own connection."""
-        host, port = endpoint(settings.sms[0].listen)
+        """Send the scenes over and over from each account's own connection, protocol after protocol."""
         subscribers = itertools.cycle(f"1380000{last}" for last in range(1000, 10_000))
         while True:
             try:
                 async with contextlib.AsyncExitStack() as stack:
                     senders = {
-                        account: await stack.enter_async_context(SenderSim(host, port, account, secret))
+                        (sms.protocol, account): await stack.enter_async_context(
+                            SenderSim(*endpoint(sms.listen), account, secret, protocol=sms.protocol)
+                        )
+                        for sms in settings.sms
                         for account in ACCOUNTS
                     }
-                    for scene in itertools.cycle(SCENES):
-                        sender = senders[scene.account]
+                    plays = itertools.product((sms.protocol for sms in settings.sms), SCENES)
+                    for protocol, scene in itertools.cycle(plays):
+                        sender = senders[protocol, scene.account]
                         if sender.cause is not None:
                             break
                         destinations = [known or next(subscribers) for known in scene.subscribers]
@@ -338,10 +357,10 @@ Ctrl-C stops all of it.""",
                 await asyncio.sleep(1.0)
 
 
-def _pids(settings: Config) -> dict[str, int]:
-    """The process of each part; 0 for one that has not said so yet."""
+def _said(settings: Config) -> list[status.Said]:
+    """The last word of each part."""
     folder = run_dir(settings)
-    return {role: status.read(folder, role).pid for role in status.roles(settings.workers, relay=True)}
+    return [status.read(folder, role) for role in status.roles(settings.workers, relay=True)]
 
 
 def _reply(received: Received) -> str | None:
@@ -349,14 +368,18 @@ def _reply(received: Received) -> str | None:
     return "R" if received.sequence % 64 == 0 else None
 
 
-def _free(port: int) -> int:
-    """This port, or a free one where it is taken."""
-    for candidate in (port, 0):
+def _free(port: int, stack: contextlib.AsyncExitStack) -> int:
+    """This port, or a free one where it is taken. Until `stack` is left no other demonstration chooses it:
+    our own node listens there only when its database has come up."""
+    for candidate in (port, 0, 0, 0):
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 sock.bind(("127.0.0.1", candidate))
+                found = int(sock.getsockname()[1])
+                chosen = stack.enter_context(socket.socket(socket.AF_UNIX))
+                chosen.bind(f"\0zhengming demo {found}")  # a name without a file: it ends with us
             except OSError:
                 continue
-            return int(sock.getsockname()[1])
+            return found
     raise NotReady("no free port on 127.0.0.1")

@@ -29,6 +29,9 @@ from gateway.values import endpoint
 PORT_SECONDS = 5.0
 """How long a node waits at its start for ports that one before it may still hold."""
 
+DATABASE_SECONDS = 1.0
+"""How often a node looks whether its embedded database was killed."""
+
 EMBEDDED = "embedded"
 
 
@@ -198,7 +201,24 @@ class Node:
             self._log,
             self._clear_dead_readers,
         )
-        await self._crew.run(self.stop)
+        keeping = asyncio.create_task(self._keep_database())
+        try:
+            await self._crew.run(self.stop)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+    async def _keep_database(self) -> None:
+        """Start the embedded database again whenever it was killed: bans and registrations wait for it."""
+        while (database := self.database) is not None:
+            await asyncio.sleep(DATABASE_SECONDS)
+            try:
+                if await asyncio.to_thread(database.revive):
+                    fields = {"pid": database.pid}
+                    self._log.error("the embedded database died, started again", extra={"fields": fields})
+            except (UsageError, OSError) as error:
+                self._log.error("the embedded database died", extra={"fields": {"error": str(error)}})
+                await asyncio.sleep(PORT_SECONDS)
 
     def reload(self) -> None:
         """SIGHUP: read the configuration again, and hand down what may change under way. Before the parts are

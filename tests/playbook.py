@@ -50,14 +50,17 @@ INSERT INTO import_runs (kind, checker_id, approver_id) SELECT 'numbers', min(id
 """SQL: an import of two persons is open, so that rows may be approved."""
 BY_RUN = "(SELECT id, checker_id, approver_id FROM import_runs ORDER BY id DESC LIMIT 1)"
 """SQL: the run that was opened last, for run_id, checked_person and approved_person."""
-GUARDS = {name: (f"{name}_guarded", "is_kept") for name in ("blacklist", "holds", "penalties", "refusals")}
-UNGUARDED = ";".join(
-    f"ALTER TABLE {t} DISABLE TRIGGER {a}, DISABLE TRIGGER {b}" for t, (a, b) in GUARDS.items()
-)
+GUARDS = [
+    *((name, f"{name}_guarded") for name in ("blacklist", "holds", "penalties", "refusals")),
+    *((name, "is_kept") for name in ("blacklist", "holds", "penalties", "refusals")),
+    *(
+        (name, "is_kept")
+        for name in ("referrals", "case_items", "cases", "complaints", "appeals", "disputes")
+    ),
+]
+UNGUARDED = ";".join(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in GUARDS)
 """SQL: as a DBA may who owns the tables, switch off what keeps rows from being rewritten and deleted."""
-GUARDED = ";".join(
-    f"ALTER TABLE {t} ENABLE ALWAYS TRIGGER {a}, ENABLE ALWAYS TRIGGER {b}" for t, (a, b) in GUARDS.items()
-)
+GUARDED = ";".join(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}" for table, trigger in GUARDS)
 DEADLINE = 20.0
 GATEWAY_CODE = 4242
 BIND = "127.0.0.9"
@@ -186,8 +189,8 @@ class House:
     """A node with its carrier end. `async with House(…) as house:` is ready for traffic.
 
     With `beside` it is a further node of that one's registry, by a `name` of its own. `settings` is TOML
-    added to the configuration; `profile` that of the profile file, over any_hour.py's;
-    `environment` is given to the node's processes.
+    added to the configuration; `profile` that of the profile file, over any_hour.py's; `filed` are
+    rows of further accounts; `environment` is given to the node's processes.
     """
 
     def __init__(
@@ -200,6 +203,7 @@ class House:
         settings: str = "",
         profile: str = "",
         extra: Sequence[str] = (),
+        filed: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         carrier: CarrierSim | None = None,
         name: str = "house",
@@ -218,6 +222,7 @@ class House:
         self.port, self.proxied_port, self._web, self._metrics, *others = free_ports(7)
         self.upstreams = Upstreams(*others)
         self.extra = tuple(extra)
+        self.filed = tuple(filed)
         self._regions = regions
         self._settings = settings
         self.environment = dict(environment or {})
@@ -375,7 +380,7 @@ class House:
             "institutions": INSTITUTIONS,
             "mandates": MANDATES,
             "numbers": NUMBERS,
-            "accounts": accounts(self.upstreams, self.extra),
+            "accounts": "\n".join((accounts(self.upstreams, self.extra), *self.filed)),
             "account_numbers": ACCOUNT_NUMBERS,
             "blacklist": BLACKLIST,
             "refusals": REFUSALS,

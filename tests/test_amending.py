@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import any_hour
+import asyncpg
 import pytest
 from cast import Cast, cast_of
 from test_feed import KEY, SMALL, following, until
@@ -88,8 +89,44 @@ async def test_the_old_version_governs_until_the_new_ones_hour(node: Node) -> No
         assert [await node.says(), await node.says(2 * HOUR)] == [OLD, OLD]
     assert await step(cast, "approver", "approve", new.id) == []
     assert [await node.says(), await node.says(2 * HOUR)] == [OLD, NEW]
+
+
+async def approve(cast: Cast, old: Filing, begins: datetime) -> Filing:
+    new = await amended(cast, old, begins)
+    for login, name in (("bank", "submit"), ("checker", "check"), ("approver", "approve")):
+        assert await step(cast, login, name, new.id) == []
+    return new
+
+
+@pytest.mark.parametrize(("login", "ends"), [("bank", "withdraw"), ("regulator", "revoke")])
+async def test_an_amendment_that_ends_before_its_hour_leaves_the_old_version(
+    node: Node, login: str, ends: str
+) -> None:
+    cast = node.cast
+    end = datetime.now(UTC).replace(microsecond=0) + 9 * HOUR
+    old = await approved(cast, effective_until=end.isoformat())
+    second = await approve(cast, old, datetime.now(UTC) + 2 * HOUR)
+    third = await approve(cast, await seen(cast, "bank", second.id), datetime.now(UTC) + HOUR)
+    # an earlier hour takes the place of the later one, and ends what stood before it
+    assert (await seen(cast, "bank", second.id)).status == "withdrawn"
+    assert (await seen(cast, "bank", old.id)).effective_until == third.effective_from
+    assert [await node.says(), await node.says(1.5 * HOUR)] == [OLD, NEW]
+    assert await step(cast, login, ends, third.id, reason="误办") == []
+    assert (await seen(cast, "bank", old.id)).effective_until == end
+    assert [await node.says(), await node.says(8 * HOUR)] == [OLD, OLD]
+    assert (await node.says(10 * HOUR))[1] == HELD
+    async with cast.door.owner() as c:  # the step gives back its own end, and no longer one
+        with pytest.raises(asyncpg.CheckViolationError):
+            await c.execute("UPDATE numbers SET effective_until = NULL WHERE id = $1", old.id)
+
+
+async def test_an_amendment_that_has_begun_ends_for_itself(node: Node) -> None:
+    cast = node.cast
+    old = await approved(cast)
+    new = await approve(cast, old, datetime.now(UTC))
+    assert await node.says() == NEW
     assert await step(cast, "bank", "withdraw", new.id) == []
-    assert (await node.says())[1] == ""  # what was agreed before holds until its end
+    assert (await node.says())[1] == HELD
 
 
 async def test_an_amendment_that_is_sent_back_or_vetoed_changes_nothing(node: Node) -> None:

@@ -187,13 +187,17 @@ async def test_a_stranger_is_not_asked_for_anybody_s_money(house: House) -> None
         await eventually(asked)
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
 def _soon() -> str:
     return (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat()
 
 
-@pytest.mark.parametrize("source", ["import", "12321", "api"])
+@pytest.mark.parametrize("source", ["import", "12321", "api", "complaints", "complaint"])
 async def test_a_refusal_of_any_source_stops_the_next_message(house: House, ask: Asker, source: str) -> None:
-    """By file, from 12321, by the API; the subscriber's own word ends each."""
+    """By file, from 12321, by the API, by a complaint to 12321; the subscriber's own word ends each."""
     subscriber = house.subscriber()
     async with house.sender() as sender:
 
@@ -204,6 +208,16 @@ async def test_a_refusal_of_any_source_stops_the_next_message(house: House, ask:
         if source == "api":
             made = await ask("bank", "/refusals", {"subscriber": subscriber, "purposes": ["marketing"]})
             assert made.status == 201, made.body
+        elif source == "complaint":
+            reported = {"subscriber": subscriber, "number": NUMBER, "channel": "sms", "at": _now()}
+            made = await ask("regulator", "/complaints", reported | {"source": "own"})
+            assert made.status == 201, made.body
+            made = await ask("regulator", "/complaints", reported | {"source": "12321"})
+            assert made.status == 201, made.body
+            assert told(house, subscriber, "complaint_id", "refusals") == [(made.body["id"],)]
+        elif source == "complaints":
+            header = "subscriber,number,at,reference"
+            await house.bring("complaints", f"{header}\n{subscriber},{NUMBER},{_now()},B-{subscriber}")
         else:
             header = "subscriber,institution,purposes,channels,source"
             await house.bring("refusals", f"{header}\n{subscriber},BANK,marketing,sms;voice,{source}")

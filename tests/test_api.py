@@ -93,6 +93,39 @@ async def test_the_console_signs_in_changes_with_its_own_origin_and_signs_out(of
     assert (await office.get("", "/session", headers=sent)).status == 401
 
 
+async def test_who_has_lost_his_credentials_or_is_locked_out_gets_others(office):
+    new = {"login": "wang.wu", "role": "auditor", "person": "王五", "password": "correct horse battery"}
+    made = (await office.post("admin", "/users", new)).body
+    place = f"/users/{made['id']}/credentials"
+    for _ in range(5):
+        asked = {"user": "wang.wu", "password": "forgotten", "totp": "000000"}
+        assert (await office.post("", "/session", asked)).body["code"] == "sign_in_failed"
+    right = {"password": "correct horse battery", "totp": pyotp.TOTP(made["totp_secret"]).now()}
+    assert (await office.post("", "/session", asked | right)).body["code"] == "locked"
+    for who in ("auditor", "regulator", "carrier"):
+        assert (await office.post(who, place, {"totp": True})).status == 403
+    for body, field in (({}, ""), ({"password": "short"}, "password")):
+        said = await office.post("admin", place, body)
+        assert (said.status, said.body["code"], said.body["field"]) == (422, "invalid", field)
+    renewed = await office.post("admin", place, {"password": "another horse battery", "totp": True})
+    assert (renewed.status, renewed.body["user"]) == (200, "wang.wu")
+    assert renewed.body["totp_secret"] != made["totp_secret"]
+    assert (await office.post("", "/session", asked | right)).body["code"] == "sign_in_failed"
+    right = {
+        "password": "another horse battery",
+        "totp": pyotp.TOTP(renewed.body["totp_secret"]).now(),
+    }
+    said = await office.post("", "/session", asked | right)
+    assert said.status == 201, said.body
+    kept = await office.post("admin", place, {"password": "a third horse battery"})
+    assert kept.body["totp_secret"] is None
+    cookie = {"Cookie": said.headers["Set-Cookie"].split(";")[0]}
+    assert (await office.get("", "/session", headers=cookie)).status == 401  # his sessions end
+    assert office.sql(
+        "SELECT act FROM audit WHERE subject = %s AND act LIKE 'user.%%' ORDER BY id", f"users/{made['id']}"
+    )[3:] == [("user.password",), ("user.totp",), ("user.password",)]
+
+
 async def test_a_wrong_sign_in_tells_nothing_about_the_login(office):
     await made_user(office)
     answers = [

@@ -60,3 +60,9 @@ async def test_dispute_over_what_is_filed_already(office: Office) -> None:
     assert (again.status, again.body["code"]) == (409, "wrong_state")
     office.sql("UPDATE disputes SET status = 'open', decided_by = NULL, due = '2026-01-01'")
     assert (await office.get("institution2", path)).body["overdue"] is True
+    overdue = (await office.get("institution2", "/disputes?overdue=true")).body["items"]
+    assert [(one["number"], one["escalated_to"]) for one in overdue] == [("10690001", None)]
+    assert office.sql("SELECT escalate_overdue('2026-01-02')") == [(1,)]
+    assert (await office.get("auditor", path)).body["escalated_to"] in ("regulator", "regulator2")
+    office.sql("UPDATE disputes SET due = '2099-01-01'")
+    assert (await office.get("regulator", "/disputes?overdue=true")).body["items"] == []

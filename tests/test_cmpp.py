@@ -1,59 +1,30 @@
-"""CMPP: every vector, every PDU, every split, and whatever a broken or hostile peer may send."""
+"""CMPP: digests, ids, logins, what is judged of a SUBMIT, deliveries and reports as met in the field.
 
-import gc
-import json
-import random
-import sys
-import tracemalloc
-from contextlib import suppress
-from itertools import pairwise
-from pathlib import Path
+What holds for every protocol is in test_wires.py."""
+
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from speech import CMPP, spoken, values_of
 
 from gateway.errors import WireError
-from gateway.model import Reason
 from gateway.protocols import cmpp_tables as wire
 from gateway.protocols.cmpp import PRIVATE, REFUSALS, V20, V21, V30, Cmpp, result_of
 from gateway.protocols.message import Login, Report, Submission
-from gateway.protocols.table import Int, Many, Octets, Pdu, Raw, Unframed, Var
-from gateway.protocols.text import decode
+from gateway.protocols.table import Pdu
 
-VECTORS: list[dict[str, Any]] = [
-    vector
-    for vector in json.loads((Path(__file__).parent / "vectors" / "sms.json").read_text())["vectors"]
-    if vector["protocol"] == "cmpp"
-]
 VERSIONS = {"2.0": V20, "3.0": V30, "*": V20}
 
 
 def named(kind: str) -> list[Any]:
-    return [pytest.param(v, id=v["id"]) for v in VECTORS if v["kind"] == kind]
+    return [pytest.param(v, id=v["id"]) for v in CMPP.vectors if v["kind"] == kind]
 
 
 def vector(name: str) -> tuple[Cmpp, bytes]:
-    found = next(v for v in VECTORS if v["id"] == name)
+    found = next(v for v in CMPP.vectors if v["id"] == name)
     return Cmpp(VERSIONS[found["version"]]), bytes.fromhex(found["hex"])
-
-
-def spoken(pdu: Pdu, column: int) -> dict[str, Any]:
-    """A PDU in the words of the vectors."""
-    words: dict[str, Any] = {}
-    for field in pdu.fields:
-        value, kind, spec = getattr(pdu, field.name), field.kind, field.spec
-        if not kind.width(column):
-            continue
-        if isinstance(kind, Octets):
-            value = value.decode()
-        elif isinstance(kind, Many):
-            value = [item.decode() for item in value]
-        elif isinstance(kind, Raw | Var):
-            value, spec = value.hex(), spec + "_hex" * isinstance(kind, Var)
-        words[spec] = value
-    return words
 
 
 def submit(version: int = V20, **values: Any) -> bytes:
@@ -62,36 +33,6 @@ def submit(version: int = V20, **values: Any) -> bytes:
 
 
 # Vectors
-
-
-def test_all_53_vectors_are_here() -> None:
-    assert len(VECTORS) == 53
-    kinds = {v["kind"] for v in VECTORS}
-    assert kinds == {"valid", "deviation", "report_content", "digest", "msgid", "malformed", "semantic"}
-
-
-@pytest.mark.parametrize("v", named("valid") + named("deviation"))
-def test_a_valid_vector_is_decoded_as_said_and_encoded_back_to_its_octets(v: dict[str, Any]) -> None:
-    data, said = bytes.fromhex(v["hex"]), dict(v["decoded"])
-    protocol = Cmpp(VERSIONS[v["version"]])
-    (frame,), used = protocol.frames(data)
-    assert used == len(data) == said.pop("_length")
-    assert frame == (0, used, int(said.pop("_command_id"), 16), said.pop("_sequence"))
-    pdu = protocol.decode(data, frame)
-    name = said.pop("_pdu")
-    assert type(pdu).__name__.lower() == name.replace("_", "")
-    if "_body_hex" in said:
-        assert said.pop("_body_hex") == data[12:].hex()
-    else:
-        assert spoken(pdu, protocol.version >= V30) == said
-    assert protocol.encode(pdu, frame[3]) == data
-    if "msg_id_fields" in v:
-        parts = wire.message_id_parts(pdu.msg_id.to_bytes(8, "big"))  # type: ignore[attr-defined]
-        assert [*parts] == [*v["msg_id_fields"].values()]
-    text = v.get("message", {}).get("text")
-    if text is not None:
-        content, fmt, udhi = pdu.msg_content, pdu.msg_fmt, pdu.tp_udhi  # type: ignore[attr-defined]
-        assert decode(content, fmt, udhi & 0x41 != 0) == (text, "")
 
 
 @pytest.mark.parametrize("v", named("report_content"))
@@ -127,118 +68,6 @@ def test_message_ids(v: dict[str, Any]) -> None:
     assert int.from_bytes(octets, "big") == v["value"]
     assert [*wire.message_id_parts(octets)] == [*v["decoded"].values()]
     assert wire.message_id(*v["decoded"].values()) == octets
-
-
-def acted(protocol: Cmpp, data: bytes) -> str:
-    """What a gateway does with the first frame of `data`: the action, in the words of the vectors."""
-    try:
-        frames, _ = protocol.frames(data)
-    except Unframed as error:
-        return "close connection without reply" if not error.frames else "frames before it"
-    if not frames:
-        return "keep buffering (time out the half PDU)"
-    (start, end, command, sequence) = frames[0]
-    frame = data[start:end]
-    if command == wire.CONNECT | wire.ANSWER:
-        status, version = protocol.read_login_answer(frame)
-        return f"status {status} version {version:#x}"
-    if command == wire.CONNECT:
-        try:
-            login = protocol.login(frame)
-        except WireError as error:
-            answer = protocol.malformed(command, sequence, error)
-        else:
-            assert protocol.too_high(login)
-            answer = protocol.login_answer(login, protocol.VERSION_TOO_HIGH, sequence)
-        assert answer is not None
-        return f"status {protocol.read_login_answer(answer)[0]} version {answer[-1]:#x}"
-    if command not in protocol.SENDER_MAY:
-        return f"answer {protocol.unknown(data, frames[0])!r}"
-    try:
-        protocol.submission(data, start, end)
-    except WireError as error:
-        answer = protocol.malformed(command, sequence, error)
-        assert answer is not None
-        return f"result {protocol.result(answer, 0, len(answer))[0]}"
-    return "accepted"
-
-
-ACTIONS = {
-    "submit_resp Result 1 (structure) or 4 (length)": {"result 1", "result 4"},
-    "submit_resp Result 1/13": {"result 1", "result 13"},
-    "submit_resp Result 4": {"result 4"},
-    "no response id exists: log, count, keep or close after N": {"answer None"},
-    "accept in lenient mode (some gateways pad); strict: Result 4": {"accepted"},
-    "connect_resp Status 1 then close": {"status 1 version 0x30"},
-    "connect_resp Status 4, Version 0x30": {"status 4 version 0x30"},
-    "client: a 30-octet response means the peer speaks 2.0; re-read with the 1-octet Status": {
-        "status 0 version 0x20"
-    },
-}
-
-
-@pytest.mark.parametrize("v", named("malformed") + named("semantic"))
-def test_a_malformed_vector_is_named_and_treated_as_said(v: dict[str, Any]) -> None:
-    data, protocol = bytes.fromhex(v["hex"]), Cmpp(VERSIONS[v["version"]])
-    error = None
-    try:
-        frames, _ = protocol.frames(data)
-        if not frames:
-            error = "need_more_data"
-        for frame in frames:
-            protocol.decode(data, frame)
-    except Unframed as caught:
-        error = caught.cause
-    except WireError as caught:
-        error = f"{caught.cause}:{caught.detail}"
-    assert error == v["expected_error"]
-    action = v["expected_action"]
-    assert acted(protocol, data) in ACTIONS.get(action, {action})
-
-
-# Every PDU
-
-
-def values_of(table: type[Pdu], column: int) -> st.SearchStrategy[dict[str, Any]]:
-    def text(width: int) -> st.SearchStrategy[bytes]:
-        return st.binary(max_size=width).map(lambda b: b.replace(b"\0", b"0").strip())
-
-    fields: dict[str, Any] = {}
-    counts = {f.kind.by for f in table.fields}
-    for name, _, kind in table.fields:
-        width = kind.width(column)
-        if not width or name in counts:
-            continue
-        if isinstance(kind, Int):
-            fields[name] = st.integers(0, 256**width - 1)
-        elif isinstance(kind, Octets):
-            fields[name] = text(width)
-        elif isinstance(kind, Raw):
-            fields[name] = st.binary(min_size=width, max_size=width)
-        elif isinstance(kind, Many):
-            fields[name] = st.lists(text(width), max_size=99)
-        else:
-            fields[name] = st.binary(max_size=255)
-    return st.fixed_dictionaries(fields)
-
-
-@pytest.mark.parametrize("version", [V20, V30])
-@pytest.mark.parametrize("table", wire.PDUS.values(), ids=lambda t: t.__name__)
-def test_every_pdu_is_read_back_as_written(table: type[Pdu], version: int) -> None:
-    protocol = Cmpp(version)
-
-    @given(values=values_of(table, version >= V30), sequence=st.integers(0, 2**32 - 1))
-    def check(values: dict[str, Any], sequence: int) -> None:
-        frame = protocol.encode(table(**values), sequence)
-        if len(frame) > protocol.CAP:
-            return
-        (found,), used = protocol.frames(frame)
-        assert found == (0, used, table.command, sequence)
-        got = protocol.decode(frame, found)
-        assert {name: getattr(got, name) for name in values} == values
-        assert protocol.encode(got, sequence) == frame
-
-    check()
 
 
 def test_every_request_has_its_answer_in_the_tables() -> None:
@@ -294,69 +123,6 @@ def test_the_readers_of_the_hot_path_say_what_a_full_decode_says(version: int) -
     submits()
     delivers()
     results()
-
-
-# Frames
-
-
-STREAM = b"".join(bytes.fromhex(v["hex"]) for v in VECTORS if v["kind"] == "valid" and v["version"] == "3.0")
-
-
-@given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=30))
-def test_any_split_of_the_stream_gives_the_same_frames(cuts: list[int]) -> None:
-    protocol = Cmpp(V30)
-    whole, _ = protocol.frames(STREAM)
-    rest, found = b"", []
-    edges = [0, *sorted(cuts), len(STREAM)]
-    for start, end in pairwise(edges):
-        data = rest + STREAM[start:end]
-        frames, used = protocol.frames(data)
-        found += [(data[a:b], command, sequence) for a, b, command, sequence in frames]
-        rest = data[used:]
-    assert rest == b""
-    assert found == [(STREAM[a:b], command, sequence) for a, b, command, sequence in whole]
-
-
-def test_octet_by_octet_gives_the_same_frames() -> None:
-    protocol, rest, count = Cmpp(V30), b"", 0
-    for octet in STREAM:
-        frames, used = protocol.frames(rest + bytes([octet]))
-        rest = (rest + bytes([octet]))[used:]
-        count += len(frames)
-    assert (rest, count) == (b"", len(protocol.frames(STREAM)[0]))
-
-
-@pytest.mark.parametrize(
-    ("length", "cause"),
-    [
-        (0, "length_too_short"),
-        (11, "length_too_short"),
-        (8193, "length_too_large"),
-        (2**32 - 1, "length_too_large"),
-    ],
-)
-def test_a_wrong_length_is_known_from_its_four_octets_and_keeps_the_frames_before_it(
-    length: int, cause: str
-) -> None:
-    protocol, good = Cmpp(), Cmpp.heartbeat(3)
-    for more in (b"", b"\0\0", b"\0" * 40):
-        with pytest.raises(Unframed) as caught:
-            protocol.frames(good + length.to_bytes(4, "big") + more)
-        assert (caught.value.cause, caught.value.detail) == (cause, str(length))
-        assert caught.value.frames == [(0, 12, wire.ACTIVE_TEST, 3)]
-
-
-def test_a_frame_of_the_cap_passes_and_nothing_is_kept_of_it() -> None:
-    data = (8192).to_bytes(4, "big") + b"\0\0\0\x04" + bytes(8184)
-    assert Cmpp().frames(data) == ([(0, 8192, 4, 0)], 8192)
-    assert Cmpp().frames(data[:-1]) == ([], 0)
-
-
-def test_with_sequence_changes_nothing_else() -> None:
-    frame = submit()
-    changed = Cmpp.with_sequence(frame, 0xFFFFFFFF)
-    assert changed[:8] + changed[12:] == frame[:8] + frame[12:]
-    assert Cmpp().frames(changed)[0][0][3] == 0xFFFFFFFF
 
 
 # Login
@@ -514,12 +280,6 @@ def test_a_reduced_submit_differs_only_in_its_recipients(version: int) -> None:
     assert protocol.reduced(frame, 0, len(frame), range(5)) == frame
 
 
-def test_every_reason_has_a_result_of_its_own_between_100_and_199() -> None:
-    assert set(REFUSALS) == set(Reason)
-    assert len(set(REFUSALS.values())) == len(Reason)
-    assert all(100 <= result <= 199 for result in REFUSALS.values())
-
-
 @pytest.mark.parametrize("version", [V20, V30])
 def test_our_answers(version: int) -> None:
     protocol = Cmpp(version)
@@ -561,11 +321,6 @@ def test_what_a_sender_may_not_send_is_refused_by_the_protocols_answer(version: 
         assert answered(protocol, command) is None
     for command in (wire.FWD, wire.DELIVER):
         assert command not in protocol.SENDER_MAY
-
-
-def test_nothing_that_carries_text_is_passed_from_a_sender_unjudged() -> None:
-    carries = {c for c, table in wire.PDUS.items() if any(f.name == "msg_content" for f in table.fields)}
-    assert {c for c in carries if Cmpp.SENDER_MAY.get(c) not in (None, "judge")} == set()
 
 
 # Deliveries
@@ -629,85 +384,3 @@ def test_no_report_content_fails_the_deliver(content: bytes, version: int, lost:
 def test_a_deliver_without_its_fixed_part_is_an_error() -> None:
     with pytest.raises(WireError):
         Cmpp().delivery(bytes(40), 0, 40)
-
-
-# Broken and hostile peers
-
-
-def mutations(seed: int, count: int) -> None:
-    """`count` mutated frames: nothing but WireError comes of any of them, in either version."""
-    chance = random.Random(seed)
-    samples = [bytes.fromhex(v["hex"]) for v in VECTORS if v["kind"] in ("valid", "deviation")]
-    protocols = [Cmpp(V20), Cmpp(V30), Cmpp(PRIVATE)]
-    for _ in range(count):
-        data = bytearray(chance.choice(samples))
-        for _ in range(chance.randrange(4)):
-            data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0xFF, chance.randrange(256)))
-        if chance.random() < 0.4:
-            data = data[: chance.randrange(len(data) + 1)] + chance.randbytes(chance.randrange(30))
-        if chance.random() < 0.6:
-            data[:4] = len(data).to_bytes(4, "big")
-        read(chance.choice(protocols), bytes(data))
-
-
-def read(protocol: Cmpp, data: bytes) -> None:
-    try:
-        frames, used = protocol.frames(data)
-    except Unframed as error:
-        frames, used = error.frames, 0
-    assert 0 <= used <= len(data)
-    for frame in frames:
-        start, end, command, sequence = frame
-        assert used == 0 or 12 <= end - start <= protocol.CAP
-        for act in (
-            lambda frame=frame: protocol.decode(data, frame),
-            lambda start=start, end=end: protocol.login(data[start:end]),
-            lambda start=start, end=end: protocol.read_login_answer(data[start:end]),
-            lambda start=start, end=end: protocol.result(data, start, end),
-            lambda start=start, end=end: protocol.delivery(data, start, end),
-            lambda frame=frame: protocol.unknown(data, frame),
-        ):
-            with suppress(WireError):
-                act()
-        try:
-            submission = protocol.submission(data, start, end)
-        except WireError as error:
-            protocol.malformed(command, sequence, error)
-        else:
-            decode(submission.content, submission.fmt, submission.udhi)
-            keep = range(0, len(submission.destinations), 2)
-            reduced = protocol.reduced(data, start, end, keep)
-            again = protocol.submission(reduced, 0, len(reduced))
-            assert again == submission._replace(destinations=submission.destinations[::2])
-
-
-def test_mutated_frames_raise_nothing_but_the_declared_error() -> None:
-    mutations(1, 10_000)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_a_million_mutated_frames_do_not_grow_memory() -> None:
-    mutations(2, 100_000)
-    gc.collect()
-    blocks = sys.getallocatedblocks()
-    for seed in range(10, 110):
-        mutations(seed, 10_000)
-    gc.collect()
-    assert sys.getallocatedblocks() - blocks < 500
-    tracemalloc.start()  # slows all down tenfold: the peak is looked at in a part only
-    mutations(3, 2_000)
-    gc.collect()
-    before, _ = tracemalloc.get_traced_memory()
-    tracemalloc.reset_peak()
-    mutations(4, 20_000)
-    gc.collect()
-    after, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert after - before < 64 * 1024
-    assert peak - before < 256 * 1024
-
-
-@given(data=st.binary(max_size=300), version=st.sampled_from([V20, V30, PRIVATE]))
-def test_garbage_raises_nothing_but_the_declared_error(data: bytes, version: int) -> None:
-    read(Cmpp(version), data)

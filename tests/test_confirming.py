@@ -1,18 +1,30 @@
 """A subscriber who refuses is told so once, and the sender on whose connection that goes notices nothing."""
 
+import asyncio
+import errno
+import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+import world
 from conftest import HouseOf
 from playbook import BANNED, MARKETING, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
+from test_journal import Failing, make
+from test_rules import PROFILE
 
 from gateway.evidence import record as rec
+from gateway.model import Reply
 from gateway.protocols import cmpp_tables as tables
 from gateway.protocols.cmpp import V20, V30, Cmpp
+from gateway.protocols.message import Delivery
+from gateway.relay.confirming import Confirmations
 from gateway.relay.lane import FIRST_OWN
+from gateway.telemetry import Telemetry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -136,3 +148,148 @@ async def test_a_number_that_may_not_send_does_not_confirm(house: House) -> None
         raw.send(Cmpp.heartbeat(2))
         assert await there.frame() == Cmpp.heartbeat(2)
     await eventually(lambda: attempts(house, subscriber) == [("confirmation_unsent", "service")])
+
+
+async def test_nothing_of_ours_follows_the_senders_goodbye(house: House) -> None:
+    """Replies that the carrier still has come through; that nobody confirmed them is on record."""
+    subscriber = house.subscriber()
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        raw.send(goodbye := Cmpp.terminate(1))
+        assert await there.frame() == goodbye
+        there.send(reply := deliver(PASSING, subscriber, b"R", 5))
+        assert await raw.frame() == reply
+        assert await eventually(lambda: attempts(house, subscriber)) == [("confirmation_unsent", "service")]
+        there.send(thanks := Cmpp.terminate_answer(1))
+        assert await raw.frame() == thanks
+        raw.send(Cmpp.heartbeat(2))
+        assert await there.frame() == Cmpp.heartbeat(2)
+    (ours,) = house.records(subscriber=subscriber)
+    assert not outcomes(house, ours.record.id)  # type: ignore[union-attr]
+
+
+async def test_another_connection_of_the_account_confirms(house: House) -> None:
+    """Where that on which the reply came has said goodbye."""
+    subscriber = house.subscriber()
+    async with (
+        RawCarrier(house.upstreams.raw) as carrier,
+        Raw.login(house, "900014") as staying,
+        Raw.login(house, "900014") as going,
+    ):
+        there, over_there = await carrier.session(), await carrier.session()
+        going.send(goodbye := Cmpp.terminate(1))
+        assert await over_there.frame() == goodbye
+        over_there.send(reply := deliver(PASSING, subscriber, b"R", 5))
+        assert await going.frame() == reply
+        ours = await there.frame()
+        assert (command_of(ours), sequence_of(ours)) == (tables.SUBMIT, FIRST_OWN)
+        there.send(answer_to(ours, 8), Cmpp.heartbeat(6))
+        assert await staying.frame() == Cmpp.heartbeat(6)
+    assert attempts(house, subscriber) == [("confirmation", "service")]
+
+
+async def test_who_accepted_again_and_refuses_again_is_told_again(house: House) -> None:
+    subscriber = house.subscriber()
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        first = await refuse(raw, there, subscriber, 5)
+        words = "恢复订阅".encode("utf-16-be")
+        there.send(answer_to(first, 8), accepts := deliver(PASSING, subscriber, words, 6, msg_fmt=8))
+        assert await raw.frame() == accepts
+        second = await refuse(raw, there, subscriber, 7)
+        assert command_of(second) == tables.SUBMIT
+        there.send(answer_to(second, 9))
+        marked = house.records(subscriber=subscriber)
+        await eventually(lambda: [told(house, one) for one in marked] == [[0], [0]])
+
+
+def told(house: House, found: Any) -> list[int]:
+    return outcomes(house, found.record.id)
+
+
+class Line:
+    """A connection to a carrier that keeps what it is given."""
+
+    connection, retired = 7, False
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.withdrawn = 0
+
+    def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
+        return 41, content
+
+    def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
+        self.sent.append(octets)
+
+    def withdraw(self, number: int) -> None:
+        self.withdrawn += 1
+
+
+class Known(world.World):
+    """What a worker's view has besides."""
+
+    def renew(self) -> None: ...
+
+
+async def test_what_a_full_disk_took_no_record_of_is_owed(tmp_path: Path) -> None:
+    """Neither sent nor forgotten: the number is free again, and the next refusal is confirmed, once."""
+    disk, line, good = Failing(), Line(), world.good()
+    view = Known(
+        good.accounts, good.filings, [], good.institutions, refused={world.SUBSCRIBER: [world.REFUSAL]}
+    )
+    journal = make(tmp_path, disk=disk)
+    screen = SimpleNamespace(view=view, profile=PROFILE, journal=journal)
+    regions, log = SimpleNamespace(region=lambda subscriber: ""), logging.getLogger(__name__)
+    desk = Confirmations("n", cast(Any, screen), cast(Any, regions), Telemetry(), log, WORDS)
+    desk.join(world.KEY, line)
+    reply = Reply(world.KEY, world.SOURCE, world.SUBSCRIBER, "R", "refuse", institution=world.BANK)
+    delivery = Delivery(b"m", b"13800000001", world.SOURCE.encode(), 0, False, b"R", None)
+    journal.start()
+    view.refused.clear()
+    assert desk.wants(reply)
+    assert not desk.wants(reply)  # it waits for the first
+    view.refused[world.SUBSCRIBER] = [world.REFUSAL]
+    disk.fail = lambda call: OSError(errno.ENOSPC, "full") if call == "write" else None
+    desk.settle(reply, delivery, held=True)
+    await eventually(lambda: line.withdrawn == 1)  # found full when it was written
+    assert desk.wants(reply)
+    desk.settle(reply, delivery, held=True)
+    assert line.withdrawn == 2  # known to be full
+    assert not line.sent
+    disk.fail = lambda call: None
+    await eventually(lambda: not journal.full)
+    assert desk.wants(reply)
+    desk.settle(reply, delivery, held=True)
+    await eventually(lambda: line.sent)
+    assert not desk.wants(reply)
+    desk.leave(world.KEY, line)
+    assert line.retired
+    await journal.close()
+
+
+async def test_a_drain_waits_for_the_answer_to_ours_and_makes_no_more(house: House) -> None:
+    first, second, third = (house.subscriber() for _ in range(3))
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        ours = await refuse(raw, there, first, 5)
+        stopping = asyncio.create_task(house.stop())
+        refused = [103]
+        while refused[-1] == 103:  # until it says busy, as it drains
+            raw.send(submit(BANNED, [third], TEXT, len(refused)))
+            refused.append((await raw.frame())[20])
+        assert refused[-1] == 8
+        there.send(reply := deliver(PASSING, second, b"R", 6))
+        assert await raw.frame() == reply
+        raw.send(Cmpp.heartbeat(900))
+        assert await there.frame() == Cmpp.heartbeat(900)  # neither a goodbye nor a submit before it
+        there.send(answer_to(ours, 8))
+        goodbye = await there.frame()
+        assert command_of(goodbye) == command_of(await raw.frame()) == tables.TERMINATE
+        there.send(Cmpp.terminate_answer(sequence_of(goodbye)))
+        await raw.hang_up()
+        assert await stopping == 0
+    assert attempts(house, second) == [("confirmation_unsent", "service")]
+    (told_first,) = house.records(subscriber=first)
+    assert told(house, told_first) == [0]
+    await house.start()

@@ -217,6 +217,63 @@ def other_boot(folder: Path) -> None:
     (folder / "state").write_bytes(octets)
 
 
+def test_what_was_left_in_order_outlasts_a_start_of_the_machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing has to be recounted then; but what was counted after that may not have reached the disk."""
+    one, other = opened(folder), Shared(folder)
+    one.reserve(NOON, [entry(1), entry(1)])
+    one.leave()
+    assert other.reserve(NOON, [entry(2), entry(2)]).words == ["", ""]
+    assert one.sent(1, NOON) == [NOON, NOON]
+
+    def restarted(number: int) -> Shared:
+        path = tmp_path / f"boot{number}"
+        path.write_text(f"{number:032x}", "ascii")
+        monkeypatch.setattr(shared, "_BOOT", path)
+        return Shared(folder)
+
+    with pytest.raises(Unavailable):  # the other one counted on, and ended without a word
+        restarted(1).reserve(NOON, [entry(1)])
+    again = restarted(1)
+    again.finish(again.begin_anew())
+    again.reserve(NOON, [entry(1), entry(1)])
+    again.leave()
+    for made in (one, other, again):
+        made.close()
+    third = restarted(2)
+    assert looked(folder) == [NOON, NOON]
+    assert third.reserve(NOON, [entry(1), entry(2)]).words == ["minute", ""]
+    third.close()
+    with pytest.raises(Unavailable):
+        restarted(3).reserve(NOON, [entry(2)])
+
+
+def looked(folder: Path) -> list[int]:
+    """What one who only reads finds."""
+    reader = Shared(folder, write=False)
+    try:
+        return reader.sent(1, NOON)
+    finally:
+        reader.close()
+
+
+def test_what_is_recounted_is_as_if_it_had_been_reserved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over tables that fill up, and over midnight."""
+    monkeypatch.setattr(shared, "FIRST_SLOTS", 4)
+    counters, recounted = opened(folder), opened(folder.with_name("recounted"))
+    noted = [(NOON - DAY + n * 60_000, key) for n in range(1200) for key in (n % 7, n % 3, n)]
+    for at, key in noted:
+        counters.reserve(at, [entry(key or 9, manner=ALWAYS)])
+    recounted.add(NOON + 1, [(at, key or 9) for at, key in noted])
+    for key in (*range(1, 12), 700, 1199):
+        assert recounted.sent(key, NOON + 1)[:5] == counters.sent(key, NOON + 1)[:5]
+    counters.close()
+    recounted.close()
+
+
 @pytest.mark.parametrize("harm", [lose_state, lose_table, cut_table, cut_state, other_boot])
 @pytest.mark.parametrize("alive", [True, False], ids=["under_traffic", "between_two_lives"])
 def test_what_is_lost_is_recounted_and_nothing_is_guessed_meanwhile(

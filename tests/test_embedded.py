@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -160,6 +161,30 @@ def test_a_killed_server_starts_again(made: Path) -> None:
     assert one(again.dsn, "SELECT to_regclass('killed') IS NOT NULL") is True
     again.stop()
     server.stop()
+
+
+def test_who_uses_it_revives_it_when_it_was_killed_and_not_when_it_was_stopped(made: Path) -> None:
+    server = EmbeddedPostgres(made)
+    server.start()
+    assert not server.revive()
+    old = server.pid
+    os.kill(old, signal.SIGKILL)
+    eventually_true(server.revive)
+    assert server.pid != old
+    assert one(server.dsn, "SELECT 1") == 1
+    assert not server.revive()
+    os.kill(server.pid, signal.SIGINT)  # as pg_ctl stop does
+    eventually_true(lambda: not alive(server.pid))
+    assert not server.revive()
+    server.stop()
+    assert not server.revive()
+
+
+def eventually_true(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_stale_pid_file_that_names_a_living_process(made: Path) -> None:

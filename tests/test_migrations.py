@@ -15,7 +15,9 @@ import pytest
 from conftest import sibling
 from debian import debian_server
 from playbook import OPEN_RUN, UNGUARDED
+from psycopg.conninfo import make_conninfo
 
+from gateway.errors import NotReady, UsageError
 from gateway.registry import migrate
 from gateway.registry.embedded import EmbeddedPostgres
 
@@ -131,6 +133,35 @@ def test_a_failed_upgrade_leaves_nothing(empty: str) -> None:
         with pytest.raises(Exception, match="change_log"):
             migrate.upgrade(empty)
         assert connection.execute("SELECT to_regclass('carriers')").fetchone() == (None,)
+
+
+def test_who_may_not_upgrade_is_told_what_it_takes(server: str) -> None:
+    """In a few words, not with all statements of a revision; `config --check` knows it before."""
+    with fresh(server) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"CREATE ROLE of_{name} LOGIN")
+        try:
+            connection.execute(f"ALTER DATABASE {name} OWNER TO of_{name}")
+            theirs = make_conninfo(dsn, user=f"of_{name}")
+            with psycopg.connect(theirs) as plain:
+                assert "CREATEROLE" in migrate.hindrance(plain)
+            with pytest.raises(NotReady, match="CREATEROLE") as told:
+                migrate.upgrade(theirs)
+            assert len(str(told.value)) < 300
+            connection.execute(f"ALTER ROLE of_{name} CREATEROLE")
+            with psycopg.connect(theirs) as plain:
+                assert migrate.hindrance(plain) == ""
+        finally:
+            connection.execute(f"ALTER DATABASE {name} OWNER TO CURRENT_USER")
+            connection.execute(f"DROP ROLE of_{name}")
+
+
+def test_the_schema_of_a_later_version_is_told_as_such(empty: str) -> None:
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute("CREATE TABLE alembic_version AS SELECT '9999' AS version_num")
+        assert "9999" in migrate.hindrance(connection)
+    with pytest.raises(UsageError, match="9999"):
+        migrate.upgrade(empty)
 
 
 def test_the_printed_script_makes_the_same_schema(server: str) -> None:
@@ -437,6 +468,9 @@ KEPT = [
     *("UPDATE audit SET act = 'x'", "DELETE FROM audit", "TRUNCATE audit CASCADE", "DELETE FROM audit_chain"),
     *("DELETE FROM number_steps", "TRUNCATE import_runs", "DELETE FROM import_runs", "DELETE FROM blacklist"),
     *("TRUNCATE blacklist", "UPDATE number_transitions SET role = 'agency'"),
+    *(f"DELETE FROM {table}" for table in ("cases", "complaints", "appeals", "disputes")),
+    *(f"{how} {table}" for how in ("DELETE FROM", "TRUNCATE") for table in ("referrals", "case_items")),
+    *("UPDATE referrals SET reason = 'x'", "UPDATE case_items SET note = 'x'", "TRUNCATE cases CASCADE"),
     "INSERT INTO number_transitions (step, from_status, to_status, role) VALUES ('x', 'a', 'b', 'c')",
 ]
 GUARDED = """

@@ -2,6 +2,7 @@
 by one."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -391,3 +392,51 @@ async def test_a_second_demo_in_the_folder_leaves_the_first_as_it_is(folder: Pat
     finally:
         first.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(first.wait, 60) == 0
+
+
+@pytest.mark.long
+async def test_a_node_starts_its_database_again_when_it_was_killed(folder: Path, cities: Path) -> None:
+    (folder / "var").mkdir()
+    shutil.copy(cities, folder / "var" / "regions.bin")
+    demo = started(folder, "demo", "--dir", str(folder), "--no-traffic")
+    try:
+        await eventually((folder / "ready.json").exists, 90.0)
+        ready = json.loads((folder / "ready.json").read_text("utf-8"))
+        os.kill(ready["pids"]["database"], signal.SIGKILL)
+        log = folder / "var" / "log" / "supervisor.log"
+        await eventually(lambda: "database died, started again" in log.read_text("utf-8"), 30.0)
+        connection = await asyncpg.connect(ready["database"])
+        assert await connection.fetchval("SELECT count(*) > 0 FROM numbers")
+        await connection.close()
+    finally:
+        demo.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(demo.wait, 60) == 0
+    assert processes(folder) == []
+
+
+@pytest.mark.long
+async def test_demos_that_start_at_once_take_different_ports(folder: Path, cities: Path) -> None:
+    """Each chooses its ports long before it listens there: while its database comes up."""
+    demos, found = [], []
+    try:
+        for name in ("one", "two"):
+            (folder / name / "var").mkdir(parents=True)
+            shutil.copy(cities, folder / name / "var" / "regions.bin")
+            demos.append(started(folder / name, "demo", "--dir", str(folder / name), "--no-traffic"))
+        for name in ("one", "two"):
+            ready = folder / name / "ready.json"
+            await eventually(ready.exists, 90.0)
+            found.append(json.loads(ready.read_text("utf-8")))
+        ports = [
+            (one["console"], one["metrics"], *one["listeners"].values(), *one["carriers"].values())
+            for one in found
+        ]
+        assert not set(ports[0]) & set(ports[1])
+        for one in found:
+            folder_of = Path(one["journal"]).parent / "run"
+            assert status.read(folder_of, "acceptor").pid == one["pids"]["acceptor"]
+    finally:
+        for demo in demos:
+            demo.send_signal(signal.SIGTERM)
+        for demo in demos:
+            assert await asyncio.to_thread(demo.wait, 60) == 0

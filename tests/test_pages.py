@@ -26,6 +26,7 @@ from gateway.policy.standing import bars, endings, unmandated
 from gateway.registry.acting import ROLES
 from gateway.registry.auditing import verify
 from gateway.registry.local import VOICE_KEY
+from gateway.registry.replies import State
 from gateway.registry.workflow import STATES
 from gateway.web import wording
 from gateway.web.limits import Limits
@@ -85,6 +86,9 @@ def pages(traces: Traces, who: str) -> list[tuple[str, Any]]:
     looks = [
         ("/", None),
         ("/rules", None),
+        ("/replies", None),
+        ("/replies?show=all", None),
+        ("/replies", {}),
         ("/numbers", None),
         ("/numbers?number=x", None),
         ("/numbers?number=1069", None),
@@ -135,6 +139,7 @@ async def test_all_that_can_occur_has_words() -> None:
     assert set(TABLES["state"]) >= set(STATES)
     assert set(TABLES["reason"]) == {reason.value for reason in Reason}
     assert set(TABLES["meaning"]) == set(REPLY_KINDS)
+    assert {*State.__args__} - {"done"} == set(TABLES["decision"])  # type: ignore[attr-defined]
     assert {"reply", VOICE_KEY} <= set(TABLES["source"])
     subs = {
         finding.sub for rule in RULES for example in rule.refuses for finding in findings(example).values()

@@ -30,9 +30,15 @@ def test_users_tokens_and_the_audit(shell: Shell, database: str) -> None:
     assert shell("token", "revoke", str(token["id"]))[0] == 0
     [disabled] = shell.json("user", "disable", "reg")
     assert disabled["status"] == "disabled"
+    [enabled] = shell.json("user", "enable", "reg")
+    assert enabled["status"] == "active"
+    [renewed] = shell.json("user", "renew", "reg", "--password", str(password), "--totp")
+    assert renewed["totp_secret"] != made["totp_secret"]
+    [only] = shell.json("user", "renew", "reg", "--password", str(password))
+    assert "totp_secret" not in only
     assert [act["act"] for act in shell.json("audit", "list")] == [
         *("user.add", "user.password", "user.totp", "token.create", "user.add", "token.create"),
-        *("token.revoke", "user.change"),
+        *("token.revoke", "user.change", "user.change", "user.password", "user.totp", "user.password"),
     ]
     assert shell("audit", "verify")[:2] == (0, "the audit's chain holds\n")
     with psycopg.connect(database, autocommit=True) as connection:
@@ -52,6 +58,7 @@ def test_users_tokens_and_the_audit(shell: Shell, database: str) -> None:
         ),
         (("user", "add", "x", "--role", "auditor", "--identity", "nowhere"), "right would be a text file"),
         (("user", "disable", "x"), "there is no such user"),
+        (("user", "renew", "x"), "there is no such user"),
         (("token", "create"), "--role R or --user LOGIN"),
         (("token", "create", "--role", "auditor", "--days", "401"), "1 to 400"),
         (("token", "create", "--role", "auditor", "--scope", "all"), "one of read, write"),

@@ -1,12 +1,17 @@
 """The queue of ambiguous replies by HTTP, and what replies did in a subscriber's timeline."""
 
+import html
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from office import Office
+from test_pages import Page, visit
+from traces import _session
 
 from gateway.model import HELD, AccountKey
 from gateway.registry import store
@@ -186,3 +191,82 @@ async def test_the_timeline_tells_it_in_order(office: Office) -> None:
         ("said to be another person", "reply"),
         ("number given back", ""),
     ]
+
+
+@pytest.fixture
+def desk(office: Office) -> Any:
+    """What `visit` needs of the office."""
+    return SimpleNamespace(office=office, sessions={login: _session(office, login) for login in office.users})
+
+
+def shown(page: Page) -> list[str]:
+    """The ids that may be decided on a page."""
+    return re.findall(r'name="reply" value="(\d+)"', page.text)
+
+
+async def test_the_queue_is_a_page_on_which_it_is_decided(office: Office, desk: Any) -> None:
+    for days in (1, 2, 4):
+        await said(office, "ambiguous", ago=timedelta(days=days))
+    await said(office, "ambiguous", code="FIN")
+    await said(office, "wrong_person")
+    first, second, third, fins, _ = [str(one["id"]) for one in await listed(office, "regulator")]
+    assert "4" in re.findall(r'href="/replies">(\d+)<', (await visit(desk, "regulator", "/")).text)
+    for who, mine, denies in (
+        ("regulator", [first, second, third, fins], True),
+        ("carrier", [first, second, third, fins], True),
+        ("institution", [first, second, third], False),
+        ("institution2", [fins], False),
+    ):
+        page = await visit(desk, who, "/replies", "en")
+        assert (shown(page), 'value="no_refusal"' in page.text) == (mine, denies)
+        assert ("An institution may only decide" in page.words) is not denies
+        assert "138****0001" in page.words
+        assert SUBSCRIBER[3:] not in page.text
+        assert "said to be another person" not in page.words
+    assert shown(await visit(desk, "auditor", "/replies")) == []
+    assert "待认定 至 20" in re.sub(r"\s+", " ", (await visit(desk, "auditor", "/replies")).words)
+    for who in ("agency", "provider", "admin"):
+        assert (await visit(desk, who, "/replies", form={"reply": first})).status == 403
+        assert 'href="/replies"' not in (await visit(desk, who, "/")).text
+
+    async def decide(who: str, one: str, decision: str, reason: str = WHY["reason"]) -> tuple[int, bool]:
+        form = {"reply": one, "decision": decision, "reason": reason}
+        page = await visit(desk, who, "/replies", "en", form=form)
+        return page.status, 'role="alert"' in page.text
+
+    assert await decide("institution", first, "no_refusal") == (403, True)
+    assert await decide("institution2", first, "refusal") == (404, False)
+    assert await decide("auditor", first, "refusal") == (403, False)
+    assert await decide("regulator", first, "refusal", " ") == (422, True)
+    for wrong in ("x", "", "0", "9" * 30):
+        assert await decide("regulator", wrong, "refusal") == (422, True)
+    assert await decide("regulator", first, "perhaps") == (422, True)
+    assert await decide("institution", first, "refusal") == (303, False)
+    assert await decide("carrier", first, "no_refusal") == (409, True)
+    assert await decide("carrier", third, "no_refusal") == (303, False)
+    assert shown(await visit(desk, "regulator", "/replies")) == [second, fins]
+    every = (await visit(desk, "regulator", "/replies?show=all", "zh")).words
+    for words in ("认定为拒收", "认定为非拒收", WHY["reason"], "institution ·", "非本人"):
+        assert words in every, words
+    acts = office.sql("SELECT act, subject, reason FROM audit WHERE act ~ '^reply' ORDER BY id")
+    assert acts == [
+        ("reply.refusal", f"replies/{first}", WHY["reason"]),
+        ("reply.no_refusal", f"replies/{third}", WHY["reason"]),
+    ]
+
+
+async def test_the_page_turns_over_and_what_was_accepted_since_waits_for_nobody(
+    office: Office, desk: Any
+) -> None:
+    for minutes in range(1, 24):
+        await said(office, "ambiguous", ago=timedelta(minutes=minutes))
+    await said(office, "ambiguous", code="FIN", ago=timedelta(minutes=2))
+    await said(office, "accept", code="FIN")
+    page = await visit(desk, "regulator", "/replies", "en")
+    following = html.unescape(re.findall(r'href="(/replies\?[^"]*after=[^"]*)"', page.text)[0])
+    rest = await visit(desk, "regulator", following, "en")
+    assert [len(shown(one)) for one in (page, rest)] == [20, 3]
+    assert "after=" not in rest.text.replace(html.escape(following.partition("?")[2]), "")
+    assert "accepted again since" in (await visit(desk, "institution2", "/replies?show=all", "en")).words
+    assert "No reply waits" in (await visit(desk, "institution2", "/replies", "en")).words
+    assert (await visit(desk, "regulator", "/replies?after=x", "en")).status == 400

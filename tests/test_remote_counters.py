@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from counting_servers import Server, counting_cluster, counting_server
+from counting_servers import PROGRAMS, Server, counting_cluster, counting_server
 from hypothesis import HealthCheck, given, settings
 from test_counters import ENTRIES, Naive, entry
 
@@ -23,15 +23,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 LOG = logging.getLogger(__name__)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with counting_server(tmp_path_factory.mktemp("server")) as server:
+@pytest.fixture(scope="module", params=PROGRAMS)
+def server(tmp_path_factory: pytest.TempPathFactory, request: Any) -> Iterator[Server]:
+    with counting_server(tmp_path_factory.mktemp("server"), request.param) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    with counting_cluster(tmp_path_factory.mktemp("cluster")) as servers:
+@pytest.fixture(scope="module", params=PROGRAMS)
+def cluster(tmp_path_factory: pytest.TempPathFactory, request: Any) -> Iterator[list[Server]]:
+    with counting_cluster(tmp_path_factory.mktemp("cluster"), request.param) as servers:
         yield servers
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,6 +161,30 @@ def test_a_snapshot_does_not_move_by_itself(replica: Replica, writer: ReplicaWri
     view.renew()
     assert view.ban("10690001") is not None
     assert view.version > before
+
+
+def test_the_senders_of_an_account_go_when_it_receives_again(replica: Replica, writer: ReplicaWriter) -> None:
+    """And no others, and not before: what never receives is not looked at again and again."""
+    now, day = time.time_ns() // 1_000_000, 86_400_000
+    silent, heard = ACCOUNT._replace(account="900002"), ACCOUNT._replace(account="900003")
+    replica.receiving.note(heard, now)
+    replica.receiving.note(silent, now - 2 * day)
+    view = replica.snapshot()
+    assert [view.received_at(key) for key in (ACCOUNT, silent, heard)] == [0, now - 2 * day, now]
+
+    def left() -> list[str]:
+        view.renew()
+        return [key[0].account for key in view.senders]
+
+    view.senders.update({(key, "1069", 1): "judged" for key in (ACCOUNT, silent, heard)})  # type: ignore[misc]
+    replica.receiving.note(heard, now + 1)
+    replica.receiving.note(ACCOUNT._replace(account="900004"), now)
+    replica.receiving.note(silent, now - day - 60_000)  # longer ago than 24 h: nobody to reply to
+    assert left() == ["900001", "900002", "900003"]
+    replica.receiving.note(silent, now)
+    assert left() == ["900001", "900003"]
+    replica.receiving.note(ACCOUNT, now)
+    assert left() == ["900003"]
 
 
 def test_what_hangs_on_the_subscriber_leaves_the_sender_cache_alone(

@@ -12,6 +12,7 @@ from bureau import KEY, Bureau, bureau_of, file_number
 from playbook import eventually
 
 from gateway.errors import Problem
+from gateway.model import MARKETING, SMS, VOICE
 from gateway.registry import appeals, bans, cases, holds, penalties
 from gateway.registry.appeals import Appeal, NewAppeal
 from gateway.registry.bans import NewBan
@@ -43,7 +44,9 @@ async def sql(bureau: Bureau) -> AsyncIterator[Connection]:
 async def impose(bureau: Bureau, login: str, institution: str, **more: Any) -> Penalty:
     what: dict[str, Any] = {"kind": "suspension", "cause": "无委托催收"}
     async with bureau.acting(login) as (c, actor):
-        return await penalties.impose(c, actor, NewPenalty(institution=institution, **(what | more)))
+        return await penalties.impose(
+            c, actor, NewPenalty(institution=institution, **(what | more)), TERMS, FRIDAY
+        )
 
 
 async def complain(
@@ -78,12 +81,12 @@ async def test_a_penalty_on_an_agency_stops_it_at_every_institution(bureau: Bure
     assert (found.institution, found.suspends, found.imposed_by) == ("AGENT", True, "r1")
     assert await standing(sql) == ["10690003"]
     async with bureau.acting("r2") as (c, actor):
-        lifted = await penalties.lift(c, actor, found.id, "整改完成")
+        lifted = await penalties.lift(c, actor, found.id, "整改完成", TERMS, FRIDAY)
     assert (lifted.suspends, lifted.lifted_by, lifted.lifted_reason) == (False, "r2", "整改完成")
     assert await standing(sql) == ["10690001", "10690002", "10690003"]
     with pytest.raises(Problem) as refused:
         async with bureau.acting("r2") as (c, actor):
-            await penalties.lift(c, actor, found.id, "again")
+            await penalties.lift(c, actor, found.id, "again", TERMS, FRIDAY)
     assert refused.value.code == "wrong_state"
     assert await bureau.acts(f"penalties/{found.id}") == ["penalty.impose", "penalty.lift"]
 
@@ -97,7 +100,7 @@ async def test_lifting_restores_only_what_no_other_hold_keeps(bureau: Bureau, sq
         await holds.place(c, actor, "numbers", number, "投诉集中")
     for penalty, left in ((first, []), (second, ["10690002"])):
         async with bureau.acting("r1") as (c, actor):
-            await penalties.lift(c, actor, penalty.id, "期满")
+            await penalties.lift(c, actor, penalty.id, "期满", TERMS, FRIDAY)
         assert await standing(sql) == left
     with pytest.raises(Problem):
         async with bureau.acting("r1") as (c, actor):
@@ -134,7 +137,7 @@ async def test_whom_a_penalty_hits_sees_it_and_nobody_else(bureau: Bureau) -> No
     found = await impose(bureau, "r1", "AGENT")
     for login, sees in (("agent", True), ("bank", False), ("shop", False), ("audit", True), ("r2", True)):
         async with bureau.acting(login) as (c, _):
-            page = await penalties.page(c)
+            page = await penalties.page(c, TERMS, FRIDAY)
             assert [one.id for one in page] == ([found.id] if sees else [])
             if login == "agent":
                 assert page[0].imposed_by is None
@@ -231,6 +234,20 @@ async def test_complaints_of_12321_come_in_by_file(bureau: Bureau, sql: Connecti
     assert (first.content, first.reference, first.channel) == ("营销 短信", "B-1", "sms")
     assert (third.institution, third.channel, third.reference) == (None, "voice", None)
     assert (first.forward_due, first.due) == (due(now, 5, TERMS.days).day, due(now, 15, TERMS.days).day)
+    columns = "complaint_id, source, code_of(institution_id), number, purposes, channels, refused_at"
+    refusals = [tuple(row) for row in await sql.fetch(f"SELECT {columns} FROM refusals ORDER BY id")]
+    assert refusals == [  # each complaint of 12321's is one, also where nobody had filed the number
+        (
+            one.id,
+            "12321",
+            one.institution,
+            None if one.institution else one.number,
+            MARKETING,
+            SMS | VOICE,
+            one.at,
+        )
+        for one in (first, second, third)
+    ]
     out = tmp_path / "out.csv"
     await export_file("complaints", out, bureau.dsn, KEY, headers="zh")
     assert (await import_file("complaints", out, bureau.dsn, KEY, terms=TERMS)).unchanged == 4
@@ -327,10 +344,35 @@ async def test_an_overdue_appeal_goes_to_none_of_its_authors(bureau: Bureau, sql
     late = date(2026, 3, 13)
     assert await sql.fetchval("SELECT escalate_overdue($1)", late) == 0  # r1b is the author as well
     await sql.execute("UPDATE users SET status = 'active' WHERE login = 'r3'")
-    assert await sql.fetchval("SELECT escalate_overdue($1)", late) == 1
+    assert await sql.fetchval("SELECT escalate_overdue($1)", late) == 2  # with the penalty itself
     async with bureau.acting("r3") as (c, _):
         [one] = await appeals.page(c, TERMS, datetime(2026, 3, 13, tzinfo=UTC), overdue=True)
     assert (one.id, one.escalated_to) == (found.id, "r3")
+
+
+async def test_a_penalty_is_due_by_workdays_and_reaches_another_person(
+    bureau: Bureau, sql: Connection
+) -> None:
+    fine = await impose(bureau, "r1", "BANK", kind="fine", amount="200000")
+    over = await impose(bureau, "r1", "BANK", valid_until="2026-12-31")
+    named = await impose(bureau, "r1", "AGENT", due="2026-02-25")
+    # Friday 13 February 2026; 15 to 23 February are the Spring Festival's, the 14th and 28th are worked
+    assert (fine.due, fine.overdue, fine.provisional) == (date(2026, 3, 12), False, False)
+    with pytest.raises(Problem) as caught:
+        await impose(bureau, "r1", "BANK", due="2026-02-12")
+    assert (caught.value.code, caught.value.field) == ("invalid", "due")
+    assert await sql.fetchval("SELECT escalate_overdue('2026-03-12')") == 1
+    assert await sql.fetchval("SELECT escalate_overdue('2026-03-13')") == 2
+    late = datetime(2026, 3, 13, 4, tzinfo=UTC)
+    async with bureau.acting("r2") as (c, actor):
+        found = await penalties.page(c, TERMS, late, overdue=True)
+        assert [one.id for one in found] == [fine.id, over.id, named.id]
+        assert all(one.overdue and one.escalated_to in ("r2", "r3") for one in found)  # r1b is r1
+        await penalties.lift(c, actor, fine.id, "已缴纳", TERMS, late)
+        assert [one.id for one in await penalties.page(c, TERMS, late, overdue=True)] == [over.id, named.id]
+    async with bureau.acting("bank") as (c, _):
+        [one] = await penalties.page(c, TERMS, late, overdue=True)
+        assert (one.id, one.due, one.escalated_to) == (over.id, date(2026, 3, 12), None)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ async def _end(
 async def _disputes(
     c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
 ) -> Sequence[BaseModel]:
-    return await claims.disputes(c, actor, 0, options.limit + 1, _now())
+    return await claims.disputes(c, actor, 0, options.limit + 1, _now(), overdue=options.overdue)
 
 
 async def _dispute(

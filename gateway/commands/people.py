@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
 PAGE = 1_000
+STATUSES = {"disable": "disabled", "enable": "active"}
 
 
 def user(options: argparse.Namespace) -> int:
-    """`user add LOGIN`, `user list`, `user disable LOGIN`."""
+    """`user add LOGIN`, `user list`, `user disable LOGIN`, `user enable LOGIN`, `user renew LOGIN`."""
     if options.doing != "list" and not options.login:
         raise UsageError(f"user {options.doing} needs a login")
     settings = common.load(options)
@@ -75,9 +76,16 @@ async def _user(dsn: str, key: RegistryKey, options: argparse.Namespace) -> list
             while page := await people.users(c, found[-1].id if found else 0, PAGE):
                 found += page
             return [_shown(one) for one in found]
-        if options.doing == "disable":
+        if options.doing in STATUSES:
             found_id = await people.user_id(c, options.login)
-            return [_shown(await people.change_user(c, None, found_id, status="disabled"))]
+            return [_shown(await people.change_user(c, None, found_id, status=STATUSES[options.doing]))]
+        if options.doing == "renew":
+            found_id = await people.user_id(c, options.login)
+            with contextlib.closing(Access(door, key)) as access:
+                password = _read(options.password)
+                secret = await access.renew(c, None, found_id, password, totp=options.totp)
+            shown = _shown(await people.user_by(c, found_id))
+            return [shown | ({"totp_secret": secret} if secret else {})]
         new = people.NewUser(
             options.login,
             options.role,
@@ -89,12 +97,10 @@ async def _user(dsn: str, key: RegistryKey, options: argparse.Namespace) -> list
         )
         shown = _shown(made := await people.add_user(c, None, key, new))
         if options.password is not None:
-            access = Access(door, key)
-            try:
-                await access.set_password(c, None, made.id, _read(options.password))
-                shown["totp_secret"] = await access.enrol_totp(c, None, made.id)
-            finally:
-                access.close()
+            with contextlib.closing(Access(door, key)) as access:
+                shown["totp_secret"] = await access.renew(
+                    c, None, made.id, _read(options.password), totp=True
+                )
         return [shown]
 
 
@@ -147,9 +153,12 @@ def _read(file: Path | None) -> str:
     if file is None:
         return ""
     try:
-        return file.read_text("utf-8").partition("\n")[0].strip()
+        secret = file.read_text("utf-8").partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}; right would be a text file with the secret alone") from None
+    if not secret:
+        raise UsageError(f"{file}: its first line is empty; right would be a text file with the secret alone")
+    return secret
 
 
 def _shown(row: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,17 @@ from pydantic import BaseModel
 
 from gateway.commands import common
 from gateway.commands.working import acting, plain, read
+from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.registry import bans, penalties
+from gateway.registry.deadlines import terms_of
 from gateway.registry.rows import Bad
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
 REGULATOR = ("regulator",)
+SEERS = ("regulator", "auditor", "institution", "agency", "provider")
 OPERATOR = "operator"
 """Who bans at the command line without `--by`: it counts as SQL by hand, which may tighten and no more."""
 
@@ -37,10 +41,17 @@ def blacklist(options: argparse.Namespace) -> int:
 def penalty(options: argparse.Namespace) -> int:
     loaded = common.load(options)
     with common.database(loaded) as dsn:
-        found = asyncio.run(_penalty(dsn, options))
-    stands = "suspends all its numbers" if found.suspends else "suspends nothing"
-    said = f"penalty {found.id}: {found.kind} on {found.institution}, {stands}"
-    common.print_all([found.model_dump(mode="json")], as_json=True) if options.json else print(said)
+        found = asyncio.run(_penalty(dsn, loaded, options))
+    rows = [one.model_dump(mode="json") for one in found]
+    if options.doing == "list":
+        common.print_first(rows, options.limit, as_json=options.json)
+    elif options.json:
+        common.print_all(rows, as_json=True)
+    else:
+        for one in found:
+            stands = "suspends all its numbers" if one.suspends else "suspends nothing"
+            settled = "" if one.lifted_at else f"; to be settled by {one.due}"
+            print(f"penalty {one.id}: {one.kind} on {one.institution}, {stands}{settled}")
     return 0
 
 
@@ -82,10 +93,13 @@ async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
                 return [await bans.confirm_removal(c, actor, entry)]
 
 
-async def _penalty(dsn: str, options: argparse.Namespace) -> penalties.Penalty:
-    async with acting(dsn, options.by, REGULATOR) as (c, actor):
+async def _penalty(dsn: str, loaded: Config, options: argparse.Namespace) -> list[penalties.Penalty]:
+    terms, now = terms_of(loaded.cases), datetime.now(UTC)
+    async with acting(dsn, options.by, SEERS if options.doing == "list" else REGULATOR) as (c, actor):
+        if options.doing == "list":
+            return await penalties.page(c, terms, now, limit=options.limit + 1, overdue=options.overdue)
         if options.doing == "lift":
-            return await penalties.lift(c, actor, options.subject, options.reason)
+            return [await penalties.lift(c, actor, options.subject, options.reason, terms, now)]
         try:
             amount = Decimal(options.amount) if options.amount else None
         except InvalidOperation:
@@ -96,8 +110,9 @@ async def _penalty(dsn: str, options: argparse.Namespace) -> penalties.Penalty:
             kind=options.kind,
             amount=amount,
             cause=options.cause,
+            due=options.due,
         )
-        return await penalties.impose(c, actor, new)
+        return [await penalties.impose(c, actor, new, terms, now)]
 
 
 async def _entry(c: "Connection", text: str, is_prefix: bool) -> int:

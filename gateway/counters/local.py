@@ -89,6 +89,8 @@ class Local:
         self._closing = True
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        with suppress(Unavailable):  # recounted when they are needed
+            await asyncio.to_thread(self._shared.leave)
         self._shared.close()
 
     def _ail(self, why: str) -> None:

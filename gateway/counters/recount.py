@@ -1,12 +1,25 @@
-"""What has passed lately, out of the journals of this node: for counters that were lost."""
+"""What has passed lately, out of the journals of this node: for counters that were lost.
 
+Nobody is judged by caps meanwhile, so each attempt costs no more than its seal and its hash: what many have
+in common is read once.
+"""
+
+import heapq
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
 
 from gateway.counters import count_key, key_of
 from gateway.evidence import record as rec
 from gateway.evidence.search import Search
 from gateway.policy.caps import CAPPED
 from gateway.policy.facts import View
+
+MOST_KNOWN = 20_000
+"""Of what attempts have in common, kept at most: senders may show as many numbers as they like."""
+
+_PASSED = rec.written(rec.PASS)
 
 
 def recounted(
@@ -18,26 +31,46 @@ def recounted(
     `view`, as records name the strictest alone. A long message counts by its first record. Who is behind a
     destroyed key can't be counted: the key of a day lives for months.
     """
-    counts: dict[tuple[str, str, int, str], list[int]] = {}
-    for found in search.find(since=since, verdict="pass"):
-        record, content = found.record, found.content
-        if not isinstance(record, rec.Attempt) or content is None or not content.subscriber:
-            continue
-        judged = record.judged
-        if judged.purpose not in CAPPED or rec.continues(record):
-            continue
-        of = (judged.institution, judged.registration, judged.channel, judged.purpose)
-        keys = counts.get(of)
-        if keys is None:
-            filed = CAPPED[judged.purpose]
-            for number in view.numbers(judged.registration):
-                if number.number == judged.registration and number.channels & judged.channel:
-                    filed |= number.purposes
-            keys = counts[of] = [
-                count_key(hashed, judged.institution, judged.channel, bit)
-                for bit in CAPPED.values()
-                if bit & filed
-            ]
-        subscriber = hashed(content.subscriber)
-        for key in keys:
-            yield record.at, key_of(key, subscriber)
+    counts: dict[bytes, tuple[int, ...]] = {}
+
+    def of_writer(folder: Path) -> Iterator[tuple[int, int]]:
+        for cipher, digest, block in search.scan(folder, since, _PASSED):
+            for index, octets in enumerate(block.records, block.first):
+                if _PASSED not in octets or rec.kind_of(octets) != rec.ATTEMPT:
+                    continue
+                seen = rec.glance(octets)
+                if seen.at < since:
+                    continue
+                judged = bytes(seen.judged)
+                keys = counts.get(judged)
+                if keys is None:
+                    if len(counts) >= MOST_KNOWN:
+                        counts.clear()
+                    keys = counts[judged] = _counts(rec.decode_judged(judged), view, hashed)
+                if not keys or rec.continues(seen):
+                    continue
+                try:
+                    content = rec.decode_content(
+                        cipher.decrypt(index.to_bytes(12, "big"), seen.sealed, digest)
+                    )
+                except (InvalidTag, rec.RecordError):
+                    continue
+                if content.subscriber:
+                    subscriber = hashed(content.subscriber)
+                    for key in keys:
+                        yield seen.at, key_of(key, subscriber)
+
+    return heapq.merge(*map(of_writer, search.folders()))
+
+
+def _counts(judged: rec.Judged, view: View, hashed: Callable[[str], bytes]) -> tuple[int, ...]:
+    """The `count_key`s of what was judged so; none where it counts for nothing."""
+    if judged.verdict != rec.PASS or judged.purpose not in CAPPED:
+        return ()
+    filed = CAPPED[judged.purpose]
+    for number in view.numbers(judged.registration):
+        if number.number == judged.registration and number.channels & judged.channel:
+            filed |= number.purposes
+    return tuple(
+        count_key(hashed, judged.institution, judged.channel, bit) for bit in CAPPED.values() if bit & filed
+    )

@@ -6,7 +6,8 @@
 
 A key is looked for in the tables of today, then in yesterday's, whence what it has is carried over: so
 forgetting is the removal of a day. One process at a time is inside, for as long as a batch takes. What is
-lost, cut, or older than the machine's last start begins anew and is not whole until somebody has recounted.
+lost, cut, or older than the machine's last start begins anew and is not whole until somebody has recounted;
+but what its users left in order is on the disk, and outlasts a start of the machine.
 """
 
 import secrets
@@ -34,6 +35,8 @@ SLACK = 1000
 
 _MAGIC = b"ZMSTATE1"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_AT_REST = bytes(16)
+"""In place of the machine's start: all is on the disk, and nobody has counted since."""
 
 
 class _State(NamedTuple):
@@ -107,15 +110,22 @@ class Shared:
         """Count what was taken earlier, (instant, key), the older first. Raises Unavailable."""
         with self._inside(now, whole=False):
             for at, key in noted:
-                if at > self._base:
-                    table = self._today[0] if self._today else self._grow(0)
+                if at <= self._base:
+                    continue
+                table = self._today[0] if self._today else self._grow(0)
+                place = table.find(key)
+                if place > 0:
+                    table.put(place, key, (at - self._base, *table.instants(place)))
+                    continue
+                if self._used >= table.limit:
+                    table = self._grow(0)
                     place = table.find(key)
-                    if place < 0 and self._used >= table.limit:
-                        table = self._grow(0)
-                        place = table.find(key)
-                    instants = self._earlier(table, key)[1:] if place < 0 else table.instants(place)
-                    self._used += place < 0
-                    table.put(abs(place), key, (at - self._base, *instants))
+                self._used += 1
+                slot = self._earlier(table, key) if self._older else ()
+                if slot:
+                    table.slot.pack_into(table.map, -place, key, at - self._base, *slot[1:-1])
+                else:
+                    FRESH.pack_into(table.map, -place, key, at - self._base)
 
     def begin_anew(self) -> int:
         """Forget all; the epoch that begins. Raises Unavailable."""
@@ -134,6 +144,13 @@ class Shared:
         """Whether all is counted that should be. Raises Unavailable."""
         with self._inside(0, whole=False):
             return bool(self._state.whole)
+
+    def leave(self) -> None:
+        """All that is counted is on the disk, unless somebody counts on. Raises Unavailable."""
+        with self._inside(0):
+            for table in (*self._today, *self._yesterday):
+                table.map.flush()
+            self._be_of(_AT_REST)
 
     def close(self) -> None:
         self._close_tables()
@@ -280,10 +297,12 @@ class Shared:
     def _load(self) -> None:
         """Take in what the page says and have open the tables that it names. Raises Damaged, OSError."""
         state = self._state = _State._make(_STATE.unpack_from(self._page.octets))
-        if state.magic != _MAGIC or state.boot != self._boot:
+        if state.magic != _MAGIC or state.boot not in (self._boot, _AT_REST):
             if not self._write:
                 raise Unavailable(f"{self._directory}: of an earlier life")
             state = self._anew()
+        elif state.boot == _AT_REST and self._write:
+            state = self._be_of(self._boot)
         if self._open_are != state[2:3] + state[4:7]:
             self._open_tables(state)
         elif not all(table.whole() for table in (*self._today, *self._yesterday)):
@@ -334,6 +353,12 @@ class Shared:
         self._used = 0
         self._open_tables(state)
         return state
+
+    def _be_of(self, boot: bytes) -> _State:
+        """Say on the disk since which start of the machine somebody has counted; or that all is at rest."""
+        self._set(self._state._replace(boot=boot))
+        self._page.octets.flush()
+        return self._state
 
     def _set(self, state: _State) -> None:
         _STATE.pack_into(self._page.octets, 0, *state)

@@ -27,7 +27,7 @@ from gateway.model import FOREVER
 
 VERSION = b"\x01"
 SALT_OCTETS = 32
-MOST_QUESTION = 4096
+MOST_QUESTION = 1 << 17  # a thousand accounts
 """Octets of a question."""
 MOST_FRAME = 16 << 20
 """Octets of one frame of an answer."""
@@ -46,12 +46,23 @@ class OtherVersion(Unsealed):
     """A later version's."""
 
 
+class Held(msgspec.Struct, array_like=True, frozen=True):
+    """An account, and since when (ms) it has been its holder's."""
+
+    carrier: str
+    protocol: str
+    account: str
+    since: int = 0
+
+
 class Scope(msgspec.Struct, array_like=True, frozen=True):
-    """Whose records are shown: `code` is that of the carrier, institution or agency. The role "" is the
-    operator of a node, who sees all kinds of records."""
+    """Whose records are shown: `code` is that of the carrier, institution or agency, `accounts` what it
+    holds, whose attempts are its own whatever number they showed. The role "" is the operator of a node, who
+    sees all kinds of records."""
 
     role: str = ""
     code: str = ""
+    accounts: tuple[Held, ...] = ()
 
 
 class Wanted(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -93,12 +93,16 @@ async def peers(c: "Connection", own: str, since: int) -> list[Peer]:
 
 def visible(scope: Scope) -> Callable[[rec.Record], bool]:
     """Whether a record is one that this scope may see: it belongs to the carrier, institution and agency that
-    it names."""
+    it names, and to who held the account that sent it."""
     role, code = scope.role, scope.code
+    held = {(one.carrier, one.protocol, one.account): one.since for one in scope.accounts}
 
     def theirs(record: rec.Record) -> bool:
         if isinstance(record, rec.Attempt):
             judged = record.judged
+            since = held.get((judged.carrier, judged.protocol, judged.account))
+            if since is not None and record.at >= since:
+                return True
             owner = {"carrier": judged.carrier, "institution": judged.institution, "agency": judged.agency}
         elif isinstance(record, rec.Reply):
             owner = {"carrier": record.carrier, "institution": record.institution}

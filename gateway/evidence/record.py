@@ -16,8 +16,7 @@ no maps; `decode` refuses octets that `encode` would not have written, so a reco
 **Outcome `unknown`**: an attempt that passed and has no `Outcome`, or one whose `result` is `UNKNOWN`.
 Its frame was perhaps never sent, or sent and never answered. A refused attempt has no outcome.
 
-**Ids** are UUIDv7: 48 bits of milliseconds, so ids sort by time and name their day; the rest is unique to
-the writing process and counts up.
+**Ids** are UUIDv7: they sort by time and name their day; the rest is unique to the writer and counts up.
 
 **Subscribers** appear only as `subscriber` (hash keyed by a child of the day's data key) and inside
 `sealed`: AES-256-GCM under the segment's key, nonce = the record's index in its segment (12 octets,
@@ -26,7 +25,6 @@ big-endian), associated data = the digest of the segment's header, plain text = 
 When the data key is destroyed all three say nothing more, while verdict, number and times stay readable.
 To show that a sealed text is the one that was recorded one hands over these records, their contents and
 that day's text key: it opens no other record.
-
 Instants are milliseconds since the epoch, UTC. Pure: no clock, file, key or randomness.
 """
 
@@ -240,8 +238,7 @@ class Following(Struct, frozen=True, array_like=True):
 
 
 def continues(attempt: Attempt | Glance) -> bool:
-    """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
-    counts as no attempt. `pk_number` counts the records; in `octets` b"" is a part that had not come."""
+    """Whether it is more of a message that is on record; of its octets b"" is what had not come yet."""
     return 2 <= attempt.pk_number <= attempt.pk_total
 
 
@@ -274,6 +271,11 @@ def encode(record: Record) -> bytes:
     return _encoder.encode(record)
 
 
+def written(word: str) -> bytes:
+    """A word as it stands in a record."""
+    return _encoder.encode(word)
+
+
 def kind_of(octets: bytes) -> int:
     """The kind, from the first octets alone. Raises RecordError, NewerRecord."""
     known = _heads.get(octets[:5]) or _heads.get(octets[:3])
@@ -286,16 +288,14 @@ def kind_of(octets: bytes) -> int:
     version, kind = head
     if version != VERSION or kind not in _tables:
         raise NewerRecord(f"record of version {version}, kind {kind}: this program reads version {VERSION}")
-    raise RecordError(
-        f"kind {kind} has {len(_tables[kind].__struct_fields__)} members, not those of this one"
-    )
+    members = len(_tables[kind].__struct_fields__)
+    raise RecordError(f"kind {kind} has {members} members, not those of this one")
 
 
 def decode(octets: bytes) -> Record:
     """The record of these octets: `decode(encode(r)) == r`. Raises RecordError, NewerRecord."""
-    decoder = _decoders[kind_of(octets)]
     try:
-        record = decoder.decode(octets)
+        record = _decoders[kind_of(octets)].decode(octets)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(str(error)) from error
     if _encoder.encode(record) != octets:

@@ -25,6 +25,7 @@ from gateway.evidence.lookup import Index
 from gateway.evidence.seal import DataKey, KeyGone, Keys
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
 from gateway.model import FOREVER
+from gateway.protocols import WIRES
 
 SLACK = 3_600_000
 """A record's time may lie this far (ms) outside the span of its segment's making."""
@@ -120,7 +121,7 @@ class Search:
                 )
             return not number or getattr(record, "number", "") == number
 
-        said = msgspec.msgpack.encode(verdict) if verdict else b""  # as it stands in a record
+        said = rec.written(verdict) if verdict else b""
 
         def of_writer(folder: Path) -> Iterator[Found]:
             for segment in self._segments(folder, since, until, newest=newest):
@@ -175,6 +176,20 @@ class Search:
                             yield self._found(segment, block.first + place, octets, records[place])
                     if all(record.at < since for record in records):
                         return
+
+    def folders(self) -> list[Path]:
+        """Of the writers whose journals are here."""
+        return list(writers(self._journal))
+
+    def scan(self, folder: Path, since: int, holding: bytes) -> Iterator[tuple[AESGCM, bytes, Block]]:
+        """A writer's blocks that may have records since `since` (ms) and hold these octets, each with the
+        cipher of its segment and the digest of that one's header; without those whose key is gone."""
+        for segment in self._segments(folder, since, FOREVER):
+            key = self._key(segment)
+            if not isinstance(key, str):
+                cipher = key.segment(segment.header.salt, segment.digest)
+                for block in self._blocks(segment, since=since, until=FOREVER, holding=holding):
+                    yield cipher, segment.digest, block
 
     def show(self, identifier: bytes) -> Shown | None:
         """The attempt, reply or act of an id, with its outcomes and reports; None if it is not here."""
@@ -353,16 +368,12 @@ def followed_by(shown: Shown) -> Followed:
 
 
 def _message_ids(attempt: rec.Attempt, outcomes: Sequence[rec.Outcome]) -> set[bytes]:
-    """Under which ids the carrier may report. CMPP answers a submit to several recipients with the id of the
-    first one, and some carriers count on from it."""
+    """Under which ids the carrier may report."""
     ids = {outcome.message_id for outcome in outcomes if outcome.message_id}
-    if attempt.judged.protocol == "cmpp" and attempt.recipient:
-        ids |= {
-            (int.from_bytes(one, "big") + attempt.recipient & 2**64 - 1).to_bytes(8, "big")
-            for one in ids
-            if len(one) == 8
-        }
-    return ids
+    wire = WIRES.get(attempt.judged.protocol)
+    if wire is None:
+        return ids
+    return {spelt for one in ids for spelt in wire.reported_as(one, attempt.recipient)}
 
 
 def open_sealed(cipher: AESGCM, header_digest: bytes, index: int, sealed: bytes) -> rec.Content:

@@ -40,8 +40,6 @@ LIMITED = MARKETING | COLLECTION
 
 REPLY_PATH = 86_400_000
 """ms without a session that receives after which nobody could refuse (domain.md `no_reply_path`)."""
-LOOKED_AGAIN = 1_000
-"""ms until an account that had none is looked at again."""
 
 SenderKey = tuple[AccountKey, str, int]
 """(account, source number, channel): all that the rules about a sender depend on."""
@@ -64,7 +62,7 @@ class View(Protocol):
     @property
     def senders(self) -> dict[SenderKey, "Sender"]:
         """A cache that `decide` fills and bounds; its owner empties it when any table that a Sender is
-        made of changes (all but the refusals)."""
+        made of changes (all but the refusals), and of an account that receives again."""
 
     def account(self, key: AccountKey) -> Account | None: ...
 
@@ -225,8 +223,7 @@ def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: boo
             yield from (hold.span for hold in account.holds)
         yield from mine.spans()
         if received is not None:
-            lapses = received + REPLY_PATH
-            yield Span(lapses if lapses > now else now + LOOKED_AGAIN)
+            yield Span(received + REPLY_PATH)
 
     return Facts(
         key=key,

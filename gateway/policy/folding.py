@@ -18,10 +18,12 @@ _BOXED = (0x1F150, 0x1F170, 0x1F1E6)
 LOOKALIKES = str.maketrans(
     "АВЕЅІЈКМНОРСТХДԀаеѕіјорстхдԁ"  # Cyrillic
     "ΑΒΕΙΚΜΝΟΡΤΥΧοτ"  # Greek
-    "ᎠᎡᎢᏚꓓꓔꓠꓣᖇᗞⲦⲚᴅɴʀᴛ",  # Cherokee, Lisu, Canadian syllabics, Coptic, small capitals
+    "ᎠᎡᎢᏚꓓꓔꓠꓣᖇᗞⲦⲚᴅɴʀᴛ"  # Cherokee, Lisu, Canadian syllabics, Coptic, small capitals
+    "収絶",  # Japanese forms
     "ABESIJKMHOPCTXDDaesijopctxdd"
     "ABEIKMNOPTYXot"
-    "DRTSDTNRRDTNDNRT",
+    "DRTSDTNRRDTNDNRT"
+    "收绝",
 ) | {first + n: letter for first in _BOXED for n, letter in enumerate(_ALPHABET)}  # fmt: skip
 """Letters of other scripts that look like those of refusal codes; NFKD leaves them as they are."""
 

@@ -28,6 +28,7 @@ from gateway.policy import caps, hours
 from gateway.policy.calendar import MONDAY_TO_FRIDAY, Calendar
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_words import CLASSES, CODES, SURNAMES, TITLES
+from gateway.policy.text_purpose import DEMANDS, NEITHER, OFFERS
 
 OFF, OBSERVE, ENFORCE = 0, 1, 2
 MODES = {"off": OFF, "observe": OBSERVE, "enforce": ENFORCE}
@@ -191,7 +192,9 @@ def profile_of(name: str, content: Mapping[str, Any]) -> Profile:
         rules={Reason(word): _setting(Reason(word), table) for word, table in content["rules"].items()},
         refusal_covers=covers,
         digest=digest_of(content),
-        lexicon_digest=digest_of([CODES, CLASSES, sorted(SURNAMES), TITLES, SENTENCES]),
+        lexicon_digest=digest_of(
+            [CODES, CLASSES, sorted(SURNAMES), TITLES, SENTENCES, OFFERS, DEMANDS, NEITHER]
+        ),
         content=content,
     )
 

@@ -23,8 +23,10 @@ from typing import NamedTuple
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
 from gateway.policy.content import CLOSE, OPEN, quoted
 from gateway.policy.folding import BLANK, QUESTION, STOP, folded
+from gateway.policy.meant import meant
+from gateway.policy.offers import chosen, may_choose
 from gateway.policy.reply_grammar import SENTENCES
-from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, SMALL, SURNAMES, TITLES, UNKNOWN
+from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, OTHERS, SMALL, SURNAMES, TITLES, UNKNOWN
 
 BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
@@ -78,29 +80,20 @@ _RUN = re.compile("[a-z]+|[0-9]+")
 
 # of shapes
 _WORD = re.compile("P*W+P*")
-_QUESTIONS = re.compile("[QJj]")
+_QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
-_TEXTS, _CALLS = re.compile("[tm]"), re.compile("[yv]")
+_SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
+_TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
-_ONLY_MARKETING = re.compile("o.*g|g.*o|2")
+_ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
 
-_BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike"))
+_BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike", "quotes"))
 """All that the clauses of a reply may say when it refuses by a code."""
-
-# of folded texts that were sent: the code that refuses, single choices, menus; and a reply that chooses
-_CODE = "[a-z0-9]{1,8}"
-_OFFERED = re.compile(
-    f"(?:回复?|复|发送?){STOP}?({_CODE}){STOP}?即?可?(?:退订|拒收|取消订阅)(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])"
-    f"|(?:退订|拒收|取消订阅)[请可]?(?:回复?|复|发送?){STOP}?({_CODE})"
-)
-_CHOICE = re.compile(f"(?:回复?|复|发送?){STOP}?({_CODE}|取消)")
-_MENU = re.compile("(?<![a-z0-9])[a-z0-9](?![a-z0-9])")
-_CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_CODE}|取消)(?:吧|了|谢谢|{STOP})*")
 
 
 def depends(text: str) -> bool:
     """Whether a message that the subscriber got before can change what this text means."""
-    return len(text) >= LEAST_SENT or OPEN in text or _CHOSEN.fullmatch(folded(text)) is not None
+    return len(text) >= LEAST_SENT or OPEN in text or may_choose(folded(text))
 
 
 def classify(text: str, outbound: str = "") -> Meaning:
@@ -112,11 +105,20 @@ def classify(text: str, outbound: str = "") -> Meaning:
     if own is None:
         return Meaning("ambiguous")
     plain = folded(own)
-    kind = _chosen(plain, folded(outbound)) if outbound else None
+    kind = chosen(plain, folded(outbound)) if outbound else None
     if kind is not None:
         return Meaning(kind)
-    clauses = [(_said(shape), shape) for shape in _shapes(plain)]
-    if _NAMED.search(plain) or _TAKEN_OVER.search(plain):
+    plain = meant(plain)
+    another = _NAMED.search(plain) is not None or _TAKEN_OVER.search(plain) is not None
+    return _read_together(tuple(_shapes(plain)), another)
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _read_together(shapes: tuple[str, ...], another: bool) -> Meaning:
+    """The meaning of a reply of these clauses; `another`: it says that somebody else is meant. Replies are of
+    few shapes."""
+    clauses = list(_own(shapes))
+    if another:
         clauses.append(("wrong", ""))
     kind = _together(clauses)
     return _narrowed(clauses) if kind == "refuse" else Meaning(kind)
@@ -130,35 +132,26 @@ def _unquoted(text: str, outbound: str) -> str | None:
     if place is not None:
         own = f"{text[: place[0]]}\n{text[place[1] :]}"
         return own if folded(own) else None
-    if text.lstrip().startswith(OPEN):  # a signature, which some platforms put before what people write
-        head, _, rest = text.partition(CLOSE)
-        if folded(head) not in WORDS and folded(rest):
-            return rest
-    return text
+    return _unsigned(text)
 
 
-def _chosen(plain: str, outbound: str) -> str | None:
-    """The kind of a reply that is one of the answers that `outbound` offers; None if it is none of them.
-
-    取消 refuses a message that offers to be refused and does not speak of cancelling something else.
-    """
-    chosen = _CHOSEN.fullmatch(plain)
-    if chosen is None:
-        return None
-    offered = {before or after for before, after in _OFFERED.findall(outbound)}
-    if chosen[1] in offered:
-        return "refuse"
-    menu = set(_MENU.findall(outbound)) - offered
-    if chosen[1] in _CHOICE.findall(outbound) or (len(menu) > 1 and chosen[1] in menu):
-        return "other"
-    return "refuse" if chosen[1] == "取消" and offered and "取消" not in outbound else None
+def _unsigned(text: str) -> str:
+    """The text without a signature, which some platforms put before what people write, and hints carry."""
+    bare = text.strip()
+    if bare.startswith(OPEN):
+        name, _, rest = bare.partition(CLOSE)
+    elif bare.endswith(CLOSE):
+        rest, _, name = bare.rpartition(OPEN)
+    else:
+        return text
+    return rest if folded(name) not in WORDS and folded(rest) else text
 
 
 def _shapes(plain: str) -> Sequence[str]:
     """The shape of each clause of a folded text; a code or word cut by stops and blanks is whole again."""
     shapes = list(_cut(plain))
     if (len(shapes) > 1 or BLANK in plain or "_" in plain) and QUESTION not in plain:
-        whole = list(_cut(_SEPARATORS.sub("", plain)))
+        whole = list(_cut(meant(_SEPARATORS.sub("", plain))))
         if len(whole) == 1 and (_WORD.fullmatch(whole[0]) or _said(whole[0]) in ("code", "hint")):
             return whole
     return shapes
@@ -213,14 +206,20 @@ def _unknown(plain: str, at: int) -> tuple[str, int]:
     return "7" if repeated else UNKNOWN, run.end()
 
 
-def _said(shape: str) -> str:
-    """What a clause of this shape says: `says` of a sentence, or unknown."""
-    return _read(shape) if len(shape) <= MOST_WORDS else "unknown"
+def _own(shapes: Sequence[str]) -> Iterator[Clause]:
+    """What each clause says; what follows 他说 was said by somebody else."""
+    for shape in shapes:
+        says = _said(shape)
+        yield says, shape
+        if says == "told":
+            return
 
 
 @lru_cache(maxsize=_MOST_KNOWN)
-def _read(shape: str) -> str:
-    """`says` of the first sentence that fits. Replies are of few shapes."""
+def _said(shape: str) -> str:
+    """What a clause of this shape says: `says` of the first sentence that fits, or unknown."""
+    if len(shape) > MOST_WORDS:
+        return "unknown"
     found = _SENTENCE.fullmatch(shape)
     return SENTENCES[found.lastindex - 1].says if found is not None and found.lastindex else "unknown"
 
@@ -230,27 +229,38 @@ def _together(clauses: Sequence[Clause]) -> str:
     from a word more than from a demand."""
     says = {what for what, _ in clauses}
     rest = [shape for what, shape in clauses if what == "unknown"]
+    if "earlier" in says and "accept" not in says:
+        says.add("ask")
     asks = any(_QUESTIONS.search(shape) for shape in rest)
     if "wrong" in says:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
-    if "demand" in says:
+    if "demand" in says or says >= {"warn", "threat"}:
         return "refuse"
+    if says >= {"stop", "dislike"} and any(
+        what == "dislike" and _SENDS.search(shape) for what, shape in clauses
+    ):
+        return "ambiguous" if asks else "refuse"
+    if "bare" in says:
+        return "refuse" if says <= _BESIDE_A_CODE | {"bare", "ask"} else "ambiguous"
     if "ask" in says:
+        of_messages = any(what != "ask" and _SENDS.search(shape) for what, shape in clauses)
+        bought = _SENT_GOODS if of_messages else _PRODUCTS
         doubtful = (
             asks
-            or says & {"about", "unclear", "no", "slip"}
-            or any(_PRODUCTS.search(shape) for shape in rest)
+            or says & {"about", "how", "no", "slip"}
+            or ("unclear" in says and not of_messages)
+            or any(bought.search(shape) or OTHERS in shape for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"
     if "quiet" in says:
         return "ambiguous" if asks or any(map(_BUSY.search, rest)) else "refuse"
     if says & {"code", "hint"} and says <= _BESIDE_A_CODE:
         return "refuse"
-    if asks or says & {"about", "no", "hint"}:
+    if says & {"about", "no", "hint"} or (asks and "how" not in says):
         return "other"
-    return "ambiguous" if says & {"unclear", "dislike", "code"} else "other"
+    return "ambiguous" if says & {"how", "unclear", "stop", "dislike", "threat", "code"} else "other"
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:

@@ -4,14 +4,18 @@ Rules of this file: a table and nothing else; the first row whose shape fits the
 row has an example (a test reads them). Shapes are regular expressions over the signs of reply_words.CLASSES.
 `~` stands for any words that say nothing against the sentence (fillers, politeness, wishes, again), `=` for
 those and the rest that may stand around a demand (things that are sent, only, abuse, a no, a threat), `&` for
-what messages are about (贷款 in 贷款广告). X, an unknown word, fits only where `.` or `[^…]` lets it.
+what messages are about (贷款 in 贷款广告). Within brackets `F` stands for all classes of fillers, `B` for
+both of refraining. X, an unknown word, fits only where `.` or `[^…]` lets it.
 """
 
 from typing import NamedTuple
 
+from gateway.policy.reply_words import KINDS_OF_FILLERS
+
 MILD = "[FpPDab]*"
 ABOUT = "G+[Fp]*(?=[OgY])"
 AROUND = "(?:[FpPDabOgYojhHTu]|&)*"
+FILLERS, REFRAINS = "F" + KINDS_OF_FILLERS, "B!"
 
 
 class Sentence(NamedTuple):
@@ -23,66 +27,81 @@ class Sentence(NamedTuple):
 
     @property
     def expression(self) -> str:
-        return self.shape.replace("~", MILD).replace("=", AROUND).replace("&", ABOUT)
+        shape = self.shape.replace("~", MILD).replace("=", AROUND).replace("&", ABOUT)
+        return shape.replace("F", FILLERS).replace("B", REFRAINS)
 
 
 SENTENCES = (
     # a code and nothing else; an instruction copied or followed
     Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
-    Sentence("hint", "~[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
+    Sentence("hint", "~O?[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
     Sentence("hint", "P*[VS]?[CK][Fp]*(?:w|W[Og]*)[pP]*", "回复T退订"),
-    Sentence("hint", "P*W[PV]*[VS]?(?:[CKW]|CC)[pP]*", "拒收请回复R"),
+    Sentence("hint", "P*[Ww][PV]*[VS]?(?:[CKW]|CC)[pP]*", "拒收请回复R"),
     Sentence("hint", "P*V?K[Og]+[pP]*", "TD短信"),
     Sentence("hint", "P*V?[CK]V[pP]*", "编辑TD回复"),
+    Sentence("hint", "P*V?[CK]q[pP]*", "回复TD取消"),
+    Sentence("hint", "P*(?:@[F]*[CK]|V?[CK]@[FOgY]*)[pP]*", "TD全部"),
+    Sentence("quotes", "[FpPX]*O[FpPXn]*(?:W[PV]*V[CK]|V[CK]W)[FpP]*", "你们短信写的拒收请回复R"),
     # what looks like another sentence and is none
     Sentence("slip", ".*U.*[CK].*", "不小心回了T"),
     Sentence("unknown", ".*[MBNZ]~I.*", "不要再打错了"),
-    Sentence("unknown", ".*M~B.*", "不要不发"),
+    Sentence("unknown", ".*M~[B].*", "不要不发"),
     Sentence("unknown", "[^M]*M[^M]*[Stye][FpPab]*f.*", "别打钱"),
     Sentence("unknown", "[^N]*N[FpPD]*M.*", "没说不要发"),
+    # what follows was said by somebody else
+    Sentence("told", "[^M]*[i3O][FpP]*n[FpP]*", "他说"),
     Sentence("unknown", "[^M]*[i3O][FpPabD]*n.*|[FpP]*[i3][FpPabD]+(?:W[FpP]*|M.*)", "她叫我退订"),
     Sentence("unknown", "[^M]*M[^M]*[Stye].*3[^M]*|[^M]*M[^M]*3[^M]*[Stye][^M]*", "别打给我老婆"),
-    Sentence("demand", "~B[FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
+    Sentence("unknown", ".*8.*[Wr].*", "下次再这样我就拒收了"),
+    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
     Sentence("wrong", "[^LMQJj]*i[FpPDab]*d[^QJ]*", "机主早就换了"),
     # messages are wanted again; a slip, told in a clause of its own
-    Sentence("accept", "[FpPDaU]*A+[FpPaOUE]*", "我要重新订阅"),
+    Sentence("accept", "[FpPDaU]*A+(?:[FpPaOgUE]|&)*", "我要重新订阅"),
     Sentence("accept", "[FpPDaU]*E[FpP]*[OgmA]*[FpPaUE]*", "请恢复短信"),
-    Sentence("accept", "[FpPDa]*U~[WKC][FpPaUE]*", "不小心退订了请恢复"),
+    Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
-    Sentence("accept", "[FpPDj]*e[FpPaO]*", "可以继续发"),
+    Sentence("accept", "[FpPDj]*e(?:[FpPaOg]|&)*", "可以继续发"),
+    Sentence("accept", "[FpP]*D[FpP]*R[FpPOg]*a[FpP]*", "I want to receive your messages again"),
+    Sentence("accept", "[FpPDa]*(?:E[FpP]*|a[FpP]*)R[FpPOg]*", "我想重新收到你们的短信"),
     Sentence("slip", "~U~", "误操作"),
     # service is to go on
     Sentence("keep", ".*s.*[ke][FpPaj]*", "还款提醒照发"),
+    Sentence("accept", "[FpPDa]*W[FpP]*z[FpP]*x[FpP]*", "把我从拒收名单里移出来"),
+    Sentence("about", ".*[WCK].*:.*|.*:.*[WCK].*", "拒收是啥意思"),
     # it was not asked, or can't be
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
-    Sentence("unclear", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
-    Sentence("unclear", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
+    Sentence("how", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
+    Sentence("how", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
+    Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpP]*", "之前退订了"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
-    Sentence("ask", "~q[FpP]*(?:[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
+    Sentence("ask", "~q(?:[FpP]*[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
+    Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
+    Sentence("ask", "~q[FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "把我从名单里删掉"),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~Q~[Stye][FpPabOgY]*J?", "都退订了怎么还发"),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[Stye][FpPabOgY]*", "回了T还发"),
-    Sentence("ask", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
+    Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
     Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
-    Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T是什么意思"),
-    Sentence(
-        "unclear", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"
-    ),
-    Sentence("unclear", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
-    Sentence("unclear", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
-    Sentence("unclear", "P*wJP*", "退？"),
-    Sentence("unclear", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
+    Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T有用吗"),
+    Sentence("how", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"),
+    Sentence("how", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
+    Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
+    Sentence("how", "P*wJP*", "退？"),
+    Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
+    Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabh]*", "大哥别发了"),
+    Sentence("demand", "=M[FpPa]*n[FpP]*R[FpPaOgY]*", "不要再让我看到你们的短信"),
+    Sentence("demand", "[FpP]*8?[FpP]*N[FpP]*s[FpP]*M~[Stye][FpPabh]*", "如果不是账单就别发了"),
     Sentence(
         "demand", "=M[FpPDabOgYh]*[SRtye][FpPabOgYh]*M[FpPDabOgYh]*[SRtye][FpPabOgYh]*", "别打电话也别发短信"
     ),
@@ -90,17 +109,30 @@ SENTENCES = (
     Sentence("demand", "[FpPDabn]*M[FpPa]*b~[Stye][FpPabOgY]*", "都说不要了还发"),
     Sentence("demand", "[FpPD]*j[FpP]*[OgY]+[FpP]*M[FpPDa]*[OgYy][FpP]*", "可以短信不要电话"),
     Sentence("demand", "=j=M[FpPDabOgY]*[SRtye][FpPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
-    Sentence("demand", "[^LNBZQJjMIWCKnGf3]*M~[Stye][FpPabh]*", "已经还清不要再发"),
+    Sentence("demand", "[^LNBZQJjMIWCKnGf3_]*M~[Stye][FpPabh]*(?:p_)?", "已经还清不要再发"),
     Sentence("demand", "(?:[FpPaboh]|&)*[OgYy][FpPOgYy]*M[FpPa]*", "短信电话都不要"),
     Sentence("demand", "[FpPDaboh]*M[FpPDa]*[OgYy][FpPaOgYh]*", "不要短信"),
-    Sentence("demand", "[FpPDabOgYohH]*B[FpPDabOgo]*[ROgY][FpPaOgYGShHT]*", "我不想再收到你们的短信"),
-    Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence("unknown", ".*6[pPab]*[B].*", "你不收短信"),
+    Sentence("demand", "[FpPDabOgYohH]*![FpPDabOgo]*[ROgY][FpPaOgYGShHT]*", "我不想再收到你们的短信"),
+    Sentence("demand", "[FpPDabOgYohH]*[B][aD]*R[FpPaOgYGShHT]*", "我不接收广告"),
     Sentence(
-        "demand", "[^PLNMBZQJjn]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*F[^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
+        "demand",
+        "[^NnLQJjIiZ83_CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
+        "我不上网以后不要给我发了",
     ),
+    Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
+    Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence("demand", "[FpPab]*[ae][FpPa]*[SRe][FpPaOgY]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
+    Sentence(
+        "demand", "[^PLNMBZQJjn]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
+    ),
+    # a threat whose other half is another clause
+    Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X]*%?[FpP%]*", "再发一条试试"),
     # what may go on
     Sentence("allow", "[FpPDaOj]*[tymv][FpPj]*", "有事发短信"),
+    Sentence("allow", "[FpP]*[OY][FpP]*j[FpPSe]*", "电话可以打"),
     # dislike without a demand
+    Sentence("threat", "[^QJj:MBLNZXGf]*[Tu][^QJj:MBLNZXGf]*", "我要投诉"),
     Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),
     Sentence("dislike", "[FpPbOY]*Qj?[FpPbOY]*c[FpPOYJ]*", "从哪里得到我的号码"),
     Sentence("dislike", "[FpPOgY]*(?:b~[Stye])+[FpPabOgYQJ]*", "又发"),
@@ -108,15 +140,16 @@ SENTENCES = (
     Sentence("dislike", "[FpPDabOgYj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
     Sentence("unclear", "[pP]*7+[pP]*", "tuid"),
-    Sentence("dislike", "[FpPDaQ]*q[FpPaq]*", "取消"),
+    Sentence("stop", "[FpPab]*[0][FpPab]*q[FpP]*", "给我停了"),
+    Sentence("dislike", "[FpPDaQ]*q[FpPaq;]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
     Sentence("dislike", "l[FpP]*", "不了，谢谢"),
     Sentence("dislike", "~Z~[SRtyve][FpPaOgY]*", "不用发了"),
-    Sentence("dislike", "[^QJMBLNZ]*[Tu][^QJMBLNZ]*", "小心我投诉"),
+    Sentence("dislike", "[^QJ:MBLNZ]*[Tu][^QJ:MBLNZ]*", "我投诉过这家店"),
     # nothing
     Sentence("polite", "[FpPj]*", "谢谢"),
     # what may refuse and is not understood
     Sentence("unclear", "[FpPDVSa]*[CK][P197WVSaCK]*", "T1"),
-    Sentence("unclear", "[^XGf34s]*W[^XGf34s]*|[^XGf3sQJD]*r[^XGf3sQJD]*", "退订需要"),
+    Sentence("unclear", "[^XGf34_s]*W[^XGf34_s]*|[^XGf3_sQJD]*r[^XGf3_sQJD]*", "退订需要"),
     Sentence("unclear", ".*M.*[SRtyvme].*", "别再给领导发"),
 )

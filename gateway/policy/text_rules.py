@@ -1,15 +1,17 @@
-"""The rules that look at a text's form: signed, by a name bound to the number, and offering a way to refuse.
+"""The rules that look at a text: of its number's purpose, signed, by a name bound to the number, and offering
+a way to refuse.
 
 Rules of this file: those of message_rules.py. A rule says True of a text that could not be read, as
 `malformed` has said it; and what needs the end of a text, of one that is unfinished.
 """
 
 from gateway.errors import Words
-from gateway.model import COLLECTION, SERVICE, Attempt, Reason
+from gateway.model import COLLECTION, MARKETING, SERVICE, Attempt, Reason
 from gateway.policy.content import head, last_signature, offers_refusal, signature
-from gateway.policy.facts import Facts, Sender, View
+from gateway.policy.facts import LIMITED, Facts, Sender, View
 from gateway.policy.message_rules import is_text
 from gateway.policy.rules import call, rule, sms
+from gateway.policy.text_purpose import collects, sells
 
 NO_TEXT = ("text", "binary")
 """Flaws of a text."""
@@ -28,6 +30,66 @@ def _hint(attempt: Attempt, facts: Facts, view: View) -> Words:
     if offers_refusal(attempt.text):
         return Words("有可识别的退订方式", "a reply code that is understood")
     return Words("无可识别的退订方式", "no reply code that is understood")
+
+
+def _purpose(attempt: Attempt, facts: Facts, view: View) -> Words:
+    found = [
+        words
+        for words, is_one in (
+            (Words("营销", "marketing"), sells(attempt.text)),
+            (Words("催收", "collection"), collects(attempt.text)),
+        )
+        if is_one
+    ]
+    if not found:
+        return Words("内容无营销、催收用语", "words of neither marketing nor collection")
+    return Words(
+        f"内容有{'、'.join(one.zh for one in found)}用语",
+        f"words of {' and '.join(one.en for one in found)}",
+    )
+
+
+def is_bound_to_purpose(facts: Facts) -> bool:
+    """There is something that the number was not filed for."""
+    return is_text(facts) and facts.filing is not None and facts.purposes & LIMITED != LIMITED
+
+
+@rule(
+    Reason.PURPOSE_MISMATCH,
+    refuses=[
+        sms(number={"purposes": SERVICE}),
+        sms(text="【浙海示例银行】您的借款已逾期，请尽快处理", number={"purposes": SERVICE}),
+        sms(text="【浙海示例银行】您的借款已逾期12天，请立即还款"),
+        sms(text="【浙海示例银行】您的借款已逾期12天，请立即还款", number={"purposes": MARKETING | SERVICE}),
+        sms(text="【浙海示例银行】新客礼，回T退订", number={"purposes": COLLECTION}),
+        sms(text="【浙海示例银行】验证码825619，双11主会场开启", number={"purposes": SERVICE}),
+    ],
+    passes=[
+        sms(),
+        sms(text="【浙海示例银行】您尾号1234账户于11月20日支出50.00元", number={"purposes": SERVICE}),
+        sms(text="【浙海示例银行】本期账单1,000.00元，还款日12月3日", number={"purposes": SERVICE}),
+        sms(text="【浙海示例银行】借款将于明日到期，请存足以免逾期", number={"purposes": SERVICE}),
+        sms(text="【浙海示例银行】您申请的新户专享贷款已审批通过", number={"purposes": SERVICE}),
+        sms(text="【浙海示例银行】警惕不看征信的贷款骗局", number={"purposes": SERVICE}),
+        sms(text="【浙海示例银行】验证码123456，请勿告知他人"),
+        sms(text="【浙海示例银行】您的借款已逾期12天", number={"purposes": COLLECTION}),
+        sms(text="【浙海示例银行】您的借款已逾期12天", number={"purposes": MARKETING | COLLECTION}),
+        sms(number=None, account={"scope": "other"}),
+        call(number={"purposes": SERVICE}),
+    ],
+    fact=_purpose,
+    when=is_bound_to_purpose,
+)
+def text_is_of_purpose(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """A text that sells goes by a number for marketing, one that collects by a number for collection.
+
+    Sub-code: what the text is. Service may go by any number, within that one's limits.
+    """
+    if not sender.purposes & COLLECTION and collects(attempt.text):
+        return "collection"
+    if not sender.purposes & MARKETING and sells(attempt.text):
+        return "marketing"
+    return True
 
 
 def in_text(facts: Facts) -> bool:

@@ -14,8 +14,9 @@ from gateway.model import Reason
 from gateway.protocols import cmpp_own as own
 from gateway.protocols import cmpp_tables as wire
 from gateway.protocols.cmpp_tables import ACTIVE_TEST, ANSWER, CONNECT, DELIVER, FWD, SUBMIT, TERMINATE
-from gateway.protocols.message import Delivery, Login, Report, Submission
-from gateway.protocols.table import Frame, Pdu, Unframed, reader
+from gateway.protocols.framing import cut
+from gateway.protocols.message import Delivery, Instant, Login, Report, Submission
+from gateway.protocols.table import Frame, Pdu, reader
 
 OK, STRUCTURE, COMMAND, LENGTH, FLOW, NOT_FORWARDED, BAD_DESTINATION = 0, 1, 2, 4, 8, 9, 13
 """Results of SUBMIT_RESP, DELIVER_RESP and FWD_RESP (§7.4.3.2, §7.4.5.2, §7.4.8.2)."""
@@ -57,11 +58,12 @@ _ANSWERS: dict[int, type[Pdu]] = {
     FWD: wire.FwdResp,
     wire.CANCEL: wire.CancelResp,
 }
+_RESULTS = {"trailing_bytes": LENGTH, "message_length_exceeds_pdu": LENGTH, "bad_count": BAD_DESTINATION}
 
 
 def result_of(error: WireError) -> int:
     """The Result that a malformed request deserves."""
-    return {"trailing_bytes": LENGTH, "bad_count": BAD_DESTINATION}.get(error.cause, STRUCTURE)
+    return _RESULTS.get(error.cause, STRUCTURE)
 
 
 # 0x40: gateways hand on SMPP's esm_class; 2 in Registered_Delivery: a billing record only (2.0); &0: CMPP has
@@ -86,6 +88,12 @@ class Cmpp:
     SUBMIT: ClassVar[int] = SUBMIT
     TERMINATE: ClassVar[int] = TERMINATE
     ANSWER: ClassVar[int] = ANSWER
+    NACK: ClassVar[int] = 0
+    """An answer to whatever was not understood; CMPP has none."""
+
+    OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
+    """Sequence numbers for requests of our own: far from where peers count."""
+
     CAP: ClassVar[int] = 8192
     """No longer frame is read; the longest legal one, a 3.0 SUBMIT to 99 numbers, has 3,471 octets."""
 
@@ -137,37 +145,25 @@ class Cmpp:
         self._delivery = _DELIVERY[column]
 
     @staticmethod
-    def message_id(*parts: int) -> bytes:
-        """A message id as gateways make them up, of month, day, … gateway code, number."""
-        return wire.message_id(*parts)
+    def message_ids(date: Instant, gateway: int, first: int, count: int) -> list[bytes]:
+        """What is made up of a date (month to second) for a SUBMIT to `count` recipients: the first stands
+        for all in its answer (3.0, appendix 1)."""
+        return [wire.message_id(*date, gateway, number) for number in range(first, first + count)]
+
+    @staticmethod
+    def reported_as(message_id: bytes, recipient: int) -> set[bytes]:
+        """Under which ids the carrier may report on a SUBMIT that it gave this one: some count on from it for
+        each recipient, some do not."""
+        if not recipient or len(message_id) != 8:
+            return {message_id}
+        counted = int.from_bytes(message_id, "big") + recipient & 2**64 - 1
+        return {message_id, counted.to_bytes(8, "big")}
 
     # Frames
 
     def frames(self, data: bytes) -> tuple[list[Frame], int]:
-        """All whole frames of `data`, and how many octets they take; the rest is to be kept for next time.
-
-        Unframed (with the frames before it) when a Total_Length is below the header's or above CAP: it is
-        known from the first 4 octets, before anything waits for it.
-        """
-        found: list[Frame] = []
-        add, unpack, cap = found.append, _HEADER.unpack_from, self.CAP
-        at, end = 0, len(data)
-        while end - at >= 12:
-            length, command, sequence = unpack(data, at)
-            if not 12 <= length <= cap:
-                break
-            stop = at + length
-            if stop > end:
-                return found, at
-            add((at, stop, command, sequence))
-            at = stop
-        if end - at >= 4:
-            length = int.from_bytes(data[at : at + 4], "big")
-            if length < 12:
-                raise Unframed("length_too_short", str(length), found)
-            if length > cap:
-                raise Unframed("length_too_large", str(length), found)
-        return found, at
+        """See `framing.cut`."""
+        return cut(data, _HEADER.unpack_from, 12, self.CAP)
 
     def decode(self, data: bytes, frame: Frame) -> Pdu:
         """The whole PDU, strictly; WireError if it is not exactly as its table says."""
@@ -320,11 +316,11 @@ class Cmpp:
         """Come again with the same content: Result 8."""
         return self.answer(command, sequence, FLOW)
 
-    def refusal(self, sequence: int, reason: Reason) -> bytes:
+    def refusal(self, sequence: int, reason: Reason, command: int = SUBMIT) -> bytes:
         body = _REFUSED[self._column][reason]
         return _HEADER.pack(12 + len(body), SUBMIT | ANSWER, sequence) + body
 
-    def acceptance(self, sequence: int, message_id: bytes) -> bytes:
+    def acceptance(self, sequence: int, message_id: bytes, command: int = SUBMIT) -> bytes:
         return self.encode(wire.SubmitResp(msg_id=int.from_bytes(message_id, "big")), sequence)
 
     def rejected_report(

@@ -8,7 +8,8 @@ own: Msg_Id and the two digests. What a gateway makes of it all is in `cmpp`.
 from hashlib import md5
 from typing import Annotated, NamedTuple
 
-from gateway.protocols.table import U8, U32, U64, Int, Many, Octets, Pdu, Raw, Var, pdu
+from gateway.protocols.kinds import U8, U32, U64, Int, Many, Octets, Raw, Var
+from gateway.protocols.table import Pdu, pdu
 
 CONNECT, TERMINATE, SUBMIT, DELIVER, QUERY, CANCEL, ACTIVE_TEST, FWD = 1, 2, 4, 5, 6, 7, 8, 9
 ANSWER = 0x8000_0000

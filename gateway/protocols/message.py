@@ -5,14 +5,20 @@ Texts are octets as they came, cut and trimmed; nothing here is decoded or judge
 
 from typing import NamedTuple
 
+Instant = tuple[int, int, int, int, int]
+"""Month, day, hour, minute, second."""
+
 
 class Login(NamedTuple):
-    """A CONNECT: who asks for which version, and the digest that proves it."""
+    """Who asks for which version, and the digest or password that proves it; what the connection is for."""
 
     account: str
     version: int
     authenticator: bytes
     timestamp: int
+    command: int = 0  # of the request, where there are several
+    sends: bool = True
+    receives: bool = True
 
 
 class Submission(NamedTuple):

@@ -19,14 +19,16 @@ This file knows no protocol.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import get_annotations
 from itertools import groupby
 from struct import Struct
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_type_hints, overload
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, get_args, get_type_hints, overload
 
 from gateway.errors import WireError
+from gateway.protocols import kinds
+from gateway.protocols.kinds import Int, Items, Kind, Many, Octets, Raw, Rest, Text, Tlvs
 
 R = TypeVar("R")
 Reader = Callable[[bytes, int, int], R]
@@ -43,61 +45,6 @@ class Unframed(WireError):
         super().__init__(cause, detail)
         self.frames = frames
 
-
-class Kind:
-    """How a field lies on the wire; `widths` in octets, one for each column, the last for all further."""
-
-    empty: Any = b""
-    by = ""
-
-    def __init__(self, *widths: int) -> None:
-        self.widths = widths
-
-    def width(self, column: int) -> int:
-        return self.widths[min(column, len(self.widths) - 1)]
-
-
-class Int(Kind):
-    """An unsigned integer, most significant octet first, of 1, 2, 4 or 8 octets."""
-
-    empty = 0
-
-
-class Octets(Kind):
-    """Text of fixed width, padded right with 0x00; a reader cuts at the first 0x00 and trims blanks."""
-
-
-class Raw(Kind):
-    """Octets that are never cut: digests, ids."""
-
-
-class Many(Kind):
-    """As many `Octets` as the field named `by` says."""
-
-    def __init__(self, *widths: int, by: str) -> None:
-        super().__init__(*widths)
-        self.by = by
-
-
-class Var(Kind):
-    """As many raw octets as the field named `by` says."""
-
-    def __init__(self, *, by: str) -> None:
-        super().__init__(1)
-        self.by = by
-
-
-class Rest(Kind):
-    """All that is left of the frame."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-
-
-U8 = Annotated[int, Int(1)]
-U16 = Annotated[int, Int(2)]
-U32 = Annotated[int, Int(4)]
-U64 = Annotated[int, Int(8)]
 
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _FIXED = (Int, Octets, Raw)
@@ -118,6 +65,7 @@ class Pdu:
 
     command: ClassVar[int] = 0
     fields: ClassVar[tuple[Field, ...]] = ()
+    bodiless: ClassVar[bool] = False
     _readers: ClassVar[dict[int, Reader[tuple[Any, ...]]]]
     __slots__ = ()
 
@@ -127,6 +75,8 @@ class Pdu:
     @classmethod
     def decode(cls, data: bytes, start: int, end: int, column: int = 0) -> Self:
         """The body in data[start:end], which must be filled exactly; WireError otherwise."""
+        if cls.bodiless and start == end:
+            return cls(**{cls.fields[0].name: None})
         names = [f.name for f in cls.fields if f.kind.width(column)]
         read = cls._readers.get(column)
         if read is None:
@@ -136,21 +86,29 @@ class Pdu:
     def encode(self, column: int = 0) -> bytes:
         """The body's octets. Counts and lengths are those of the lists and texts themselves; what the column
         does not have is left out."""
+        if self.bodiless and getattr(self, self.fields[0].name) is None:
+            return b""
         sizes = {f.kind.by: len(getattr(self, f.name)) for f in self.fields if f.kind.by}
         parts: list[bytes] = []
-        for f in self.fields:
-            value, width = getattr(self, f.name), f.kind.width(column)
+        for name, spec, kind in self.fields:
+            value, width = getattr(self, name), kind.width(column)
             if not width:
                 continue
-            if isinstance(f.kind, Int):
-                count = sizes.get(f.name, value)
+            if isinstance(kind, Int):
+                count = sizes.get(name, value)
                 if value not in (0, count) or count >> 8 * width:
-                    raise ValueError(f"{f.spec} is {value} in {width} octets where {count} follow")
+                    raise ValueError(f"{spec} is {value} in {width} octets where {count} follow")
                 parts.append(count.to_bytes(width, "big"))
-            elif isinstance(f.kind, Many):
-                parts += [_padded(f, v, width) for v in value]
-            elif isinstance(f.kind, _FIXED):
-                parts.append(_padded(f, value, width))
+            elif isinstance(kind, Text):
+                parts.append(kinds.ended(spec, value, width))
+            elif isinstance(kind, Many):
+                parts += [kinds.padded(spec, v, width) for v in value]
+            elif isinstance(kind, _FIXED):
+                parts.append(kinds.padded(spec, value, width, raw=isinstance(kind, Raw)))
+            elif isinstance(kind, Tlvs):
+                parts.append(kinds.written(value))
+            elif isinstance(kind, Items):
+                parts.append(kind.write(spec, value))
             else:
                 parts.append(value)
         return b"".join(parts)
@@ -168,20 +126,27 @@ class Pdu:
         raise ValueError(f"{cls.__name__} has no fixed place for {name}")
 
 
-def _padded(f: Field, value: bytes, width: int) -> bytes:
-    if len(value) > width or (isinstance(f.kind, Raw) and len(value) not in (0, width)):
-        raise ValueError(f"{f.spec} has {width} octets, not {len(value)}")
-    return value.ljust(width, b"\0")
-
-
 P = TypeVar("P", bound=Pdu)
 
 
-def pdu(command: int = 0, spellings: str = "") -> Callable[[type[P]], type[P]]:
+def words(name: str) -> str:
+    """msg_id → Msg_Id, as CMPP writes."""
+    return "_".join(word.capitalize() for word in name.split("_"))
+
+
+def joined(name: str) -> str:
+    """msg_type → MsgType, as SGIP and SMGP write."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def pdu(
+    command: int = 0, spellings: str = "", spell: Callable[[str], str] = words, *, bodiless: bool = False
+) -> Callable[[type[P]], type[P]]:
     """Make a class body the table of PDU `command`.
 
-    A field's name in the specification is its Python name with each word capitalised (msg_id → Msg_Id);
-    `spellings` lists, split by blanks, those that the specification spells in another way.
+    A field's name in the specification is made of its Python name by `spell`; `spellings` lists, split by
+    blanks, those that the specification spells in another way. With `bodiless` the PDU may also come with no
+    body at all: then its first field is None.
     """
     other = {spec.lower().replace("_", ""): spec for spec in spellings.split()}
 
@@ -190,14 +155,19 @@ def pdu(command: int = 0, spellings: str = "") -> Callable[[type[P]], type[P]]:
         fields = []
         for name in get_annotations(cls):
             kind = next(k for k in get_args(hints[name]) if isinstance(k, Kind))
-            regular = "_".join(word.capitalize() for word in name.split("_"))
-            fields.append(Field(name, other.get(name.replace("_", ""), regular), kind))
-            setattr(cls, name, field(default_factory=list) if isinstance(kind, Many) else kind.empty)
+            fields.append(Field(name, other.get(name.replace("_", ""), spell(name)), kind))
+            many = isinstance(kind, Many | Items | Tlvs)
+            setattr(cls, name, field(default_factory=list) if many else kind.empty)
         made = dataclass(kw_only=True, slots=True)(cls)
-        made.command, made.fields, made._readers = command, tuple(fields), {}
+        made.command, made.fields, made.bodiless, made._readers = command, tuple(fields), bodiless, {}
         return made
 
     return compiled
+
+
+def alike(table: type[P], command: int, name: str) -> type[P]:
+    """The table of another PDU that has the same fields."""
+    return type(name, (table,), {"__slots__": (), "__module__": table.__module__, "command": command})
 
 
 @overload
@@ -220,6 +190,7 @@ def reader(table: type[Pdu], asked: str, column: int = 0, into: type[Any] = tupl
     needed = {*names} | {f.kind.by for f in fields}
     known = {f.name: f for f in table.fields}
     scope: dict[str, Any] = {"WireError": WireError, "short": _short, "new": tuple.__new__, "into": into}
+    scope |= {"unended": kinds.unended, "optional": kinds.tlvs}
     lines = ["def read(data, at, end):"]
     for number, (fixed, group) in enumerate(groupby(fields, lambda f: isinstance(f.kind, _FIXED))):
         run = list(group)
@@ -227,7 +198,7 @@ def reader(table: type[Pdu], asked: str, column: int = 0, into: type[Any] = tupl
             lines += _fixed_run(number, run, column, needed, scope)
         else:
             for f in run:
-                lines += _variable(f, column, f.name in needed)
+                lines += _variable(f, known, column, f.name in needed, scope)
     values = "".join(
         f"{_value(known[name], column)}{rest}, " for name, rest in zip(names, rests, strict=True)
     )
@@ -268,26 +239,54 @@ def _fixed_run(
     return [*lines, f" at += {layout.size}"]
 
 
-def _variable(f: Field, column: int, needed: bool) -> list[str]:
-    """Source that takes a list, a text or the rest, after checking that it lies within the frame."""
-    if isinstance(f.kind, Rest):
-        return [f" {f.name} = data[at:end]", " at = end"]
+def _variable(
+    f: Field, known: Mapping[str, Field], column: int, needed: bool, scope: dict[str, Any]
+) -> list[str]:
+    """Source that takes a text, a list or the rest, after checking that it lies within the frame."""
+    match f.kind:
+        case Rest():
+            return [f" {f.name} = data[at:end]", " at = end"]
+        case Tlvs():
+            return [f" {f.name} = optional(data, at, end) if at != end else []", " at = end"]
+        case Text():
+            width = f.kind.width(column)
+            return [
+                f" stop = data.find(b'\\0', at, at + {width})",
+                " if not -1 < stop < end:",
+                f"  raise unended({f.spec!r}, {width}, end - at)",
+                *([f" {f.name} = data[at:stop]"] if needed else []),
+                " at = stop + 1",
+            ]
+        case Items():
+            scope[f"read_{f.name}"] = f.kind.read
+            return [
+                f" {f.name}, at = read_{f.name}(data, at, end, {f.kind.by}, {f.spec!r})",
+            ]
+        case Many():
+            return _many(f, column, needed)
+    return [
+        f" stop = at + {f.kind.by}",
+        " if stop > end:",
+        f"  raise WireError('message_length_exceeds_pdu', {known[f.kind.by].spec!r})",
+        *([f" {f.name} = data[at:stop]"] if needed else []),
+        " at = stop",
+    ]
+
+
+def _many(f: Field, column: int, needed: bool) -> list[str]:
     width = f.kind.width(column)
-    size = f"{f.kind.by} * {width}" if isinstance(f.kind, Many) else f.kind.by
     lines = [
-        f" stop = at + {size}",
+        f" stop = at + {f.kind.by} * {width}",
         " if stop > end:",
         f"  raise WireError('truncated_body', {f.spec!r})",
     ]
-    if needed and isinstance(f.kind, Many):
+    if needed:
         lines += [
             f" if {f.kind.by} == 1:",
             f"  {f.name} = [data[at:stop]{_CUT}]",
             " else:",
             f"  {f.name} = [data[i:i + {width}]{_CUT} for i in range(at, stop, {width})]",
         ]
-    elif needed:
-        lines.append(f" {f.name} = data[at:stop]")
     return [*lines, " at = stop"]
 
 

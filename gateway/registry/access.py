@@ -207,6 +207,18 @@ class Access:
         await record(c, actor, "user.totp", f"users/{user}")
         return secret
 
+    async def renew(
+        self, c: "Connection", actor: Actor | None, user: int, password: str, *, totp: bool
+    ) -> str | None:
+        """Give a user another password ("": none), or with `totp` another code generator, whose secret comes
+        back, for one who has lost his or is locked out. Problem `invalid` when neither is wanted."""
+        if not password and not totp:
+            expected = Words("password、totp 至少一项", "a password, or totp")
+            raise Problem("invalid", Words("没有要重设的内容", "nothing to renew"), expected=expected)
+        if password:
+            await self.set_password(c, actor, user, password)
+        return await self.enrol_totp(c, actor, user) if totp else None
+
     async def _charge(self, c: "Connection", user: int) -> "asyncpg.Record | None":
         """Count a try, and lock with the fifth; None for a user without a password. Problem `locked`."""
         row = await c.fetchrow(

@@ -30,7 +30,8 @@ SELECT a.id, a.carrier, a.number, code_of(a.provider_id) AS provider, a.valid_fr
        a.row_version FROM allocations a"""
 DISPUTE = """
 SELECT d.id, d.number, code_of(d.institution_id) AS institution, d.grounds, d.document_sha256, d.filed_at,
-       d.due, d.status, d.decided_at, d.decision, d.row_version FROM disputes d"""
+       d.due, d.status, e.login AS escalated_to, d.escalated_at, d.decided_at, d.decision, d.row_version
+  FROM disputes d LEFT JOIN users e ON e.id = d.escalated_to"""
 
 
 class AllocationChange(BaseModel):
@@ -81,7 +82,8 @@ class Decision(BaseModel):
 
 
 class Dispute(BaseModel):
-    """As it stands: open, upheld or rejected. `decision`: the reason given."""
+    """As it stands: open, upheld or rejected. `decision`: the reason given; `escalated_to`: the regulator who
+    has it because it is overdue."""
 
     id: int
     number: str
@@ -92,6 +94,8 @@ class Dispute(BaseModel):
     due: date
     overdue: bool
     status: str
+    escalated_to: str | None
+    escalated_at: Instant | None
     decided_at: Instant | None
     decision: str
     row_version: int
@@ -129,9 +133,13 @@ async def change_allocation(
     return await allocation(c, old.id)
 
 
-async def disputes(c: "Connection", actor: Actor, after: int, limit: int, now: "datetime") -> list[Dispute]:
-    """A page by id."""
+async def disputes(
+    c: "Connection", actor: Actor, after: int, limit: int, now: "datetime", *, overdue: bool = False
+) -> list[Dispute]:
+    """A page by id; only what is overdue with `overdue`."""
     own = f"d.institution_id = {actor.institution}" if actor.role == "institution" else "true"
+    if overdue:
+        own += f" AND d.status = 'open' AND d.due < '{day_of(now).isoformat()}'"
     return [_dispute(row, now) for row in await changing.page(c, DISPUTE, "d", after, limit, own)]
 
 

@@ -1,9 +1,10 @@
 """Complaints: what a subscriber, or 12321 for one, reports about a number at a time.
 
 Rules: the holder is who held the number then (database: holder_at), and a complaint opens a case or joins the
-open one about the same holder and number; the subscriber stands in the database sealed, is shown masked to
-regulators and auditors, and not at all to the holder. Due dates are workdays. Every function runs in its
-caller's transaction and sees what its actor may see.
+open one about the same holder and number. One from 12321 is a refusal of marketing, too (database:
+complaint_refuses). The subscriber stands in the database sealed, is shown masked to regulators and auditors,
+and not at all to the holder. Due dates are workdays. Every function runs in its caller's transaction and sees
+what its actor may see.
 """
 
 from datetime import date, datetime

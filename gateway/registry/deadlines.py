@@ -1,4 +1,4 @@
-"""Due dates of complaints, appeals and cases, by the national workday calendar.
+"""Due dates of complaints, appeals, penalties, disputes and cases, by the national workday calendar.
 
 Rules: a due date beyond the days that are published is provisional, and said to be. Days are those of
 Asia/Shanghai.
@@ -22,13 +22,14 @@ class Due(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Within how many workdays a complaint is forwarded and answered and an appeal is answered, and by which
-    calendar (configuration `[cases]`)."""
+    """Within how many workdays a complaint is forwarded and answered, an appeal is answered and a penalty is
+    settled, and by which calendar (configuration `[cases]`)."""
 
     days: Calendar
     forward: int
     complaint: int
     appeal: int
+    penalty: int = 15
 
 
 def standard() -> Terms:
@@ -40,7 +41,9 @@ def terms_of(said: Cases, days: Calendar | None = None) -> Terms:
     """As the configuration says, by `days`, or by the file that it names. UsageError: that can't be read."""
     if days is None:
         days = calendar(Path(said.workdays_file) if said.workdays_file else None)
-    return Terms(days, said.forward_workdays, said.complaint_workdays, said.appeal_workdays)
+    return Terms(
+        days, said.forward_workdays, said.complaint_workdays, said.appeal_workdays, said.penalty_workdays
+    )
 
 
 def day_of(moment: datetime) -> date:

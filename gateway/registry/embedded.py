@@ -116,6 +116,24 @@ class EmbeddedPostgres:
                 raise
             self._users = users
 
+    def revive(self) -> bool:
+        """Start the server again if it was killed; whether it was.
+
+        One that was stopped in order, by pg_ctl or a signal, has taken its postmaster.pid away and is left
+        alone: somebody meant it. Raises UsageError as `start` does.
+        """
+        if self._users is None or not self._was_killed():
+            return False
+        with self._locked("starting"):
+            if not self._was_killed():  # another user of it was faster
+                return False
+            self._launch()
+            self.pid, _ = self._postmaster()
+        return True
+
+    def _was_killed(self) -> bool:
+        return (self.data / "postmaster.pid").exists() and not self._runs()
+
     def stop(self) -> None:
         """Leave; the last one to leave stops the server and returns when it has ended."""
         if self._users is None:

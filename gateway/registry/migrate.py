@@ -12,21 +12,71 @@ from typing import TYPE_CHECKING
 import psycopg
 
 import migrations
+from gateway.errors import NotReady, UsageError
 from gateway.registry import primary
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from alembic.config import Config
+
+MAY_UPGRADE = (
+    "right would be the owner of the database with CREATEROLE, or that a DBA grants it the roles"
+    " zhengming_*, or applies `zhengming migrate --sql`"
+)
+MISSING_RIGHTS = """
+SELECT 'may not create tables in the schema ' || coalesce(current_schema(), 'public')
+ WHERE NOT has_schema_privilege(coalesce(current_schema(), 'public'), 'CREATE')
+ UNION ALL
+SELECT 'may not create roles, and does not have zhengming_' || name
+  FROM pg_roles me,
+       unnest(ARRAY['regulator', 'carrier', 'institution', 'agency', 'provider', 'auditor', 'admin']) name
+ WHERE me.rolname = current_user AND NOT (me.rolsuper OR me.rolcreaterole)
+   AND CASE WHEN to_regrole('zhengming_' || name) IS NULL THEN true
+            ELSE NOT pg_has_role('zhengming_' || name, 'MEMBER') END
+ LIMIT 1"""
+"""What an upgrade would fail at, of a user of the database."""
 
 
 def upgrade(dsn: str) -> None:
     """Apply what is missing. Waits for another node that is at it.
 
-    Raises psycopg.Error when the database can't be reached or refuses.
+    Raises psycopg.Error when the database can't be reached or refuses, NotReady when its user may not do it,
+    UsageError when the schema is a later version's.
     """
-    if current(dsn) != newest():
+    at = current(dsn)
+    _known(at)
+    if at != newest():
         from alembic import command  # noqa: PLC0415
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
-        command.upgrade(_config(dsn=dsn), "head")
+        try:
+            command.upgrade(_config(dsn=dsn), "head")
+        except DBAPIError as error:  # its own words hold all statements of a revision
+            if not isinstance(error.orig, psycopg.Error):
+                raise
+            if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                raise error.orig from None
+            raise NotReady(f"{error.orig.diag.message_primary}; {MAY_UPGRADE}") from None
+
+
+def hindrance(connection: "psycopg.Connection[Any]") -> str:
+    """Why `upgrade` would fail, or ""."""
+    at = _revision(connection)
+    try:
+        _known(at)
+    except UsageError as error:
+        return str(error)
+    row = connection.execute(MISSING_RIGHTS).fetchone() if at != newest() else None
+    return f"its user {row[0]}; {MAY_UPGRADE}" if row is not None else ""
+
+
+def _known(at: str | None) -> None:
+    if at is not None and at > newest():
+        raise UsageError(
+            f"the schema is at revision {at}, and this version of zhengming knows those up to {newest()};"
+            " right would be the version that made it, or a later one"
+        )
 
 
 def sql() -> str:
@@ -41,10 +91,13 @@ def sql() -> str:
 def current(dsn: str) -> str | None:
     """The revision that the database is at; None if it has none."""
     with primary.connect_blocking(dsn) as connection:
-        try:
-            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        except psycopg.errors.UndefinedTable:
-            return None
+        return _revision(connection)
+
+
+def _revision(connection: "psycopg.Connection[Any]") -> str | None:
+    if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return str(row[0]) if row is not None else None
 
 

@@ -1,13 +1,14 @@
 """Penalties: a fine, or a suspension that stops all numbers of an institution or agency, at every holder.
 
 Rules: a suspension is a hold that the database places and lifts with the penalty (migrations 0007), so it is
-in force on every node within a second, and lifting it ends that hold and no other. Every function runs in its
+in force on every node within a second, and lifting it ends that hold and no other. Each has a day by which
+it is to be settled: lifted, as the fine is paid or what it punishes is mended. Every function runs in its
 caller's transaction and sees what its actor may see.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
@@ -15,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from gateway.errors import Problem, Words
 from gateway.registry import cases
 from gateway.registry.acting import Actor, as_problem, record
+from gateway.registry.deadlines import Terms, day_of, due
 from gateway.registry.fields import Instant, Misread, Moment
 from gateway.registry.rows import Flaw
 
@@ -28,14 +30,17 @@ _COLUMNS = """p.id, i.code AS institution, p.kind, p.amount, p.cause, p.legal_ba
     imposer.login AS imposed_by, p.imposed_at, lifter.login AS lifted_by, p.lifted_at, p.lifted_reason,
     p.kind <> 'fine' AND p.lifted_at IS NULL AND p.valid_from <= now()
         AND coalesce(now() < p.valid_until, true) AS suspends,
-    p.row_version"""
+    p.due, p.lifted_at IS NULL AND coalesce(now() < p.valid_until, true) AS stands,
+    escalated.login AS escalated_to, p.escalated_at, p.row_version"""
 _FROM = """penalties p JOIN institutions i ON i.id = p.institution_id
-    LEFT JOIN users imposer ON imposer.id = p.imposed_by LEFT JOIN users lifter ON lifter.id = p.lifted_by"""
+    LEFT JOIN users imposer ON imposer.id = p.imposed_by LEFT JOIN users lifter ON lifter.id = p.lifted_by
+    LEFT JOIN users escalated ON escalated.id = p.escalated_to"""
 
 
 class NewPenalty(BaseModel):
     """`institution` is the code of an institution, agency or provider; `amount` in yuan, of a fine;
-    `valid_from` empty: at once; `valid_until` empty: until it is lifted."""
+    `valid_from` empty: at once; `valid_until` empty: until it is lifted; `due`, by when it is to be settled,
+    empty: as many workdays ahead as the configuration says."""
 
     institution: str = Field(min_length=1, max_length=40, examples=["YXCS"])
     kind: PenaltyKind
@@ -46,6 +51,7 @@ class NewPenalty(BaseModel):
     valid_until: Instant | None = None
     document_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     case: int | None = Field(None, ge=1, lt=2**63)
+    due: date | None = None
 
     @field_validator("amount")
     @classmethod
@@ -88,11 +94,24 @@ class Penalty(BaseModel):
     lifted_by: str | None
     lifted_at: Moment | None
     lifted_reason: str
+    due: date = Field(description="by when it is to be settled")
+    provisional: bool = Field(description="the calendar of the due date is not published yet")
+    overdue: bool = Field(description="it stands, and that day is over")
+    escalated_to: str | None = Field(description="the other regulator who has it because it is overdue")
+    escalated_at: Moment | None
     row_version: int
 
 
-async def impose(c: "Connection", actor: Actor, new: NewPenalty) -> Penalty:
+async def impose(c: "Connection", actor: Actor, new: NewPenalty, terms: Terms, now: datetime) -> Penalty:
     """Impose a penalty, tied to its case if one is named. Problem `invalid` names what is not there."""
+    if new.due is not None and new.due < day_of(now):
+        raise Problem(
+            "invalid",
+            Words("期限已过", "that day is over"),
+            field="due",
+            value=new.due.isoformat(),
+            expected=Words("今天或以后的日期；空表示按工作日计算", "today or later, or empty: by workdays"),
+        )
     institution = await c.fetchval("SELECT id FROM institutions WHERE code = $1", new.institution)
     if institution is None:
         raise Problem(
@@ -107,8 +126,8 @@ async def impose(c: "Connection", actor: Actor, new: NewPenalty) -> Penalty:
     try:
         identity = await c.fetchval(
             """INSERT INTO penalties (institution_id, kind, amount, cause, legal_basis, document_sha256,
-                                      case_id, valid_from, valid_until)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, now()), $9) RETURNING id""",
+                                      case_id, valid_from, valid_until, due)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, now()), $9, $10) RETURNING id""",
             institution,
             new.kind,
             new.amount,
@@ -118,6 +137,7 @@ async def impose(c: "Connection", actor: Actor, new: NewPenalty) -> Penalty:
             new.case,
             new.valid_from,
             new.valid_until,
+            new.due or due(now, terms.penalty, terms.days).day,
         )
     except asyncpg.CheckViolationError as error:
         raise Problem(
@@ -142,11 +162,13 @@ async def impose(c: "Connection", actor: Actor, new: NewPenalty) -> Penalty:
         institution=new.institution,
         kind=new.kind,
     )
-    return await get(c, identity)
+    return await get(c, identity, terms, now)
 
 
-async def lift(c: "Connection", actor: Actor, penalty: int, reason: str) -> Penalty:
-    """End a penalty now. Problem `wrong_state`: it was lifted before."""
+async def lift(
+    c: "Connection", actor: Actor, penalty: int, reason: str, terms: Terms, now: datetime
+) -> Penalty:
+    """End a penalty now: it is settled, or was wrong. Problem `wrong_state`: it was lifted before."""
     if not reason.strip():
         raise Problem(
             "invalid", Words("未说明理由", "no reason is given"), field="reason", value=reason,
@@ -159,7 +181,7 @@ async def lift(c: "Connection", actor: Actor, penalty: int, reason: str) -> Pena
         actor.user,
         reason,
     )
-    found = await get(c, penalty)
+    found = await get(c, penalty, terms, now)
     if done is None:
         raise Problem(
             "wrong_state", Words("该处罚已解除", "the penalty was lifted"), field="id", value=penalty
@@ -168,21 +190,45 @@ async def lift(c: "Connection", actor: Actor, penalty: int, reason: str) -> Pena
     return found
 
 
-async def get(c: "Connection", penalty: int) -> Penalty:
+async def get(c: "Connection", penalty: int, terms: Terms, now: datetime) -> Penalty:
     """One penalty. Problem `not_found`."""
     row = await c.fetchrow(f"SELECT {_COLUMNS} FROM {_FROM} WHERE p.id = $1", penalty)
     if row is None:
         raise Problem("not_found", Words("没有该处罚", "there is no such penalty"))
-    return Penalty(**row)
+    return _shown(row, terms, now)
 
 
-async def page(c: "Connection", *, after: int = 0, limit: int = 50, institution: str = "") -> list[Penalty]:
-    """Penalties by id, beginning after the id `after`; of one institution by its code."""
+async def page(
+    c: "Connection",
+    terms: Terms,
+    now: datetime,
+    *,
+    after: int = 0,
+    limit: int = 50,
+    institution: str = "",
+    overdue: bool = False,
+) -> list[Penalty]:
+    """Penalties by id, beginning after the id `after`; of one institution by its code; only what is overdue
+    with `overdue`."""
     rows = await c.fetch(
         f"""SELECT {_COLUMNS} FROM {_FROM}
-             WHERE p.id > $1 AND ($3 = '' OR i.code = $3) ORDER BY p.id LIMIT $2""",
+             WHERE p.id > $1 AND ($3 = '' OR i.code = $3)
+               AND (NOT $4 OR p.due < $5 AND p.lifted_at IS NULL AND coalesce(now() < p.valid_until, true))
+             ORDER BY p.id LIMIT $2""",
         after,
         limit,
         institution,
+        overdue,
+        day_of(now),
     )
-    return [Penalty(**row) for row in rows]
+    return [_shown(row, terms, now) for row in rows]
+
+
+def _shown(row: "asyncpg.Record", terms: Terms, now: datetime) -> Penalty:
+    values: dict[str, Any] = dict(row)
+    stands = values.pop("stands")
+    return Penalty(
+        **values,
+        provisional=values["due"] > terms.days.last,
+        overdue=stands and values["due"] < day_of(now),
+    )

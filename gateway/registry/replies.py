@@ -24,19 +24,25 @@ if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
 Kind = Literal["ambiguous", "accept", "wrong_person"]
+READERS = frozenset({"regulator", "auditor", "carrier", "institution"})
+DECIDERS = READERS - {"auditor"}
+"""The roles; an institution never decides that it was no refusal."""
+
 State = Literal["waiting", "undecided", "refusal", "no_refusal", "accepted", "done"]
 
-REPLY = """
+_ACCEPTED = """EXISTS (SELECT FROM replies a
+                          WHERE a.subscriber_hash = t.subscriber_hash AND a.kind = 'accept'
+                            AND a.said_at > t.said_at
+                            AND CASE WHEN t.institution_id IS NULL THEN a.number = t.number
+                                     ELSE a.institution_id = t.institution_id END)"""
+_UNDECIDED = f"t.kind = 'ambiguous' AND t.decision IS NULL AND NOT {_ACCEPTED}"
+REPLY = f"""
 SELECT t.id, t.said_at AS at, t.kind, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.number,
        t.purposes, t.channels, replace(t.record::text, '-', '') AS record, t.node, t.carrier, t.account,
        t.flags, t.undecided_until,
        CASE WHEN t.kind <> 'ambiguous' THEN 'done'
             WHEN t.decision IS NOT NULL THEN t.decision
-            WHEN EXISTS (SELECT FROM replies a
-                          WHERE a.subscriber_hash = t.subscriber_hash AND a.kind = 'accept'
-                            AND a.said_at > t.said_at
-                            AND CASE WHEN t.institution_id IS NULL THEN a.number = t.number
-                                     ELSE a.institution_id = t.institution_id END) THEN 'accepted'
+            WHEN {_ACCEPTED} THEN 'accepted'
             WHEN now() < t.undecided_until THEN 'waiting' ELSE 'undecided' END AS state,
        d.login AS decided_by, t.decided_at, t.decided_reason, t.row_version
   FROM replies t LEFT JOIN users d ON d.id = t.decided_by"""
@@ -90,15 +96,23 @@ async def replies(
     kind: str = "",
     undecided: bool = False,
 ) -> list[Reply]:
-    """A page by id; `kind` one of them, `undecided`: only what nobody has decided."""
+    """A page by id; `kind` one of them, `undecided`: only what is still to be decided."""
     conditions = [f"t.institution_id = {actor.institution}"] if actor.role == "institution" else []
     if kind:
         assert kind in Kind.__args__  # type: ignore[attr-defined]  # a Literal has them
         conditions.append(f"t.kind = '{kind}'")
     if undecided:
-        conditions.append("t.kind = 'ambiguous' AND t.decision IS NULL")
+        conditions.append(_UNDECIDED)
     found = await changing.page(c, REPLY, "t", after, limit, " AND ".join(conditions) or "true")
     return [_reply(row, key) for row in found]
+
+
+async def undecided(c: "Connection", actor: Actor) -> int:
+    """How many replies are still to be decided, of those that the actor may see."""
+    if actor.role not in READERS:
+        return 0
+    count: int = await c.fetchval(f"SELECT count(*) FROM replies t WHERE {_UNDECIDED}")
+    return count
 
 
 async def reply(c: "Connection", key: RegistryKey, identity: int) -> Reply:

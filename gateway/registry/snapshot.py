@@ -5,6 +5,7 @@ one is always opened first, so that what moves from there to here is never misse
 is reported, and nothing is judged by it.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from struct import Struct
@@ -27,6 +28,7 @@ from gateway.model import (
     Refusal,
     Span,
 )
+from gateway.policy.facts import REPLY_PATH
 from gateway.registry import tables
 from gateway.registry.local import STATE, LocalRefusal
 from gateway.registry.tables import TABLES, Activation, pack_id
@@ -44,7 +46,8 @@ class Snapshot:
 
     `renew()` moves it to the newest state and belongs before each batch, and at least once a second when
     there is none: an old snapshot keeps the pages of its time from being used again. `senders` is emptied
-    when something changed that a Sender is made of; refusals are not.
+    when something changed that a Sender is made of; refusals are not. An account's senders go when it
+    receives again which did not: until then nobody looks at it any more.
     """
 
     __slots__ = (
@@ -53,6 +56,7 @@ class Snapshot:
         "_generation",
         "_hashed",
         "_hasher",
+        "_heard",
         "_local",
         "_local_meta",
         "_local_pending",
@@ -62,6 +66,7 @@ class Snapshot:
         "_read_activations",
         "_replica",
         "_sender_changes",
+        "_silent",
         "_size",
         "_txn",
         "counted",
@@ -81,6 +86,9 @@ class Snapshot:
         self._generation: Generation
         self._size = self._local_size = 0
         self._sender_changes = -1
+        self._silent: set[AccountKey] = set()
+        """Accounts that senders are made of and that nobody could reply to."""
+        self._heard = (0, 0)  # the changes by which they are silent
         self._activations: tuple[Activation, ...] = ()
         self._read_activations = False
         self.version = 0
@@ -207,7 +215,22 @@ class Snapshot:
             raise self._damaged(error) from None
 
     def received_at(self, key: AccountKey) -> int | None:
-        return self._replica.receiving.last(key)
+        receiving = self._replica.receiving
+        changes, at = receiving.changes(), receiving.last(key)
+        if at + REPLY_PATH <= _now():
+            if not self._silent:
+                self._heard = changes
+            self._silent.add(key)
+        return at
+
+    def _listen(self, changes: tuple[int, int]) -> None:
+        """Forget the senders of those that receive again."""
+        last, due = self._replica.receiving.last, _now() - REPLY_PATH
+        again = {key for key in self._silent if last(key) > due}
+        for sender in [sender for sender in self.senders if sender[0] in again]:
+            del self.senders[sender]
+        self._silent -= again
+        self._heard = changes
 
     @property
     def activations(self) -> tuple[Activation, ...]:
@@ -312,6 +335,13 @@ class Snapshot:
             self._sender_changes = changes
             self._read_activations = False
             self.senders.clear()
+            self._silent.clear()
+        if self._silent and (heard := self._replica.receiving.changes()) != self._heard:
+            self._listen(heard)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 _list = msgspec.msgpack.Decoder(list[Any]).decode

@@ -38,7 +38,9 @@ SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.so
   FROM consents t"""
 REFUSAL = """
 SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.number, t.purposes, t.channels,
-       t.source, t.refused_at AS at, t.undecided_until, t.lifted_at, t.row_version FROM refusals t"""
+       t.source, t.refused_at AS at, t.undecided_until, t.lifted_at, t.row_version,
+       CASE WHEN current_user <> 'zhengming_institution' THEN t.complaint_id END AS complaint
+  FROM refusals t"""
 
 Source = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -89,7 +91,8 @@ class NewRefusal(BaseModel):
 
 class Refusal(BaseModel):
     """As it is kept; the subscriber masked. `undecided_until`: until then it is a hold, as an ambiguous reply
-    waits. `lifted_at`: when the subscriber accepted again, or a person found that it was none."""
+    waits. `lifted_at`: when the subscriber accepted again, or a person found that it was none. `complaint`:
+    of 12321, that it came by; null for the institution, which is not told who complained."""
 
     id: int
     subscriber: str
@@ -101,6 +104,7 @@ class Refusal(BaseModel):
     at: Instant
     undecided_until: Instant | None
     lifted_at: Instant | None
+    complaint: int | None
     row_version: int
 
 

@@ -3,7 +3,8 @@
 An attempt of its own, of purpose service, with `confirmation` as its verdict's sub-code: on record before it
 leaves, no context of a later reply, counted by no cap. It goes through a connection of the account that is
 up; where there is none, or the number may not send at all (banned, not filed, suspended …), it is on record
-as `confirmation_unsent`.
+as `confirmation_unsent`. Where neither could be recorded, it is owed: the subscriber's next reply that
+refuses is confirmed in its place.
 """
 
 import logging
@@ -27,6 +28,9 @@ from gateway.telemetry import Telemetry
 MOST_OCTETS = 140
 """Of the text of one short message."""
 
+MOST_OWED = 10_000
+"""Confirmations of which a full disk took no record; the oldest are forgotten."""
+
 SENT, UNSENT = "confirmation", "confirmation_unsent"
 
 
@@ -34,12 +38,13 @@ class Transmitter(Protocol):
     """A connection to the carrier: a session."""
 
     connection: int
+    retired: bool  # no submit of ours may go on it, because a side says goodbye to the carrier
 
     def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
         """The number and octets of a submit of ours."""
 
     def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
-        """Send it: it is on record."""
+        """Send it, unless `retired`: it is on record."""
 
     def withdraw(self, number: int) -> None:
         """It is not sent."""
@@ -65,12 +70,15 @@ class Confirmations:
         self._log = log
         self._open: dict[AccountKey, dict[Transmitter, None]] = {}
         self._waiting: set[tuple[str, int]] = set()  # (subscriber, institution), until their refusal holds
+        self._owed: dict[tuple[str, int], None] = {}
 
     def join(self, key: AccountKey, session: Transmitter) -> None:
         """This session may send for the account from now on."""
         self._open.setdefault(key, {})[session] = None
 
     def leave(self, key: AccountKey, session: Transmitter) -> None:
+        """It sends nothing more, nor what is on record and has not left."""
+        session.retired = True
         sessions = self._open.get(key, {})
         sessions.pop(session, None)
         if not sessions:
@@ -82,13 +90,22 @@ class Confirmations:
         pair = reply.subscriber, reply.institution
         if not self.text or not reply.institution or pair in self._waiting:
             return False
-        said = self._screen.view.refusals(reply.subscriber)
-        for one in said:
-            plain = one.institution == reply.institution and one.purposes and not one.undecided_until
-            if plain and one.stands(said, reply.institution):
-                return False
+        if pair not in self._owed and self._refused(*pair):
+            return False
+        self._owed.pop(pair, None)
         self._waiting.add(pair)
         return True
+
+    def _refused(self, subscriber: str, institution: int) -> bool:
+        """Whether a plain refusal of theirs stands already."""
+        said = self._screen.view.refusals(subscriber)
+        return any(
+            one.institution == institution
+            and one.purposes
+            and not one.undecided_until
+            and one.stands(said, institution)
+            for one in said
+        )
 
     def settle(self, reply: Reply, delivery: Delivery, *, held: bool) -> None:
         """The refusal is in force, or, with `held` false, is not."""
@@ -97,7 +114,13 @@ class Confirmations:
             try:
                 self._send(reply, delivery)
             except NotReady as error:
-                self._log.warning("confirmation not sent", extra={"fields": {"error": str(error)}})
+                self._owe(reply, error)
+
+    def _owe(self, reply: Reply, error: Exception) -> None:
+        self._log.warning("confirmation not recorded", extra={"fields": {"error": str(error)}})
+        self._owed[reply.subscriber, reply.institution] = None
+        if len(self._owed) > MOST_OWED:
+            del self._owed[next(iter(self._owed))]
 
     def _send(self, reply: Reply, delivery: Delivery) -> None:
         screen, now = self._screen, time_ns() // 1_000_000
@@ -162,6 +185,8 @@ class Confirmations:
         def durable(error: Exception | None) -> None:
             if error is None:
                 self._telemetry.attempts.labels("sms", key.protocol, "service", "pass").inc()
+            else:
+                self._owe(reply, error)
             done(error)
 
         return screen.journal.attempts(time_ns() // 1_000_000, view.version, [item], durable)

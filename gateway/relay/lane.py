@@ -84,15 +84,17 @@ class Lane:
 
 
 class Numbering:
-    """Sequence numbers of the requests that flow in one direction: the peer's and ours."""
+    """Sequence numbers of the requests that flow in one direction: the peer's and ours, which begin at the
+    first of `own` and go to the last."""
 
-    __slots__ = ("_next", "_outstanding", "_own", "_renamed")
+    __slots__ = ("_first", "_last", "_next", "_outstanding", "_own", "_renamed")
 
-    def __init__(self, outstanding: Iterable[int] = ()) -> None:
+    def __init__(self, outstanding: Iterable[int] = (), own: tuple[int, int] = (FIRST_OWN, LAST)) -> None:
         self._outstanding: dict[int, None] = dict.fromkeys(outstanding)
         self._own: dict[int, None] = {}
         self._renamed: dict[int, int] = {}
-        self._next = FIRST_OWN
+        self._first, self._last = own
+        self._next = self._first
 
     @property
     def quiet(self) -> bool:
@@ -131,7 +133,7 @@ class Numbering:
     def _free(self) -> int:
         while True:
             number = self._next
-            self._next = number + 1 if number < LAST else FIRST_OWN
+            self._next = number + 1 if number < self._last else self._first
             if number not in self._outstanding and number not in self._own and number not in self._renamed:
                 return number
 

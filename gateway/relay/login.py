@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gateway.config import Sms
 from gateway.errors import WireError
 from gateway.model import Account
-from gateway.protocols.cmpp import Cmpp
+from gateway.protocols import Wire
 from gateway.relay.dial import dial, proxy_header
 from gateway.relay.leg import Leg
 from gateway.values import endpoint
@@ -33,7 +33,7 @@ class LoginRefused(Exception):
         self.detail = detail
 
 
-def may_enter(account: Account | None, address: str, connections: int, wire: type[Cmpp]) -> None:
+def may_enter(account: Account | None, address: str, connections: int, wire: type[Wire]) -> None:
     """Raises LoginRefused when the account's filing forbids this connection."""
     if account is None:
         return
@@ -46,7 +46,7 @@ def may_enter(account: Account | None, address: str, connections: int, wire: typ
 
 
 async def ask_carrier(
-    wire: Cmpp,
+    wire: Wire,
     frame: bytes,
     sms: Sms,
     account: Account | None,
@@ -75,7 +75,7 @@ async def ask_carrier(
 
 
 async def _log_in(
-    wire: Cmpp,
+    wire: Wire,
     frame: bytes,
     sms: Sms,
     upstream: tuple[str, int],

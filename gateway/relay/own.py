@@ -4,7 +4,7 @@ Numbers are looked at only while something of ours is under way, or a frame of t
 number because of it (`busy`); at all other times they pass untouched.
 """
 
-from gateway.protocols.cmpp import Cmpp
+from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.memory import Memory, Submit
@@ -14,19 +14,25 @@ class Own:
     """Of one session: a `confirming.Transmitter`. `lane` is the way to the carrier, `memory` knows which of
     the sender's submits wait for their answers."""
 
-    def __init__(self, wire: Cmpp, account: str, connection: int, lane: Lane, memory: Memory) -> None:
+    def __init__(self, wire: Wire, account: str, connection: int, lane: Lane, memory: Memory) -> None:
         self.connection = connection
         self.busy = False
+        self.retired = False  # the connection ends
         self.specimen = b""  # a submit of the sender's, for ours to be like it
         self._wire = wire
         self._account = account
         self._lane = lane
         self._memory = memory
-        self._numbering = Numbering()
+        self._numbering = Numbering(own=wire.OWN_NUMBERS)
         self._commands: dict[int, int] = {}  # of ours, by number
         self._attempts: dict[int, bytes] = {}  # that our submits are, by number
 
     # What is ours
+
+    @property
+    def awaits(self) -> bool:
+        """The carrier has a submit of ours and has not answered it."""
+        return bool(self._attempts)
 
     def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
         """See `Transmitter`."""
@@ -35,8 +41,11 @@ class Own:
 
     def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
         """See `Transmitter`."""
-        self._attempts[number] = identity
-        self._lane.send(octets)
+        if self.retired:  # its outcome stays unknown
+            self._over(number)
+        else:
+            self._attempts[number] = identity
+            self._lane.send(octets)
 
     def withdraw(self, number: int) -> None:
         """See `Transmitter`."""
@@ -45,7 +54,7 @@ class Own:
     def choose(self, command: int) -> int:
         """A number for a request of ours with this command."""
         if not self.busy:
-            self.busy, self._numbering = True, Numbering(self._memory.outstanding)
+            self.busy, self._numbering = True, Numbering(self._memory.outstanding, self._wire.OWN_NUMBERS)
         number = self._numbering.choose()
         self._commands[number] = command
         return number
@@ -69,11 +78,11 @@ class Own:
 
     def renumbered(self, octets: bytes, like: bytes) -> bytes:
         """A frame under the number of another."""
-        return self._wire.with_sequence(octets, _number(like))
+        return self._wire.with_sequence(octets, self._number(like))
 
     def never_sent(self, octets: bytes) -> None:
         """What `submit` made of a submit does not go on."""
-        self._over(_number(octets))
+        self._over(self._number(octets))
 
     def back(self, answer: bytes, submit: Submit) -> bytes:
         """The carrier's answer to a submit that went on under another number, as the sender knows it."""
@@ -82,7 +91,7 @@ class Own:
     def answer(self, command: int, number: int) -> int | None:
         """An answer of the carrier's: the number under which it goes back; None: it is to ours."""
         ours = self._commands.get(number)
-        if ours is not None and command != ours | self._wire.ANSWER:
+        if ours is not None and command not in (ours | self._wire.ANSWER, self._wire.NACK):
             return number  # to a request of the sender's that was under way before ours
         return self._over(number)
 
@@ -92,6 +101,6 @@ class Own:
         self.busy = not self._numbering.quiet
         return known
 
-
-def _number(octets: bytes) -> int:
-    return int.from_bytes(octets[8:12], "big")
+    def _number(self, octets: bytes) -> int:
+        frames, _ = self._wire.frames(octets)
+        return frames[0][3]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from gateway.model import Account, Reason
-from gateway.protocols.cmpp import Cmpp
+from gateway.protocols import Wire
 from gateway.relay.lane import Numbering
 from gateway.relay.memory import Submit
 
@@ -20,7 +20,7 @@ MakeIds = Callable[[time.struct_time, int], list[bytes]]
 """(now, count) → that many message ids, each one above the last: the first stands for all in an answer."""
 
 
-def made_up_ids(wire: type[Cmpp], gateway_code: int, worker: int, workers: int) -> MakeIds:
+def made_up_ids(wire: type[Wire], gateway_code: int, worker: int, workers: int) -> MakeIds:
     """Message ids that no other worker of this node makes up in the same second."""
     share = IDS // workers
     used = 0
@@ -32,25 +32,28 @@ def made_up_ids(wire: type[Cmpp], gateway_code: int, worker: int, workers: int) 
         first = worker * share + used
         used += count
         date = now.tm_mon, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec
-        return [wire.message_id(*date, gateway_code, number) for number in range(first, first + count)]
+        return wire.message_ids(date, gateway_code, first, count)
 
     return make
 
 
 def answer(
-    wire: Cmpp,
+    wire: Wire,
     submit: Submit,
     account: Account | None,
-    numbering: Numbering,
+    numbering: Numbering | None,
     make_ids: MakeIds,
 ) -> list[bytes]:
-    """What tells the sender about a refused submit: its answer, and the reports that follow if any do."""
+    """What tells the sender about a refused submit: its answer, and the reports that follow if any do.
+
+    `numbering` None: this connection does not receive.
+    """
     submission = submit.submission
     if submission is None:
         return [submit.answer]
     manner = account.refusal_manner if account is not None else "result"
-    if manner != "report" or not submission.wants_report:
-        return [wire.refusal(submit.sequence, first_reason(submit))]
+    if numbering is None or manner != "report" or not submission.wants_report:
+        return [wire.refusal(submit.sequence, first_reason(submit), submit.command)]
     now = time.gmtime(time.time() + SHANGHAI)
     stamp = time.strftime("%y%m%d%H%M", now)
     ids = make_ids(now, len(submission.destinations))
@@ -58,7 +61,7 @@ def answer(
         wire.rejected_report(submission, index, identity, numbering.choose(), stamp, stamp)
         for index, identity in enumerate(ids)
     )
-    return [wire.acceptance(submit.sequence, ids[0]), *reports]
+    return [wire.acceptance(submit.sequence, ids[0], submit.command), *reports]
 
 
 def first_reason(submit: Submit) -> Reason:

@@ -18,7 +18,7 @@ from functools import partial
 from gateway.errors import WireError
 from gateway.evidence.journal import OutcomeItem
 from gateway.model import AccountKey
-from gateway.protocols.cmpp import Cmpp
+from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame, Unframed
 from gateway.relay.desk import Desk
@@ -41,13 +41,18 @@ class Session:
     def __init__(
         self,
         desk: Desk,
-        wire: Cmpp,
+        wire: Wire,
         key: AccountKey,
         connection: int,
         sender: Leg,
         carrier: Leg,
+        *,
+        sends: bool = True,
+        receives: bool = True,
     ) -> None:
         self.key = key
+        self.receives = receives
+        self._sends = sends
         self.memory = Memory()
         self.closed = asyncio.Event()
         self.draining = False
@@ -57,7 +62,7 @@ class Session:
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._sender, self._carrier = sender.transport, carrier.transport
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
-        self._numbering = Numbering()
+        self._numbering = Numbering(own=wire.OWN_NUMBERS)
         self._note = Notes(desk.log, key, connection).note
         self._own = Own(wire, key.account, connection, self._to_carrier, self.memory)
         self._held = Held(desk.parts, self, connection, self._to_carrier)
@@ -81,7 +86,7 @@ class Session:
                 leg.received(early)
             if leg.gone:
                 leg.lost()
-        if not self.closed.is_set():
+        if self._sends and not self.closed.is_set() and not self.draining:
             self._desk.confirmations.join(self.key, self._own)
 
     def from_sender(self, data: bytes) -> None:
@@ -121,6 +126,7 @@ class Session:
                 if doing == "close":
                     self._leaving = True
                     self._held.goodbye(data, start, end, cuts)
+                    self._desk.confirmations.leave(self.key, self._own)
             else:
                 cuts.append((start, end, b""))
                 answers.append(self._unexpected(data, frame, doing))
@@ -233,7 +239,8 @@ class Session:
         """Answer submits with the busy code, let the carrier answer what it has, unbind both sides, close."""
         self.draining = True
         self._held.give_up()
-        if self.memory.waiting:
+        self._desk.confirmations.leave(self.key, self._own)
+        if self.memory.waiting or self._own.awaits:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
         self._to_sender.send(self._wire.terminate(self._numbering.choose()))
@@ -276,8 +283,7 @@ class Session:
 
     def _frames(self, data: bytes, of_sender: bool) -> tuple[bytes, list[Frame], WireError | None]:
         leg = self._legs[of_sender]
-        if leg.tail:
-            data = leg.tail + data
+        data = leg.tail + data if leg.tail else data
         error = None
         try:
             frames, used = self._wire.frames(data)
@@ -311,7 +317,8 @@ class Session:
             if renumbered:
                 self._own.never_sent(renumbered)
             account = self._desk.screen.account(self.key)
-            said = answer(self._wire, submit, account, self._numbering, self._desk.make_ids)
+            numbering = self._numbering if self.receives else None
+            said = answer(self._wire, submit, account, numbering, self._desk.make_ids)
             submit.answer = said[0]
             batch.refusals += said
         batch.cuts.append((submit.start, submit.end, submit.octets))
@@ -323,7 +330,7 @@ class Session:
             self._held.listen()
         if waiting < MOST_WAITING:
             self._legs[True].read_on("window", True)
-        if self.draining and not waiting:
+        if self.draining and not waiting and not self._own.awaits:
             self._idle.set()
         if self._half_closed and not waiting and not self._leaving:
             self._to_sender.close()

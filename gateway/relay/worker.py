@@ -15,8 +15,7 @@ from collections import Counter
 from gateway.config import Sms
 from gateway.errors import NotReady
 from gateway.model import Account, AccountKey
-from gateway.protocols import WIRES
-from gateway.protocols.cmpp import Cmpp
+from gateway.protocols import WIRES, Wire
 from gateway.registry.receiving import Receiving
 from gateway.relay import handoff
 from gateway.relay.confirming import Confirmations
@@ -108,7 +107,7 @@ class Worker:
         self._telemetry.registry_version.set(self._screen.view.version)
         if time.monotonic() >= self._sweep_at:
             self._sweep_at += HALF_SECONDS
-            for key in {session.key for session in self._sessions.values()}:
+            for key in {session.key for session in self._sessions.values() if session.receives}:
                 self._receiving.note(key, _now())
             for session in list(self._sessions.values()):
                 session.sweep()
@@ -182,9 +181,19 @@ class Worker:
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
             number = next(self._connection_ids)
-            session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier)
+            session = Session(
+                self._desks[arrival.listener],
+                wire,
+                key,
+                number,
+                sender,
+                carrier,
+                sends=login.sends,
+                receives=login.receives,
+            )
             self._sessions[number] = session
-            self._receiving.note(key, _now())  # CMPP knows no other connections than such as receive
+            if session.receives:
+                self._receiving.note(key, _now())
             try:
                 session.draining = self._draining.is_set()
                 session.start()
@@ -209,7 +218,7 @@ class Worker:
                 del self._connections[key]
         return b""
 
-    def _filed(self, key: AccountKey, wire: Cmpp) -> Account | None:
+    def _filed(self, key: AccountKey, wire: Wire) -> Account | None:
         """How the account is filed now; LoginRefused while the registry can't be read."""
         view = self._screen.view
         try:

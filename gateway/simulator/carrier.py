@@ -1,4 +1,4 @@
-"""A carrier's CMPP gateway for tests, demo and acceptance: it answers, reports, lets subscribers reply, and
+"""A carrier's gateway for tests, demo and acceptance: it answers, reports, lets subscribers reply, and
 misbehaves on demand. Everything it got is kept and counted, so that tests can say what must have arrived.
 """
 
@@ -8,29 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from hmac import compare_digest
 from typing import Self
 
 from gateway.errors import WireError
 from gateway.protocols import text as codings
-from gateway.protocols.cmpp import V30, Cmpp
-from gateway.protocols.cmpp_tables import (
-    CANCEL,
-    QUERY,
-    SUBMIT,
-    CancelResp,
-    Deliver,
-    DeliverResp,
-    QueryResp,
-    StatusReport,
-    SubmitResp,
-    authenticator_ismg,
-    authenticator_source,
-    message_id,
-)
 from gateway.protocols.link import Asked, Closed, Event, Link, LoginAsked
 from gateway.protocols.message import Submission
+from gateway.protocols.table import Pdu
 from gateway.simulator.end import CHINA, End, Watched, milliseconds, stamp
+from gateway.simulator.peers import PEERS, said_in
 
 
 @dataclass(slots=True)
@@ -38,6 +24,7 @@ class Received:
     """A SUBMIT that arrived, and what it was answered with."""
 
     end: End
+    command: int
     sequence: int
     frame: bytes
     submission: Submission
@@ -62,7 +49,7 @@ class Faults:
     silent_every: int = 0
     twice_every: int = 0
     refuse_every: int = 0
-    refuse_with: int = 9
+    refuse_with: int = 0  # 0: the protocol's word for "other"
     wrong_length_every: int = 0
     drop_every: int = 0
 
@@ -81,9 +68,10 @@ class CarrierSim(Watched):
         host: str = "127.0.0.1",
         port: int = 0,
         *,
+        protocol: str = "cmpp",
         account: str | None = None,
         secret: str | None = None,
-        version: int = V30,
+        version: int | None = None,
         report_after: float | None = 0.0,
         stat: str = "DELIVRD",
         reply: Callable[[Received], str | None] | None = None,
@@ -95,6 +83,7 @@ class CarrierSim(Watched):
     ) -> None:
         super().__init__()
         self.host, self.port = host, port
+        self.peer = PEERS[protocol]
         self.faults = Faults()
         self.report_after, self.stat, self.reply = report_after, stat, reply
         self.submits: deque[Received] = deque(maxlen=keep)
@@ -102,8 +91,9 @@ class CarrierSim(Watched):
         self.ends: list[End] = []
         self.logins: list[tuple[str, int]] = []
         self._account = account
-        self._secret = secret.encode() if secret is not None else None
-        self._version, self._gateway = version, gateway
+        self._secret = secret.encode()[: self.peer.secret_octets] if secret is not None else None
+        self._version = self.peer.speaks if version is None else version
+        self._gateway = gateway
         self._timing = {"window": window, "idle": idle, "wait": wait}
         self._number = self._ref = 0
         self._server: asyncio.Server | None = None
@@ -159,7 +149,7 @@ class CarrierSim(Watched):
         """Send a status report for one recipient of a SUBMIT; its Result, or None when nothing answered."""
         return await self._delivered(received.end, self._report(received, stat, index), None)
 
-    async def _delivered(self, end: End, body: Deliver, sequence: int | None) -> int | None:
+    async def _delivered(self, end: End, body: Pdu, sequence: int | None) -> int | None:
         future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._send(end, body, sequence, future)
         return await future
@@ -167,18 +157,17 @@ class CarrierSim(Watched):
     def _send(
         self,
         end: End,
-        body: Deliver,
+        body: Pdu,
         sequence: int | None = None,
         future: asyncio.Future[int | None] | None = None,
     ) -> None:
-        kind = "reports" if body.registered_delivery else "replies"
+        kind = "reports" if self.peer.is_report(body) else "replies"
         self.counts[kind] += 1
 
         def done(answer: bytes | None) -> None:
             result = None
             if answer is not None:
-                column = int(end.link.wire.version >= V30)
-                result = DeliverResp.decode(answer, 12, len(answer), column).result
+                result = self.peer.result(end.link.wire, answer)
             self.counts[f"{kind}_answered"] += answer is not None
             if future is not None and not future.done():
                 future.set_result(result)
@@ -187,7 +176,7 @@ class CarrierSim(Watched):
         end.ask(end.link.wire.encode(body, 0), done, sequence)
 
     def _accepted(self) -> End:
-        end = End(Link(Cmpp(), **self._timing), self._happened)
+        end = End(Link(self.peer.wire(), **self._timing), self._happened)
         self.ends.append(end)
         self.counts["connections"] += 1
         return end
@@ -197,7 +186,7 @@ class CarrierSim(Watched):
             case LoginAsked():
                 if not self.faults.login_never:
                     self._after(self.faults.login_after, lambda: self._login(end, event))
-            case Asked(command=command) if command == SUBMIT:
+            case Asked(command=command) if self.peer.wire.SENDER_MAY.get(command) == "judge":
                 self._submit(end, event)
             case Asked():
                 self._other(end, event)
@@ -215,12 +204,11 @@ class CarrierSim(Watched):
             status = wire.VERSION_TOO_HIGH
         if not status and self._account not in (None, login.account):
             status = wire.BAD_SOURCE
-        if not status and not self._proved(login.account, login.timestamp, login.authenticator):
+        if not status and self._secret is not None and not self.peer.is_proved(login, self._secret):
             status = wire.BAD_SECRET
         digest = b""
         if not status:
-            width = 4 if version >= V30 else 1
-            digest = authenticator_ismg(status, width, login.authenticator, self._secret or b"")
+            digest = self.peer.proof(login, version, self._secret or b"")
         if self.faults.wrong_digest:
             digest = bytes(15) + b"!"
         answer = wire.login_answer(login, status, event.sequence, self._version, digest)
@@ -233,22 +221,14 @@ class CarrierSim(Watched):
             end.tell(end.link.accept(answer, version, milliseconds()))
         self.changed()
 
-    def _proved(self, account: str, timestamp: int, authenticator: bytes) -> bool:
-        if self._secret is None:
-            return True
-        bare = account.encode()
-        return any(
-            compare_digest(authenticator_source(form, self._secret, timestamp), authenticator)
-            for form in (bare, bare.ljust(6, b"\0"))
-        )
-
     def _identity(self, count: int = 1) -> bytes:
         """A new Msg_Id; for a SUBMIT to several it stands for itself and the `count` - 1 after it."""
         if self._number + count > 0x10000:
             self._number = 0
         now, number = datetime.now(CHINA), self._number
         self._number += count
-        return message_id(now.month, now.day, now.hour, now.minute, now.second, self._gateway, number)
+        date = now.month, now.day, now.hour, now.minute, now.second
+        return self.peer.wire.message_ids(date, self._gateway, number, count)[0]
 
     def _submit(self, end: End, event: Asked) -> None:
         wire, faults = end.link.wire, self.faults
@@ -265,17 +245,16 @@ class CarrierSim(Watched):
             return bool(every) and number % every == 0
 
         identity = self._identity(len(submission.destinations))
-        received = Received(end, event.sequence, event.frame, submission, identity)
+        received = Received(end, event.command, event.sequence, event.frame, submission, identity)
         if now(faults.refuse_every):
-            received.result = faults.refuse_with
+            received.result = faults.refuse_with or self.peer.refuses_with
             self.counts["refused"] += 1
         self.submits.append(received)
         if now(faults.drop_every):
             end.abort()
             return
         if not now(faults.silent_every):
-            body = SubmitResp(msg_id=int.from_bytes(identity, "big"), result=received.result)
-            answer = wire.encode(body, event.sequence)
+            answer = self.peer.accepts(wire, event.command, event.sequence, identity, received.result)
             if now(faults.wrong_length_every):
                 answer = b"\0\0\0\x05" + answer[4:]
             answers = answer * (2 if now(faults.twice_every) else 1)
@@ -301,51 +280,23 @@ class CarrierSim(Watched):
         text: str,
         fmt: int | None = None,
         identity: bytes | None = None,
-    ) -> list[Deliver]:
+    ) -> list[Pdu]:
         fmt = codings.fitting(text) if fmt is None else fmt
         self._ref = (self._ref + 1) & 0xFF
         contents = codings.split(text, fmt, self._ref)
         return [
-            Deliver(
-                msg_id=int.from_bytes(identity or self._identity(), "big"),
-                dest_id=number,
-                src_terminal_id=subscriber,
-                tp_udhi=int(len(contents) > 1),
-                msg_fmt=fmt,
-                msg_content=content,
-            )
-            for content in contents
+            self.peer.reply(identity or self._identity(), number, subscriber, said)
+            for said in said_in(contents, fmt)
         ]
 
-    def _report(self, received: Received, stat: str, index: int) -> Deliver:
-        identity = int.from_bytes(received.message_id, "big") + index
-        destination = received.submission.destinations[index]
-        content = StatusReport(
-            msg_id=identity,
-            stat=stat.encode(),
-            submit_time=stamp().encode(),
-            done_time=stamp().encode(),
-            dest_terminal_id=destination[:21],
-            smsc_sequence=identity & 0xFFFF,
-        )
-        return Deliver(
-            msg_id=identity,
-            dest_id=received.submission.source,
-            src_terminal_id=destination,
-            registered_delivery=1,
-            msg_content=content.encode(),
-        )
+    def _report(self, received: Received, stat: str, index: int) -> Pdu:
+        return self.peer.report(received.message_id, received.submission, index, stat, stamp())
 
     def _other(self, end: End, event: Asked) -> None:
         wire = end.link.wire
         self.counts["other"] += 1
-        if event.command == QUERY:
-            end.link.send(wire.encode(QueryResp(time=event.frame[12:20]), event.sequence))
-        elif event.command == CANCEL:
-            end.link.send(wire.encode(CancelResp(), event.sequence))
-        else:
-            answer = wire.unknown(event.frame, (0, len(event.frame), event.command, event.sequence))
-            end.link.send(answer or b"")
+        answer = self.peer.answers(wire, event.command, event.sequence, event.frame)
+        end.link.send(answer or b"")
         end.soon()
 
     def _reply_to(self, end: End, answers: bytes) -> None:

@@ -16,27 +16,31 @@ from gateway.arguments import amount, octets, port, whole
 from gateway.errors import NotReady, UsageError
 from gateway.protocols import text as codings
 from gateway.simulator.carrier import CarrierSim, Received
+from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
 
-_VERSIONS = {"2.0": 0x20, "2.1": 0x21, "3.0": 0x30}
-_STATUSES = {1: "wrong structure", 2: "unknown account or address", 3: "wrong secret", 4: "version too high"}
-MOST_RECIPIENTS = 99  # of a SUBMIT: DestUsr_tl is below 100
+_VERSIONS = sorted({version for peer in PEERS.values() for version in peer.versions})
+_STATUSES = {
+    "cmpp": {1: "wrong structure", 2: "unknown account or address", 3: "wrong secret", 4: "version too high"}
+}
 _TEXT = "【示例银行】您的账单已出，请按时还款。拒收请回复R"
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--protocol", choices=["cmpp"], default="cmpp")
+    parser.add_argument("--protocol", choices=PEERS, default="cmpp")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=port, default=7890)
+    parser.add_argument("--port", type=port, help="left out: the protocol's own")
     parser.add_argument("--secret-file", type=Path, help="a file that holds the shared secret")
     parser.add_argument(
-        "--version", choices=_VERSIONS, default="3.0", help="asked for, or the highest spoken"
+        "--version",
+        choices=_VERSIONS,
+        help="asked for, or the highest spoken; left out: the newest usual one",
     )
 
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    parser.add_argument("--account", required=True, type=octets(6, 1), help="SP_Id, 6 characters")
+    parser.add_argument("--account", required=True, type=octets(15, 1), help="CMPP: SP_Id, 6 characters")
     parser.add_argument("--from", dest="source", type=octets(21), default="10690001", metavar="NUMBER")
     parser.add_argument(
         "--to",
@@ -57,22 +61,24 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    parser.add_argument("--account", type=octets(6, 1), help="the only one let in")
+    parser.add_argument("--account", type=octets(15, 1), help="the only one let in")
     parser.add_argument("--report-after", type=amount, default=0.0, metavar="SECONDS")
     parser.add_argument("--no-reports", action="store_true")
     parser.add_argument("--stat", type=octets(7, 1), default="DELIVRD")
     parser.add_argument("--reply-every", type=whole(0), default=0, metavar="N", help="N-th recipients answer")
     parser.add_argument("--reply-text", default="R")
     parser.add_argument("--refuse-every", type=whole(0), default=0, metavar="N")
-    parser.add_argument("--refuse-with", type=whole(0, 255), default=9, metavar="RESULT")
+    parser.add_argument("--refuse-with", type=whole(0, 0xFFFF), default=0, metavar="RESULT")
     parser.add_argument("--answer-after", type=amount, default=0.0, metavar="SECONDS")
     parser.add_argument("--seconds", type=amount, default=0.0, help="0: until Ctrl-C")
 
 
 def run_sender(args: argparse.Namespace) -> int:
     """Send, wait, print the counts; 0 when every submit was answered."""
-    if len(args.to) > MOST_RECIPIENTS:
-        raise UsageError(f"--to names {len(args.to)} numbers; right would be at most {MOST_RECIPIENTS}")
+    most = PEERS[args.protocol].most_recipients
+    if len(args.to) > most:
+        raise UsageError(f"--to names {len(args.to)} numbers; right would be at most {most}")
+    _spoken(args)
     _parts("--text", args.text)
     counts = asyncio.run(_send(args))
     print(json.dumps(counts, ensure_ascii=False))
@@ -82,8 +88,26 @@ def run_sender(args: argparse.Namespace) -> int:
 def run_carrier(args: argparse.Namespace) -> int:
     """Listen until told to stop, print the counts."""
     _parts("--reply-text", args.reply_text)
+    _spoken(args)
     print(json.dumps(asyncio.run(_listen(args)), ensure_ascii=False))
     return 0
+
+
+def _spoken(args: argparse.Namespace) -> None:
+    """Put the protocol's own port and version where none was named."""
+    peer = PEERS[args.protocol]
+    versions = peer.versions
+    if args.port is None:
+        args.port = peer.wire.port
+    if args.version is None:
+        args.version = "3.4" if args.protocol == "smpp" else "3.0"
+    if args.version not in versions:
+        right = ", ".join(versions)
+        raise UsageError(f"--version {args.version}: right for {args.protocol} would be {right}")
+    args.version = versions[args.version]
+    if args.account is not None and len(args.account) > peer.account_octets:
+        most = peer.account_octets
+        raise UsageError(f"--account {args.account}: right would be at most {most} characters")
 
 
 def _parts(option: str, text: str) -> int:
@@ -112,14 +136,16 @@ async def _send(args: argparse.Namespace) -> dict[str, Any]:
         senders = []
         for _ in range(args.connections):
             sender = SenderSim(
-                *(args.host, args.port, args.account, secret, _VERSIONS[args.version]),
+                *(args.host, args.port, args.account, secret, args.version),
+                protocol=args.protocol,
                 window=args.window,
                 keep=0,
             )
             try:
                 senders.append(await stack.enter_async_context(sender))
             except LoginRefused as error:
-                words = _STATUSES.get(error.status or 0, "no answer" if error.status is None else "other")
+                statuses = _STATUSES.get(args.protocol, {})
+                words = statuses.get(error.status or 0, "no answer" if error.status is None else "other")
                 said = f"login refused: status {error.status}, {words}"
                 return {"role": "sender", "protocol": args.protocol, "error": said}
             except OSError as error:
@@ -210,7 +236,8 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
         args.port,
         account=args.account,
         secret=_secret(args.secret_file),
-        version=_VERSIONS[args.version],
+        protocol=args.protocol,
+        version=args.version,
         report_after=None if args.no_reports else args.report_after,
         stat=args.stat,
         reply=reply,

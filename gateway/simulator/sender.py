@@ -1,4 +1,4 @@
-"""A platform that sends SMS over CMPP, for tests, demo and acceptance: it logs in, submits, answers what
+"""A platform that sends SMS, for tests, demo and acceptance: it logs in, submits, answers what
 comes back, and remembers all of it.
 """
 
@@ -10,18 +10,10 @@ from typing import NamedTuple, Self
 
 from gateway.errors import WireError
 from gateway.protocols import text as codings
-from gateway.protocols.cmpp import V20, Cmpp
-from gateway.protocols.cmpp_tables import (
-    DELIVER,
-    Connect,
-    ConnectResp,
-    Submit,
-    authenticator_ismg,
-    authenticator_source,
-)
 from gateway.protocols.link import Asked, Closed, Event, Link, LoggedIn
 from gateway.protocols.message import Delivery, Report
 from gateway.simulator.end import CHINA, End, Watched, milliseconds
+from gateway.simulator.peers import PEERS, said_in
 
 
 class LoginRefused(Exception):
@@ -62,8 +54,9 @@ class SenderSim(Watched):
         port: int,
         account: str,
         secret: str,
-        version: int = V20,
+        version: int | None = None,
         *,
+        protocol: str = "cmpp",
         window: int = 16,
         idle: int = 180_000,
         wait: int = 60_000,
@@ -80,12 +73,14 @@ class SenderSim(Watched):
         self.deliver_result: int | None = 0
         self.status: int | None = None
         self.digest_ok: bool | None = None
+        self.peer = peer = PEERS[protocol]
+        asked = peer.asks if version is None else version
         self.end = End(
-            Link(Cmpp(version), window=window, idle=idle, wait=wait, sequence=sequence), self._happened
+            Link(peer.wire(asked), window=window, idle=idle, wait=wait, sequence=sequence), self._happened
         )
         self._address, self._local, self._login_seconds = (host, port), local, login_seconds
-        self._account, self._secret, self._asked_version = account.encode(), secret.encode(), version
-        self._authenticator = b""
+        self._account, self._asked_version = account.encode(), asked
+        self._secret = secret.encode()[: peer.secret_octets]
         self._ref = 0
 
     @property
@@ -119,16 +114,11 @@ class SenderSim(Watched):
             self.end.abort()
 
     def connect(self, sequence: int = 0) -> bytes:
-        """The CONNECT that this sender logs in with."""
-        timestamp = int(datetime.now(CHINA).strftime("%m%d%H%M%S"))
-        self._authenticator = authenticator_source(self._account, self._secret, timestamp)
-        body = Connect(
-            source_addr=self._account,
-            authenticator_source=self._authenticator,
-            version=self._asked_version,
-            timestamp=timestamp,
-        )
-        return Cmpp().encode(body, sequence)
+        """What this sender logs in with."""
+        body = self.peer.login(self._account, self._secret, self._asked_version, datetime.now(CHINA))
+        frame = self.peer.wire().encode(body, sequence)
+        self._login = self.peer.wire().login(frame)
+        return frame
 
     def frames(
         self,
@@ -140,29 +130,15 @@ class SenderSim(Watched):
         fmt: int | None = None,
         at_time: str = "",
     ) -> list[bytes]:
-        """The SUBMIT, or the SUBMITs of a long text, that say this; sequence numbers are still 0."""
+        """The message, or the messages of a long text, that say this; sequence numbers are still 0."""
         fmt = codings.fitting(text) if fmt is None else fmt
         self._ref = (self._ref + 1) & 0xFF
         contents = codings.split(text, fmt, self._ref)
+        to = [destination.encode() for destination in destinations]
+        fields = report, at_time.encode()
         return [
-            self.end.link.wire.encode(
-                Submit(
-                    pk_total=len(contents),
-                    pk_number=number,
-                    registered_delivery=int(report),
-                    service_id=b"SIM",
-                    tp_udhi=int(len(contents) > 1),
-                    msg_fmt=fmt,
-                    msg_src=self._account,
-                    fee_type=b"01",
-                    at_time=at_time.encode(),
-                    src_id=source.encode(),
-                    dest_terminal_id=[destination.encode() for destination in destinations],
-                    msg_content=content,
-                ),
-                0,
-            )
-            for number, content in enumerate(contents, 1)
+            self.end.link.wire.encode(self.peer.message(self._account, source.encode(), to, said, *fields), 0)
+            for said in said_in(contents, fmt)
         ]
 
     async def submit(
@@ -193,7 +169,7 @@ class SenderSim(Watched):
             else:
                 try:
                     result, identity = self.end.link.wire.result(octets, 0, len(octets))
-                    answer = Answer(int.from_bytes(octets[8:12], "big"), result, identity)
+                    answer = Answer(self.end.link.wire.frames(octets)[0][0][3], result, identity)
                     self.counts[f"result_{result}"] += 1
                 except WireError:
                     self.counts["not_understood"] += 1
@@ -223,12 +199,10 @@ class SenderSim(Watched):
     def _happened(self, end: End, event: Event) -> None:
         match event:
             case LoggedIn(status=status, frame=frame):
-                answer = ConnectResp.decode(frame, 12, len(frame), int(len(frame) > 30))
-                width = 4 if len(frame) > 30 else 1
-                proof = authenticator_ismg(status, width, self._authenticator, self._secret)
-                self.digest_ok = answer.authenticator_ismg == proof
+                if not status:
+                    self.digest_ok = self.peer.is_vouched(frame, self._login, self._secret)
                 self.status = status
-            case Asked(command=command) if command == DELIVER:
+            case Asked(command=command) if self.peer.wire.CARRIER_SENDS.get(command) == "delivery":
                 self._delivered(end, event)
             case Asked(command=command, sequence=sequence, frame=frame):
                 self.counts["other"] += 1

@@ -1,9 +1,9 @@
 """Records of all nodes' journals, for the API and the pages: who may see which, and in what words.
 
 A search holds no connection of the database while nodes look (evidence/everywhere.py). A record belongs to
-the carrier, institution and agency that it names; what belongs to somebody else is missing. Subscribers are
-masked, and texts left out, unless a reveal is asked for, which takes a reason and is audited by who asks
-(resources/finding.py).
+the carrier, institution and agency that it names, and to the holder of the account that sent it; what belongs
+to somebody else is missing. Subscribers are masked, and texts left out, unless a reveal is asked for, which
+takes a reason and is audited by who asks (resources/finding.py).
 """
 
 import datetime
@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
 from gateway.evidence import record as rec
-from gateway.evidence.between import Scope, Wanted
+from gateway.evidence.between import Held, Scope, Wanted
 from gateway.evidence.everywhere import WHY, Missing, Nodes, Peer, peers
 from gateway.evidence.plain import plain
 from gateway.evidence.search import Found, Shown
@@ -45,11 +45,26 @@ class NotAsked(BaseModel):
     why: str = Field(json_schema_extra={"enum": list(WHY)})
 
 
-def scope_of(actor: Actor) -> Scope:
+MOST_ACCOUNTS = 1000
+"""Of one holder, whose attempts are looked for."""
+
+
+async def scope_of(site: "Knowing", actor: Actor) -> Scope:
     """Whose records this actor may see."""
     if actor.role in {"regulator", "auditor"}:
         return Scope(actor.role)
-    return Scope(actor.role, actor.carrier if actor.role == "carrier" else actor.institution_code)
+    if actor.role == "carrier":
+        return Scope(actor.role, actor.carrier)
+    async with site.door.acting(actor, seconds=READ_SECONDS) as c:
+        rows = await c.fetch(
+            "SELECT carrier, protocol, account, since FROM my_accounts() ORDER BY account LIMIT $1",
+            MOST_ACCOUNTS,
+        )
+    held = (
+        Held(carrier, protocol, account, milliseconds(since) if since is not None else 0)
+        for carrier, protocol, account, since in rows
+    )
+    return Scope(actor.role, actor.institution_code, tuple(held))
 
 
 async def show(
@@ -62,7 +77,7 @@ async def show(
         return await _others(site, actor, rec.time_of(identity))
 
     wanted = Wanted(identity=identity, texts=texts)
-    shown, missing = await site.nodes.show(others, scope_of(actor), wanted)
+    shown, missing = await site.nodes.show(others, await scope_of(site, actor), wanted)
     if shown is None and missing:
         node, why = missing[0]
         raise Problem(
@@ -76,7 +91,7 @@ async def show(
 async def find(site: Knowing, actor: Actor, wanted: Wanted) -> tuple[list[Found], list[NotAsked]]:
     """The newest that match, oldest of them first, of all nodes; and the nodes that may have more."""
     others = await _others(site, actor, wanted.since)
-    found, missing = await site.nodes.find(others, scope_of(actor), wanted)
+    found, missing = await site.nodes.find(others, await scope_of(site, actor), wanted)
     return found, _not_asked(missing)
 
 

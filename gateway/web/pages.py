@@ -1,45 +1,41 @@
-"""Pages for people: overview, numbers, rules, one record, one subscriber's timeline; and signing in.
+"""Pages for people: overview, numbers, replies to be decided, rules, one record, one subscriber's timeline;
+and signing in.
 
 Rendered here, without script. They use what the API uses, as the same actor, so they show nothing that the
 API would not. A subscriber's number is never in an address. Chinese first, English by a switch.
 """
 
 import datetime
-import hmac
 from collections.abc import Awaitable, Callable
-from functools import partial
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from gateway.errors import NotReady, Problem, Words
 from gateway.evidence.everywhere import WHY
 from gateway.evidence.plain import plain
 from gateway.policy.numbers import mask
-from gateway.registry import filings, workflow
+from gateway.registry import filings, replies, workflow
 from gateway.registry.acting import BROKEN, READ_SECONDS, Actor, record
 from gateway.registry.filings import FilingFilter
 from gateway.registry.timeline import Event
-from gateway.web import finding, problems
+from gateway.web import finding
 from gateway.web.api import EVERYBODY, Call, Paging, page_of
 from gateway.web.cookies import COOKIE, cookie_of
 from gateway.web.finding import NotAsked
+from gateway.web.rendering import Renderer, form_of, in_chinese, moment, of_same_site, status_of
+from gateway.web.reply_pages import PLACE, ReplyPages
 from gateway.web.resources import finding as found
 from gateway.web.resources import profiles as rules
 from gateway.web.resources.finding import InterceptFilter, TimelineWanted, Why
 from gateway.web.site import Site
-from gateway.web.wording import FIELDS, STATES, TABLES, modes_of, named
+from gateway.web.wording import FIELDS, STATES, TABLES, named
 
-LANGUAGE = "zm_lang"
 ELSEWHERE = Words("请求来自其他站点", "the request comes from another site")
 NOT_YOURS = Words("本角色无权使用此页", "this page is not for your role")
 AWAY = Words("数据库暂不可用，请稍后再试", "the database is away; try later")
-POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Page = Callable[[web.Request, Actor], Awaitable[web.StreamResponse]]
 
@@ -49,13 +45,9 @@ class Pages:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._environment = Environment(
-            loader=PackageLoader("gateway.web"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            enable_async=False,
-        )
-        self._environment.filters |= {"count": "{:,}".format, "moment": _moment}
+        renderer = Renderer()
+        self._answer, self._said, self._words = renderer.answer, renderer.said, renderer.words
+        self._replies = ReplyPages(site, renderer)
         self._style = (resources.files("gateway.web") / "static" / "zhengming.css").read_bytes()
 
     def mount(self, application: web.Application) -> None:
@@ -66,6 +58,8 @@ class Pages:
         add("POST", "/sign-out", self._sign_out)
         add("GET", "/", self._guarded(self._overview))
         add("GET", "/numbers", self._guarded(self._numbers, found.READERS))
+        add("GET", PLACE, self._guarded(self._replies.listed, replies.READERS))
+        add("POST", PLACE, self._guarded(self._replies.decide, replies.DECIDERS))
         add("GET", "/rules", self._guarded(self._rules))
         add("GET", "/records/{record}", self._guarded(self._record))
         add("POST", "/records/{record}", self._guarded(self._record))
@@ -89,7 +83,7 @@ class Pages:
     def _guarded(self, page: Page, roles: frozenset[str] = EVERYBODY) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
-                if request.method == "POST" and not _same_site(request):
+                if request.method == "POST" and not of_same_site(request):
                     return self._said(request, ELSEWHERE, 403)
                 cookie = request.cookies.get(COOKIE, "")
                 actor = await self._site.access.by_session(cookie) if cookie else None
@@ -100,7 +94,7 @@ class Pages:
                     return self._said(request, NOT_YOURS, 403, actor)
                 return await page(request, actor)
             except Problem as problem:
-                return self._said(request, problem.detail, _status(problem))
+                return self._said(request, problem.detail, status_of(problem))
             except NotReady as error:
                 return self._said(request, Words(f"尚未就绪：{error}", f"not ready: {error}"), 503)
             except BROKEN:
@@ -117,16 +111,16 @@ class Pages:
         return web.Response(status=303, headers={"Location": "/"})
 
     async def _sign_in(self, request: web.Request) -> web.StreamResponse:
-        if not _same_site(request):
+        if not of_same_site(request):
             return self._said(request, ELSEWHERE, 403)
         try:
             self._site.limited("sign_in", request.remote or "")
-            form = await _form(request)
+            form = await form_of(request)
             user, password, code = (form.get(name, "")[:200] for name in ("user", "password", "totp"))
             cookie, _ = await self._site.sign_in(user, password, code, request.remote or "")
         except Problem as problem:
             wrong = self._words(request, problem.detail)
-            return self._answer(request, "login.html", None, status=_status(problem), wrong=wrong)
+            return self._answer(request, "login.html", None, status=status_of(problem), wrong=wrong)
         except BROKEN:
             return self._said(request, AWAY, 503)
         config = self._site.config
@@ -137,7 +131,7 @@ class Pages:
         return answer
 
     async def _sign_out(self, request: web.Request) -> web.StreamResponse:
-        if not _same_site(request):
+        if not of_same_site(request):
             return self._said(request, ELSEWHERE, 403)
         try:
             await self._site.access.sign_out(request.cookies.get(COOKIE, ""))
@@ -217,7 +211,7 @@ class Pages:
         may_reveal = shown.found.content is not None and "reveal" in actor.scopes
         if request.method == "POST" and may_reveal and shown.found.content is not None:
             try:
-                why = Why(reason=(await _form(request)).get("reason", "").strip())
+                why = Why(reason=(await form_of(request)).get("reason", "").strip())
             except ValidationError:
                 wrong = self._words(request, Words("须填写事由", "it takes a reason"))
             else:
@@ -225,7 +219,7 @@ class Pages:
                     await record(c, actor, "record.reveal", f"records/{said['id']}", reason=why.reason)
                 full = plain(shown, revealed=True)
                 revealed = {"subscriber": full["subscriber"], "text": full.get("text", "")}
-        zh = _zh(request)
+        zh = in_chinese(request)
         follows = [
             (one["at"], f"{named('field', 'outcome', zh=zh)} {self._value('outcome', one['result'], zh)}")
             for one in said.get("outcomes", [])
@@ -253,7 +247,7 @@ class Pages:
     async def _timeline(self, request: web.Request, actor: Actor) -> web.StreamResponse:
         facts: dict[str, Any] = {"subscriber": "", "events": [], "incomplete": [], "wrong": "", "why": ""}
         if request.method == "POST":
-            form = await _form(request)
+            form = await form_of(request)
             facts["why"] = form.get("reason", "").strip()
             try:
                 wanted = TimelineWanted(subscriber=form.get("subscriber", ""), reason=facts["why"])
@@ -263,7 +257,7 @@ class Pages:
                 )
             else:
                 events, incomplete = await found.timeline_of(self._site, actor, wanted)
-                facts["events"] = [(event, _came_of(event, zh=_zh(request))) for event in events]
+                facts["events"] = [(event, _came_of(event, zh=in_chinese(request))) for event in events]
                 facts["incomplete"] = self._incomplete(request, incomplete)
                 facts["subscriber"] = mask(wanted.subscriber)
         return self._answer(request, "timeline.html", actor, page="timeline", **facts)
@@ -272,7 +266,18 @@ class Pages:
 
     def _call(self, request: web.Request, actor: Actor, c: Any, query: Any) -> Call:
         return Call(
-            actor, c, self._site, {}, query, None, _zh(request), None, "", request.remote or "", "", b""
+            actor,
+            c,
+            self._site,
+            {},
+            query,
+            None,
+            in_chinese(request),
+            None,
+            "",
+            request.remote or "",
+            "",
+            b"",
         )
 
     def _incomplete(self, request: web.Request, nodes: list[NotAsked]) -> list[tuple[str, str]]:
@@ -284,44 +289,10 @@ class Pages:
             body=self._style, content_type="text/css", headers={"Cache-Control": "max-age=3600"}
         )
 
-    def _said(
-        self, request: web.Request, words: Words, status: int, actor: Actor | None = None
-    ) -> web.Response:
-        return self._answer(
-            request, "said.html", actor, page="", status=status, said=self._words(request, words)
-        )
-
-    def _answer(
-        self, request: web.Request, template: str, actor: Actor | None, *, status: int = 200, **facts: Any
-    ) -> web.Response:
-        zh = _zh(request)
-        text = self._environment.get_template(template).render(
-            zh=zh,
-            actor=actor,
-            watchers=found.WATCHERS,
-            readers=found.READERS,
-            switched={**request.query, "lang": "en" if zh else "zh"},
-            modes=partial(modes_of, zh=zh),
-            t=lambda chinese, english: chinese if zh else english,
-            **{table: partial(named, table, zh=zh) for table in TABLES},
-            **{"page": "", **facts},
-        )
-        answer = web.Response(text=text, content_type="text/html", status=status)
-        answer.headers["Content-Security-Policy"] = POLICY
-        answer.headers["Cache-Control"] = "no-store"
-        answer.headers["Referrer-Policy"] = "same-origin"
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        if (chosen := request.query.get("lang")) in {"zh", "en"}:
-            answer.set_cookie(LANGUAGE, chosen, max_age=31_536_000, httponly=True, samesite="Strict")
-        return answer
-
-    def _words(self, request: web.Request, words: Words) -> str:
-        return words.zh if _zh(request) else words.en
-
     def _value(self, name: str, value: Any, zh: bool) -> str:
         """A field of a record, as a person reads it."""
         if name == "at":
-            return _moment(value)
+            return moment(value)
         table = {"kind": "event"}.get(name, name)
         return named(table, value, zh=zh) if table in TABLES and isinstance(value, str) else str(value)
 
@@ -343,37 +314,3 @@ def _came_of(event: Event, *, zh: bool) -> str:
         case _:
             how = named("source", event.source, zh=zh) or named("cause", event.reason, zh=zh)
             return " · ".join(filter(None, (named("purpose", event.said, zh=zh), how)))
-
-
-async def _form(request: web.Request) -> dict[str, str]:
-    """The fields of a form. Problem `invalid` for a body that is none."""
-    try:
-        fields = await request.post()
-    except (ValueError, LookupError, HttpProcessingError):
-        fields = None
-    if fields is None or any("\0" in str(part) for field in fields.items() for part in field):
-        raise Problem("invalid", Words("表单无法读取", "the form can't be read"))
-    return {name: value for name, value in fields.items() if isinstance(value, str)}
-
-
-def _status(problem: Problem) -> int:
-    return problems.CODES[problem.code].status if problem.code in problems.CODES else 500
-
-
-def _zh(request: web.Request) -> bool:
-    chosen = request.query.get("lang") or request.cookies.get(LANGUAGE, "")
-    return chosen != "en"
-
-
-def _same_site(request: web.Request) -> bool:
-    """Whether a form was sent by one of our own pages."""
-    origin = request.headers.get("Origin", "")
-    return hmac.compare_digest(urlsplit(origin).netloc, request.host)
-
-
-def _moment(at: Any) -> str:
-    if at is None:
-        return "–"
-    if isinstance(at, str):
-        at = datetime.datetime.fromisoformat(at)
-    return f"{at.astimezone(finding.SHANGHAI):%Y-%m-%d %H:%M:%S}"

@@ -83,6 +83,8 @@ SUBS = {
     "hour": Words("1小时内已满", "the cap of an hour"),
     "day": Words("24小时内已满", "the cap of a day"),
     "counted_here": Words("仅本节点计数", "counted by this node alone"),
+    "marketing": Words("内容为营销", "the text sells"),
+    "collection": Words("内容为催收", "the text collects"),
     "scheduled": Words("定时时间在禁扰时段", "scheduled for such an hour"),
     "too_far": Words("定时过远", "scheduled too far ahead"),
     "stale": Words("登记库消息过旧", "no news of the registry for too long"),
@@ -120,6 +122,15 @@ MEANINGS = {
     "other": Words("其他", "other"),
 }
 """Of a reply: `model.REPLY_KINDS`."""
+
+DECISIONS = {
+    "waiting": Words("待认定", "to be decided"),
+    "undecided": Words("逾期未认定，按拒收", "not decided in time: a refusal"),
+    "refusal": Words("认定为拒收", "decided: a refusal"),
+    "no_refusal": Words("认定为非拒收", "decided: no refusal"),
+    "accepted": Words("用户已恢复接收", "accepted again since"),
+}
+"""How an ambiguous reply stands: `registry.replies.State`."""
 
 SOURCES = {
     "reply": Words("短信回复", "reply"),
@@ -169,6 +180,7 @@ TABLES: Mapping[str, Mapping[str, Words]] = {
     "channel": CHANNELS,
     "event": EVENTS,
     "meaning": MEANINGS,
+    "decision": DECISIONS,
     "source": SOURCES,
     "verdict": VERDICTS,
     "mode": MODES,

@@ -90,6 +90,20 @@ class UserMade(User):
     totp_secret: str | None = Field(None, description="for an authenticator; shown once")
 
 
+class NewCredentials(Body):
+    """For somebody who has lost his, or is locked out; his sessions end."""
+
+    password: Annotated[str, StringConstraints(max_length=200)] = Field(
+        "", description="12 characters or more; empty: the old one stays"
+    )
+    totp: bool = Field(False, description="a new secret for an authenticator; the old one is void")
+
+
+class Credentials(BaseModel):
+    user: str
+    totp_secret: str | None = Field(None, description="for an authenticator; shown once")
+
+
 class NewToken(Body):
     user: Login | None = Field(None, description="login; empty: one's own")
     name: Line = ""
@@ -205,6 +219,13 @@ async def change_user(call: Call) -> Answer:
         version=call.version,
     )
     return Answer(_user(user), version=user.row_version)
+
+
+async def renew_credentials(call: Call) -> Answer:
+    asked, access = call.body, call.site.access
+    user = await people.user_by(call.c, call.path["id"])
+    secret = await access.renew(call.c, call.actor, user.id, asked.password, totp=asked.totp)
+    return Answer(Credentials(user=user.login, totp_secret=secret))
 
 
 async def list_tokens(call: Call) -> Answer:
@@ -324,6 +345,17 @@ ENDPOINTS = (
         answer=User,
         versioned=True,
         example={"territory": "浙江省杭州市"},
+    ),
+    Endpoint(
+        "POST",
+        "/users/{id}/credentials",
+        ADMIN,
+        "admin",
+        Words("重设密码或动态口令（解除锁定）", "a new password or code generator; ends a lock-out"),
+        renew_credentials,
+        body=NewCredentials,
+        answer=Credentials,
+        example={"password": "correct horse battery", "totp": True},
     ),
     Endpoint(
         "GET",

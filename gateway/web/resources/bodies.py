@@ -277,16 +277,16 @@ ENDPOINTS = (
         answer=Refusal, versioned=True,
     ),
     Endpoint(
-        "GET", "/replies", WATCHERS | CARRIER, "read",
+        "GET", "/replies", replies.READERS, "read",
         Words("用户回复（待认定、恢复接收、非本人）", "replies to be decided, and what others did"),
         list_replies, query=ReplyPaging, answer=Page[Reply],
     ),
     Endpoint(
-        "GET", "/replies/{id}", WATCHERS | CARRIER, "read", Words("一条用户回复", "one reply"), get_reply,
+        "GET", "/replies/{id}", replies.READERS, "read", Words("一条用户回复", "one reply"), get_reply,
         answer=Reply, versioned=True,
     ),
     Endpoint(
-        "POST", "/replies/{id}", frozenset({"institution", "carrier", "regulator"}), "write",
+        "POST", "/replies/{id}", replies.DECIDERS, "write",
         Words("认定含义不明的回复；机构只能认定为拒收", "decide what it meant; an institution: a refusal"),
         decide_reply, body=Decision, answer=Reply, problems=frozenset({"wrong_state", "changed_meanwhile"}),
         example={"decision": "refusal", "reason": "用户表示不愿再收"},

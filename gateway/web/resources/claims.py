@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from pydantic import Field
+
 from gateway.errors import Words
 from gateway.registry import claims
 from gateway.registry.claims import (
@@ -16,6 +18,10 @@ from gateway.web.api import Answer, Call, Endpoint, Page, Paging, page_of
 
 PORTS = frozenset({"carrier", "provider", "regulator", "auditor"})
 SIDES = frozenset({"institution", "regulator", "auditor"})
+
+
+class DuePaging(Paging):
+    overdue: bool = Field(False, description="only what is overdue")
 
 
 def _now() -> datetime:
@@ -46,7 +52,9 @@ async def change_allocation(call: Call) -> Answer:
 
 async def disputes(call: Call) -> Answer:
     query = call.query
-    found = await claims.disputes(call.c, call.actor, query.last, query.limit + 1, _now())
+    found = await claims.disputes(
+        call.c, call.actor, query.last, query.limit + 1, _now(), overdue=query.overdue
+    )
     return Answer(page_of(found, query.limit, lambda one: (one.id,)))
 
 
@@ -90,7 +98,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         "GET", "/disputes", SIDES, "read", Words("号码争议", "disputes over numbers"), disputes,
-        query=Paging, answer=Page[Dispute],
+        query=DuePaging, answer=Page[Dispute],
     ),
     Endpoint(
         "POST", "/disputes", frozenset({"institution"}), "write",

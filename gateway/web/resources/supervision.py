@@ -1,5 +1,7 @@
 """Supervision: the blacklist and penalties."""
 
+from datetime import UTC, datetime
+
 from pydantic import BaseModel, Field, JsonValue
 
 from gateway.errors import Words
@@ -27,6 +29,11 @@ class DryRun(Query):
 
 class PenaltyPaging(Paging):
     institution: str = Field("", max_length=40, description="code")
+    overdue: bool = Field(False, description="only what is overdue")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def list_bans(call: Call) -> Answer:
@@ -67,22 +74,29 @@ async def withdraw_ban(call: Call) -> Answer:
 async def list_penalties(call: Call) -> Answer:
     query: PenaltyPaging = call.query
     rows = await penalties.page(
-        call.c, after=query.last, limit=query.limit + 1, institution=query.institution
+        call.c,
+        call.site.terms,
+        _now(),
+        after=query.last,
+        limit=query.limit + 1,
+        institution=query.institution,
+        overdue=query.overdue,
     )
     return Answer(page_of(rows, query.limit, lambda row: (row.id,)))
 
 
 async def impose_penalty(call: Call) -> Answer:
-    found = await penalties.impose(call.c, call.actor, call.body)
+    found = await penalties.impose(call.c, call.actor, call.body, call.site.terms, _now())
     return Answer(found, headers={"Location": f"/api/v1/penalties/{found.id}"})
 
 
 async def get_penalty(call: Call) -> Answer:
-    return Answer(await penalties.get(call.c, call.path["id"]))
+    return Answer(await penalties.get(call.c, call.path["id"], call.site.terms, _now()))
 
 
 async def lift_penalty(call: Call) -> Answer:
-    return Answer(await penalties.lift(call.c, call.actor, call.path["id"], call.body.reason))
+    identity, reason = call.path["id"], call.body.reason
+    return Answer(await penalties.lift(call.c, call.actor, identity, reason, call.site.terms, _now()))
 
 
 _BAN: JsonValue = {

@@ -1,0 +1,50 @@
+"""A folded reply with the words that were meant for those that were typed: 推订 and tui ding are 退订.
+
+Rules of this file: what is typed for what stands in reply_words/typed.py. A word of another sound, or a Latin
+one, is left alone: in a text that is only in part pinyin nothing is read as pinyin.
+"""
+
+import re
+
+from gateway.policy.folding import BLANK
+from gateway.policy.reply_words.typed import AFTER, BEFORE, SOUNDS, SPELLED
+
+_WORDS = tuple(SOUNDS)
+_TYPED = re.compile(
+    f"(?:(?<![\u4e00-\u9fff])|(?<=[{BEFORE}]))(?:"
+    + "|".join(
+        "(" + "".join("(?:[{}]|{})".format(*typed.split()) for typed in places) + ")"
+        for places in SOUNDS.values()
+    )
+    + f")(?![{AFTER}])"
+)
+"""One group for each word, in the order of `_WORDS`."""
+
+_LATIN = re.compile(f"[a-z]+(?:{BLANK}[a-z]+)*")
+_LEAST_SPELLED = 5
+"""Letters that pinyin of a word has at least: shorter ones are codes and English."""
+_SYLLABLES = re.compile("|".join(sorted(SPELLED, key=len, reverse=True)))
+
+
+def meant(plain: str) -> str:
+    """The same text, of the words that its writer meant."""
+    if not plain.isascii():
+        plain = _TYPED.sub(_right, plain)
+    runs = _LATIN.findall(plain)
+    if not runs or max(map(len, runs)) < _LEAST_SPELLED:
+        return plain
+    words = [_spelled(run.replace(BLANK, "")) for run in runs]
+    if None in words:
+        return plain
+    found = iter(words)
+    return _LATIN.sub(lambda run: next(found) or "", plain)
+
+
+def _right(found: re.Match[str]) -> str:
+    return _WORDS[(found.lastindex or 1) - 1]
+
+
+def _spelled(run: str) -> str | None:
+    """The words that a run of letters spells; None when some of it is none."""
+    words = _SYLLABLES.findall(run)
+    return "".join(SPELLED[word] for word in words) if sum(map(len, words)) == len(run) else None

@@ -1,0 +1,88 @@
+"""What the last message offered, and which of it a reply chooses: 回D退订, 是否办理？回复Y/N.
+
+Rules of this file: folded texts in, the kind of the reply out. A reply that is one of the answers which the
+message printed means what is printed beside it; all others are read by their words alone (replies.py).
+"""
+
+import re
+from itertools import chain
+
+from gateway.policy.folding import QUESTION, STOP
+
+_NO_PAUSE = f"[^{STOP}{QUESTION}]"
+_ASKS = f"(?:吗|么)?{STOP}?{re.escape(QUESTION)}"
+
+_ANSWER = (
+    "[a-z0-9]{1,8}|取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
+)
+"""What can be printed as an answer."""
+_REPLY = f"(?:回复?|复|发送?|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
+_END = "(?:退订|拒收|取消订阅|取消接收|停止接收|拒绝接收|不(?:想|愿意?|需要|希望|要)?再?(?:接收|收到))"
+_TO_END = "(?:to (?:unsubscribe|opt ?out|stop|cancel|end|quit)|unsubscribe|opt ?out)(?![a-z])"
+_RESUME = "(?:恢复|重新|继续)(?:接收|订阅|推送|发送|开通)"
+
+_ENDS = re.compile(
+    f"{_REPLY}({_ANSWER}){STOP}?"
+    f"(?:(?:即|可|以|来|完成|确认)*{_END}(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])| {_TO_END})"
+    f"|(?:{_END}[此该本类这些的营销推广短信息]{{0,8}}{STOP}?[请可]?|{_TO_END}{STOP}? ?)"
+    f"{_REPLY}([a-z0-9]{{1,8}})"
+)
+"""The answer that refuses, before the word for it or after it."""
+
+_END_ASKED = re.compile(
+    f"(?:是否|确[认定]|是要|您要|想要)[^{STOP}{QUESTION}0-9a-z]{{0,6}}{_END}[^{STOP}{QUESTION}回]{{0,14}}{_ASKS}"
+)
+"""Whether the subscriber meant to refuse."""
+
+_CONFIRMS = re.compile(f"{_REPLY}({_ANSWER}){STOP}?(?:即可)?确[认定]")
+_AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
+
+_RESUMES = re.compile(
+    f"{_RESUME}{_NO_PAUSE}{{0,14}}{_REPLY}({_ANSWER})|{_REPLY}({_ANSWER}){STOP}?(?:即|可|确认)*{_RESUME}"
+    f"|(?:申请|确认|要求){_NO_PAUSE}{{0,4}}{_RESUME}[^{QUESTION}]{{0,16}}?{_REPLY}({_ANSWER}){STOP}?确[认定]"
+)
+"""The answer by which messages come again."""
+
+_WHO_ASKED = re.compile(f"是{_NO_PAUSE}{{1,12}}(?<![您你否为])本人{_ASKS}")
+"""Whether the subscriber is the one who is meant."""
+_DENIED = re.compile(
+    f"(?:非|不是){_NO_PAUSE}{{0,3}}本人{_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})"
+    f"|{_REPLY}({_ANSWER})(?:表示|则为|为)?(?:非|不是)本人"
+)
+_DENIES = frozenset(("不是", "不是的", "否", "不", "n", "no"))
+
+_CHOICES = re.compile(f"{_REPLY}({_ANSWER})(?:[{STOP} ]*(?:或者?|or)?[{STOP} ]*({_ANSWER})(?![a-z0-9]))?")
+_MENU = re.compile("(?<![a-z0-9])(?:[a-z0-9]|yn)(?![a-z0-9])")
+"""Signs of which more than one can be chosen; folding joins Y/N."""
+
+_CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_ANSWER})(?:吧|了|谢谢|{STOP})*")
+
+
+def may_choose(plain: str) -> bool:
+    """Whether this reply could be one of the answers that a message offers."""
+    return _CHOSEN.fullmatch(plain) is not None
+
+
+def chosen(plain: str, outbound: str) -> str | None:
+    """The kind of a reply that is one of the answers that `outbound` offers; None if it is none of them.
+
+    取消 refuses a message that offers to be refused and does not speak of cancelling something else.
+    """
+    found = _CHOSEN.fullmatch(plain)
+    if found is None:
+        return None
+    answer = found[1]
+    ends = set(chain.from_iterable(_ENDS.findall(outbound))) - {""}
+    if answer in ends:
+        return "refuse"
+    if _END_ASKED.search(outbound) and (_AGREES.fullmatch(answer) or answer in _CONFIRMS.findall(outbound)):
+        return "refuse"
+    denied = answer in _DENIES and _WHO_ASKED.search(outbound)
+    if denied or answer in chain.from_iterable(_DENIED.findall(outbound)):
+        return "wrong_person"
+    if answer in chain.from_iterable(_RESUMES.findall(outbound)):
+        return "accept"
+    menu = set("".join(_MENU.findall(outbound))) - ends
+    if answer in chain.from_iterable(_CHOICES.findall(outbound)) or (len(menu) > 1 and answer in menu):
+        return "other"
+    return "refuse" if answer == "取消" and ends and "取消" not in outbound else None

@@ -1,0 +1,87 @@
+"""What asks by itself, for an end of messages or for more of them, and what stands beside it: codes too."""
+
+from collections.abc import Mapping
+
+CLASSES: Mapping[str, str] = {
+    # C: a code that refuses only when it is the whole reply
+    "C": """
+        r t n 0000
+    """,
+    # w: a code as well, but the first half of many words
+    "w": """
+        退 拒
+    """,
+    # K: the same, but a serial number may follow (TD+序号 stops one service out of a list)
+    "K": """
+        td tdtd tdtdtd
+    """,
+    # W: a word that asks by itself for an end of it; typos by sound or by key among them
+    "W": """
+        退订 退d 退订信 退阅
+        拒收 拒收短信
+        再不停止 取消我的订阅 取消我订阅 取消短信订阅 取消短信推送 取消短信通知 取消短信服务 拒接
+        拒绝接收 拒绝接受 拒绝接听 拒绝打扰 拒绝骚扰 拒绝推销
+        取消订阅 取消接收 取消推送 取消短信 取消关注
+        停止发送 停止推送 停止接收 终止发送 终止接收 停发
+        关闭短信 关闭推送 关闭通知 取消通知 取消营销 取消发送 屏蔽我 不再接收
+        删了我 删掉我 把我删了 把我删掉 把我删除 删除我的号码 删除我号码 删除号码 号码删除 号码删了
+        号码删掉 删掉我的号码 删了我的号码 我的号码删除
+        删除我的手机号 删除我手机号 删除我的信息 删除我信息 删除我的资料 删除我的电话 删除我电话
+        删除我的联系方式
+        从名单里删除 从名单中删除 从名单删除 移出名单 移除名单 拉出名单 退出名单 退出列表 退出短信列表
+        stop stopall stop_all unsubscribe unsub optout opt_out opt_me_out remove_me remove_my_number
+        delete_my_number delete_me take_me_off
+        no_more_messages no_more_texts no_more_sms no_more_calls leave_me_alone do_not_disturb
+        删除本人号码 删除本号码 删除此号码 删除该号码 删除这个号码 把我移除 将我移除 将我删除 将我剔除
+        把我剔除 把我拉出 将我移出 退ding tui订 取消dingyue take_my_number_off take_this_number_off
+        remove_this_number delete_my_phone lose_my_number get_me_off cancel_subscription
+        cancel_my_subscription stop_sending_me quit_texting quit_sending quit_messaging quit_calling
+        cease desist knock_it_off leave_me_be no_longer_wish_to_receive no_longer_want
+        no_longer_interested_in_receiving remove_us unsubscribe_me unsubscribed opt_us_out remove_number
+        erase_my_number stop_it 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
+        短信停掉吧 短信取消吧 短信关了吧 短信停吧 短信取消了吧 短信停掉 短信关掉 短信取消掉 短信停掉了吧
+        短信都停了吧 短信关闭吧
+    """,
+    # r: refuses what is named
+    "r": """
+        拒绝 谢绝 婉拒
+    """,
+    # A: asks to get messages again
+    "A": """
+        订阅 重新订阅 恢复订阅 再次订阅 继续订阅
+        取消退订 撤销退订 撤回退订 解除退订 取消拒收 解除拒收 撤销拒收 误退订 误操作退订 退订错 退订错了
+        误退 退错了
+        继续接收 重新接收 恢复接收 恢复接受 恢复发送 恢复推送 同意接收 同意订阅 愿意接收 重新开通短信
+        start unstop subscribe resubscribe resume optin opt_in 要接收 想接收 解除黑名单 移出黑名单
+        移出拒收名单 解除屏蔽 opt_back_in opt_me_back_in sign_me_up sign_me_up_again resume_messages
+        put_me_back_on subscribe_me resubscribe_me undo_stop
+    """,
+    # e: asks the sender to go on
+    "e": """
+        继续发 继续发送 继续推送 继续给我发 继续给我推送 重新给我发 重新给我发短信 继续给我发送
+        继续发给我 继续寄 继续给我推 恢复给我发 恢复给我推送 恢复给我发送 重新给我发送 重新给我推送
+        重新发给我
+    """,
+    # E: only with an object, or beside what is undone, the same
+    "E": """
+        恢复 重新开通 重新
+    """,
+    # U: what was done was not meant
+    "U": """
+        误 不小心 误操作 误点 误点了 误回 误回了 不小心点 不小心点了 不小心回 不小心回了 点错 点错了 按错
+        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错 后悔 后悔了
+    """,
+    # V: what people type before a code, copied from the hint
+    "V": """
+        回覆 短信回复 请回复 请回 回复 回 复 编辑 编辑短信 短信发送 reply
+    """,
+    # 7: a code that is cut or not one that anybody prints
+    "7": """
+        tui tuid tuidi ding ju juj jus jush jusho juhsou jsuhou jushu jushuo tudin
+        d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ® tu
+    """,
+    # q: an end of what?
+    "q": """
+        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束 撤回 撤销 收回
+    """,
+}  # fmt: skip

@@ -1,0 +1,217 @@
+"""SGIP 1.2 (China Unicom): what its PDUs mean to a gateway. Their tables are in `sgip_tables`.
+
+Each side is the client of what it sends: a sender's connection carries Submits (LoginType 1), the carrier's
+own connection to the sender Delivers and Reports (LoginType 2). There is no heartbeat, and no digest. A
+peer's mistake is a WireError, and `result_of` says which Result it deserves. This file knows no socket,
+clock, registry or rule.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import ClassVar
+
+from gateway.errors import WireError
+from gateway.model import Reason
+from gateway.protocols import sgip_tables as wire
+from gateway.protocols.framing import cut
+from gateway.protocols.message import Delivery, Login, Report, Submission
+from gateway.protocols.sgip_tables import ANSWER, BIND, DELIVER, REPORT, SUBMIT, TRACE, UNBIND, USERRPT
+from gateway.protocols.table import Frame, Pdu, reader
+
+OK, BAD_LOGIN, LOGIN_TYPE, PARAMETER, NUMBER, MESSAGE_LENGTH, SEQUENCE, BUSY = 0, 1, 4, 5, 6, 8, 9, 11
+"""Values of Result in answers (§4.3)."""
+
+V12 = 0x12
+
+REFUSALS: dict[Reason, int] = {
+    Reason.MALFORMED: PARAMETER,
+    Reason.NOT_JUDGEABLE: PARAMETER,
+    Reason.BLACKLISTED: NUMBER,
+    Reason.UNREGISTERED: NUMBER,
+    Reason.INSTITUTION_BARRED: NUMBER,
+    Reason.MANDATE_MISSING: NUMBER,
+    Reason.NOT_EFFECTIVE: NUMBER,
+    Reason.ACCOUNT_MISMATCH: NUMBER,
+    Reason.PURPOSE_MISMATCH: MESSAGE_LENGTH,
+    Reason.REFUSED_BY_SUBSCRIBER: NUMBER,
+    Reason.CONSENT_MISSING: NUMBER,
+    Reason.THIRD_PARTY: NUMBER,
+    Reason.NO_REPLY_PATH: PARAMETER,
+    Reason.QUIET_HOURS: PARAMETER,
+    Reason.OVER_FREQUENCY: PARAMETER,
+    Reason.SIGNATURE_MISSING: MESSAGE_LENGTH,
+    Reason.SIGNATURE_MISMATCH: MESSAGE_LENGTH,
+    Reason.OPTOUT_HINT_MISSING: MESSAGE_LENGTH,
+    Reason.FORBIDDEN_CONTENT: MESSAGE_LENGTH,
+    Reason.MASS_REFUSED: NUMBER,
+}
+"""Result of a refused Submit, by the nearest meaning: NUMBER of who may not send or receive, MESSAGE_LENGTH
+of what its text says, PARAMETER of all else. None that senders try again by themselves."""
+
+_HEAD = Struct(">IIQI")  # of the sequence the first two words together
+_SUBMISSION = reader(
+    wire.Submit,
+    "sp_number user_number message_coding tp_udhi&0x41!=0 message_content report_flag==1 schedule_time",
+)
+_DELIVERY = reader(wire.Deliver, "user_number sp_number message_coding tp_udhi&0x41!=0 message_content")
+_ANSWERS: dict[int, type[Pdu]] = {
+    BIND: wire.BindResp,
+    SUBMIT: wire.SubmitResp,
+    DELIVER: wire.DeliverResp,
+    REPORT: wire.ReportResp,
+    USERRPT: wire.UserRptResp,
+}
+_STATES = {0: b"DELIVRD", 1: b"ACCEPTD", 2: b"UNDELIV"}
+
+
+def result_of(error: WireError) -> int:
+    """The Result that a malformed request deserves."""
+    return MESSAGE_LENGTH if error.cause in ("trailing_bytes", "message_length_exceeds_pdu") else PARAMETER
+
+
+def _head(data: bytes, at: int) -> tuple[int, int, int]:
+    length, command, first, last = _HEAD.unpack_from(data, at)
+    return length, command, first << 32 | last
+
+
+class Sgip:
+    """The protocol on one connection; there is one version."""
+
+    name: ClassVar[str] = "sgip"
+    port: ClassVar[int] = 8801
+    HEADER: ClassVar[int] = 20
+    SUBMIT: ClassVar[int] = SUBMIT
+    TERMINATE: ClassVar[int] = UNBIND
+    ANSWER: ClassVar[int] = ANSWER
+    CAP: ClassVar[int] = 8192
+    """No longer frame is read; MessageLength could say 4 GiB."""
+
+    SENDER_MAY: ClassVar[dict[int, str]] = {
+        BIND: "login",
+        UNBIND: "close",
+        SUBMIT: "judge",
+        TRACE: "pass",
+        UNBIND | ANSWER: "pass",
+        DELIVER | ANSWER: "pass",
+        REPORT | ANSWER: "pass",
+        USERRPT | ANSWER: "pass",
+    }
+    """What a sender may send, and what becomes of it; anything else is refused by `unknown`."""
+
+    CARRIER_SENDS: ClassVar[dict[int, str]] = {
+        SUBMIT | ANSWER: "result",
+        DELIVER: "delivery",
+        REPORT: "delivery",
+    }
+    """What is read of a carrier's frames; all of them pass."""
+
+    def __init__(self, version: int = V12) -> None:
+        self.version = version
+
+    # Frames
+
+    def frames(self, data: bytes) -> tuple[list[Frame], int]:
+        """See `framing.cut`; a sequence number is one integer of 96 bits."""
+        return cut(data, _head, 20, self.CAP)
+
+    def decode(self, data: bytes, frame: Frame) -> Pdu:
+        """The whole PDU, strictly; WireError if it is not exactly as its table says."""
+        start, end, command, _ = frame
+        if command not in wire.PDUS:
+            raise WireError("unknown_command_id", f"0x{command:08x}")
+        return wire.PDUS[command].decode(data, start + 20, end)
+
+    def encode(self, body: Pdu, sequence: int) -> bytes:
+        """The frame of a PDU."""
+        octets = body.encode()
+        head = _HEAD.pack(20 + len(octets), body.command, sequence >> 32, sequence & 0xFFFF_FFFF)
+        return head + octets
+
+    @staticmethod
+    def with_sequence(frame: bytes, sequence: int) -> bytes:
+        """The same frame under another sequence number."""
+        return frame[:8] + sequence.to_bytes(12, "big") + frame[20:]
+
+    # Login
+
+    def login(self, frame: bytes) -> Login:
+        """Read a Bind; WireError for another PDU ("login_expected") or one that can't be read."""
+        _, command, _ = _head(frame, 0)
+        if command != BIND:
+            raise WireError("login_expected", f"0x{command:08x}")
+        asked = wire.Bind.decode(frame, 20, len(frame))
+        if not asked.login_name.isascii():
+            raise WireError("bad_text", "LoginName")
+        account, sends = asked.login_name.decode("ascii"), asked.login_type != 2
+        return Login(account, V12, asked.login_password, 0, command, sends, not sends)
+
+    # From sender to carrier
+
+    def submission(self, data: bytes, start: int, end: int) -> Submission:
+        """What is judged of the Submit in data[start:end]; zeros behind its last field are padding.
+        WireError: answer it with `malformed`, and close the connection (§3.7.2.4.2)."""
+        try:
+            read = _SUBMISSION(data, start + 20, end)
+        except WireError as error:
+            left = int(error.detail) if error.cause == "trailing_bytes" else 0
+            if not left or any(data[end - left - 8 : end]):
+                raise
+            read = _SUBMISSION(data, start + 20, end - left)
+        source, destinations, fmt, udhi, content, report, when = read
+        if not 0 < len(destinations) <= 100:
+            raise WireError("bad_count", "UserCount")
+        return Submission(source, destinations, fmt, udhi, content, report, when, 1, 1, 0)
+
+    def answer(self, command: int, sequence: int, result: int) -> bytes | None:
+        """The answer to a request with nothing in it but a Result; None where SGIP has no such answer."""
+        table = _ANSWERS.get(command)
+        return None if table is None else self.encode(table(result=result), sequence)
+
+    def unknown(self, data: bytes, frame: Frame) -> bytes | None:
+        """The answer to what SENDER_MAY does not have; None: nothing can be said, log and count it."""
+        _, _, command, sequence = frame
+        return self.answer(command, sequence, PARAMETER)
+
+    def malformed(self, command: int, sequence: int, error: WireError) -> bytes | None:
+        return self.answer(command, sequence, result_of(error))
+
+    def busy(self, command: int, sequence: int) -> bytes | None:
+        """Come again with the same content: Result 11."""
+        return self.answer(command, sequence, BUSY)
+
+    def refusal(self, sequence: int, reason: Reason, command: int = SUBMIT) -> bytes:
+        return self.encode(wire.SubmitResp(result=REFUSALS[reason]), sequence)
+
+    # From carrier to sender
+
+    def result(self, data: bytes, start: int, end: int) -> tuple[int, bytes]:
+        """(Result, message id) of the Submit_Resp in data[start:end]: the id is the Submit's own sequence
+        number. Some peers leave the last field out."""
+        if end - start < 21:
+            raise WireError("truncated_body", "Result")
+        return data[start + 20], data[start + 8 : start + 20]
+
+    def delivery(self, data: bytes, start: int, end: int) -> Delivery:
+        """What the Deliver or Report in data[start:end] says; some peers leave a Report's last field out."""
+        _, command, _ = _head(data, start)
+        if command == REPORT:
+            if end - start == 56:
+                data, start, end = data[start:end] + bytes(8), 0, 64
+            said = wire.Report.decode(data, start + 20, end)
+            stat = _STATES.get(said.state, b"UNKNOWN")
+            report = Report(said.submit_sequence, stat, b"", b"", said.user_number)
+            return Delivery(said.submit_sequence, said.user_number, b"", 0, False, b"", report)
+        subscriber, number, fmt, udhi, content = _DELIVERY(data, start + 20, end)
+        return Delivery(data[start + 8 : start + 20], subscriber, number, fmt, udhi, content, None)
+
+    def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
+        return self.encode(wire.DeliverResp(result=result), sequence)
+
+    def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:
+        """The Submit in data[start:end] for the recipients with these indexes only, otherwise unchanged."""
+        count_at = start + 20 + wire.Submit.offset("user_count")
+        first = count_at + 1
+        kept = b"".join(data[first + i * 21 : first + (i + 1) * 21] for i in keep)
+        rest = data[first + data[count_at] * 21 : end]
+        body = data[start + 4 : count_at] + bytes([len(keep)]) + kept + rest
+        return (4 + len(body)).to_bytes(4, "big") + body

@@ -1,0 +1,121 @@
+"""SMPP: the bodies of PDUs that the gateway itself makes up, and the text of receipts, read and written."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+
+from gateway.errors import WireError
+from gateway.model import Reason
+from gateway.protocols import smpp_tables as wire
+from gateway.protocols.message import Delivery, Report, Submission
+from gateway.protocols.text import UCS2
+
+STATES = {
+    0: b"SCHEDULED",
+    1: b"ENROUTE",
+    2: b"DELIVRD",
+    3: b"EXPIRED",
+    4: b"DELETED",
+    5: b"UNDELIV",
+    6: b"ACCEPTD",
+    7: b"UNKNOWN",
+    8: b"REJECTD",
+    9: b"SKIPPED",
+}
+"""message_state (§5.2.28; 0 and 9 are 5.0's) as receipts write it."""
+
+REJECTED = 8
+
+_PARTS = {
+    name: re.compile(pattern, re.IGNORECASE)
+    for name, pattern in (
+        ("id", rb"\bid:\s*([^\s]+)"),
+        ("submit", rb"\bsubmit[ _]date:\s*(\d+)"),
+        ("done", rb"\bdone[ _]date:\s*(\d+)"),
+        ("stat", rb"\bstat:\s*(\w+)"),
+    )
+}
+
+
+def report(text: bytes, optional: Mapping[int, bytes], subscriber: bytes) -> Report:
+    """A delivery receipt: by its optional fields, and where there are none by its text (appendix B), of which
+    any part may be missing."""
+    said = {name: found[1] if (found := part.search(text)) else b"" for name, part in _PARTS.items()}
+    identity = optional.get(wire.RECEIPTED_MESSAGE_ID, b"").partition(b"\0")[0] or said["id"]
+    state = optional.get(wire.MESSAGE_STATE, b"")
+    stat = STATES.get(state[0], b"UNKNOWN") if state else said["stat"]
+    return Report(identity, stat[:16], said["submit"][:12], said["done"][:12], subscriber)
+
+
+def receipt(identity: bytes, stat: bytes, submitted: str, done: str) -> bytes:
+    """The text of a receipt in its usual form; the times are YYMMDDhhmm."""
+    dlvrd = b"001" if stat == b"DELIVRD" else b"000"
+    times = submitted.encode(), done.encode()
+    return b"id:%b sub:001 dlvrd:%b submit date:%b done date:%b stat:%b err:000 text:" % (
+        *(identity, dlvrd, *times, stat),
+    )
+
+
+def rejected_report(
+    submission: Submission,
+    destination: bytes,
+    message_id: bytes,
+    submit_time: str,
+    done_time: str,
+    *,
+    tlvs: bool,
+) -> wire.SubmitSm:
+    """A deliver_sm that reports REJECTD for one recipient."""
+    optional = [(wire.RECEIPTED_MESSAGE_ID, message_id + b"\0"), (wire.MESSAGE_STATE, bytes([REJECTED]))]
+    return wire.DeliverSm(
+        source_addr=destination[:20],
+        destination_addr=submission.source[:20],
+        esm_class=0x04,
+        short_message=receipt(message_id, STATES[REJECTED], submit_time, done_time),
+        tlvs=optional if tlvs else [],
+    )
+
+
+def confirmation(specimen: bytes, reply: Delivery, content: bytes) -> wire.SubmitSm:
+    """A submit_sm of UCS-2 to whom a reply came from, from the number that it went to, without a receipt.
+
+    What carriers bill and route by is that of `specimen`, a submit_sm of the account; b"": there is none.
+    """
+    like = wire.SubmitSm()
+    if specimen[4:8] == wire.SUBMIT_SM.to_bytes(4, "big"):
+        with suppress(WireError):
+            like = wire.SubmitSm.decode(specimen, 16, len(specimen))
+    return wire.SubmitSm(
+        service_type=like.service_type,
+        source_addr_ton=like.source_addr_ton,
+        source_addr_npi=like.source_addr_npi,
+        source_addr=reply.number,
+        dest_addr_ton=like.dest_addr_ton,
+        dest_addr_npi=like.dest_addr_npi,
+        destination_addr=reply.subscriber,
+        data_coding=UCS2,
+        short_message=content,
+    )
+
+
+def explained(command: int, reason: Reason) -> bytes:
+    """The body of a refusal to a peer of 5.0: no message id, and why."""
+    why = [(wire.ADDITIONAL_STATUS_INFO_TEXT, reason.value.encode() + b"\0")]
+    if command == wire.REPLACE_SM:
+        return b""
+    if command == wire.SUBMIT_MULTI:
+        return wire.SubmitMultiResp(tlvs=why).encode()
+    return wire.SubmitSmResp(tlvs=why).encode()
+
+
+def spellings(message_id: bytes) -> set[bytes]:
+    """A message id as it stands, and the same number in hex and in decimal, without zeros before it."""
+    found = {message_id}
+    for base in (10, 16):
+        try:
+            number = int(message_id, base)
+        except ValueError:
+            continue
+        if message_id.isalnum():  # not " 1f", not "+5", not "1_0"
+            found |= {form % number for form in (b"%d", b"%x", b"%X", b"%08X", b"%08x")}
+    return found

@@ -1,0 +1,92 @@
+"""SGIP: numbers of three words, one-way logins, Submits, Reports with and without their last field."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from speech import SGIP, values_of
+
+from gateway.errors import WireError
+from gateway.protocols import sgip_tables as wire
+from gateway.protocols.message import Submission
+from gateway.protocols.sgip import Sgip, result_of
+from gateway.protocols.sgip_tables import SequenceNumber
+
+
+def vector(name: str) -> bytes:
+    return bytes.fromhex(next(v["hex"] for v in SGIP.vectors if v["id"] == name))
+
+
+def test_sequence_numbers() -> None:
+    (v,) = [v for v in SGIP.vectors if v["kind"] == "msgid"]
+    octets, said = bytes.fromhex(v["hex"]), v["decoded"]
+    number = SequenceNumber(said["node"], said["time"], said["seq"]).number
+    assert number.to_bytes(12, "big") == octets
+    assert [*SequenceNumber.of(number)] == [3010099999, 1120203225, 1]
+
+
+@pytest.mark.parametrize(("kind", "sends"), [(1, True), (2, False), (11, True)])
+def test_a_bind_is_for_one_direction(kind: int, sends: bool) -> None:
+    login = Sgip().login(
+        Sgip().encode(wire.Bind(login_type=kind, login_name=b"spuser", login_password=b"p"), 1)
+    )
+    assert (login.account, login.sends, login.receives) == ("spuser", sends, not sends)
+    with pytest.raises(WireError, match="login_expected"):
+        Sgip().login(Sgip().encode(wire.Unbind(), 1))
+
+
+@given(values=values_of(wire.Submit, 0))
+def test_what_is_judged_is_what_a_full_decode_says(values: dict[str, Any]) -> None:
+    frame = Sgip().encode(wire.Submit(**values), 1)
+    if not values["user_number"]:
+        with pytest.raises(WireError, match="bad_count"):
+            Sgip().submission(frame, 0, len(frame))
+        return
+    assert Sgip().submission(b"--" + frame + b"--", 2, 2 + len(frame)) == Submission(
+        source=values["sp_number"],
+        destinations=values["user_number"],
+        fmt=values["message_coding"],
+        udhi=values["tp_udhi"] & 0x41 != 0,
+        content=values["message_content"],
+        wants_report=values["report_flag"] == 1,
+        at_time=values["schedule_time"],
+        pk_total=1,
+        pk_number=1,
+        pseudo=0,
+    )
+
+
+def test_a_submit_has_the_length_of_the_specification_and_zeros_behind_it_are_padding() -> None:
+    frame = Sgip().encode(wire.Submit(user_number=[b"8613800000000"], message_content=b"x" * 26), 1)
+    assert len(frame) == 190
+    assert Sgip().submission(frame + bytes(3), 0, 193).content == b"x" * 26
+    with pytest.raises(WireError) as caught:
+        Sgip().submission(frame + b"\0\0x", 0, 193)
+    assert result_of(caught.value) == 8
+
+
+def test_a_report_names_the_submit_and_may_lack_its_last_field() -> None:
+    whole = vector("sgip-1.2-report_failed_unknown_user")
+    cut = b"\0\0\0\x38" + whole[4:56]
+    for frame in (whole, cut):
+        said = Sgip().delivery(b"#" + frame, 1, 1 + len(frame))
+        assert said.report is not None
+        assert SequenceNumber.of(int.from_bytes(said.report.message_id, "big"))[2] == 2
+        assert (said.report.stat, said.subscriber) == (b"UNDELIV", b"8618612345678")
+    reply = vector("sgip-1.2-deliver_mo_ascii_optout")
+    said = Sgip().delivery(reply, 0, len(reply))
+    assert (said.number, said.content, said.message_id) == (b"10655123", b"T", reply[8:20])
+
+
+def test_the_answers_number_is_the_message_id() -> None:
+    answer = vector("sgip-1.2-submit_resp_ok")
+    assert Sgip().result(answer, 0, 29) == (0, answer[8:20])
+    assert Sgip().result(answer, 0, 21) == (0, answer[8:20])
+    with pytest.raises(WireError):
+        Sgip().result(answer, 0, 20)
+
+
+def test_between_gateways_nothing_is_spoken() -> None:
+    assert not {*wire.ROUTING} & {*wire.PDUS}
+    for command in (*wire.ROUTING, wire.CHECKUSER):
+        assert Sgip().unknown(b"", (0, 20, command, 1)) is None
