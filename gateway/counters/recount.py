@@ -49,7 +49,7 @@ def recounted(
                     if len(counts) >= MOST_KNOWN:
                         counts.clear()
                     keys = counts[judged] = _counts(rec.decode_judged(judged), view, hashed)
-                if not keys:
+                if not keys or half_read.continues(seen):
                     continue
                 try:
                     content = rec.decode_content(
