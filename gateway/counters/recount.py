@@ -41,7 +41,7 @@ def recounted(
                 if _PASSED not in octets or rec.kind_of(octets) != rec.ATTEMPT:
                     continue
                 seen = half_read.glance(octets)
-                if seen.at < since or half_read.continues(seen):
+                if seen.at < since:
                     continue
                 judged = bytes(seen.judged)
                 keys = counts.get(judged)
