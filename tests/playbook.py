@@ -30,6 +30,7 @@ import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import status
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Found, Search
@@ -480,7 +481,7 @@ class House:
         wanted: Counter[tuple[str, ...]] = Counter()
         for found in self.records():
             judged = found.record.judged  # type: ignore[union-attr]
-            if judged.verdict == rec.PASS and rec.continues(found.record):  # type: ignore[arg-type]
+            if judged.verdict == rec.PASS and half_read.continues(found.record):  # type: ignore[arg-type]
                 continue  # more of an attempt that was counted when it began
             wanted["attempts_total", judged.purpose, judged.verdict] += 1
             if judged.reason:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -9,8 +10,9 @@ import pytest
 from offices import actor, staffed
 
 from gateway.errors import Problem, UsageError
-from gateway.registry import acting, sessions
+from gateway.registry import acting, sessions, turns
 from gateway.registry.acting import Actor, Door, actor_of, as_problem, record
+from gateway.registry.primary import is_here
 
 WHO = "SELECT current_user::text, my_user(), my_institution(), my_carrier(), my_territory(), pg_backend_pid()"
 
@@ -67,6 +69,27 @@ async def test_a_read_of_the_same_actor_is_one_round_trip(door: Door, c: asyncpg
         await connection.fetchval("SELECT 3")
     await asyncio.sleep(0)
     assert len([query for query in asked if "set_config" in query]) == 1
+
+
+async def test_a_short_read_gives_its_turn_back_however_it_ends(
+    door: Door, c: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "SLOW_SECONDS", 3600.0)
+    bank = await actor(c, "bank")
+    many = max(2, len(os.sched_getaffinity(0))) + 1
+    for _ in range(many):
+        with pytest.raises(ZeroDivisionError):
+            async with door.acting(bank, short=True):
+                raise ZeroDivisionError
+    async with door.acting(bank):  # the only connection of the role
+        monkeypatch.setattr(sessions, "TIMEOUT_SECONDS", 0.01)
+        for _ in range(many):
+            with pytest.raises(Problem) as told:
+                async with door.acting(bank, short=True):
+                    pass
+            assert told.value.code == "busy"
+    async with door.acting(bank, seconds=5, short=True) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
 
 
 async def test_a_switch_that_breaks_off_ends_the_connection(
@@ -230,3 +253,19 @@ async def test_no_detail_of_another_s_row_is_passed_on(c: asyncpg.Connection) ->
     assert problem is not None
     assert problem.code == "already_filed"
     assert "10690001" not in str(problem) + repr(problem.facts)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "here"),
+    [
+        ("postgresql://postgres@/zhengming?host=/srv/data", True),
+        ("postgresql:///zhengming", True),
+        ("postgresql://gateway@localhost/zhengming", True),
+        ("postgresql://gateway@[::1]:5433/zhengming", True),
+        ("host=/run/postgresql dbname=zhengming", True),
+        ("postgresql://gateway@db1.example/zhengming", False),
+        ("postgresql://gateway@localhost:5432,db2.example:5432/zhengming", False),
+    ],
+)
+def test_a_server_is_here_by_a_socket_or_the_loopback(dsn: str, here: bool) -> None:
+    assert is_here(dsn) is here

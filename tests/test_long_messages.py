@@ -14,6 +14,7 @@ from conftest import HouseOf
 from playbook import COLLECTING, COLLECTION, MARKETING, SECRET, SERVICE, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, sequence_of, submit
 
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
@@ -377,7 +378,7 @@ async def test_collection_and_service_pass_in_parts_too(house: House) -> None:
 async def test_the_index_counts_messages_and_not_their_parts(house: House) -> None:
     def agree() -> bool:
         found = [one.record for one in house.records() if isinstance(one.record, rec.Attempt)]
-        wanted = sum(one.judged.verdict == rec.REFUSE or not rec.continues(one) for one in found)
+        wanted = sum(one.judged.verdict == rec.REFUSE or not half_read.continues(one) for one in found)
         counted = house.sql("SELECT coalesce(sum(count), 0) FROM traffic_minute")[0][0]
         return bool(counted == wanted)
 
@@ -440,7 +441,7 @@ async def test_whenever_it_is_killed_no_part_leaves_without_its_record(house_of:
             assert isinstance(attempt, rec.Attempt)
             assert content is not None
             reasons.setdefault(content.subscriber, set()).add(attempt.judged.reason)
-            counted[content.subscriber] += not rec.continues(attempt)
+            counted[content.subscriber] += not half_read.continues(attempt)
             if attempt.judged.verdict == rec.PASS:
                 passed.update(content.octets)
         assert {submit.submission.content for submit in carrier.submits} <= passed

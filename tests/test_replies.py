@@ -3,8 +3,10 @@
 import csv
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import thread_time
+from unicodedata import lookup
 
 import pytest
 from hypothesis import given
@@ -32,10 +34,21 @@ GIVEN = rows("replies.csv")
 KINDS = {"accept again": "accept", "wrong person": "wrong_person"}
 HELD_OUT = rows("replies_heldout.csv")
 PLAIN = ("R", "T", "TD", "N", "0000", "退", *CODES[5:])
+AROUND_CLAUSES = "“”‘’\"'()[]{}（）「」『』【】<>《》!！。.，,…~～、?？ \r\n"
 ASKED = [
     row["text"]
     for row in (*GIVEN, *HELD_OUT)
     if classify(row["text"]).kind == "refuse" and quoted(row["text"]) is None
+]
+ONE_CLAUSE = [
+    text
+    for text in ASKED
+    if len(text) < 12 and text == text.strip(AROUND_CLAUSES) and len(list(replies._cut(folded(text)))) == 1
+]
+NOT_ASKED = [
+    row["text"]
+    for row in (*GIVEN, *HELD_OUT)
+    if classify(row["text"]).kind != "refuse" and row["text"].strip() and quoted(row["text"]) is None
 ]
 VERBS = ("", "回", "回复", "短信回复", "请回复")
 FULL_WIDTH = str.maketrans({chr(code): chr(code + 0xFEE0) for code in range(0x21, 0x7F)})
@@ -88,7 +101,42 @@ def test_plain_codes_in_every_dress(code: str, verb: str) -> None:
         assert classify(text) == ("refuse", BOTH, ALL), ascii(text)
 
 
-INSIDE = ("\u200b", "\u2060", "\u00ad", "\u0301", "\ufe0f", "\u202e")
+DRESSES = (
+    "LATIN CAPITAL LETTER", "LATIN SMALL LETTER", "FULLWIDTH LATIN CAPITAL LETTER",
+    "FULLWIDTH LATIN SMALL LETTER", "CIRCLED LATIN CAPITAL LETTER", "CIRCLED LATIN SMALL LETTER",
+    "NEGATIVE CIRCLED LATIN CAPITAL LETTER", "SQUARED LATIN CAPITAL LETTER",
+    "NEGATIVE SQUARED LATIN CAPITAL LETTER", "REGIONAL INDICATOR SYMBOL LETTER",
+    "PARENTHESIZED LATIN SMALL LETTER", "LATIN LETTER SMALL CAPITAL", "MODIFIER LETTER CAPITAL",
+    "MODIFIER LETTER SMALL", "LATIN SUBSCRIPT SMALL LETTER", "MATHEMATICAL BOLD CAPITAL",
+    "MATHEMATICAL BOLD FRAKTUR SMALL", "MATHEMATICAL SCRIPT CAPITAL", "MATHEMATICAL DOUBLE-STRUCK SMALL",
+    "MATHEMATICAL SANS-SERIF BOLD ITALIC SMALL", "MATHEMATICAL MONOSPACE CAPITAL",
+)  # fmt: skip
+"""Latin letters by Unicode's own names; some letters lack a dress."""
+SEEN_AS = {"T": "ТΤᎢꓔⲦ", "D": "ᗞꓓᎠԀ", "R": "ᎡᖇꓣƦ", "N": "ΝꓠⲚ"}
+
+
+def dressed(letter: str) -> list[str]:
+    """The letter as Unicode names and draws it."""
+    found = [letter, *SEEN_AS[letter]]
+    for dress in DRESSES:
+        with suppress(KeyError):
+            found.append(lookup(f"{dress} {letter}"))
+    return found
+
+
+LETTERS = {letter: dressed(letter) for letter in SEEN_AS}
+
+
+@given(st.sampled_from(("TD", "T", "R", "N", "回T", "回复R", "T退订", "拒收请回复R", "回TD退订")), st.data())
+def test_a_code_is_the_same_in_all_letters_of_unicode(text: str, data: st.DataObject) -> None:
+    written = "".join(data.draw(st.sampled_from(LETTERS.get(char, [char]))) for char in text)
+    assert classify(written) == classify(text) == ("refuse", BOTH, ALL), ascii(written)
+
+
+INSIDE = (
+    "\u200b", "\u2060", "\u00ad", "\u0301", "\ufe0f", "\u202e", "\u0336", "\u20dd", "\u20e3", "\u034f",
+    "\u0489", "\U000e0041", "\U000e007f",
+)  # fmt: skip
 AROUND = (" ", "\u3000", "\n", "\r\n", "\t", "。", "！", "…", "🙏", "“", "”", "）", "（", "\ufeff", "谢谢")
 
 
@@ -114,7 +162,10 @@ def test_a_refusal_stays_one_however_it_is_dressed(text: str, data: st.DataObjec
     不要停止发送|不要不发|要不要短信|想不想收到短信|别忘了发短信|不要再发错了|不打扰了|请再发一下投诉电话|我让他别打电话
     退货|退一下|拒绝还款|没收到短信|为什么不发了|别只发短信|不要拉黑我|不小心回了T|有人让我回T|不用打电话|我不发了
     别打钱了|不要打钱|不要发到这个卡|别发快递了|他已经退订了|我没说不要发|短信说拒收请回复R
-    别打给我老婆|stop kidding|开车中勿扰|他说过别再发了|TD80
+    别打给我老婆|stop kidding|开车中勿扰|他说过别再发了|TD80|收据收到了|怪不得一直搞不过|不通知我|不接电话
+    退下|人脸识别发给我|你不收短信|下次再这样我就拒收了|如果我回T|再联系不到你我就要报警了|短信写着“退订”|要不要联系你
+    别给闺女打|去消费|他们说“别再打来了”|现在别打|撤回消息|把短信银行关了|别打电话给银行|您已退订
+    不喜欢这玩意|我不想在电话里告诉你|再发一遍，投诉电话多少
     """.replace("\n", "|").split("|"),
 )
 def test_what_only_looks_like_a_refusal(text: str) -> None:
@@ -133,6 +184,58 @@ def test_a_code_inside_a_sentence_is_not_a_refusal(code: str, rest: str) -> None
 )
 def test_who_says_no_to_a_refusal_has_not_refused(word: str, asked: str, end: str) -> None:
     assert classify(f"{word}{asked}{end}").kind != "refuse"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "{}是什么意思",
+        "怎么{}",
+        "他说{}",
+        "短信里说{}",
+        "我朋友让我{}",
+        "谁{}了",
+        "为什么要{}",
+        "我没说{}",
+        "我不是要{}",
+        "没人{}",
+        "他问怎么{}",
+        "你们写的“{}”是什么意思",
+        "{}的酒店",
+        "{}那家店",
+        "关于{}的规定",
+    ],
+)
+def test_who_speaks_of_a_refusal_has_not_refused(frame: str) -> None:
+    """Questions, others' words, negations and names around every refusal of one clause that is known."""
+    for text in ONE_CLAUSE:
+        assert classify(frame.format(text)).kind != "refuse", frame.format(text)
+
+
+@pytest.mark.parametrize(
+    "frame", ["退订{}", "我要退订{}", "拒收{}", "{}能退订吗", "{}，拒收", "取消{}", "别发{}给我"]
+)
+def test_goods_that_are_refused_are_no_messages(frame: str) -> None:
+    for goods in CLASSES["f"].split():
+        assert classify(frame.format(goods)).kind != "refuse", frame.format(goods)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("您好，", ""),
+        ("麻烦，", ""),
+        ("嗯，", ""),
+        ("", "谢谢"),
+        ("", "，谢谢"),
+        ("", "🙏"),
+        ("麻烦您，", "。"),
+    ],
+)
+def test_politeness_changes_nothing(before: str, after: str) -> None:
+    for text in (*ONE_CLAUSE, *NOT_ASKED):
+        polite = classify(before + text + after)
+        assert (polite.kind == "refuse") == (classify(text).kind == "refuse"), before + text + after
 
 
 @pytest.mark.parametrize(
@@ -191,6 +294,36 @@ def test_what_was_sent_is_asked_for_wherever_it_could_matter(text: str, outbound
 def test_a_choice_of_a_menu_is_not_the_code_beside_it() -> None:
     menu = "【浙海示例银行】查询回1，办理回2，退订回R"
     assert [classify(text, menu).kind for text in ("1", "2", "R")] == ["other", "other", "refuse"]
+
+
+@pytest.mark.parametrize(
+    ("outbound", "text", "kind"),
+    [
+        ("[Sample Bank] Enjoy 0% instalments. Reply END to unsubscribe", "END", "refuse"),
+        ("[Sample Bank] Did you make this purchase? Reply YES or NO", "NO", "other"),
+        ("【示例银行】缴费立减10元，不接收请回复BJS", "BJS", "refuse"),
+        ("【示例消金】请问是否确认退订全部营销短信？回复“是”确认", "是", "refuse"),
+        ("【示例消金】您是要退订我们的短信吗？请回复是或否", "否", "other"),
+        ("【示例银行】您正在退订营销短信，回复“确认”完成退订", "确认", "refuse"),
+        ("【示例银行】专属额度已备好，想要请回1，退订回复T", "好的", "other"),
+        ("【示例银行】专属额度已备好，想要请回1，退订回复T", "1", "other"),
+        ("【示例银行】办理回1，退订请致电网点", "1", "other"),
+        ("【示例银行】办理回Y，退订短信请编辑TD发送", "Y", "other"),
+        ("【示例银行】优惠上线，回复“QX”退订", "QX", "refuse"),
+        ("【示例银行】请问您是孙某本人吗？请回复是或不是", "不是", "wrong_person"),
+        ("【示例消金】请确认：本人请回复1，非本人请回复2", "2", "wrong_person"),
+        ("【示例消金】请确认：本人请回复1，非本人请回复2", "1", "other"),
+        ("【示例信用卡】尾号3321卡刚刚消费8000元，请问是您本人消费吗？", "不是", "other"),
+        ("【示例银行】尾号1234卡申请提额，是否本人？请回复Y/N", "Ｎ", "other"),
+        ("【示例银行】您已退订营销短信，如需恢复接收请回复Y确认", "Y", "other"),
+        ("【示例银行】您已退订，重新接收请回复“恢复”", "恢复", "accept"),
+    ],
+)
+def test_an_answer_that_was_offered_means_what_is_printed_beside_it(
+    outbound: str, text: str, kind: str
+) -> None:
+    assert depends(text) or classify(text).kind == kind
+    assert classify(text, outbound).kind == kind
 
 
 def test_what_a_reply_means_depends_on_few_of_its_kind() -> None:

@@ -8,9 +8,11 @@ import heapq
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 
 from gateway.counters import count_key, key_of
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.search import Search
 from gateway.policy.caps import CAPPED
@@ -19,7 +21,7 @@ from gateway.policy.facts import View
 MOST_KNOWN = 20_000
 """Of what attempts have in common, kept at most: senders may show as many numbers as they like."""
 
-_PASSED = rec.written(rec.PASS)
+_PASSED = msgspec.msgpack.encode(rec.PASS)  # as it stands in a record
 
 
 def recounted(
@@ -38,8 +40,8 @@ def recounted(
             for index, octets in enumerate(block.records, block.first):
                 if _PASSED not in octets or rec.kind_of(octets) != rec.ATTEMPT:
                     continue
-                seen = rec.glance(octets)
-                if seen.at < since or rec.continues(seen):
+                seen = half_read.glance(octets)
+                if seen.at < since:
                     continue
                 judged = bytes(seen.judged)
                 keys = counts.get(judged)
@@ -47,7 +49,7 @@ def recounted(
                     if len(counts) >= MOST_KNOWN:
                         counts.clear()
                     keys = counts[judged] = _counts(rec.decode_judged(judged), view, hashed)
-                if not keys:
+                if not keys or half_read.continues(seen):
                     continue
                 try:
                     content = rec.decode_content(

@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import structs
 
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.folder import Tail, segments
 from gateway.evidence.seal import KeyGone, Keys, keyed_hash
@@ -220,7 +221,7 @@ class Gatherer:
             self._on_damage(why)
 
     def _rows(self, segment: Segment, opener: "_Opener", block: Block, oldest: int, batch: Batch) -> None:
-        kinds, glance, kind_of, count = self._kinds, rec.glance, rec.kind_of, batch.count
+        kinds, glance, kind_of, count = self._kinds, half_read.glance, rec.kind_of, batch.count
         for place, octets in enumerate(block.records, block.first):
             try:
                 if kind_of(octets) != rec.ATTEMPT:
@@ -235,7 +236,7 @@ class Gatherer:
                 continue
             refused = kind.judged.verdict == rec.REFUSE
             parts = max(seen.pk_total, 1) if seen.pk_number == 0 else 1
-            attempts = 1 if refused or not rec.continues(seen) else 0
+            attempts = 1 if refused or not half_read.continues(seen) else 0
             count(seen.at, kind, seen.region, attempts, parts)
             if refused:
                 batch.intercepts.append(self._intercept(segment, opener, block, place, seen, kind))
@@ -253,7 +254,7 @@ class Gatherer:
         opener: "_Opener",
         block: Block,
         place: int,
-        seen: rec.Glance,
+        seen: half_read.Glance,
         kind: _Kind,
     ) -> tuple[object, ...]:
         judged = kind.judged

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.folder import is_alive, segments
 from gateway.evidence.segment import Segment, sync_folder
@@ -105,7 +106,7 @@ class _Seen:
         self.numbers: set[str] = set()
 
     def look(self, records: list[bytes]) -> None:
-        kind_of, glance, following = rec.kind_of, rec.glance, rec.following
+        kind_of, glance, following = rec.kind_of, half_read.glance, half_read.following
         times, subscribers, judged = self.times.append, self.subscribers.add, self.judged.add
         for octets in records:
             kind = kind_of(octets)

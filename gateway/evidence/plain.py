@@ -4,6 +4,7 @@ revealed, which takes a reason that goes on the audit, wherever it is done."""
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.search import Found, Shown
 from gateway.model import CHANNELS, PURPOSES, names_of
@@ -52,6 +53,8 @@ def _plain(found: Found, revealed: bool) -> dict[str, Any]:
         judged = found.record.judged
         said |= {name: _word(getattr(judged, name)) for name in judged.__struct_fields__}
         said["channel"] = "".join(names_of(judged.channel, CHANNELS))
+        if half_read.continues(found.record):
+            said["continues"] = True
         said["findings"] = [
             {"reason": reason, "sub": sub, "enforced": enforced} for reason, sub, enforced in judged.findings
         ]

@@ -7,7 +7,7 @@ no maps; `decode` refuses octets that `encode` would not have written, so a reco
 
 | kind | class | is | tied by |
 |---|---|---|---|
-| 1 | `Attempt` | one SMS to one recipient, or one call, and its verdict (or see `continues`) | `id` |
+| 1 | `Attempt` | an SMS to one recipient or a call, and its verdict (or see `half_read.continues`) | `id` |
 | 2 | `Outcome` | what the carrier answered to a forwarded attempt | `attempt` |
 | 3 | `Report` | what became of it, as the carrier's report said | `attempt`, or its outcome's `message_id` |
 | 4 | `Reply` | what a subscriber sent back, and its meaning | `id`; `attempt` is its context |
@@ -109,7 +109,9 @@ class Attempt(_Table, frozen=True, kw_only=True):
     sequence: Sequence  # of the submit; SGIP: its 12 octets
     recipient: int = 0  # place among the submit's recipients, from 0
     pk_total: int = 1  # parts of the message
-    pk_number: int = 1  # 0: `octets` is a tuple of all parts, or the wire said 0; else see `continues`
+    pk_number: int = (
+        1  # 0: `octets` is a tuple of all parts, or the wire said 0; else see `half_read.continues`
+    )
     reference: int = 0  # concatenation reference
     registry_version: int
     region: str = ""  # city of the subscriber by number, Chinese
@@ -119,31 +121,6 @@ class Attempt(_Table, frozen=True, kw_only=True):
     udhi: int = 0  # 1: content begins with a user data header
     sealed: bytes  # Content
     judged: Judged
-
-
-class Glance(Struct, frozen=True, array_like=True):
-    """An `Attempt` as one reads it who reads many: `judged` stays as it is. Plain integers cost less to make
-    than to leave, at 0.4 µs in all."""
-
-    version: int
-    kind: int
-    id: bytes
-    at: int
-    deliver_at: int
-    connection: int
-    sequence: Raw
-    recipient: int
-    pk_total: int
-    pk_number: int
-    reference: int
-    registry_version: int
-    region: str
-    subscriber: bytes
-    digest: bytes
-    fmt: int
-    udhi: int
-    sealed: bytes
-    judged: Raw
 
 
 class Outcome(_Table, frozen=True, kw_only=True):
@@ -230,21 +207,6 @@ class Content(_Table, frozen=True, kw_only=True):
     octets: Octets = b""
 
 
-class Following(Struct, frozen=True, array_like=True):
-    """The beginning that `Outcome` and `Report` share."""
-
-    version: int
-    kind: int
-    attempt: bytes
-    at: int
-
-
-def continues(attempt: Attempt | Glance) -> bool:
-    """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
-    counts as no attempt. `pk_number` counts the records; in `octets` b"" is a part that had not come."""
-    return 2 <= attempt.pk_number <= attempt.pk_total
-
-
 def _head(members: int, kind: int) -> bytes:
     """The octets that a record of a kind begins with: length of the array, version, kind."""
     array = bytes([0x90 | members]) if members < 16 else b"\xdc" + members.to_bytes(2, "big")
@@ -263,20 +225,13 @@ _tables: dict[int, type[Record]] = {
 }
 _decoders: dict[int, Decoder[Record]] = {kind: Decoder(table) for kind, table in _tables.items()}
 _heads = {_head(len(table.__struct_fields__), kind): kind for kind, table in _tables.items()}
-_following = Decoder(Following)
 _content = Decoder(Content)
-_glance = Decoder(Glance)
 _judged = Decoder(Judged)
 
 
 def encode(record: Record) -> bytes:
     """The record's octets. Raises UnicodeEncodeError for text with lone surrogates."""
     return _encoder.encode(record)
-
-
-def written(word: str) -> bytes:
-    """A word as it stands in a record."""
-    return _encoder.encode(word)
 
 
 def kind_of(octets: bytes) -> int:
@@ -306,22 +261,6 @@ def decode(octets: bytes) -> Record:
     if _encoder.encode(record) != octets:
         raise RecordError("not in canonical encoding")
     return record
-
-
-def glance(octets: bytes) -> Glance:
-    """The half-read attempt of octets whose kind is ATTEMPT. Raises RecordError."""
-    try:
-        return _glance.decode(octets)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(str(error)) from error
-
-
-def following(octets: bytes) -> Following:
-    """The half-read record of octets whose kind is OUTCOME or REPORT. Raises RecordError."""
-    try:
-        return _following.decode(octets)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(str(error)) from error
 
 
 def encode_content(subscriber: str, octets: Octets) -> bytes:

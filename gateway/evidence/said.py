@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 
 from gateway.errors import UsageError
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.folder import Tail, segment_path
 from gateway.evidence.seal import KeyGone, Keys
@@ -68,7 +69,7 @@ class Sayings:
             octets = None if offset is None else segment.record(offset, index)
             if octets is None or rec.kind_of(octets) != rec.ATTEMPT:
                 return None
-            attempt = rec.glance(octets)
+            attempt = half_read.glance(octets)
             if attempt.id != identity:
                 return None
             header = segment.header

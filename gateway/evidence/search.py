@@ -121,7 +121,7 @@ class Search:
                 )
             return not number or getattr(record, "number", "") == number
 
-        said = rec.written(verdict) if verdict else b""
+        said = msgspec.msgpack.encode(verdict) if verdict else b""  # as it stands in a record
 
         def of_writer(folder: Path) -> Iterator[Found]:
             for segment in self._segments(folder, since, until, newest=newest):

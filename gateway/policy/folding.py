@@ -7,25 +7,24 @@ code.
 """
 
 import re
-from unicodedata import category, decimal, normalize
+from unicodedata import category, decimal, name, normalize
 
 from gateway.policy.simplified import SIMPLIFIED, TRADITIONAL
-
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
-_BOXED = (0x1F150, 0x1F170, 0x1F1E6)
-"""Where letters in filled circles, in filled squares and of flags begin; NFKD leaves these too."""
 
 LOOKALIKES = str.maketrans(
     "АВЕЅІЈКМНОРСТХДԀаеѕіјорстхдԁ"  # Cyrillic
     "ΑΒΕΙΚΜΝΟΡΤΥΧοτ"  # Greek
-    "ᎠᎡᎢᏚꓓꓔꓠꓣᖇᗞⲦⲚᴅɴʀᴛ"  # Cherokee, Lisu, Canadian syllabics, Coptic, small capitals
-    "収絶",  # Japanese forms
-    "ABESIJKMHOPCTXDDaesijopctxdd"
-    "ABEIKMNOPTYXot"
-    "DRTSDTNRRDTNDNRT"
-    "收绝",
-) | {first + n: letter for first in _BOXED for n, letter in enumerate(_ALPHABET)}  # fmt: skip
-"""Letters of other scripts that look like those of refusal codes; NFKD leaves them as they are."""
+    "ᎠᎡᎢᏚꓓꓔꓠꓣᖇᗞᗪᑎⲦⲚⲧⲛÐ",  # Cherokee, Lisu, Canadian syllabics, Coptic, Icelandic
+    "ABESIJKMHOPCTXDDaesijopctxddABEIKMNOPTYXotDRTSDTNRRDDNTNTND",
+) | str.maketrans("〇収絶", "0收绝")
+"""Letters of other scripts that look like those of codes, and Japanese forms; NFKD leaves them."""
+
+_LETTER = re.compile(
+    "(?:(?:CROSSED )?NEGATIVE (?:CIRCLED|SQUARED) )?(?:LATIN(?: CAPITAL| SMALL)? LETTER(?: SMALL CAPITAL)?"
+    "|REGIONAL INDICATOR SYMBOL LETTER) ([A-Z])(?: WITH .+)?"
+)
+"""Unicode's names of Latin letters that NFKD leaves as they are: small capitals, letters in filled circles
+and squares, of flags, with strokes and hooks."""
 
 FILLERS = "\u115f\u1160\u3164\uffa0"
 """Hangul fillers: letters to Unicode, blank to a reader."""
@@ -71,6 +70,9 @@ def _part(char: str) -> str:
         return STOP if char in "\r\n\u2028\u2029" else BLANK
     if ord(char) in LOOKALIKES:
         return _plain(char.translate(LOOKALIKES))
+    letter = None if char.isascii() else _LETTER.fullmatch(name(char, ""))
+    if letter is not None:
+        return letter[1].lower()
     kind = category(char)
     if kind == "Nd":
         return str(decimal(char))

@@ -19,15 +19,16 @@ _ANSWER = (
 _REPLY = f"(?:回复?|复|发送?|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
 _END = "(?:退订|拒收|取消订阅|取消接收|停止接收|拒绝接收|不(?:想|愿意?|需要|希望|要)?再?(?:接收|收到))"
 _TO_END = "(?:to (?:unsubscribe|opt ?out|stop|cancel|end|quit)|unsubscribe|opt ?out)(?![a-z])"
-_RESUME = "(?:恢复|重新|继续)(?:接收|订阅|推送|发送|开通)"
 
 _ENDS = re.compile(
-    f"{_REPLY}({_ANSWER}){STOP}?"
-    f"(?:(?:即|可|以|来|完成|确认)*{_END}(?![请可]?(?:回|复|发送?){STOP}?[a-z0-9])| {_TO_END})"
+    f"{_REPLY}({_ANSWER})(?:"
+    f"(?:即|可|以|来|完成|确认)*{_END}(?![请可]?(?:回复?|复|发送?){STOP}?[a-z0-9])"
+    f"|{STOP}(?:即|可|以|来|完成|确认)*{_END}[此该本类这些的营销推广短信息服务]*(?:{STOP}|$)"
+    f"|{STOP}? {_TO_END})"
     f"|(?:{_END}[此该本类这些的营销推广短信息]{{0,8}}{STOP}?[请可]?|{_TO_END}{STOP}? ?)"
     f"{_REPLY}([a-z0-9]{{1,8}})"
 )
-"""The answer that refuses, before the word for it or after it."""
+"""The answer that refuses, before the word for it or after it; in 办理回1，退订致电网点 there is none."""
 
 _END_ASKED = re.compile(
     f"(?:是否|确[认定]|是要|您要|想要)[^{STOP}{QUESTION}0-9a-z]{{0,6}}{_END}[^{STOP}{QUESTION}回]{{0,14}}{_ASKS}"
@@ -36,12 +37,6 @@ _END_ASKED = re.compile(
 
 _CONFIRMS = re.compile(f"{_REPLY}({_ANSWER}){STOP}?(?:即可)?确[认定]")
 _AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
-
-_RESUMES = re.compile(
-    f"{_RESUME}{_NO_PAUSE}{{0,14}}{_REPLY}({_ANSWER})|{_REPLY}({_ANSWER}){STOP}?(?:即|可|确认)*{_RESUME}"
-    f"|(?:申请|确认|要求){_NO_PAUSE}{{0,4}}{_RESUME}[^{QUESTION}]{{0,16}}?{_REPLY}({_ANSWER}){STOP}?确[认定]"
-)
-"""The answer by which messages come again."""
 
 _WHO_ASKED = re.compile(f"是{_NO_PAUSE}{{1,12}}(?<![您你否为])本人{_ASKS}")
 """Whether the subscriber is the one who is meant."""
@@ -80,8 +75,6 @@ def chosen(plain: str, outbound: str) -> str | None:
     denied = answer in _DENIES and _WHO_ASKED.search(outbound)
     if denied or answer in chain.from_iterable(_DENIED.findall(outbound)):
         return "wrong_person"
-    if answer in chain.from_iterable(_RESUMES.findall(outbound)):
-        return "accept"
     menu = set("".join(_MENU.findall(outbound))) - ends
     if answer in chain.from_iterable(_CHOICES.findall(outbound)) or (len(menu) > 1 and answer in menu):
         return "other"

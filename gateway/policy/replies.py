@@ -26,12 +26,25 @@ from gateway.policy.folding import BLANK, QUESTION, STOP, folded
 from gateway.policy.meant import meant
 from gateway.policy.offers import chosen, may_choose
 from gateway.policy.reply_grammar import SENTENCES
-from gateway.policy.reply_words import BUSY, CLASSES, FIGURE, GOODS, OTHERS, SMALL, SURNAMES, TITLES, UNKNOWN
+from gateway.policy.reply_words import (
+    BUSY,
+    CLASSES,
+    FIGURE,
+    GOODS,
+    MEANING,
+    OTHERS,
+    SMALL,
+    SURNAMES,
+    TITLES,
+    UNKNOWN,
+)
 
 BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
 MOST_WORDS = 60
 """In one clause that is read; nobody refuses in a longer one."""
+MOST_UNKNOWN = 3
+"""Clauses that are not understood beside a word that refuses; in a longer story it may be told of."""
 _MOST_KNOWN = 1 << 12
 """Shapes whose sentence is remembered; bounded, as subscribers choose what is met."""
 LEAST_SENT = 10
@@ -73,6 +86,10 @@ _TAKEN_OVER = re.compile(
 )
 """这个号码是我上个月才买的: whose the number is now."""
 
+_OPENS, _CLOSES = "[\"'“‘「『《〖【]", "[\"'”’」』》〗】]"
+_MENTIONED = re.compile(rf"\w{_OPENS}(\w{{1,12}}){_CLOSES}|{_OPENS}(\w{{1,12}}){_CLOSES}\w")
+"""关于“退订”的规定: a word in quotes amid a sentence."""
+
 _ENDS = {STOP: "", QUESTION: "J"}
 """What ends a clause, and the sign that it leaves."""
 _SEPARATORS = re.compile(rf"_|{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
@@ -110,17 +127,21 @@ def classify(text: str, outbound: str = "") -> Meaning:
         return Meaning(kind)
     plain = meant(plain)
     another = _NAMED.search(plain) is not None or _TAKEN_OVER.search(plain) is not None
-    return _read_together(tuple(_shapes(plain)), another)
+    mentioned = _MENTIONED.search(own)
+    mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
+    return _read_together(tuple(_shapes(plain)), another, mentions)
 
 
 @lru_cache(maxsize=_MOST_KNOWN)
-def _read_together(shapes: tuple[str, ...], another: bool) -> Meaning:
-    """The meaning of a reply of these clauses; `another`: it says that somebody else is meant. Replies are of
-    few shapes."""
+def _read_together(shapes: tuple[str, ...], another: bool, mentions: bool) -> Meaning:
+    """The meaning of a reply of these clauses; `another`: it says that somebody else is meant; `mentions`: it
+    speaks of such a word in quotes. Replies are of few shapes."""
     clauses = list(_own(shapes))
     if another:
         clauses.append(("wrong", ""))
     kind = _together(clauses)
+    if kind == "refuse" and mentions and any(what == "unknown" for what, _ in clauses):
+        return Meaning("ambiguous")
     return _narrowed(clauses) if kind == "refuse" else Meaning(kind)
 
 
@@ -236,6 +257,8 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
+    if any(MEANING in shape for shape in rest):
+        return "other"
     if "demand" in says or says >= {"warn", "threat"}:
         return "refuse"
     if says >= {"stop", "dislike"} and any(
@@ -251,6 +274,7 @@ def _together(clauses: Sequence[Clause]) -> str:
             asks
             or says & {"about", "how", "no", "slip"}
             or ("unclear" in says and not of_messages)
+            or len(rest) > MOST_UNKNOWN
             or any(bought.search(shape) or OTHERS in shape for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"

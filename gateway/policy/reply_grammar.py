@@ -32,6 +32,10 @@ class Sentence(NamedTuple):
 
 
 SENTENCES = (
+    # what somebody would do
+    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
+    Sentence("unknown", "[FpP]*[8][FpP]*", "如果"),
+    Sentence("unknown", ".*8.*[WrCKw].*", "下次再这样我就拒收了"),
     # a code and nothing else; an instruction copied or followed
     Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
     Sentence("hint", "~O?[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
@@ -52,15 +56,16 @@ SENTENCES = (
     Sentence("told", "[^M]*[i3O][FpP]*n[FpP]*", "他说"),
     Sentence("unknown", "[^M]*[i3O][FpPabD]*n.*|[FpP]*[i3][FpPabD]+(?:W[FpP]*|M.*)", "她叫我退订"),
     Sentence("unknown", "[^M]*M[^M]*[Stye].*3[^M]*|[^M]*M[^M]*3[^M]*[Stye][^M]*", "别打给我老婆"),
-    Sentence("unknown", ".*8.*[Wr].*", "下次再这样我就拒收了"),
-    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),
+    Sentence("unclear", "[^MaB#hCKW]*τ[FpPb]*M[^Ma#hT]*", "现在别打电话"),
+    Sentence("unknown", "[^M]*M[^M]*[Stye][F]6[pP]*", "别打电话给银行"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
+    Sentence("wrong", "[FpPDabiOgYX3]*`[FpPDabdMStyeROgYiI3H]*(?:9[FpP]*)?", "这个号不是我"),
     Sentence("wrong", "[^LMQJj]*i[FpPDab]*d[^QJ]*", "机主早就换了"),
     # messages are wanted again; a slip, told in a clause of its own
     Sentence("accept", "[FpPDaU]*A+(?:[FpPaOgUE]|&)*", "我要重新订阅"),
-    Sentence("accept", "[FpPDaU]*E[FpP]*[OgmA]*[FpPaUE]*", "请恢复短信"),
+    Sentence("accept", "[FpPDaU]*E(?:[pP0U]*|[FpP]*[OgmA]+[FpPaUE]*)", "请恢复短信"),
     Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
     Sentence("accept", "[FpPDj]*e(?:[FpPaOg]|&)*", "可以继续发"),
@@ -78,12 +83,12 @@ SENTENCES = (
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
-    Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpP]*", "之前退订了"),
+    Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpPOgY]*", "之前退订了"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
     Sentence("ask", "~q(?:[FpP]*[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
-    Sentence("ask", "~q[FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
+    Sentence("ask", "~[q/][FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "把我从名单里删掉"),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~Q~[Stye][FpPabOgY]*J?", "都退订了怎么还发"),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[Stye][FpPabOgY]*", "回了T还发"),
@@ -117,17 +122,17 @@ SENTENCES = (
     Sentence("demand", "[FpPDabOgYohH]*[B][aD]*R[FpPaOgYGShHT]*", "我不接收广告"),
     Sentence(
         "demand",
-        "[^NnLQJjIiZ83_CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
+        "_?[^NnLQJjIiZ83_CKWGf]*#[FpP]*M~[Stye][FpPabhj]*",
         "我不上网以后不要给我发了",
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
-    Sentence("demand", "[^PLNMBZQJjn]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence("demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
     Sentence("demand", "[FpPab]*[ae][FpPa]*[SRe][FpPaOgY]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
-        "demand", "[^PLNMBZQJjn]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
+        "demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
     ),
     # a threat whose other half is another clause
-    Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X]*%?[FpP%]*", "再发一条试试"),
+    Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X3]*%?[FpP%]*", "再发一条试试"),
     # what may go on
     Sentence("allow", "[FpPDaOj]*[tymv][FpPj]*", "有事发短信"),
     Sentence("allow", "[FpP]*[OY][FpP]*j[FpPSe]*", "电话可以打"),
@@ -140,6 +145,7 @@ SENTENCES = (
     Sentence("dislike", "[FpPDabOgYj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
     Sentence("unclear", "[pP]*7+[pP]*", "tuid"),
+    Sentence("dislike", "[FpPDaQ]*[/][FpPaOgY]*;[FpP]*", "撤回授权"),
     Sentence("stop", "[FpPab]*[0][FpPab]*q[FpP]*", "给我停了"),
     Sentence("dislike", "[FpPDaQ]*q[FpPaq;]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),

@@ -10,6 +10,7 @@ database decided.
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from gateway.errors import JsonValue, Problem, UsageError, Words
-from gateway.registry.sessions import OWN, Session, Sessions
+from gateway.registry.primary import is_here
+from gateway.registry.sessions import MOST, OWN, Session, Sessions
+from gateway.registry.turns import Turns
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
@@ -97,6 +100,7 @@ class Door:
     def __init__(self, dsn: str, size: int) -> None:
         self.dsn = dsn
         self._sessions = Sessions(dsn, size)
+        self._turns = Turns(max(2, len(os.sched_getaffinity(0))) if is_here(dsn) else MOST)
         self._silent_until = 0.0  # monotonic; 0: the database answers
 
     @classmethod
@@ -106,11 +110,11 @@ class Door:
         return cls(dsn, size)
 
     def acting(
-        self, actor: Actor, *, seconds: float = LONGEST_SECONDS
+        self, actor: Actor, *, seconds: float = LONGEST_SECONDS, short: bool = False
     ) -> "AbstractAsyncContextManager[Connection]":
         """A connection that sees and does what the actor may. Problem `database_unavailable`, also when it
-        has not all been done in `seconds`; `busy`."""
-        return self._serving(actor.settings, seconds)
+        has not all been done in `seconds`; `busy`. `short`: for a read that waits for its turn."""
+        return self._serving(actor.settings, seconds, short=short)
 
     def owner(self, *, seconds: float = LONGEST_SECONDS) -> "AbstractAsyncContextManager[Connection]":
         """A connection that no policy binds, for the gateway's own work: signing in, upkeep."""
@@ -139,9 +143,14 @@ class Door:
         self._sessions.close()
 
     @contextlib.asynccontextmanager
-    async def _serving(self, settings: tuple[str, ...], seconds: float) -> "AsyncIterator[Connection]":
+    async def _serving(
+        self, settings: tuple[str, ...], seconds: float, *, short: bool = False
+    ) -> "AsyncIterator[Connection]":
+        turn: object = None
         try:
             async with asyncio.timeout(seconds):
+                if short:
+                    turn = await self._turns.begin()
                 session = await self._taken(settings[0])
                 try:
                     if session.serves != settings:
@@ -163,6 +172,9 @@ class Door:
                     self._sessions.give_back(session)
         except TimeoutError as error:  # a database that is slow, or stands still with its connections open
             raise _away() from error
+        finally:
+            if turn is not None:
+                self._turns.end(turn)
 
     async def _taken(self, role: str) -> Session:
         try:

@@ -113,8 +113,8 @@ def registrable(cell: str, extension_digits: int) -> str:
             f"合计不超过 {DIGITS_MAX} 位",
         )
     if found.startswith("+"):
-        lengths = range(extension_digits + 1)
-        if not any(exists(found + filler * length) for length in lengths for filler in "068"):
+        lengths = range(1, extension_digits + 1)
+        if not exists(found) and not any(exists(found + filler * n) for n in lengths for filler in "068"):
             raise Bad("no such number in the numbering plan", "号码不符合编号计划")
     elif not found.startswith(CODE_BLOCKS):
         raise Bad("not a number that can be filed", "不是可登记的号码")

@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import psycopg
 from asyncpg.connect_utils import SessionAttribute
+from psycopg.conninfo import conninfo_to_dict
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
 
 PRIMARY: dict[str, Any] = {"target_session_attrs": SessionAttribute.primary}
 """For who makes a pool of connections."""
+
+HERE = ("", "localhost", "127.0.0.1", "::1")
+
+
+def is_here(dsn: str) -> bool:
+    """Whether every server that a DSN names is on this machine, by a socket or the loopback address."""
+    hosts = str(conninfo_to_dict(dsn).get("host") or "").split(",")
+    return all(host in HERE or host.startswith("/") for host in hosts)
 
 
 CONNECT_SECONDS = 10

@@ -66,7 +66,7 @@ class Contacts:
         self._directory = directory
         self._writer = writer
         self._read: dict[str, mmap.mmap] = {}
-        self._listed: dict[int, tuple[Path, int, list[Table]]] = {}  # by day: folder, its mtime, tables
+        self._listed: dict[int, tuple[str, int, list[Table]]] = {}  # by day: folder, its mtime, tables
         self._today = 0
         self._map: mmap.mmap | None = None
         self._until = 0  # ms: when the day of the table that is being filled ends
@@ -156,13 +156,13 @@ class Contacts:
         """The tables of a day; its folder is listed again when one has come or gone."""
         known = self._listed.get(day)
         if known is None:
-            known = self._listed[day] = (self._directory / str(day), 0, [])
+            known = self._listed[day] = (f"{self._directory}/{day}", 0, [])
         folder, listed, whole = known
         try:
-            changed = folder.stat().st_mtime_ns
+            changed = os.stat(folder).st_mtime_ns  # noqa: PTH116  # asked for every reply and every key
             if listed == changed:
                 return whole
-            now, names = time.time_ns(), [path.name for path in folder.iterdir()]
+            now, names = time.time_ns(), [path.name for path in Path(folder).iterdir()]
         except OSError:
             return []
         tables = [(name.partition(".")[0], self._opened(f"{day}/{name}")) for name in names]

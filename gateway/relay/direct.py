@@ -10,8 +10,11 @@ the journal tells whether they were recorded. It sends nothing to a carrier: who
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from time import perf_counter, time_ns
+
+from msgspec.msgpack import Decoder, Encoder
 
 from gateway.direct import Answered, Asked, Item, Press, Refused, Tell, Told
 from gateway.errors import NotReady
@@ -21,7 +24,7 @@ from gateway.model import AccountKey
 from gateway.protocols.message import Submission
 from gateway.protocols.text import UCS2
 from gateway.relay.contacts import KEY, Contacts
-from gateway.relay.lane import Lane
+from gateway.relay.lane import Lane, Place
 from gateway.relay.memory import Batch, Submit
 from gateway.relay.presses import Presses
 from gateway.relay.screen import Screen
@@ -29,6 +32,9 @@ from gateway.relay.screen import Screen
 MOST_KNOWN = 200_000
 KEEP_DAYS = 1
 """How long a key is remembered across a restart of the worker."""
+
+_keep = Encoder().encode
+_kept = Decoder(tuple[bytes, Told]).decode
 
 
 class _Nobody:
@@ -47,6 +53,7 @@ class Question:
         note: Callable[["Question"], None],
         done: Callable[["Question", str], None],
         screen: Screen,
+        nowhere: Place,
     ) -> None:
         self.asked = asked
         self.tells: list[tuple[int, Tell]] = []
@@ -59,11 +66,7 @@ class Question:
         self._done = done
         self._note = note
         self._screen = screen
-
-    @property
-    def answered(self) -> bool:
-        """What was asked is on record."""
-        return bool(self.answers) or self.refused is not None
+        self._nowhere = nowhere
 
     def batches(self) -> list[Batch]:
         """The attempts as the screen takes them, neighbours of one account and channel together."""
@@ -77,10 +80,9 @@ class Question:
             else:
                 groups.append((of, [submit]))
         self._left = len(groups)
-        place_of_nobody = Lane(_Nobody()).hold()
         began = perf_counter()
         return [
-            Batch(self, key, 0, submits, b"", 0, [], place_of_nobody, began, channel)
+            Batch(self, key, 0, submits, b"", 0, [], self._nowhere, began, channel)
             for (key, channel), submits in groups
         ]
 
@@ -131,7 +133,9 @@ class Direct:
         self._log = log
         self._before = Contacts(directory, None)  # of lives before this one, of all workers
         self._keys = Contacts(directory, writer)
-        self._known: dict[bytes, Question] = {}
+        self._nowhere = Lane(_Nobody()).hold()
+        # under way, or what was said: as octets, which the garbage collector does not walk
+        self._known: dict[bytes, Question | bytes] = {}
         self._looking: set[asyncio.Task[None]] = set()
 
     def take(self, asks: Sequence[tuple[Asked, Tell]]) -> None:
@@ -143,7 +147,7 @@ class Direct:
                 self._again(known, asked, tell)
                 continue
             before = self._before.last(_key(asked.key), now, days=KEEP_DAYS)
-            question = Question(asked, self._note, self._finished, self._screen)
+            question = Question(asked, self._note, self._finished, self._screen, self._nowhere)
             question.tells.append((asked.number, tell))
             self._remember(question)
             if before is None:
@@ -185,12 +189,14 @@ class Direct:
         else:
             self._keys.remember(_key(asked.key), _now(), _body(asked.body), identity)
 
-    def _again(self, known: Question, asked: Asked, tell: Tell) -> None:
-        if known.asked.body != asked.body:
+    def _again(self, known: Question | bytes, asked: Asked, tell: Tell) -> None:
+        body, told = _kept(known) if isinstance(known, bytes) else (known.asked.body, None)
+        if body != asked.body:
             tell(Told(asked.number, "reused", []))
-        elif known.answered:
-            tell(Told(asked.number, "", known.answers, known.refused))
-        else:
+        elif told is not None:
+            told.number = asked.number
+            tell(told)
+        elif isinstance(known, Question):
             known.tells.append((asked.number, tell))
 
     def _note(self, question: Question) -> None:
@@ -202,13 +208,16 @@ class Direct:
         asked = question.asked
         if error:  # not recorded: the next time is the first time
             self._known.pop(asked.key, None)
+        else:
+            self._known[asked.key] = _keep((asked.body, Told(0, "", question.answers, question.refused)))
         tells, question.tells, question.submits = question.tells, [], []
         for number, tell in tells:
             tell(Told(number, error, question.answers, question.refused))
 
     def _remember(self, question: Question) -> None:
         if len(self._known) >= MOST_KNOWN:
-            for oldest in [key for key, known in self._known.items() if known.answered][: MOST_KNOWN // 4]:
+            answered = (key for key, known in self._known.items() if isinstance(known, bytes))
+            for oldest in list(islice(answered, MOST_KNOWN // 4)):
                 del self._known[oldest]
         self._known[question.asked.key] = question
 

@@ -140,7 +140,8 @@ class Dispatch:
         if not (endpoint.connected and endpoint.roles):
             return _response(_made(route, await endpoint.handle(call)), request)
         if endpoint.safe:
-            async with site.door.acting(who, seconds=endpoint.seconds or READ_SECONDS) as call.c:
+            seconds, short = endpoint.seconds or READ_SECONDS, endpoint.seconds is None
+            async with site.door.acting(who, seconds=seconds, short=short) as call.c:
                 made = await self._made(route, call)
             return _response(made, request)
         async with site.door.acting(who) as call.c, call.c.transaction():

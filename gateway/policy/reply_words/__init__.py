@@ -27,6 +27,7 @@ __all__ = (
     "FIGURE",
     "GOODS",
     "KINDS_OF_FILLERS",
+    "MEANING",
     "OTHERS",
     "SMALL",
     "SURNAMES",
@@ -40,11 +41,11 @@ CODES = ("r", "t", "td", "n", "0000", "退订", "退訂", "拒收")
 UNKNOWN, SMALL, FIGURE = "X", "1", "9"
 """What is in no class: any other word, a number of one digit (05 as well), a longer one."""
 
-BUSY, OTHERS = "4", "3"
+BUSY, OTHERS, MEANING = "4", "3", ":"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 
-KINDS_OF_FILLERS = "608@#<"
+KINDS_OF_FILLERS = "608@#<τ"
 """Of the classes, those that say as little as F in most sentences."""
 
 CLASSES: Mapping[str, str] = {

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 CLASSES: Mapping[str, str] = {
     # C: a code that refuses only when it is the whole reply
     "C": """
-        r t n 0000
+        r t n 0000 零零零零
     """,
     # w: a code as well, but the first half of many words
     "w": """
@@ -46,6 +46,10 @@ CLASSES: Mapping[str, str] = {
     "r": """
         拒绝 谢绝 婉拒
     """,
+    # /: takes back a permission
+    "/": """
+        撤回 撤销 收回 撤消
+    """,
     # A: asks to get messages again
     "A": """
         订阅 重新订阅 恢复订阅 再次订阅 继续订阅
@@ -64,7 +68,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # E: only with an object, or beside what is undone, the same
     "E": """
-        恢复 重新开通 重新
+        恢复 重新开通
     """,
     # U: what was done was not meant
     "U": """
@@ -78,10 +82,10 @@ CLASSES: Mapping[str, str] = {
     # 7: a code that is cut or not one that anybody prints
     "7": """
         tui tuid tuidi ding ju juj jus jush jusho juhsou jsuhou jushu jushuo tudin
-        d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ® tu
+        d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ® tu oooo
     """,
     # q: an end of what?
     "q": """
-        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束 撤回 撤销 收回
+        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束
     """,
 }  # fmt: skip

@@ -38,7 +38,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # a: again and again
     "a": """
-        再 继续 again anymore any_more 再他妈 再tm 再tmd 再特么
+        再 继续 again anymore any_more 再他妈 再tm 再tmd 再特么 重新
     """,
     # b: too often already
     "b": """
@@ -53,10 +53,12 @@ CLASSES: Mapping[str, str] = {
         please pls plz thanks thank_you thx thankyou hi hello sir 劳烦 烦请 有劳 敬请 恳请
         亲
     """,
-    # F: says nothing of its own; in sentences F stands for the six below too
+    # F: says nothing of its own; in sentences F stands for the seven below too
     # 6: to whom it is said; 0: to do it for me; 8: if; @: how many of them; #: from now on; <: once
+    # τ: for a while
     "6": """
-        你 您 你们 您们 你哋 贵行 贵公司 银行 你行 你们公司 你公司 贵司
+        你 您 你们 您们 你哋 贵行 贵公司 银行 你行 你们公司 你公司 贵司 你他妈 你们他妈 你他妈的
+        你们他妈的 你tm 你们tm 你tmd 你特么 你们特么
     """,
     "0": """
         给我 给我们 帮 帮我 帮忙 把 将 替我 为我 替 替我把 帮我把 给我把 麻烦把
@@ -67,6 +69,10 @@ CLASSES: Mapping[str, str] = {
     "@": """
         一切 任何 所有 全部 全 都 统统 通通 一律 全都 所有的 全部的 任何形式的 任何形式 各种形式的
         一切形式的 各种形式 一切形式 任何方式的 任何方式 所有形式的
+    """,
+    "τ": """
+        现在 目前 暂时 今天 今晚
+        明天 这会 这会儿 此刻
     """,
     "<": """
         之前 以前 上次 上个月 上月 昨天 前天 前几天 前两天 前段时间 前阵子 去年 当时 早前 先前 上周
@@ -83,16 +89,16 @@ CLASSES: Mapping[str, str] = {
         这 这个 这种 这些 这样 这样的 这类 此 此类 该 那种 那些 各种 类 类似 种 条 个
         也 就 才
         一 掉 过 已 已经 早已 早就 早
-        从 现在 马上 立即 立刻 立马 即刻 赶紧
+        从 马上 立即 立刻 立马 即刻 赶紧
         赶快 快 快点
-        暂时 目前 真的 真 非常 十分 太 很 特别 强烈 坚决 自己 直接 有 来 去 到 在 是 好 过来
+        真的 真 非常 十分 太 很 特别 强烈 坚决 自己 直接 有 来 去 到 在 是 好 过来
         手机 号码 号
         里 上 时候 中 往 朝 明确 再次 再也 再三 我再次 我再也 我再三 老子 本 和 跟 与 及 或 刚 敢 收
         说了 说过 都说了 说好 告诉你
         告诉你们 警告 警告你 警告你们 跟你们说过 跟你说过 多少遍 多少次 给予 几遍 信不信
         信不信我
-        好多次 多次 好几次 几次 很多次 两次 三次 上次就 上次都 上次已经 到底 究竟 即可 凌晨 晚上 半夜
-        大半夜 深夜 周末 中午 早上 白天 节假日 上班时间 休息时间 其他 其它 几条 几个
+        好多次 多次 好几次 几次 很多次 两次 三次 上次就 上次都 上次已经 到底 究竟 即可
+        其他 其它 几条 几个
         啲 嚟 俾 畀
         业务员 客服 们 那 并 且 而且 因为
         me my us it this these that the to your you from number phone list i want would like now and any
@@ -100,6 +106,8 @@ CLASSES: Mapping[str, str] = {
         和家人 及家人 及我的家人 和我家里人 和我老婆 和我老公 跟我家人 和我父母 和我爸妈 和我的父母
         和我的朋友 和我朋友 和我的同事 和我同事 跟我的家人 以及我的家人 以及家人 向 do is are was
         do_i i_am im ill ive 你们的客户 你们客户 贵行客户 贵行的客户 你行客户 你们银行的客户 方面 方面的
+        真他妈 太他妈 真tm 真特么 凌晨 晚上 半夜 大半夜 深夜 周末 中午 早上 白天 节假日 上班时间
+        休息时间 早晨 清晨 下班后 工作时间 午休 午休时间
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """

@@ -20,7 +20,7 @@ SOUNDS: Mapping[str, tuple[str, ...]] = {
     "停止": ("停挺 ting", "止只之指 zhi"),
 }
 
-BEFORE = "我要请想回复给你烦都全求就再订消快帮么何样能以不没别"
+BEFORE = "好嗯您我要请想回复给你烦都全求就再订消快帮么何样能以不没别"
 AFTER = "特费金毒防化息失遣单房货款税"
 
 SPELLED: Mapping[str, str] = {

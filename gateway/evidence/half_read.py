@@ -1,0 +1,70 @@
+"""Records as one reads them who reads many: a few members decoded, the rest left as it stands.
+
+What holds for `record` holds here: pure, and a record is what `encode` has written.
+"""
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.msgpack import Decoder
+
+from gateway.evidence.record import Attempt, RecordError
+
+
+class Glance(Struct, frozen=True, array_like=True):
+    """An `Attempt` as one reads it who reads many: `judged` stays as it is. Plain integers cost less to make
+    than to leave, at 0.4 µs in all."""
+
+    version: int
+    kind: int
+    id: bytes
+    at: int
+    deliver_at: int
+    connection: int
+    sequence: Raw
+    recipient: int
+    pk_total: int
+    pk_number: int
+    reference: int
+    registry_version: int
+    region: str
+    subscriber: bytes
+    digest: bytes
+    fmt: int
+    udhi: int
+    sealed: bytes
+    judged: Raw
+
+
+class Following(Struct, frozen=True, array_like=True):
+    """The beginning that `Outcome` and `Report` share."""
+
+    version: int
+    kind: int
+    attempt: bytes
+    at: int
+
+
+def continues(attempt: Attempt | Glance) -> bool:
+    """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
+    counts as no attempt. `pk_number` counts the records; in `octets` b"" is a part that had not come."""
+    return 2 <= attempt.pk_number <= attempt.pk_total
+
+
+_following = Decoder(Following)
+_glance = Decoder(Glance)
+
+
+def glance(octets: bytes) -> Glance:
+    """The half-read attempt of octets whose kind is ATTEMPT. Raises RecordError."""
+    try:
+        return _glance.decode(octets)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(str(error)) from error
+
+
+def following(octets: bytes) -> Following:
+    """The half-read record of octets whose kind is OUTCOME or REPORT. Raises RecordError."""
+    try:
+        return _following.decode(octets)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(str(error)) from error
