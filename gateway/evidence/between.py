@@ -27,7 +27,7 @@ from gateway.model import FOREVER
 
 VERSION = b"\x01"
 SALT_OCTETS = 32
-MOST_QUESTION = 1 << 20  # a thousand accounts, ten thousand codes
+MOST_QUESTION = 1 << 19  # a thousand accounts, ten thousand codes
 """Octets of a question."""
 MOST_FRAME = 16 << 20
 """Octets of one frame of an answer."""

@@ -145,6 +145,8 @@ _BY_ACCOUNT = """account = ANY (ARRAY(SELECT account FROM my_accounts()))
     AND reason IN ('malformed', 'not_judgeable', 'blacklisted', 'unregistered', 'account_mismatch')"""
 """What one's own accounts sent from numbers that are not one's own (index intercepts_account)."""
 
+_THERE = "(SELECT code FROM institutions UNION ALL SELECT '') there"
+
 
 async def intercepts(call: Call) -> Answer:
     return Answer(await intercepts_of(call))
@@ -166,8 +168,14 @@ async def intercepts_of(call: Call) -> Page[Intercept]:
               AND ($5::timestamptz IS NULL OR at < $5)
               AND ($6::timestamptz IS NULL OR (at, id) < ($6, $7::uuid)) AND {own}
             ORDER BY at DESC, id DESC LIMIT $8)"""
+    lists = [one.format(own=mine) for mine in own]
+    if call.actor.role == "regulator" and call.actor.territory:
+        # the newest of each institution, and of none: what is rare in the province is found as soon
+        lists = [
+            f"(SELECT mine.* FROM {_THERE} CROSS JOIN LATERAL {one.format(own='institution = code')} mine)"
+        ]
     rows = await call.c.fetch(
-        f"""SELECT * FROM ({" UNION ".join(one.format(own=mine) for mine in own)}) found
+        f"""SELECT * FROM ({" UNION ".join(lists)}) found
              ORDER BY at DESC, id DESC LIMIT $8""",
         query.number,
         query.institution,
