@@ -26,6 +26,7 @@ from gateway.web.resources import ENDPOINTS
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MISSING = 900_000_000
+PENALTY = {"institution": "BANK", "kind": "suspension", "cause": "x"}
 TABLES = {"import-runs": "import_runs"}
 """Tables that are not called as their path is."""
 
@@ -201,15 +202,29 @@ async def test_every_endpoint_is_reached_by_every_role_it_names(office, endpoint
     [
         ("institution", "/numbers/steps", "numbers", {"step": "submit", "ids": [0]}),
         ("institution", "/appeals", "penalties", {"against_kind": "penalty", "against": "0", "grounds": "x"}),
+        ("city", "/numbers/steps", "numbers", {"step": "veto", "ids": [0], "reason": "x"}),
+        ("city", "/penalties", "cases", PENALTY | {"case": 0}),
     ],
 )
 async def test_an_id_in_a_body_tells_no_more(office, who, path, table, body):
     said = []
     for value in (office.foreign[table], MISSING):
         text = json.dumps(body).replace("[0]", f"[{value}]").replace('"0"', f'"{value}"')
+        text = text.replace('"case": 0', f'"case": {value}')
         one = await office.post(who, path, json.loads(text))
         said.append((one.status, without(value, one)))
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/penalties", PENALTY), ("/refusals", {"subscriber": "13800000001", "purposes": ["marketing"]})],
+)
+async def test_to_a_territory_a_code_elsewhere_is_nobodys(office, path, body):
+    said = [await office.post("city", path, body | {"institution": code}) for code in ("OTHER", "NONE0")]
+    assert [one.status for one in said] == [422, 422]
+    assert without("OTHER", said[0]) == without("NONE0", said[1])
+    assert (await office.post("city", path, body | {"institution": "FIN"})).status == 201
 
 
 async def test_every_instant_of_the_document_is_said_in_the_time_of_shanghai():

@@ -301,7 +301,7 @@ async def _subject(c: "Connection", wanted: Proposal) -> tuple[int | None, str |
             value=wanted.number,
         )
     if wanted.institution:
-        institution = await c.fetchval("SELECT institution_of($1)", wanted.institution)
+        institution = await c.fetchval("SELECT id FROM institutions WHERE code = $1", wanted.institution)
         if institution is None:
             raise Problem(
                 "invalid",

@@ -28,6 +28,15 @@ async def reference(c: "Connection", field: str, code: str) -> int:
     return found
 
 
+async def overseen(c: "Connection", field: str, code: str) -> int:
+    """The id of the institution that `code` names, if the actor sees it: of a regulator's territory. Problem
+    `invalid`."""
+    found: int | None = await c.fetchval("SELECT id FROM institutions WHERE code = $1", code)
+    if found is None:
+        raise unknown(field, code)
+    return found
+
+
 def unknown(field: str, code: str | None) -> Problem:
     """The field names something that is not there."""
     return Problem(

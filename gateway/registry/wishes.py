@@ -27,7 +27,7 @@ from gateway.registry.fields import (
     purpose_words,
 )
 from gateway.registry.keys import RegistryKey
-from gateway.registry.references import reference, unknown
+from gateway.registry.references import overseen, unknown
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -163,7 +163,7 @@ async def refuse(c: "Connection", actor: Actor, key: RegistryKey, new: NewRefusa
     """Keep a refusal: to the actor's own institution, or to whom a regulator names. Problem `invalid`."""
     institution: int | None = actor.institution
     if actor.role != "institution":
-        institution = await reference(c, "institution", new.institution) if new.institution else None
+        institution = await overseen(c, "institution", new.institution) if new.institution else None
     elif new.institution not in (None, actor.institution_code):
         raise unknown("institution", new.institution)
     values: dict[str, Any] = {
