@@ -1,6 +1,7 @@
 """Fixtures that several modules share: a real PostgreSQL, and a fresh migrated database per test."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -30,6 +31,11 @@ LINES = 40
 
 COSTS = {"house": 4, "house_of": 4, "server": 2, "embedded": 1}
 """What a test takes, compared: with a node, with PostgreSQL; else next to nothing."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a test waits for processes, disks and timers half of its time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

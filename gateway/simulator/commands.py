@@ -89,6 +89,9 @@ def run_carrier(args: argparse.Namespace) -> int:
     """Listen until told to stop, print the counts."""
     _parts("--reply-text", args.reply_text)
     _spoken(args)
+    most = PEERS[args.protocol].most_result
+    if args.refuse_with > most:
+        raise UsageError(f"--refuse-with {args.refuse_with}: right would be a whole number from 0 to {most}")
     print(json.dumps(asyncio.run(_listen(args)), ensure_ascii=False))
     return 0
 
@@ -107,7 +110,7 @@ def _spoken(args: argparse.Namespace) -> None:
     args.version = versions[args.version]
     if args.account is not None and len(args.account) > peer.account_octets:
         most = peer.account_octets
-        raise UsageError(f"--account {args.account}: right would be at most {most} characters")
+        raise UsageError(f"--account {args.account!r}: right would be 1 to {most} characters")
 
 
 def _parts(option: str, text: str) -> int:

@@ -39,7 +39,7 @@ class CmppPeer:
     versions: ClassVar = {"2.0": V20, "2.1": 0x21, "3.0": V30}
     most_recipients = 99
     account_octets, secret_octets = 6, 64
-    refuses_with = 9
+    refuses_with, most_result = 9, 255  # of one octet in 2.0
 
     @staticmethod
     def login(account: bytes, secret: bytes, version: int, now: datetime) -> Pdu:
@@ -153,7 +153,7 @@ class SmgpPeer:
     versions: ClassVar = {"1.3": 0x13, "3.0": 0x30}
     most_recipients = 100
     account_octets, secret_octets = 8, 15
-    refuses_with = 75
+    refuses_with, most_result = 75, 0xFFFF
 
     @staticmethod
     def login(account: bytes, secret: bytes, version: int, now: datetime) -> Pdu:
@@ -256,7 +256,7 @@ class SmppPeer:
     versions: ClassVar = {"3.3": 0x33, "3.4": V34, "5.0": V50}
     most_recipients = 254
     account_octets, secret_octets = 15, 8
-    refuses_with = 0x45
+    refuses_with, most_result = 0x45, 0xFFFF
 
     @staticmethod
     def login(account: bytes, secret: bytes, version: int, now: datetime) -> Pdu:

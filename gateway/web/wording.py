@@ -74,6 +74,7 @@ SUBS = {
     "source": Words("主叫号码无法识别", "the sending number"),
     "destination": Words("用户号码无法识别", "the subscriber's number"),
     "text": Words("内容无法读取", "the text"),
+    "binary": Words("不是文字，而是终端数据", "no text, but octets for a device"),
     "schedule": Words("定时时间无法识别", "the scheduled time"),
     "wrong_person": Words("本人称非债务人", "who said to be another person"),
     "unverifiable": Words("无名单可核对", "no list to look at"),
