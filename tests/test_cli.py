@@ -503,7 +503,7 @@ async def test_a_demo_takes_another_carrier_and_profile_and_ends_by_itself(
     carrier = f"{HOST}:{house.carrier.port}"
     options = ("--carrier", f"cmpp={carrier}", "--profile", str(profile), "--no-traffic", "--seconds", "3")
     async with Demo(folder / "demo", cities, *options) as demo:
-        assert demo.ready["carriers"] == {"cmpp": carrier}
+        assert demo.ready["carriers"]["cmpp"] == carrier
         demo.ready["accounts"]["cmpp"]["secret"] = "s3cret"  # the carrier's, who alone checks it
         assert await demo.result("106900090001", SIGNED) == 0
         assert house.carrier.counts["submits"] == 1
