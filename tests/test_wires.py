@@ -504,7 +504,7 @@ def test_a_million_mutated_frames_do_not_grow_memory(speech: Speech) -> None:
     after, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < 64 * 1024
-    assert peak - before < 256 * 1024
+    assert peak - before < 192 * 1024 + 4 * speech.wire.CAP  # some copies of a frame, whatever came before
 
 
 @of_each
