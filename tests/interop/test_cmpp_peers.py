@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import any_hour
 import pytest
 from peers import PEERS, Peer
 
@@ -161,7 +162,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     folder = tmp_path_factory.mktemp("demo")
     (folder / "shared").write_text("s3cret", "ascii")
     carrier_port = free_port()
-    command: list[str | Path] = [ZHENGMING, "demo", "--no-traffic", "--dir", folder]
+    profile = any_hour.written(folder)  # marketing that passes by day must pass in a nightly run too
+    command: list[str | Path] = [ZHENGMING, "demo", "--no-traffic", "--dir", folder, "--profile", profile]
     with (folder / "output").open("wb") as output:
         demo = subprocess.Popen(
             [*command, "--carrier", f"cmpp=127.0.0.1:{carrier_port}"], stdout=output, stderr=output
