@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import dataclasses
 import importlib
+import itertools
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -306,6 +307,73 @@ async def test_whatever_may_carry_a_text_is_judged_or_refused(smpp: Line) -> Non
         assert await status(tables.CancelSm(message_id=b"1"), 8) == (tables.CANCEL_SM, 0)
         assert await status(tables.EnquireLink(), 9) == (tables.ENQUIRE_LINK, 0)
     assert smpp.carrier.counts["submits"] == 1
+
+
+async def test_a_text_that_replaces_another_is_judged_as_sent_to_whom_that_went(smpp: Line) -> None:
+    """It names no recipient and no coding: both are those of the message that the carrier has taken."""
+    subscriber, other = (smpp.house.subscriber() for _ in range(2))
+    new = "【示例银行】改期通知，详询网点。拒收请回复R"
+
+    def message(to: str = subscriber, source: str = PASSING, **more: Any) -> Any:
+        return tables.SubmitSm(
+            source_addr=source.encode(),
+            destination_addr=to.encode(),
+            data_coding=8,
+            short_message=TEXT.encode("utf-16-be"),
+            **more,
+        )
+
+    def replacing(identity: bytes, text: str = new, source: str = PASSING, **more: Any) -> Any:
+        said = text.encode("utf-16-be")
+        return tables.ReplaceSm(message_id=identity, source_addr=source.encode(), short_message=said, **more)
+
+    async with bound(smpp, tables.BindTransmitter) as sends, bound(smpp, tables.BindTransceiver) as ask:
+        numbers = itertools.count(10)
+
+        async def taken(body: Any) -> bytes:
+            answer = await sends(body, next(numbers))
+            result, identity = Smpp().result(answer, 0, len(answer))
+            assert result == 0
+            return identity
+
+        async def status(body: Any) -> int:
+            return int.from_bytes((await ask(body, next(numbers)))[8:12], "big")
+
+        identity = await taken(message())
+        smpp.carrier.counts.clear()
+        assert await status(replacing(identity)) == 0  # on another connection of the account
+        assert smpp.carrier.counts["other"] == 1
+        payload = [(tables.MESSAGE_PAYLOAD, new.encode("utf-16-be"))]
+        assert await status(replacing(identity, "", tlvs=payload)) == 0
+        assert await status(replacing(identity, "【示例银行】改期通知")) == smpp.code(
+            Reason.OPTOUT_HINT_MISSING
+        )
+        assert await status(replacing(b"unknown")) == 0x13
+        assert await status(replacing(identity, source=MARKETING + "0002")) == 0x13
+        several = tables.SubmitMulti(
+            source_addr=PASSING.encode(),
+            dest_address=[(1, 1, 1, subscriber.encode()), (1, 1, 1, other.encode())],
+            data_coding=8,
+            short_message=TEXT.encode("utf-16-be"),
+        )
+        assert await status(replacing(await taken(several))) == 0x13
+        part = message(esm_class=0x40)
+        part.short_message = bytes((5, 0, 3, 7, 1, 1)) + part.short_message
+        assert await status(replacing(await taken(part))) == 0x13
+        assert smpp.carrier.counts["other"] == 2
+
+        reply = tables.DeliverSm(
+            source_addr=subscriber.encode(), destination_addr=PASSING.encode(), short_message=b"TD"
+        )
+        smpp.carrier.connection("bank").write(Smpp().encode(reply, 77))
+        delivered = await ask(None, 0)
+        assert Smpp().delivery(delivered, 0, len(delivered)).content == b"TD"
+        assert await status(replacing(identity)) == smpp.code(Reason.REFUSED_BY_SUBSCRIBER)
+    async with bound(smpp, tables.BindTransceiver, b"fewer") as ask:
+        assert await status(replacing(identity)) == 0x13  # another account's
+    reasons = smpp.house.reasons(subscriber=subscriber)
+    assert reasons[:4] == ["", "", "", "optout_hint_missing"]
+    assert reasons[-1] == "refused_by_subscriber"
 
 
 async def test_what_the_carrier_did_not_understand_is_an_outcome(smpp: Line) -> None:

@@ -10,7 +10,7 @@ from speech import SMPP, values_of
 from gateway.errors import WireError
 from gateway.model import Reason
 from gateway.protocols import smpp_tables as wire
-from gateway.protocols.message import Report, Submission
+from gateway.protocols.message import Replaces, Report, Submission
 from gateway.protocols.smpp import V33, V34, V50, Smpp
 from gateway.protocols.smpp_status import status_of
 from gateway.protocols.table import Pdu
@@ -146,6 +146,24 @@ def test_a_text_that_stands_elsewhere_can_not_be_judged() -> None:
     assert refused(frame(wire.SubmitMulti(source_addr=b"1", dest_address=lists))) == 0x34
     assert refused(frame(wire.SubmitMulti(source_addr=b"1"))) == 0x33
     assert refused(frame(wire.ReplaceSm(message_id=b"1f", short_message=b"new"))) == 0x13
+    assert refused(frame(wire.ReplaceSm(message_id=b"1f", sm_default_msg_id=3))) == 0x63
+
+
+def test_a_text_that_replaces_another_names_it_and_nobody_it_goes_to() -> None:
+    for body in (
+        wire.ReplaceSm(message_id=b"1f", source_addr=b"1069", short_message=b"new", registered_delivery=1),
+        wire.ReplaceSm(message_id=b"1f", source_addr=b"1069", tlvs=[(wire.MESSAGE_PAYLOAD, b"new")]),
+    ):
+        with pytest.raises(Replaces) as caught:
+            read(frame(body))
+        said = caught.value.submission
+        assert caught.value.message_id == b"1f"
+        assert (said.source, said.destinations, said.content, said.wants_report) == (
+            b"1069",
+            [],
+            b"new",
+            False,
+        )
 
 
 def test_a_message_to_several_is_one_to_each() -> None:
@@ -186,7 +204,8 @@ def test_what_was_not_understood_is_nacked_and_what_needs_no_answer_gets_none() 
     assert unknown(0xBEEF) == (nack, 3)
     assert {unknown(command) for command in wire.BROADCAST} == {(nack, 3)}
     assert unknown(wire.DELIVER_SM) == ((wire.DELIVER_SM | wire.ANSWER).to_bytes(4, "big"), 3)
-    for command in (wire.OUTBIND, wire.ALERT_NOTIFICATION, wire.SUBMIT_SM | wire.ANSWER, 0x8000BEEF):
+    assert unknown(wire.OUTBIND) == (nack, 3)
+    for command in (wire.ALERT_NOTIFICATION, wire.SUBMIT_SM | wire.ANSWER, 0x8000BEEF):
         assert unknown(command) is None
 
 

@@ -74,11 +74,9 @@ def test_a_valid_vector_is_decoded_as_said_and_encoded_back_to_its_octets(
     pdu = protocol.decode(data, frame)
     name = said.pop("_pdu")
     assert type(pdu).__name__.lower() == name.replace("_", "")
-    said = (
-        said | {"tlvs": [{k: w for k, w in tlv.items() if k != "name"} for tlv in said["tlvs"]]}
-        if "tlvs" in said
-        else said
-    )
+    if "tlvs" in spoken(pdu, column_of(protocol)):  # those of 3.4 leave them out where only 5.0 has any
+        tlvs = said.get("tlvs", [])
+        said |= {"tlvs": [{k: w for k, w in tlv.items() if k != "name"} for tlv in tlvs]}
     status = [int(said.pop("_command_status"), 16)] if "_command_status" in said else []
     if "_body_hex" in said:
         assert said.pop("_body_hex") == data[protocol.HEADER :].hex()

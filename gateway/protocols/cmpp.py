@@ -89,6 +89,7 @@ class Cmpp:
     TERMINATE: ClassVar[int] = TERMINATE
     ANSWER: ClassVar[int] = ANSWER
     NACK: ClassVar[int] = 0
+    REPLACE: ClassVar[int] = 0
     """An answer to whatever was not understood; CMPP has none."""
 
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)

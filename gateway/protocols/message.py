@@ -5,6 +5,8 @@ Texts are octets as they came, cut and trimmed; nothing here is decoded or judge
 
 from typing import NamedTuple
 
+from gateway.errors import WireError
+
 Instant = tuple[int, int, int, int, int]
 """Month, day, hour, minute, second."""
 
@@ -39,6 +41,16 @@ class Submission(NamedTuple):
     pk_number: int
     pseudo: int  # Dest_terminal_type: 1 when the destinations are pseudo-numbers (3.0)
     reference: int = 0  # of the parts of a long message, where it stands beside the text (SMPP's SAR)
+
+
+class Replaces(WireError):
+    """A message that is to take the place of an earlier one, `message_id`, and does not say to whom it goes.
+    Who does not know that one treats it as malformed; `submission` has no recipient and no coding."""
+
+    def __init__(self, message_id: bytes, submission: Submission) -> None:
+        super().__init__("unknown_recipient", "message_id")
+        self.message_id = message_id
+        self.submission = submission
 
 
 class Report(NamedTuple):

@@ -18,7 +18,7 @@ from gateway.protocols import smpp_own as own
 from gateway.protocols import smpp_tables as wire
 from gateway.protocols.framing import cut
 from gateway.protocols.kinds import Tlv
-from gateway.protocols.message import Delivery, Instant, Login, Submission
+from gateway.protocols.message import Delivery, Instant, Login, Replaces, Submission
 from gateway.protocols.smpp_status import (
     BIND_FAILED,
     COMMAND,
@@ -43,7 +43,6 @@ from gateway.protocols.smpp_tables import (
     DELIVER_SM,
     ENQUIRE_LINK,
     GENERIC_NACK,
-    OUTBIND,
     QUERY_SM,
     REPLACE_SM,
     SUBMIT_MULTI,
@@ -58,8 +57,8 @@ V33, V34, V50 = 0x33, 0x34, 0x50
 _HEADER = Struct(">IIII")
 _HEAD = Struct(">II4xI").unpack_from
 _COMMAND = Struct(">I").unpack_from
+# whether it sends, and whether it receives
 _BINDS = {BIND_RECEIVER: (False, True), BIND_TRANSMITTER: (True, False), BIND_TRANSCEIVER: (True, True)}
-"""Whether it sends, and whether it receives."""
 
 _SUBMIT = reader(
     wire.SubmitSm,
@@ -72,6 +71,9 @@ _MULTI = reader(
     "sm_default_msg_id short_message tlvs",
 )
 _DATA = reader(wire.DataSm, "source_addr destination_addr esm_class registered_delivery data_coding tlvs")
+_REPLACE = reader(
+    wire.ReplaceSm, "message_id source_addr schedule_delivery_time sm_default_msg_id short_message tlvs"
+)
 _DELIVER = reader(wire.DeliverSm, "source_addr destination_addr esm_class data_coding short_message tlvs")
 
 
@@ -85,6 +87,7 @@ class Smpp:
     TERMINATE: ClassVar[int] = UNBIND
     ANSWER: ClassVar[int] = ANSWER
     NACK: ClassVar[int] = GENERIC_NACK
+    REPLACE: ClassVar[int] = REPLACE_SM
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0x7000_0001, 0x7FFF_FFFF)
     CAP: ClassVar[int] = 70 * 1024
     """No longer frame is read; message_payload may have 65,535 octets."""
@@ -234,7 +237,7 @@ class Smpp:
     # From sender to carrier
 
     def submission(self, data: bytes, start: int, end: int) -> Submission:
-        """What is judged of the message in data[start:end]. WireError: answer it with `malformed`."""
+        """What is judged of the message in data[start:end]. WireError, Replaces: answer with `malformed`."""
         (command,) = _COMMAND(data, start + 4)
         at, when, default, text = start + 16, b"", 0, b""
         if command == SUBMIT_SM:
@@ -251,9 +254,8 @@ class Smpp:
             source, to, esm, registered, coding, tlvs = _DATA(data, at, end)
             destinations = [to]
         elif command == REPLACE_SM:
-            # To whom it goes stands in an earlier message, which may be another connection's or day's.
-            wire.ReplaceSm.decode(data, at, end)
-            raise WireError("unknown_recipient", "message_id")
+            identity, source, when, default, text, tlvs = _REPLACE(data, at, end)
+            destinations, esm, registered, coding = [], 0, 0, 0  # they stand in the earlier message
         else:
             raise WireError("unknown_command_id", f"0x{command:08x}")
         if default:  # a text that stands at the carrier's and not here
@@ -264,8 +266,10 @@ class Smpp:
         udhi, report = esm & 0x40 != 0, registered & 3 == 1
         if udhi:  # which tells the parts better
             total, number, reference = 1, 1, 0
-        parts = total, number, 0, reference
-        return Submission(source, destinations, coding, udhi, text, report, when, *parts)
+        said = Submission(source, destinations, coding, udhi, text, report, when, total, number, 0, reference)
+        if command == REPLACE_SM:
+            raise Replaces(identity, said)
+        return said
 
     def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:
         """The submit_multi in data[start:end] for the recipients with these indexes only, otherwise
@@ -280,7 +284,7 @@ class Smpp:
 
     def answer(self, command: int, sequence: int, result: int) -> bytes | None:
         """The answer to a request with nothing in it but a status; None where SMPP has no such answer."""
-        if command & ANSWER or command in (OUTBIND, ALERT_NOTIFICATION):
+        if command & ANSWER or command == ALERT_NOTIFICATION:
             return None
         if command | ANSWER not in wire.PDUS:
             return _HEADER.pack(16, GENERIC_NACK, result, sequence)

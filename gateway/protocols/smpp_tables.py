@@ -205,6 +205,7 @@ class ReplaceSm(Pdu):
     sm_default_msg_id: U8
     sm_length: U8
     short_message: Annotated[bytes, Var(by="sm_length")]
+    tlvs: Optional  # 5.0: message_payload
 
 
 @smpp(ALERT_NOTIFICATION)  # §4.12.1

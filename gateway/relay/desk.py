@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gateway.relay.confirming import Confirmations
 from gateway.relay.parts import Parts
 from gateway.relay.refusing import MakeIds, Receivers
+from gateway.relay.replacing import AllTaken
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -23,3 +24,4 @@ class Desk:
     log: logging.Logger
     make_ids: MakeIds
     receivers: Receivers
+    taken: AllTaken

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.model import SMS, AccountKey, Verdict
-from gateway.protocols.message import Submission
+from gateway.protocols.message import Replaces, Submission
 from gateway.protocols.table import Frame
 from gateway.relay.lane import Place
+from gateway.relay.replacing import Taken
 
 MOST_SEEN = 1024
 MOST_WAITING = 4096
@@ -62,6 +63,7 @@ class Submit:
         "sequence",
         "start",
         "submission",
+        "taken",
         "verdicts",
         "width",
     )
@@ -81,11 +83,16 @@ class Submit:
         self.octets: bytes | None = None  # what goes on instead of the frame as it came; b"": nothing
         self.answered = False  # by the carrier, or by us
         self.durable = False
+        self.taken: Callable[[bytes], None] | None = None  # is told the carrier's id, if it can be replaced
 
-    def close(self, accepted: bytes) -> None:
-        """The carrier's answer, when it accepted; b"" when it did not, or nobody can say."""
+    def close(self, accepted: bytes, message_id: bytes = b"") -> None:
+        """The carrier's answer, when it accepted, and under which id; b"" when it did not, or nobody can
+        say."""
         if accepted:
             self.answer = accepted
+            if self.taken is not None:
+                self.taken(message_id)
+                self.taken = None
         elif not self.answer:
             self.fingerprint = OVER
 
@@ -170,9 +177,10 @@ class Batch:
 class Memory:
     """The submits of one connection by sequence number."""
 
-    __slots__ = ("_seen", "waiting")
+    __slots__ = ("_seen", "taken", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Taken | None = None) -> None:
+        self.taken = taken  # of the account, where the protocol can replace what the carrier has taken
         self._seen: dict[int, Submit] = {}
         self.waiting = 0  # how many wait for the disk or for the carrier's answer
 
@@ -199,8 +207,11 @@ class Memory:
 
     def settle(self, submits: Sequence[Submit]) -> None:
         """They are durable: those that we refused wait no longer, the contents of all are let go."""
+        taken = self.taken
         for submit in submits:
             submit.durable = True
+            if taken is not None and not submit.refused and not submit.part:
+                submit.taken = taken.awaits(submit.submission)
             submit.submission = None
             submit.verdicts = ()
             if submit.octets == b"" and not submit.answered:
@@ -224,6 +235,12 @@ class Memory:
             seen.answered = True
             self.waiting -= 1
         return seen
+
+    def completed(self, asked: Replaces) -> Submission:
+        """See `Taken`."""
+        if self.taken is None:
+            raise asked
+        return self.taken.completed(asked)
 
     def _trim(self) -> None:
         old = len(self._seen) - MOST_SEEN

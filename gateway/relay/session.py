@@ -19,7 +19,7 @@ from gateway.errors import WireError
 from gateway.evidence.journal import OutcomeItem
 from gateway.model import AccountKey
 from gateway.protocols import Wire
-from gateway.protocols.message import Delivery, Login
+from gateway.protocols.message import Delivery, Login, Replaces
 from gateway.protocols.table import Frame, Unframed
 from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering
@@ -49,7 +49,7 @@ class Session:
         login: Login,
     ) -> None:
         self.key, self.login = key, login
-        self.memory = Memory()
+        self.memory = Memory(desk.taken.of(key) if wire.REPLACE else None)
         self.closed, self._idle = asyncio.Event(), asyncio.Event()
         self.draining = self._half_closed = False
         self._desk = desk
@@ -295,7 +295,10 @@ class Session:
     def _read(self, data: bytes, frame: Frame, fingerprint: int) -> Submit:
         start, end, command, sequence = frame
         try:
-            submission = self._wire.submission(data, start, end)
+            try:
+                submission = self._wire.submission(data, start, end)
+            except Replaces as asked:
+                submission = self.memory.completed(asked)
             submit = Submit(frame, fingerprint, submission)
             if submission.udhi or submission.pk_total > 1:
                 submit.part = 1  # so it says; `Held.take` looks
@@ -346,7 +349,7 @@ class Session:
             return
         if submit is not None:
             octets = b"" if result else data[start:end]
-            submit.close(octets if number == sequence else self._own.back(octets, submit))
+            submit.close(octets if number == sequence else self._own.back(octets, submit), message_id)
         for identity in self._own.attempts(sequence) if submit is None else submit.ids:
             outcomes.append((identity, result, message_id, 0 if submit is None else submit.part))
 

@@ -24,6 +24,7 @@ from gateway.relay.leg import Leg
 from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
 from gateway.relay.parts import Parts
 from gateway.relay.refusing import Receivers, made_up_ids
+from gateway.relay.replacing import AllTaken
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
@@ -57,7 +58,7 @@ class Worker:
         self._telemetry = telemetry
         self._log = log
         self._returns = returns
-        receivers, parts = Receivers(), Parts(screen)
+        receivers, parts, taken = Receivers(), Parts(screen), AllTaken()
         self._desks = [
             Desk(
                 screen,
@@ -68,6 +69,7 @@ class Worker:
                 log,
                 made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),
                 receivers,
+                taken,
             )
             for sms in listeners
         ]

@@ -13,7 +13,7 @@ from typing import Self
 from gateway.errors import WireError
 from gateway.protocols import text as codings
 from gateway.protocols.link import Asked, Closed, Event, Link, LoginAsked
-from gateway.protocols.message import Submission
+from gateway.protocols.message import Replaces, Submission
 from gateway.protocols.table import Pdu
 from gateway.simulator.end import CHINA, End, Watched, milliseconds, stamp
 from gateway.simulator.peers import PEERS, said_in
@@ -234,6 +234,9 @@ class CarrierSim(Watched):
         wire, faults = end.link.wire, self.faults
         try:
             submission = wire.submission(event.frame, 0, len(event.frame))
+        except Replaces:
+            self._other(end, event)
+            return
         except WireError as error:
             self.counts["malformed"] += 1
             end.link.send(wire.malformed(event.command, event.sequence, error))

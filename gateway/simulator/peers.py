@@ -336,6 +336,8 @@ class SmppPeer:
             )
         if command == smpp_tables.CANCEL_SM:
             return wire.encode(smpp_tables.CancelSmResp(), sequence)
+        if command == smpp_tables.REPLACE_SM:
+            return wire.encode(smpp_tables.ReplaceSmResp(), sequence)
         return wire.unknown(frame, (0, len(frame), command, sequence))
 
 
