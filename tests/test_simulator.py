@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 
 from gateway.protocols import cmpp_tables as wire
 from gateway.protocols.cmpp import PRIVATE, V20, V21, V30, Cmpp
-from gateway.simulator.carrier import CarrierSim, Faults, Received
+from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.end import End
+from gateway.simulator.faults import CARRIER, SENDER, Faults, faults_of, misbehaviour
 from gateway.simulator.sender import LoginRefused, SenderSim
 
 HOST, NUMBER, SUBSCRIBER, SECRET = "127.0.0.1", "10690001", "13800000000", "s3cret"
@@ -228,6 +230,32 @@ add_carrier_arguments(sides.add_parser("carrier"))
 args = parser.parse_args()
 sys.exit((run_sender if args.side == "sender" else run_carrier)(args))
 """
+
+
+def test_each_word_of_the_command_line_is_a_fault_that_is_driven_through_a_node() -> None:
+    source = (Path(__file__).parent / "test_bad_peers.py").read_text("utf-8")
+    of_carriers, of_senders = source.split("# The sender misbehaves")
+    for side, tests in ((CARRIER, of_carriers), (SENDER, of_senders)):
+        for word, one in side.items():
+            assert f"{one.field}=" in tests or f"faults.{one.field} =" in tests, word
+
+
+def test_a_misbehaviour_is_read_from_the_command_line_and_a_wrong_one_is_told_what_would_be_right() -> None:
+    read = misbehaviour(CARRIER)
+    assert faults_of(map(read, ("drop:3", "slow", "overflow"))) == Faults(
+        drop_every=3, answer_after=1.0, overflow=True
+    )
+    assert faults_of([misbehaviour(SENDER)("slow:20")]).answer_after == 20.0
+    for given, right in (
+        ("late", "one of slow, silent"),
+        ("drop:0", "drop:N with N from 1 to 1000000"),
+        ("drop:x", "drop:N with N from 1 to 1000000"),
+        ("overflow:2", "right would be overflow"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=right):
+            read(given)
+    with pytest.raises(ArgumentTypeError, match="right would be one of"):
+        misbehaviour(SENDER)("early-report")
 
 
 async def test_the_commands_print_one_line_of_counts(tmp_path: Path, unused_tcp_port: int) -> None:

@@ -12,11 +12,15 @@ from typing import Self
 
 from gateway.errors import WireError
 from gateway.protocols import text as codings
-from gateway.protocols.link import Asked, Closed, Event, Link, LoginAsked
+from gateway.protocols.link import Answered, Asked, Closed, Event, Link, LoginAsked
 from gateway.protocols.message import Replaces, Submission
 from gateway.protocols.table import Pdu
 from gateway.simulator.end import CHINA, End, Watched, milliseconds, stamp
+from gateway.simulator.faults import UNBOUNDED, WRONG_LENGTH, Faults, hits
 from gateway.simulator.peers import PEERS, said_in
+
+DIGEST_OCTETS = 16
+"""Of a proof; SMPP's name of the one who answers is shorter."""
 
 
 @dataclass(slots=True)
@@ -35,23 +39,6 @@ class Received:
     def text(self) -> str:
         submission = self.submission
         return codings.decode(submission.content, submission.fmt, submission.udhi, self.end.link.wire.name)[0]
-
-
-@dataclass(slots=True)
-class Faults:
-    """How to misbehave; "every n" means the n-th, 2n-th … SUBMIT, 0 never. Seconds are seconds."""
-
-    login_status: int = 0
-    login_after: float = 0.0
-    login_never: bool = False
-    wrong_digest: bool = False
-    answer_after: float = 0.0
-    silent_every: int = 0
-    twice_every: int = 0
-    refuse_every: int = 0
-    refuse_with: int = 0  # 0: the protocol's word for "other"
-    wrong_length_every: int = 0
-    drop_every: int = 0
 
 
 class CarrierSim(Watched):
@@ -97,7 +84,6 @@ class CarrierSim(Watched):
         self._timing = {"window": window, "idle": idle, "wait": wait}
         self._number = self._ref = 0
         self._server: asyncio.Server | None = None
-        self._later: set[asyncio.TimerHandle] = set()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -108,8 +94,7 @@ class CarrierSim(Watched):
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for timer in self._later:
-            timer.cancel()
+        self._cancel()
         for end in self.ends:
             end.close()
         try:
@@ -163,6 +148,9 @@ class CarrierSim(Watched):
     ) -> None:
         kind = "reports" if self.peer.is_report(body) else "replies"
         self.counts[kind] += 1
+        twice = hits(self.faults.duplicate_every, self.counts["reports"] + self.counts["replies"])
+        if self.faults.overflow:
+            end.link.window = UNBOUNDED
 
         def done(answer: bytes | None) -> None:
             result = None
@@ -173,7 +161,11 @@ class CarrierSim(Watched):
                 future.set_result(result)
             self.changed()
 
-        end.ask(end.link.wire.encode(body, 0), done, sequence)
+        frame = end.link.wire.encode(body, 0)
+        end.ask(frame, done, sequence)
+        if twice:
+            self.counts["duplicates"] += 1
+            end.ask(frame, lambda answer: None)
 
     def _accepted(self) -> End:
         end = End(Link(self.peer.wire(), **self._timing), self._happened)
@@ -190,6 +182,8 @@ class CarrierSim(Watched):
                 self._submit(end, event)
             case Asked():
                 self._other(end, event)
+            case Answered():  # a second time, or to nothing
+                self.counts["stray"] += 1
             case Closed(cause=cause):
                 self.ends.remove(end)
                 self.counts[f"closed_{cause}"] += 1
@@ -209,8 +203,8 @@ class CarrierSim(Watched):
         digest = b""
         if not status:
             digest = self.peer.proof(login, version, self._secret or b"")
-        if self.faults.wrong_digest:
-            digest = bytes(15) + b"!"
+        if self.faults.wrong_digest and len(digest) == DIGEST_OCTETS:
+            digest = bytes(DIGEST_OCTETS - 1) + b"!"
         answer = wire.login_answer(login, status, event.sequence, self._version, digest)
         self.counts["logins" if not status else "logins_refused"] += 1
         if status:
@@ -242,10 +236,9 @@ class CarrierSim(Watched):
             end.link.send(wire.malformed(event.command, event.sequence, error))
             return
         self.counts["submits"] += 1
-        number = self.counts["submits"]
 
         def now(every: int) -> bool:
-            return bool(every) and number % every == 0
+            return hits(every, self.counts["submits"])
 
         identity = self._identity(len(submission.destinations))
         received = Received(end, event.command, event.sequence, event.frame, submission, identity)
@@ -256,20 +249,24 @@ class CarrierSim(Watched):
         if now(faults.drop_every):
             end.abort()
             return
+        early = now(faults.early_report_every) and not received.result
+        if early:
+            self._follow_up(received, at_once=True)
+            end.flush()
         if not now(faults.silent_every):
             answer = self.peer.accepts(wire, event.command, event.sequence, identity, received.result)
             if now(faults.wrong_length_every):
-                answer = b"\0\0\0\x05" + answer[4:]
+                answer = WRONG_LENGTH + answer[4:]
             answers = answer * (2 if now(faults.twice_every) else 1)
             self._after(faults.answer_after, lambda: self._reply_to(end, answers))
-        if not received.result:
+        if not received.result and not early:
             self._follow_up(received)
 
-    def _follow_up(self, received: Received) -> None:
+    def _follow_up(self, received: Received, *, at_once: bool = False) -> None:
         if received.submission.wants_report and self.report_after is not None:
             for index in range(len(received.submission.destinations)):
                 report = self._report(received, self.stat, index)
-                self._after(self.report_after, partial(self._send, received.end, report))
+                self._after(0.0 if at_once else self.report_after, partial(self._send, received.end, report))
         answer = self.reply(received) if self.reply is not None else None
         if answer is not None:
             submission = received.submission
@@ -298,7 +295,10 @@ class CarrierSim(Watched):
     def _other(self, end: End, event: Asked) -> None:
         wire = end.link.wire
         self.counts["other"] += 1
-        answer = self.peer.answers(wire, event.command, event.sequence, event.frame)
+        try:
+            answer = self.peer.answers(wire, event.command, event.sequence, event.frame)
+        except WireError as error:
+            answer = wire.malformed(event.command, event.sequence, error)
         end.link.send(answer or b"")
         end.soon()
 
@@ -306,16 +306,3 @@ class CarrierSim(Watched):
         end.link.send(answers)
         end.soon()
         self.counts["answered"] += 1
-
-    def _after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Act after that long; at once, in order, when it is no time at all."""
-        if not seconds:
-            act()
-            return
-
-        def run() -> None:
-            self._later.discard(timer)
-            act()
-
-        timer = asyncio.get_running_loop().call_later(seconds, run)
-        self._later.add(timer)

@@ -16,6 +16,15 @@ from gateway.arguments import amount, octets, port, whole
 from gateway.errors import NotReady, UsageError
 from gateway.protocols import text as codings
 from gateway.simulator.carrier import CarrierSim, Received
+from gateway.simulator.faults import (
+    CARRIER,
+    SENDER,
+    UNBOUNDED,
+    Misbehaviour,
+    explained,
+    faults_of,
+    misbehaviour,
+)
 from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
 
@@ -57,6 +66,7 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=whole(1, 65_535), default=16, metavar="N")
     parser.add_argument("--report", action="store_true", help="ask for status reports, and wait for them")
     parser.add_argument("--wait", type=amount, default=0.0, metavar="SECONDS", help="stay for replies")
+    _add_misbehaviour(parser, SENDER)
 
 
 def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +81,18 @@ def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refuse-with", type=whole(0, 0xFFFF), default=0, metavar="RESULT")
     parser.add_argument("--answer-after", type=amount, default=0.0, metavar="SECONDS")
     parser.add_argument("--seconds", type=amount, default=0.0, help="0: until Ctrl-C")
+    _add_misbehaviour(parser, CARRIER)
+
+
+def _add_misbehaviour(parser: argparse.ArgumentParser, side: dict[str, Misbehaviour]) -> None:
+    parser.add_argument(
+        "--misbehave",
+        type=misbehaviour(side),
+        action="append",
+        default=[],
+        metavar="WORD[:N]",
+        help=explained(side),
+    )
 
 
 def run_sender(args: argparse.Namespace) -> int:
@@ -143,6 +165,7 @@ async def _send(args: argparse.Namespace) -> dict[str, Any]:
                 protocol=args.protocol,
                 window=args.window,
                 keep=0,
+                faults=faults_of(args.misbehave),
             )
             try:
                 senders.append(await stack.enter_async_context(sender))
@@ -191,7 +214,7 @@ async def _send_share(
     args: argparse.Namespace, sender: SenderSim, messages: int, took: list[float], results: Counter[str]
 ) -> None:
     """One connection's part of the load: never more under way than the window, never faster than asked."""
-    free = asyncio.Semaphore(args.window)
+    free = asyncio.Semaphore(UNBOUNDED if sender.faults.overflow else args.window)
     began = time.perf_counter()
     rate = args.rate / args.connections
 
@@ -246,8 +269,9 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
         reply=reply,
         keep=0,
     )
-    carrier.faults.refuse_every, carrier.faults.refuse_with = args.refuse_every, args.refuse_with
-    carrier.faults.answer_after = args.answer_after
+    carrier.faults = faults = faults_of(args.misbehave)
+    faults.refuse_every, faults.refuse_with = args.refuse_every, args.refuse_with
+    faults.answer_after = args.answer_after or faults.answer_after
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(carrier)

@@ -31,6 +31,7 @@ class Watched:
 
     def __init__(self) -> None:
         self._watchers: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
+        self._later: set[asyncio.TimerHandle] = set()
 
     async def until(self, holds: Callable[[], Any], seconds: float = 10.0) -> None:
         """Return as soon as `holds()` is true; TimeoutError after `seconds`."""
@@ -48,6 +49,24 @@ class Watched:
         for holds, future in self._watchers:
             if not future.done() and holds():
                 future.set_result(None)
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Act after that long; at once, in order, when it is no time at all."""
+        if not seconds:
+            act()
+            return
+
+        def run() -> None:
+            self._later.discard(timer)
+            act()
+
+        timer = asyncio.get_running_loop().call_later(seconds, run)
+        self._later.add(timer)
+
+    def _cancel(self) -> None:
+        """What was to be done later is not."""
+        for timer in self._later:
+            timer.cancel()
 
 
 class End(asyncio.Protocol):

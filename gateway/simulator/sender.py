@@ -13,7 +13,11 @@ from gateway.protocols import text as codings
 from gateway.protocols.link import Asked, Closed, Event, Link, LoggedIn
 from gateway.protocols.message import Delivery, Report
 from gateway.simulator.end import CHINA, End, Watched, milliseconds
+from gateway.simulator.faults import UNBOUNDED, WRONG_LENGTH, Faults, hits
 from gateway.simulator.peers import PEERS, said_in
+
+DUPLICATES = 0x4000_0000
+"""From here on the submits are numbered that are sent twice."""
 
 
 class LoginRefused(Exception):
@@ -64,8 +68,10 @@ class SenderSim(Watched):
         login_seconds: float = 10.0,
         local: tuple[str, int] | None = None,
         keep: int = 100_000,
+        faults: Faults | None = None,
     ) -> None:
         super().__init__()
+        self.faults = faults = faults or Faults()
         self.reports: deque[Report] = deque(maxlen=keep)
         self.replies: deque[Heard] = deque(maxlen=keep)
         self.deliveries: deque[tuple[int, Delivery]] = deque(maxlen=keep)
@@ -75,12 +81,13 @@ class SenderSim(Watched):
         self.digest_ok: bool | None = None
         self.peer = peer = PEERS[protocol]
         asked = peer.asks if version is None else version
+        window = UNBOUNDED if faults.overflow else window
         self.end = End(
             Link(peer.wire(asked), window=window, idle=idle, wait=wait, sequence=sequence), self._happened
         )
         self._address, self._local, self._login_seconds = (host, port), local, login_seconds
         self._account, self._asked_version = account.encode(), asked
-        self._secret = secret.encode()[: peer.secret_octets]
+        self._secret = b"wrong" if faults.wrong_digest else secret.encode()[: peer.secret_octets]
         self._ref = 0
 
     @property
@@ -107,6 +114,7 @@ class SenderSim(Watched):
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._cancel()
         self.end.close()
         try:
             await self.until(lambda: self.cause is not None, 2.0)
@@ -177,7 +185,20 @@ class SenderSim(Watched):
                 future.set_result(answer)
             self.changed()
 
+        faults, number = self.faults, self.counts["submits"]
+        if hits(faults.wrong_length_every, number):
+            frame = WRONG_LENGTH + frame[4:]
+        twice = hits(faults.duplicate_every, number)
+        if twice and sequence is None:
+            sequence = DUPLICATES + number
         self.end.ask(frame, done, sequence)
+        if twice and sequence is not None:
+            self.counts["duplicates"] += 1
+            self.end.flush()
+            self.end.link.send(self.end.link.wire.with_sequence(frame, sequence))
+        if hits(faults.drop_every, number):
+            self.end.flush()
+            self.end.abort()
         return future
 
     async def ask(self, frame: bytes, sequence: int | None = None) -> bytes | None:
@@ -213,7 +234,12 @@ class SenderSim(Watched):
 
     def _delivered(self, end: End, event: Asked) -> None:
         wire = end.link.wire
-        delivery = wire.delivery(event.frame, 0, len(event.frame))
+        try:
+            delivery = wire.delivery(event.frame, 0, len(event.frame))
+        except WireError as error:
+            self.counts["not_understood"] += 1
+            end.link.send(wire.malformed(event.command, event.sequence, error) or b"")
+            return
         self.deliveries.append((event.sequence, delivery))
         if delivery.report is not None:
             self.counts["reports"] += 1
@@ -223,5 +249,13 @@ class SenderSim(Watched):
             text, _ = codings.decode(delivery.content, delivery.fmt, delivery.udhi, wire.name)
             number, subscriber = delivery.number.decode("latin-1"), delivery.subscriber.decode("latin-1")
             self.replies.append(Heard(number, subscriber, text, delivery.message_id))
-        if self.deliver_result is not None:
-            end.link.send(wire.delivery_answer(event.sequence, delivery.message_id, self.deliver_result))
+        faults, number = self.faults, self.counts["reports"] + self.counts["replies"]
+        if self.deliver_result is not None and not hits(faults.silent_every, number):
+            answer = wire.delivery_answer(event.sequence, delivery.message_id, self.deliver_result)
+            answers = answer * (2 if hits(faults.twice_every, number) else 1)
+            self._after(faults.answer_after, lambda: self._answer(end, answers))
+
+    @staticmethod
+    def _answer(end: End, answers: bytes) -> None:
+        end.link.send(answers)
+        end.soon()
