@@ -1,7 +1,7 @@
-"""CMPP connections without manners, for tests of a relay: octets out, frames in, nothing by itself.
+"""Connections without manners, for tests of a relay: octets out, frames in, nothing by itself.
 
 `Raw` is one end of a connection; `RawCarrier` listens where a carrier would, lets everybody in, and leaves
-all else to the test.
+all else to the test. Both speak CMPP unless `wire` says otherwise.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class Raw:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self.wire = Cmpp()
+        self.wire: Any = Cmpp()
         self._rest = b""
         self._frames: deque[bytes] = deque()
         self.login_frame = b""
@@ -161,8 +161,9 @@ class Raw:
 class RawCarrier:
     """`async with RawCarrier(port) as carrier:` then `await carrier.session()` for each sender that comes."""
 
-    def __init__(self, port: int, version: int = V30) -> None:
-        self._port, self._version = port, version
+    def __init__(self, port: int, version: int = V30, wire: type[Any] = Cmpp) -> None:
+        self._port, self._version, self._wire = port, version, wire
+        self.bodiless = False  # of SMPP: the login's answer has no body
         self._sessions: asyncio.Queue[Raw] = asyncio.Queue()
         self._all: list[Raw] = []
 
@@ -182,6 +183,7 @@ class RawCarrier:
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raw = Raw(reader, writer)
+        raw.wire = self._wire()
         self._all.append(raw)
         try:
             frame = await raw.frame()
@@ -189,7 +191,9 @@ class RawCarrier:
             return
         raw.login_frame = frame
         login = raw.wire.login(frame)
-        raw.send(Cmpp.login_answer(login, 0, sequence_of(frame), self._version))
+        sequence = raw.wire.frames(frame)[0][0][3]
+        answer = raw.wire.login_answer(login, 0, sequence, self._version)
+        raw.send(b"\0\0\0\x10" + answer[4:16] if self.bodiless else answer)
         raw.wire.version = min(login.version, self._version)
         self._sessions.put_nowait(raw)
 

@@ -15,13 +15,18 @@ import pytest
 import pytest_asyncio
 from conftest import HouseOf
 from playbook import BANNED, HOST, MARKETING, SECRET, TEXT, House, eventually, free_ports, refresh
+from raw_ends import Raw, RawCarrier
 
 from gateway.evidence import record as rec
+from gateway.evidence.plain import plain
+from gateway.evidence.seal import Keys
+from gateway.evidence.search import Search, Shown
 from gateway.model import Reason
-from gateway.protocols import smgp, smpp_status
+from gateway.protocols import cmpp, smgp, smgp_tables, smpp_status
 from gateway.protocols import smpp_tables as tables
 from gateway.protocols.smpp import Smpp
 from gateway.simulator.carrier import CarrierSim
+from gateway.simulator.peers import Said
 from gateway.simulator.sender import LoginRefused, SenderSim
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,7 +57,7 @@ class Line:
         return SenderSim(HOST, self.port, account, SECRET, version, protocol=self.protocol, **settings)
 
     def code(self, reason: Reason) -> int:
-        return REFUSALS[self.protocol][reason]
+        return (REFUSALS | {"cmpp": cmpp.REFUSALS})[self.protocol][reason]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -452,3 +457,310 @@ async def test_a_foreign_client_counts_what_we_count(smpp: Line) -> None:
     assert reasons.count("blacklisted") == 10
     assert reasons.count("") == seen["accepted"]
     assert sum(text.startswith(b"id:") for text in texts) == seen["accepted"]
+
+
+# Bare ends: what passes, octet for octet, and what is read of it
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bare_port(lines: dict[str, Line]) -> int:
+    """Where the carrier of the accounts `bare` listens, once a test does."""
+    house = lines["smpp"].house
+    (port,) = free_ports(1)
+    rows = [f"mobile,{p},bare,BANK,financial,result,whole,{HOST}:{port},,0" for p in ("smpp", "smgp")]
+    header = "carrier,protocol,account,holder,scope,refusal_manner,mass_manner,upstream,allowed_ips"
+    await house.bring("accounts", "\n".join((f"{header},max_connections", *rows)))
+    return port
+
+
+@contextlib.asynccontextmanager
+async def bare(line: Line, login: bytes) -> AsyncIterator[Raw]:
+    """A sender's bare connection, let in with this frame."""
+    async with Raw.open(line.port) as raw:
+        raw.wire = line.carrier.peer.wire()
+        raw.send(login)
+        answer = await raw.frame()
+        assert raw.wire.read_login_answer(answer)[0] == 0, answer
+        yield raw
+
+
+async def one_by_one(here: Raw, there: Raw, frames: list[bytes]) -> None:
+    """Each that `here` sends arrives as it is."""
+    here.send(*frames)
+    assert await there.frames(len(frames)) == frames
+
+
+def attempt_of(house: House, subscriber: str) -> Shown:
+    (found,) = house.records(subscriber=subscriber)
+    shown = Search(house.data_dir / "journal", Keys(house.data_dir / "keys")).show(found.record.id)  # type: ignore[union-attr]
+    assert shown is not None
+    return shown
+
+
+async def test_smpp_passes_octet_for_octet_whatever_the_relay_need_not_know(
+    smpp: Line, bare_port: int
+) -> None:
+    wire, to = Smpp(), smpp.house.subscriber().encode()
+    vendors = [(0x1400, b"vendor"), (0x0428, b"\x63"), (0x3FFF, b""), (0x0204, b"\0\1")]
+    message = {"source_addr": PASSING.encode(), "data_coding": 8, "short_message": TEXT.encode("utf-16-be")}
+    own = [
+        tables.SubmitSm(**message, destination_addr=to, tlvs=vendors, esm_class=0x80, protocol_id=1),
+        tables.SubmitMulti(**message, dest_address=[(1, 1, 1, to), (1, 0, 8, b"13800009996")]),
+        tables.QuerySm(message_id=b"1f", source_addr=PASSING.encode()),
+        tables.CancelSm(message_id=b"1f", source_addr=PASSING.encode(), destination_addr=to),
+        tables.EnquireLink(),
+        tables.GenericNack(),
+    ]
+    answers = [
+        tables.DeliverSmResp(message_id=b""),
+        tables.DeliverSmResp(message_id=None),  # no body at all
+        tables.DataSmResp(message_id=b"x", tlvs=vendors),
+        tables.EnquireLinkResp(),
+    ]
+    busy = [(0x0428, b"\x5a")]  # congestion_state
+    carriers = [
+        (tables.SubmitSmResp(message_id=None), 0),
+        (tables.SubmitMultiResp(message_id=b"7", unsuccess_sme=[(1, 0, b"13800009996", 11)], tlvs=busy), 0),
+        (tables.QuerySmResp(message_id=b"1f", message_state=2), 0),
+        (tables.CancelSmResp(), 0x11),
+        (tables.EnquireLinkResp(), 0),
+        (tables.SubmitSmResp(message_id=b"1f", tlvs=busy + vendors), 0),
+        (tables.AlertNotification(source_addr=to, esme_addr=PASSING.encode(), tlvs=vendors), 0),
+        (tables.Outbind(system_id=b"smsc"), 0),
+        (tables.EnquireLink(), 0),
+        (tables.GenericNack(), 3),
+    ]
+    async with RawCarrier(bare_port, 0x34, Smpp) as carrier:
+        login = bind(tables.BindTransceiver, b"bare")
+        async with bare(smpp, login) as raw:
+            there = await carrier.session()
+            assert there.login_frame == login
+            await one_by_one(raw, there, [wire.encode(body, n) for n, body in enumerate(own, 0x7FFF_FF00)])
+            back = [wire.encode(body, 0x7FFF_FF00 + n, status) for n, (body, status) in enumerate(carriers)]
+            unknown = (20).to_bytes(4, "big") + (0x111).to_bytes(4, "big") + bytes(12)
+            await one_by_one(there, raw, [*back, unknown])
+            await one_by_one(raw, there, [wire.encode(body, n) for n, body in enumerate(answers)])
+
+            dropped = wire.encode(tables.AlertNotification(), 5)
+            raw.send(wire.encode(tables.Outbind(system_id=b"x"), 4), dropped, wire.heartbeat(6))
+            assert await there.frame() == wire.heartbeat(6)
+            assert await raw.frame() == wire.answer(tables.OUTBIND, 4, 3)
+    async with (
+        smpp.house.counted("connections_closed_total", protocol="smpp", cause="login_expected"),
+        Raw.open(smpp.port) as stranger,
+    ):
+        stranger.wire = wire
+        stranger.send(wire.encode(tables.Outbind(system_id=b"smsc", password=b"x"), 9))
+        assert await stranger.rest() == [wire.answer(tables.OUTBIND, 9, 4)]
+
+
+async def test_a_carrier_that_lets_in_without_a_body_speaks_3_3_and_is_told_nothing_newer(
+    smpp: Line, bare_port: int
+) -> None:
+    async with RawCarrier(bare_port, 0x34, Smpp) as carrier:
+        carrier.bodiless = True
+        bind_50 = tables.BindTransceiver(system_id=b"bare", password=b"x", interface_version=0x50)
+        async with Raw.open(smpp.port) as raw:
+            raw.wire = Smpp()
+            raw.send(Smpp().encode(bind_50, 3))
+            assert await raw.frame() == bytes.fromhex("0000001080000009") + bytes(4) + b"\0\0\0\3"
+            message = tables.SubmitSm(
+                source_addr=REFUSED.encode(), destination_addr=smpp.house.subscriber().encode()
+            )
+            raw.send(Smpp().encode(message, 4))
+            refused = await raw.frame()
+            assert len(refused) == 16  # of 5.0 it would say why in a body
+            assert int.from_bytes(refused[8:12], "big") == smpp.code(Reason.BLACKLISTED)
+
+
+async def test_receipts_and_replies_on_the_receiver_belong_to_what_the_transmitter_sent(
+    smpp: Line, bare_port: int
+) -> None:
+    """By optional fields and by text, in hex, decimal and with zeros, in two kinds of PDU."""
+    wire, subscriber = Smpp(), smpp.house.subscriber()
+    ends = {"source_addr": subscriber.encode(), "destination_addr": PASSING.encode()}
+    told = [(tables.RECEIPTED_MESSAGE_ID, b"1f\0"), (tables.MESSAGE_STATE, b"\2")]
+    text = b"id:%b sub:001 dlvrd:001 submit date:2611221200 done date:2611221201 stat:DELIVRD err:000 text:"
+    receipts = [
+        tables.DeliverSm(**ends, esm_class=4, tlvs=told),
+        tables.DeliverSm(**ends, esm_class=4, short_message=text % b"1f"),
+        tables.DeliverSm(**ends, esm_class=4, short_message=text % b"31"),
+        tables.DeliverSm(**ends, esm_class=4, short_message=(text % b"0000001F").upper()),
+        tables.DeliverSm(**ends, esm_class=4, tlvs=[(tables.MESSAGE_PAYLOAD, text % b"1f")]),
+        tables.DataSm(**ends, esm_class=4, tlvs=told),
+    ]
+    async with (
+        RawCarrier(bare_port, 0x34, Smpp) as carrier,
+        bare(smpp, bind(tables.BindReceiver, b"bare")) as receiver,
+    ):
+        to_receiver = await carrier.session()
+        async with bare(smpp, bind(tables.BindTransmitter, b"bare")) as transmitter:
+            to_transmitter = await carrier.session()
+            message = tables.SubmitSm(
+                source_addr=PASSING.encode(),
+                destination_addr=subscriber.encode(),
+                data_coding=8,
+                tlvs=[(tables.MESSAGE_PAYLOAD, TEXT.encode("utf-16-be"))],
+                registered_delivery=1,
+            )
+            early = wire.encode(receipts[0], 90)
+            await one_by_one(transmitter, to_transmitter, [wire.encode(message, 5)])
+            await one_by_one(to_receiver, receiver, [early])
+            answered = wire.encode(tables.SubmitSmResp(message_id=b"1f"), 5)
+            await one_by_one(to_transmitter, transmitter, [answered])
+            frames = [wire.encode(body, n) for n, body in enumerate(receipts)]
+            await one_by_one(to_receiver, receiver, frames)
+            reply = tables.DataSm(**ends, tlvs=[(tables.MESSAGE_PAYLOAD, b"TD")])
+            await one_by_one(to_receiver, receiver, [wire.encode(reply, 91)])
+            transmitter.send(wire.encode(message, 6))
+            refused = await transmitter.frame()
+            assert int.from_bytes(refused[8:12], "big") == smpp.code(Reason.REFUSED_BY_SUBSCRIBER)
+
+    def tied() -> Any:
+        first = smpp.house.records(subscriber=subscriber)[0]
+        search = Search(smpp.house.data_dir / "journal", Keys(smpp.house.data_dir / "keys"))
+        shown = search.show(first.record.id)  # type: ignore[union-attr]
+        return shown is not None and len(shown.reports) == 1 + len(receipts) and shown.reports
+
+    reports = await eventually(tied)
+    assert {one.record.stat for one in reports} == {"DELIVRD"}
+
+
+async def test_smgp_passes_octet_for_octet_and_ties_receipts_in_all_spellings(
+    lines: dict[str, Line], bare_port: int
+) -> None:
+    """A MsgID is ten raw octets, whatever they are; a heartbeat's answer has 12 octets or 13."""
+    line, wire = lines["smgp"], smgp.Smgp()
+    subscriber, identity = line.house.subscriber(), b"\x01\0: \xd7\0s\x20\0b"
+    thirteen = b"\0\0\0\x0d" + wire.heartbeat_answer(7)[4:] + b"\0"
+    message = smgp_tables.Submit(
+        msg_type=6,
+        need_report=1,
+        msg_format=8,
+        src_term_id=PASSING.encode(),
+        dest_term_id=[subscriber.encode()],
+        msg_content=TEXT.encode("utf-16-be"),
+        tlvs=[(0x0014, b"\1"), (0x0010, b"SP"), (0x1400, b"unknown")],
+    )
+    usual = smgp_tables.report_text(identity, b"DELIVRD", b"2611221200", b"2611221201")
+    tail = usual[13:]
+    spellings = [
+        usual,
+        usual[:3] + identity + tail.lower().replace(b"delivrd", b"DELIVRD"),
+        usual[:13] + tail.replace(b"Submit date", b"submit_date").replace(b"done date", b"done_date"),
+        usual[:13] + tail.replace(b"Text:", b"txt:").lstrip(),
+        usual[:13] + b"s" + tail[1:],
+        usual[:13] + tail[:-20] + "025退订回复".encode("gb18030"),
+    ]
+    sender = line.sender("bare")
+    async with RawCarrier(bare_port, 0x30, smgp.Smgp) as carrier:
+        login = sender.connect(1)
+        async with bare(line, login) as raw:
+            there = await carrier.session()
+            assert there.login_frame == login
+            await one_by_one(raw, there, [wire.encode(message, 5), wire.heartbeat(6), thirteen])
+            answer = wire.encode(smgp_tables.SubmitResp(msg_id=identity), 5)
+            delivers = [
+                wire.encode(
+                    smgp_tables.Deliver(
+                        msg_id=b"\0" * 9 + bytes([n]),
+                        is_report=1,
+                        src_term_id=subscriber.encode(),
+                        dest_term_id=PASSING.encode(),
+                        msg_content=content,
+                        tlvs=[(0x0014, b"\1")],
+                    ),
+                    n,
+                )
+                for n, content in enumerate(spellings)
+            ]
+            await one_by_one(there, raw, [answer, thirteen, wire.heartbeat_answer(8), *delivers])
+            query = wire.encode(smgp_tables.Query(query_time=b"20261122"), 9)
+            await one_by_one(raw, there, [query, wire.heartbeat_answer(8)])
+    tied = await eventually(
+        lambda: (
+            (found := attempt_of(line.house, subscriber)).outcomes
+            and len(found.reports) == len(spellings)
+            and found
+        )
+    )
+    assert {one.record.stat for one in tied.reports} == {"DELIVRD"}
+    assert tied.outcomes[0].message_id == identity
+
+
+# What is read, over every protocol
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def every_line(lines: dict[str, Line]) -> dict[str, Line]:
+    """And that of CMPP."""
+    house = lines["smpp"].house
+    header = "carrier,protocol,account,holder,scope,refusal_manner,mass_manner,upstream,allowed_ips"
+    row = "mobile,cmpp,bank,BANK,financial,result,whole,,,0"
+    await house.bring("accounts", f"{header},max_connections\n{row}")
+    return lines | {"cmpp": Line(house, "cmpp", house.port, house.carrier)}
+
+
+@pytest.fixture(params=[*REFUSALS, "cmpp"])
+def any_line(every_line: dict[str, Line], request: pytest.FixtureRequest) -> Line:
+    found = every_line[request.param]
+    refresh(found.carrier)
+    return found
+
+
+READABLE = [
+    (8, "【示例银行】😀理财，拒收请回复R".encode("utf-16-be"), "【示例银行】😀理财，拒收请回复R", ""),
+    (15, "【示例银行】㐀𠀀，拒收请回复R".encode("gb18030"), "【示例银行】㐀𠀀，拒收请回复R", ""),
+    (0, b"Code \x1b(1234\x1b) \x1be5", "Code {1234} €5", ""),
+    (1, b"Code 1234", "Code 1234", ""),
+    (0, TEXT.encode("gb18030"), TEXT, "wrong_fmt"),
+    (15, TEXT.encode("utf-16-be"), TEXT, "wrong_fmt"),
+    (0x7F, TEXT.encode("utf-16-be"), TEXT, "wrong_fmt"),
+    (9, TEXT.encode("gb18030"), TEXT, "wrong_fmt"),
+]
+UNREADABLE = [(8, b"\xd8\x3d\0A", "text"), (15, b"\xff\xff\xff", "text"), (4, b"\1\2\3", "binary")]
+
+
+def content_of(line: Line, sender: SenderSim, to: str, fmt: int, content: bytes) -> bytes:
+    """A message's frame with these octets in this coding."""
+    body: Any = line.carrier.peer.message(
+        b"bank", PASSING.encode(), [to.encode()], Said(content, fmt, udhi=False), report=False, at=b""
+    )
+    if line.protocol == "smpp":
+        body.data_coding = fmt  # a simulator says 1 instead of 0
+    return sender.end.link.wire.encode(body, 0)  # type: ignore[no-any-return]
+
+
+async def test_a_text_is_judged_by_its_best_reading_and_what_was_odd_is_noted(any_line: Line) -> None:
+    line = any_line
+    cases = [*READABLE, (3, "déjà".encode("latin-1"), "déjà", "")] if line.protocol == "smpp" else READABLE
+    async with line.sender() as sender:
+        for fmt, content, text, note in cases:
+            to = line.house.subscriber()
+            answer = await sender.request(content_of(line, sender, to, fmt, content))
+            said = plain(attempt_of(line.house, to), revealed=True)
+            assert (said["text"], said.get("text_note", "")) == (text, note), (fmt, content)
+            assert (answer.result == 0) is ("拒收请回复R" in text), (fmt, content)
+
+
+async def test_marketing_that_nobody_can_read_is_malformed(any_line: Line) -> None:
+    line = any_line
+    async with line.sender() as sender:
+        for fmt, content, flaw in UNREADABLE:
+            to = line.house.subscriber()
+            answer = await sender.request(content_of(line, sender, to, fmt, content))
+            assert answer.result == line.code(Reason.MALFORMED)
+            judged = attempt_of(line.house, to).found.record.judged  # type: ignore[union-attr]
+            assert (judged.reason, judged.sub) == ("malformed", flaw)
+    assert not line.carrier.counts["submits"]
+
+
+async def test_an_answer_in_any_coding_shields(any_line: Line) -> None:
+    line = any_line
+    async with line.sender() as sender:
+        for text, fmt in (("ＴＤ", 8), ("退 订", 15), ("T", 0)):
+            to = line.house.subscriber()
+            assert (await sender.submit(PASSING, [to], TEXT)).result == 0
+            assert await line.carrier.deliver(PASSING, to, text, fmt=fmt, account="bank") == 0
+            answer = await sender.submit(PASSING, [to], TEXT)
+            assert answer.result == line.code(Reason.REFUSED_BY_SUBSCRIBER)

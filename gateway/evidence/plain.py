@@ -63,7 +63,9 @@ def _plain(found: Found, revealed: bool) -> dict[str, Any]:
         if revealed and isinstance(found.record, rec.Attempt | rec.Reply):
             record = found.record
             protocol = record.judged.protocol if isinstance(record, rec.Attempt) else record.protocol
-            said["text"], _ = decode(found.content.octets, record.fmt, bool(record.udhi), protocol)
+            said["text"], note = decode(found.content.octets, record.fmt, bool(record.udhi), protocol)
+            if note:  # not as its coding says: read by likeness, in part, or not at all
+                said["text_note"] = note
     elif found.sealed_by:
         said["sealed_by"] = found.sealed_by
     return said | {"writer": found.writer, "segment": found.segment, "index": found.index}
