@@ -688,6 +688,45 @@ async def test_smgp_passes_octet_for_octet_and_ties_receipts_in_all_spellings(
     assert tied.outcomes[0].message_id == identity
 
 
+async def test_for_whom_of_several_a_carrier_says_no_stands_in_his_own_record(
+    smpp: Line, bare_port: int
+) -> None:
+    """Addresses may come back in another form; with a status of its own the answer is for all."""
+    wire, subscribers = Smpp(), [smpp.house.subscriber() for _ in range(3)]
+    message = tables.SubmitMulti(
+        source_addr=PASSING.encode(),
+        dest_address=[(1, 1, 1, one.encode()) for one in subscribers],
+        data_coding=8,
+        short_message=TEXT.encode("utf-16-be"),
+    )
+    failed = [(1, 1, subscribers[1].encode(), 0x0B), (1, 1, b"86" + subscribers[2].encode(), 0x14)]
+    part = wire.encode(tables.SubmitMultiResp(message_id=b"7", unsuccess_sme=failed), 5)
+    none = wire.encode(tables.SubmitMultiResp(message_id=None), 6, 0x58)
+    async with (
+        RawCarrier(bare_port, 0x34, Smpp) as carrier,
+        bare(smpp, bind(tables.BindTransceiver, b"bare")) as raw,
+    ):
+        there = await carrier.session()
+        for sequence, answer in ((5, part), (6, none)):
+            await one_by_one(raw, there, [wire.encode(message, sequence)])
+            await one_by_one(there, raw, [answer])
+
+    def outcomes() -> Any:
+        search = Search(smpp.house.data_dir / "journal", Keys(smpp.house.data_dir / "keys"))
+        said = []
+        for one in subscribers:
+            ids = [found.record.id for found in smpp.house.records(subscriber=one)]  # type: ignore[union-attr]
+            both = [shown.outcomes for identity in ids if (shown := search.show(identity)) is not None]
+            said.append([(each[0].result, each[0].message_id) for each in both if each])
+        return all(len(one) == 2 for one in said) and said
+
+    assert await eventually(outcomes) == [
+        [(0, b"7"), (0x58, b"")],
+        [(0x0B, b""), (0x58, b"")],
+        [(0x14, b""), (0x58, b"")],
+    ]
+
+
 # What is read, over every protocol
 
 

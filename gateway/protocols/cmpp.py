@@ -350,6 +350,11 @@ class Cmpp:
         (result,) = _RESULT[end - start >= 24](data, start + 12, end)
         return result, data[start + 12 : start + 20]
 
+    @staticmethod
+    def failures(data: bytes, start: int, end: int) -> dict[bytes, int]:
+        """For whom of several the answer in data[start:end] says no: one answer is for all of them."""
+        return {}
+
     def delivery(self, data: bytes, start: int, end: int) -> Delivery:
         """What the DELIVER in data[start:end] says; WireError only when its fixed part is not there.
 

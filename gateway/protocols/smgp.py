@@ -313,6 +313,11 @@ class Smgp:
         (result,) = _RESULT(data, start + 12, end)
         return result, data[start + 12 : start + 22]
 
+    @staticmethod
+    def failures(data: bytes, start: int, end: int) -> dict[bytes, int]:
+        """For whom of several the answer in data[start:end] says no: one answer is for all of them."""
+        return {}
+
     def delivery(self, data: bytes, start: int, end: int) -> Delivery:
         """What the Deliver in data[start:end] says; of broken optional fields nothing is taken."""
         try:

@@ -262,7 +262,7 @@ class Smpp:
             raise WireError("default_message", "sm_default_msg_id")
         total, number, reference = 1, 1, 0
         if tlvs:
-            text, total, number, reference = _optional(tlvs, text)
+            text, total, number, reference = own.optional(tlvs, text)
         udhi, report = esm & 0x40 != 0, registered & 3 == 1
         if udhi:  # which tells the parts better
             total, number, reference = 1, 1, 0
@@ -361,6 +361,11 @@ class Smpp:
             raise WireError("missing_nul", "message_id")
         return status, data[start + 16 : stop]
 
+    @staticmethod
+    def failures(data: bytes, start: int, end: int) -> dict[bytes, int]:
+        """For whom of several the answer in data[start:end] says no, and with which status."""
+        return own.failures(data, start, end)
+
     def delivery(self, data: bytes, start: int, end: int) -> Delivery:
         """What the deliver_sm or data_sm in data[start:end] says."""
         (command,) = _COMMAND(data, start + 4)
@@ -377,24 +382,3 @@ class Smpp:
 
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         return _HEADER.pack(17, DELIVER_SM | ANSWER, result, sequence) + b"\0"
-
-
-def _optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
-    """(text, parts, this part, their reference) of a message with optional fields. Of a repeated one
-    the first counts, but for a second text: nobody knows which of them the subscriber would read."""
-    total, number, reference = 1, 1, 0
-    payload: bytes | None = None
-    for tag, value in reversed(tlvs):
-        if tag == wire.MESSAGE_PAYLOAD:
-            if payload not in (None, value):
-                raise WireError("two_texts", "message_payload")
-            payload = value
-        elif tag == wire.SAR_TOTAL_SEGMENTS and value:
-            total = value[0]
-        elif tag == wire.SAR_SEGMENT_SEQNUM and value:
-            number = value[0]
-        elif tag == wire.SAR_MSG_REF_NUM:
-            reference = int.from_bytes(value[:2], "big")
-    if payload is not None and text and payload != text:
-        raise WireError("two_texts", "message_payload")
-    return text or payload or b"", total, number, reference

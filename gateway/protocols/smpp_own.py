@@ -1,4 +1,5 @@
-"""SMPP: the bodies of PDUs that the gateway itself makes up, and the text of receipts, read and written."""
+"""SMPP: the bodies of PDUs that the gateway itself makes up, the text of receipts, read and written, and the
+fields that may stand or not."""
 
 import re
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from contextlib import suppress
 from gateway.errors import WireError
 from gateway.model import Reason
 from gateway.protocols import smpp_tables as wire
+from gateway.protocols.kinds import Tlv
 from gateway.protocols.message import Delivery, Report, Submission
 from gateway.protocols.text import UCS2
 
@@ -119,3 +121,35 @@ def spellings(message_id: bytes) -> set[bytes]:
         if message_id.isalnum():  # not " 1f", not "+5", not "1_0"
             found |= {form % number for form in (b"%d", b"%x", b"%X", b"%08X", b"%08x")}
     return found
+
+
+def optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
+    """(text, parts, this part, their reference) of a message with optional fields. Of a repeated one
+    the first counts, but for a second text: nobody knows which of them the subscriber would read."""
+    total, number, reference = 1, 1, 0
+    payload: bytes | None = None
+    for tag, value in reversed(tlvs):
+        if tag == wire.MESSAGE_PAYLOAD:
+            if payload not in (None, value):
+                raise WireError("two_texts", "message_payload")
+            payload = value
+        elif tag == wire.SAR_TOTAL_SEGMENTS and value:
+            total = value[0]
+        elif tag == wire.SAR_SEGMENT_SEQNUM and value:
+            number = value[0]
+        elif tag == wire.SAR_MSG_REF_NUM:
+            reference = int.from_bytes(value[:2], "big")
+    if payload is not None and text and payload != text:
+        raise WireError("two_texts", "message_payload")
+    return text or payload or b"", total, number, reference
+
+
+def failures(data: bytes, start: int, end: int) -> dict[bytes, int]:
+    """Who of several does not get what a submit_multi_resp accepts, by his address as it was written."""
+    if data[start + 4 : start + 8] != (wire.SUBMIT_MULTI | wire.ANSWER).to_bytes(4, "big"):
+        return {}
+    try:
+        answer = wire.SubmitMultiResp.decode(data, start + 16, end)
+    except WireError:  # the id was read; of the rest nobody can say what it means
+        return {}
+    return {address: status for _, _, address, status in answer.unsuccess_sme or ()}

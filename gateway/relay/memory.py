@@ -8,10 +8,14 @@ Bounded: beyond twice `MOST_SEEN` answered submits are forgotten but for the new
 wait for the carrier stay, and the session stops reading at `MOST_WAITING` of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from gateway.errors import WireError
+from gateway.evidence.journal import OutcomeItem
 from gateway.model import SMS, AccountKey, Verdict
+from gateway.policy.numbers import canonical
+from gateway.protocols import Wire
 from gateway.protocols.message import Replaces, Submission
 from gateway.protocols.table import Frame
 from gateway.relay.lane import Place
@@ -23,6 +27,9 @@ OVER = -1  # instead of the fingerprint: no hash is -1
 
 Cuts = list[tuple[int, int, bytes]]
 """(start, end, octets): what goes on instead of data[start:end]."""
+
+Note = Callable[[str, WireError | None], None]
+"""Says what went wrong."""
 
 Tell = Callable[[Sequence[bytes]], None]
 """Sends frames of ours to a sender."""
@@ -61,6 +68,7 @@ class Submit:
         "part",
         "refused",
         "sequence",
+        "several",
         "start",
         "submission",
         "taken",
@@ -83,6 +91,7 @@ class Submit:
         self.octets: bytes | None = None  # what goes on instead of the frame as it came; b"": nothing
         self.answered = False  # by the carrier, or by us
         self.durable = False
+        self.several: Sequence[bytes] = ()  # who it goes to, where the answer may say no for some of them
         self.taken: Callable[[bytes], None] | None = None  # is told the carrier's id, if it can be replaced
 
     def close(self, accepted: bytes, message_id: bytes = b"") -> None:
@@ -95,6 +104,15 @@ class Submit:
                 self.taken = None
         elif not self.answer:
             self.fingerprint = OVER
+
+    def outcomes(self, result: int, message_id: bytes, failed: Mapping[bytes, int]) -> list[OutcomeItem]:
+        """The carrier's answer to each of `several`; those who are in `failed` have one of their own."""
+        others = {canonical(address): status for address, status in failed.items()}
+        results = [others.get(canonical(address), result) for address in self.several]
+        return [
+            (identity, own, b"" if own else message_id, self.part)
+            for identity, own in zip(self.ids, results, strict=True)
+        ]
 
     def repeat(self, start: int, end: int, cuts: Cuts) -> bytes:
         """The same frame came again, in data[start:end]: what to answer, and in `cuts` what goes on.
@@ -194,6 +212,24 @@ class Memory:
         seen = self._seen.get(sequence)
         return seen if seen is not None and seen.fingerprint == fingerprint else None
 
+    def read(self, wire: Wire, data: bytes, frame: Frame, fingerprint: int, note: Note) -> Submit:
+        """The submit in a frame; of one that can't be read only its answer is known, and it is noted."""
+        start, end, command, sequence = frame
+        try:
+            try:
+                submission = wire.submission(data, start, end)
+            except Replaces as asked:
+                if self.taken is None:
+                    raise
+                submission = self.taken.completed(asked)
+            submit = Submit(frame, fingerprint, submission)
+            if submission.udhi or submission.pk_total > 1:
+                submit.part = 1  # so it says; `Held.take` looks
+            return submit
+        except WireError as error:
+            note("submit not understood", error)
+            return Submit(frame, fingerprint, None, wire.malformed(command, sequence, error) or b"")
+
     def add(self, submit: Submit) -> None:
         """Remember a submit that was read just now."""
         everything = self._seen
@@ -210,8 +246,12 @@ class Memory:
         taken = self.taken
         for submit in submits:
             submit.durable = True
-            if taken is not None and not submit.refused and not submit.part:
-                submit.taken = taken.awaits(submit.submission)
+            if taken is not None and submit.submission is not None:
+                if not submit.refused and not submit.part:
+                    submit.taken = taken.awaits(submit.submission)
+                if submit.width > 1:
+                    everybody = zip(submit.submission.destinations, submit.verdicts, strict=True)
+                    submit.several = [one for one, verdict in everybody if verdict.reason is None]
             submit.submission = None
             submit.verdicts = ()
             if submit.octets == b"" and not submit.answered:
@@ -235,12 +275,6 @@ class Memory:
             seen.answered = True
             self.waiting -= 1
         return seen
-
-    def completed(self, asked: Replaces) -> Submission:
-        """See `Taken`."""
-        if self.taken is None:
-            raise asked
-        return self.taken.completed(asked)
 
     def _trim(self) -> None:
         old = len(self._seen) - MOST_SEEN

@@ -19,7 +19,7 @@ from gateway.errors import WireError
 from gateway.evidence.journal import OutcomeItem
 from gateway.model import AccountKey
 from gateway.protocols import Wire
-from gateway.protocols.message import Delivery, Login, Replaces
+from gateway.protocols.message import Delivery, Login
 from gateway.protocols.table import Frame, Unframed
 from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering
@@ -107,7 +107,7 @@ class Session:
                     answers.append(wire.busy(command, sequence) or b"")
                     cuts.append((start, end, b""))
                 else:
-                    submit = self._read(data, frame, fingerprint)
+                    submit = memory.read(wire, data, frame, fingerprint, self._note)
                     memory.add(submit)
                     if own is not None:
                         own.submit(submit, data)
@@ -292,21 +292,6 @@ class Session:
         leg.tail = data[used:] if used < len(data) else b""
         return data, frames, error
 
-    def _read(self, data: bytes, frame: Frame, fingerprint: int) -> Submit:
-        start, end, command, sequence = frame
-        try:
-            try:
-                submission = self._wire.submission(data, start, end)
-            except Replaces as asked:
-                submission = self.memory.completed(asked)
-            submit = Submit(frame, fingerprint, submission)
-            if submission.udhi or submission.pk_total > 1:
-                submit.part = 1  # so it says; `Held.take` looks
-            return submit
-        except WireError as error:
-            self._note("submit not understood", error)
-            return Submit(frame, fingerprint, None, self._wire.malformed(command, sequence, error) or b"")
-
     def _cut(self, submit: Submit, batch: Batch) -> None:
         """A submit that does not go on as it came: refused, or reduced to the recipients who may have it."""
         renumbered, submit.octets = submit.octets, b""
@@ -350,6 +335,9 @@ class Session:
         if submit is not None:
             octets = b"" if result else data[start:end]
             submit.close(octets if number == sequence else self._own.back(octets, submit), message_id)
+        if submit is not None and submit.several:
+            outcomes += submit.outcomes(result, message_id, self._wire.failures(data, start, end))
+            return
         for identity in self._own.attempts(sequence) if submit is None else submit.ids:
             outcomes.append((identity, result, message_id, 0 if submit is None else submit.part))
 
