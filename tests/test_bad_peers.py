@@ -355,9 +355,9 @@ async def test_who_speaks_another_language_is_hung_up_on_with_a_counted_cause(
                 "connections_closed_total", count, protocol=line.protocol, cause=cause
             )
             await stack.enter_async_context(counted)
-        before = resident(line.house.pid("worker-0"))
+        before = resident(line.house.running("worker-0"))
         await asyncio.gather(*(one(octets) for octets in HOSTILE))
-        assert resident(line.house.pid("worker-0")) - before < MOST_GROWTH
+        assert resident(line.house.running("worker-0")) - before < MOST_GROWTH
     assert not line.carrier.counts["submits"]
 
 
