@@ -59,15 +59,17 @@ class Routes:
         return self._by(self._key(sequence, subscriber), time_ns() // 1_000_000)
 
     def of_number(self, number: str, subscriber: str) -> Account | None:
-        """Who is to hear what this subscriber sends to this number (both canonical). Raises NotReady."""
+        """Who is to hear what this subscriber sends to this number (both canonical): one that listens, where
+        there is one. Raises NotReady."""
         now = time_ns() // 1_000_000
-        found = self._by(self._key(number, subscriber), now) or self._by(self._key(number, ""), now)
-        if found is not None or not number:
-            return found
-        filing = governing(self._view.numbers(number), SMS, now)
-        ranked = [(_rank(*one, number, filing, now), one[0]) for one in self.accounts()]
-        rank, account = max(ranked, key=lambda one: (one[0], bool(one[1].listener)), default=(0, None))
-        return account if rank else None
+        sent = [self._by(self._key(number, to), now) for to in (subscriber, "")] if number else []
+        for account in sent:
+            if account is not None and account.listener:
+                return account
+        filing = governing(self._view.numbers(number), SMS, now) if number else None
+        ranked = [(_rank(*one, number, filing, now), one[0]) for one in self.accounts() if one[0].listener]
+        rank, account = max(ranked, key=lambda one: one[0], default=(0, None))
+        return account if rank else next((one for one in sent if one is not None), None)
 
     def named(self, account: str) -> Account | None:
         """The account of this name. Raises NotReady."""
