@@ -60,7 +60,11 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", action="store_true", help="ask for status reports, and wait for them")
     parser.add_argument("--wait", type=amount, default=0.0, metavar="SECONDS", help="stay for replies")
     parser.add_argument(
-        "--listen", type=place, default="", metavar="HOST:PORT", help="SGIP: where the carrier calls the sender"
+        "--listen",
+        type=place,
+        default="",
+        metavar="HOST:PORT",
+        help="SGIP: where the carrier calls the sender",
     )
 
 
@@ -118,7 +122,9 @@ def _spoken(args: argparse.Namespace) -> None:
         args.version = {"smpp": "3.4", "sgip": "1.2"}.get(args.protocol, "3.0")
     for option in ("listen", "callback"):
         if getattr(args, option, "") and args.protocol not in CALLS:
-            raise UsageError(f"--{option}: right would be none; carriers call senders in {', '.join(CALLS)} alone")
+            raise UsageError(
+                f"--{option}: right would be none; carriers call senders in {', '.join(CALLS)} alone"
+            )
     if args.version not in versions:
         right = ", ".join(versions)
         raise UsageError(f"--version {args.version}: right for {args.protocol} would be {right}")
@@ -151,7 +157,7 @@ async def _send(args: argparse.Namespace) -> dict[str, Any]:
     took: list[float] = []
     results: Counter[str] = Counter()
     async with AsyncExitStack() as stack:
-        senders = []
+        senders: list[SenderSim] = []
         for _ in range(args.connections):
             sender = SenderSim(
                 *(args.host, args.port, args.account, secret, args.version),
