@@ -86,7 +86,6 @@ class Worker:
         self._front = Front(carrier, workers, returns, handoff.Channels(run_dir), telemetry, log)
         self._ports = CallbackPorts(listeners, routes, run_dir, index, workers, telemetry, log)
         self._callbacks: set[Callback] = set()
-        self._called: set[AccountKey] = set()  # with a listener that carriers' deliveries reach
         self._deaf: set[AccountKey] = set()  # whose listener was down when something was to be delivered
         self._sessions: dict[int, Session] = {}
         self._connections: Counter[AccountKey] = Counter()
@@ -129,8 +128,9 @@ class Worker:
         self._telemetry.registry_version.set(self._screen.view.version)
         if time.monotonic() >= self._sweep_at:
             self._sweep_at += HALF_SECONDS
-            for key in {session.key for session in self._sessions.values() if self._hears(session)}:
-                self._receiving.note(key, _now())
+            with contextlib.suppress(NotReady):
+                for key in {session.key for session in self._sessions.values() if self._hears(session)}:
+                    self._receiving.note(key, _now())
             for session in list(self._sessions.values()):
                 session.sweep()
             for callback in list(self._callbacks):
@@ -207,10 +207,7 @@ class Worker:
                 carrier.transport.close()
                 return answer
             if sms.protocol in CALLS:  # who has no listener is told things where he sends
-                listens = account is not None and bool(account.listener)
-                login = login._replace(receives=not listens)
-                if listens and account is not None and (account.callback or sms.callback_listen):
-                    self._called.add(key)
+                login = login._replace(receives=account is None or not account.listener)
             sender = await take_over(arrival.connection)
             legs.append(sender)
             sender.transport.write(answer)
@@ -247,7 +244,12 @@ class Worker:
 
     def _hears(self, session: Session) -> bool:
         """Whether subscribers' replies reach this account: on this connection, or at its listener."""
-        return session.receives or (session.key in self._called and session.key not in self._deaf)
+        key = session.key
+        if session.receives or key.protocol not in CALLS or key in self._deaf:
+            return session.receives
+        account = self._screen.account(key)
+        shared = any(sms.callback_listen for sms in self.listeners if sms.protocol == key.protocol)
+        return account is not None and bool(account.listener) and (shared or bool(account.callback))
 
     async def _take_call(self, arrival: handoff.Arrival) -> bytes:
         """A carrier calls: let it in, and deliver what it sends until it ends; or what turns it away."""

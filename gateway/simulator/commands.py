@@ -62,7 +62,6 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen",
         type=place,
-        default="",
         metavar="HOST:PORT",
         help="SGIP: where the carrier calls the sender",
     )
@@ -83,7 +82,6 @@ def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--callback",
         type=place,
-        default="",
         metavar="HOST:PORT",
         help="SGIP: where to deliver; left out: on the sender's own connection",
     )
@@ -121,7 +119,7 @@ def _spoken(args: argparse.Namespace) -> None:
     if args.version is None:
         args.version = {"smpp": "3.4", "sgip": "1.2"}.get(args.protocol, "3.0")
     for option in ("listen", "callback"):
-        if getattr(args, option, "") and args.protocol not in CALLS:
+        if getattr(args, option, None) and args.protocol not in CALLS:
             raise UsageError(
                 f"--{option}: right would be none; carriers call senders in {', '.join(CALLS)} alone"
             )
@@ -266,7 +264,7 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
         report_after=None if args.no_reports else args.report_after,
         stat=args.stat,
         reply=reply,
-        callback=args.callback or None,
+        callback=args.callback,
         keep=0,
     )
     carrier.faults.refuse_every, carrier.faults.refuse_with = args.refuse_every, args.refuse_with
