@@ -27,7 +27,7 @@ from gateway.protocols import cmpp, sgip, smgp, smgp_tables, smpp_status
 from gateway.protocols import smpp_tables as tables
 from gateway.protocols.smpp import Smpp
 from gateway.simulator.carrier import CarrierSim
-from gateway.simulator.peers import Said
+from gateway.simulator.said import Said
 from gateway.simulator.sender import LoginRefused, SenderSim
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -40,7 +40,8 @@ class Routes:
         self._sources: dict[tuple[bytes, int], tuple[str, bool, int]] = {}
         """By number and account: the number as text, whether others send from it, till when that is known."""
         self._accounts: list[tuple[Account, Sequence[AccountNumber]]] = []
-        self._changes = -1
+        self._known: dict[int, Account | None] = {}  # by id
+        self._changes = self._known_of = -1  # the changes of the registry that they were read after
 
     def passed(self, account: Account | None, submits: Sequence[Submit]) -> None:
         """These submits of an account go on to the carrier, but for those that were refused."""
@@ -118,7 +119,12 @@ class Routes:
         contact = self._noted.last(key, now)
         if contact is None:
             return None
-        return self._view.account_of(contact.institution)
+        if self._known_of != self._view.changes:
+            self._known.clear()
+            self._known_of = self._view.changes
+        if contact.institution not in self._known:
+            self._known[contact.institution] = self._view.account_of(contact.institution)
+        return self._known[contact.institution]
 
     def _key(self, number: str, subscriber: str) -> int:
         return half_key(self._view.hash(f"{number} {subscriber}")) or 1

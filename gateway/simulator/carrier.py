@@ -18,7 +18,9 @@ from gateway.protocols.message import Replaces, Submission
 from gateway.protocols.table import Pdu
 from gateway.simulator.end import CHINA, End, Watched, milliseconds, stamp
 from gateway.simulator.faults import UNBOUNDED, WRONG_LENGTH, Faults, hits
-from gateway.simulator.peers import PEERS, SgipPeer, said_in
+from gateway.simulator.peers import PEERS
+from gateway.simulator.said import said_in
+from gateway.simulator.sgip_peer import SgipPeer
 from gateway.values import endpoint
 
 DIGEST_OCTETS = 16

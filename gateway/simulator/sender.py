@@ -17,7 +17,9 @@ from gateway.protocols.link import Asked, Closed, Event, Link, LoggedIn, LoginAs
 from gateway.protocols.message import Delivery, Report
 from gateway.simulator.end import CHINA, End, Watched, milliseconds
 from gateway.simulator.faults import UNBOUNDED, WRONG_LENGTH, Faults, hits
-from gateway.simulator.peers import PEERS, SgipPeer, said_in
+from gateway.simulator.peers import PEERS
+from gateway.simulator.said import said_in
+from gateway.simulator.sgip_peer import SgipPeer
 
 DUPLICATES = 0x4000_0000
 """From here on the submits are numbered that are sent twice."""
