@@ -48,6 +48,8 @@ class Line:
     speech: Speech
     port: int
     carrier: CarrierSim
+    nobody: int
+    """Where the carrier of the account `lost` would listen."""
 
     @property
     def protocol(self) -> str:
@@ -77,7 +79,8 @@ class Line:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lines(house_of: HouseOf) -> AsyncIterator[dict[str, Line]]:
     async with contextlib.AsyncExitStack() as stack:
-        ports, carriers = dict(zip(SPEECHES, free_ports(len(SPEECHES)), strict=True)), {}
+        nobody, *own = free_ports(1 + len(SPEECHES))
+        ports, carriers = dict(zip(SPEECHES, own, strict=True)), {}
         for protocol in SPEECHES:
             carriers[protocol] = await stack.enter_async_context(
                 CarrierSim(HOST, protocol=protocol, secret=SECRET, report_after=None)
@@ -92,8 +95,9 @@ async def lines(house_of: HouseOf) -> AsyncIterator[dict[str, Line]]:
             for protocol in SPEECHES
             for account in ("bad", "good")
         ]
+        filed += [f"mobile,{p},lost,BANK,financial,result,whole,{HOST}:{nobody},,0" for p in SPEECHES]
         house = await stack.enter_async_context(house_of(settings=settings, filed=filed))
-        yield {name: Line(house, one, ports[name], carriers[name]) for name, one in SPEECHES.items()}
+        yield {name: Line(house, one, ports[name], carriers[name], nobody) for name, one in SPEECHES.items()}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -373,6 +377,31 @@ async def test_a_carrier_that_speaks_another_language_ends_its_session_alone(lin
             async with line.sender() as sender:
                 line.carrier.connection("bad").write(octets)
                 await sender.until(lambda sender=sender: sender.cause)
+
+
+async def test_a_carrier_whose_answer_to_the_login_is_none_is_no_carrier(line: Line) -> None:
+    """The sender is told so by the protocol's own answer, at once; nothing of it reaches him."""
+    wire = line.speech.wire()
+    answers = [*HOSTILE[:5], wire.terminate(1), wire.encode(line.speech.tables.PDUS[wire.SUBMIT](), 1)]
+    said: list[bytes] = []
+
+    async def carrier(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(said[-1])
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(carrier, HOST, line.nobody)
+    counted = line.house.counted(
+        "connections_closed_total", len(answers), protocol=line.protocol, cause="no_upstream"
+    )
+    async with counted, server:
+        for octets in answers:
+            said.append(octets)
+            with pytest.raises(LoginRefused) as caught:
+                async with line.sender("lost"):
+                    pass
+            assert caught.value.status == wire.OTHER
 
 
 @pytest.mark.parametrize("logged_in", [False, True], ids=["before the login", "behind it"])

@@ -114,6 +114,16 @@ async def test_each_version_is_relayed_octet_for_octet_and_tied_to_its_record(li
     assert "DELIVRD" in out
 
 
+async def answered(line: Line, subscriber: str, times: int) -> Shown:
+    """The only attempt to a subscriber, once the carrier has answered it so often."""
+
+    def found() -> Shown | None:
+        shown = attempt_of(line.house, subscriber)
+        return shown if len(shown.outcomes) == times else None
+
+    return await eventually(found)  # type: ignore[no-any-return]
+
+
 async def test_a_long_text_arrives_in_its_parts(line: Line) -> None:
     text = TEXT + "，更多内容请见网点公告" * 12
     async with line.sender() as sender:
@@ -121,6 +131,10 @@ async def test_a_long_text_arrives_in_its_parts(line: Line) -> None:
         assert len(frames) == 3
         answers = await asyncio.gather(*(sender.request(frame) for frame in frames))
         assert answers[0].result == 0
+        both = [line.house.subscriber() for _ in range(2)]
+        assert (await sender.submit(PASSING, both, text)).result == 0
+    for subscriber in both:
+        assert [one.part for one in (await answered(line, subscriber, 3)).outcomes] == [1, 2, 3]
 
 
 async def test_what_is_refused_gets_the_protocols_code_and_goes_nowhere(line: Line) -> None:

@@ -223,6 +223,7 @@ async def _send(args: argparse.Namespace) -> dict[str, Any]:
         "unanswered": totals["unanswered"],
         "reports": totals["reports"],
         "replies": totals["replies"],
+        "stray": totals["stray"],
         "seconds": round(seconds, 3),
         "per_second": round(totals["submits"] / seconds),
         "p50_ms": round(took[len(took) // 2] * 1000, 3) if took else None,
