@@ -32,8 +32,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import status
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
+from gateway.evidence.found import Found
 from gateway.evidence.seal import Keys
-from gateway.evidence.search import Found, Search
+from gateway.evidence.search import Search
 from gateway.protocols.cmpp import V20
 from gateway.registry import exchange
 from gateway.registry.keys import load_key

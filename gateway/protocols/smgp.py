@@ -283,7 +283,7 @@ class Smgp:
 
     @staticmethod
     def reported_as(message_id: bytes, recipient: int) -> set[bytes]:
-        """Under which ids the carrier may report on a Submit that it gave this one."""
+        """By what the carrier's reports on a Submit that it gave this id are known."""
         return {message_id}
 
     def rejected_report(

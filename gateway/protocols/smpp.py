@@ -318,7 +318,7 @@ class Smpp:
 
     @staticmethod
     def reported_as(message_id: bytes, recipient: int) -> set[bytes]:
-        """Under which ids the carrier may report on a message that it gave this one: many write it in hex in
+        """By what the carrier's reports on a message that it gave this id are known: many write it in hex in
         one place and in decimal in the other, with or without zeros before it."""
         return own.spellings(message_id)
 

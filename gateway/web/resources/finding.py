@@ -239,7 +239,9 @@ async def find_records(call: Call) -> Answer:
     if wanted.subscriber:
         async with call.site.door.acting(call.actor, seconds=READ_SECONDS) as c:
             await record(c, call.actor, "subscriber.find", "records", reason=wanted.reason)
-    return Answer(FoundRecords(items=[finding.masked(one) for one in found], incomplete=incomplete))
+    return Answer(
+        FoundRecords(items=[finding.masked(one, alone=True) for one in found], incomplete=incomplete)
+    )
 
 
 async def subscribers_timeline(call: Call) -> Answer:
