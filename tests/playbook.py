@@ -491,7 +491,8 @@ class House:
                 if not enforced:
                     wanted["observed_total", reason] += 1
         for found in self.records(rec.Reply):
-            wanted["replies_total", found.record.meaning] += 1  # type: ignore[union-attr]
+            if not half_read.is_part(found.record):  # type: ignore[arg-type]
+                wanted["replies_total", found.record.meaning] += 1  # type: ignore[union-attr]
         labels = {
             "attempts_total": ("purpose", "verdict"),
             "intercepts_total": ("institution", "reason"),

@@ -157,6 +157,28 @@ class Search:
                     if all(record.at < since for record in records):
                         return
 
+    def latest(self, writer: str, span: int, holding: bytes) -> Iterator[Found]:
+        """A writer's records with these octets, newest first, of the last `span` ms in which it wrote."""
+        last = 0
+        for path in reversed(segments(self._journal / writer)):
+            try:
+                segment = Segment(path)
+            except (SegmentDamaged, FileNotFoundError):
+                continue
+            with segment:
+                for offset in reversed(list(segment.offsets())):
+                    block = segment.block(offset)
+                    if block is None:
+                        continue
+                    at = rec.decode(block.records[0]).at
+                    last = last or at
+                    for place in range(len(block.records) - 1, -1, -1):
+                        octets = block.records[place]
+                        if holding in octets:
+                            yield self._found(segment, block.first + place, octets, rec.decode(octets))
+                    if at < last - span:
+                        return
+
     def folders(self) -> list[Path]:
         """Of the writers whose journals are here."""
         return list(writers(self._journal))

@@ -324,7 +324,8 @@ class Smgp:
         udhi = bool(tlvs) and _octet(tlvs, wire.TP_UDHI) & 0x41 != 0
         report = _report(content, subscriber) if is_report == 1 else None
         pseudo = bool(tlvs) and _octet(tlvs, wire.SRC_TERM_TYPE) == 1
-        return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo)
+        total, part = _octet(tlvs, wire.PK_TOTAL, 1), _octet(tlvs, wire.PK_NUMBER, 1)
+        return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo, total, part)
 
     @staticmethod
     def _fixed_end(data: bytes, start: int) -> int:

@@ -369,7 +369,9 @@ class Smpp:
         text = text or said.get(wire.MESSAGE_PAYLOAD, b"")
         report = own.report(text, said, subscriber) if esm & 0x3C in (0x04, 0x20) else None
         identity = report.message_id if report is not None else b""
-        return Delivery(identity, subscriber, number, coding, esm & 0x40 != 0, text, report)
+        _, total, part, reference = _optional(tlvs, b"") if tlvs else (b"", 1, 1, 0)
+        parts = False, total, part, reference
+        return Delivery(identity, subscriber, number, coding, esm & 0x40 != 0, text, report, *parts)
 
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         return _HEADER.pack(17, DELIVER_SM | ANSWER, result, sequence) + b"\0"

@@ -118,6 +118,7 @@ class Worker:
         self._cause = cause
         self._draining.set()
         await asyncio.gather(*(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())))
+        self._returns.finish()
         self.tick()
 
     # Taking connections over

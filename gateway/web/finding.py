@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.between import Held, Scope, Wanted
 from gateway.evidence.everywhere import WHY, Missing, Nodes, Peer, peers
@@ -125,6 +126,12 @@ def masked(what: Shown, *, alone: bool = False) -> dict[str, Any]:
     for report in said.get("reports", ()):
         report.pop("sealed_by", None)
     return said
+
+
+def is_told_elsewhere(shown: Shown) -> bool:
+    """Whether it is a part of a long reply, which another record says as a whole."""
+    record = shown.found.record
+    return isinstance(record, rec.Reply) and half_read.is_part(record)
 
 
 def event_of(shown: Shown) -> Event:

@@ -265,7 +265,7 @@ async def timeline_of(
             limit=MOST_EVENTS,
         ),
     )
-    recorded = [finding.event_of(one) for one in found]
+    recorded = [finding.event_of(one) for one in found if not finding.is_told_elsewhere(one)]
     here = {event.record for event in recorded}
     async with site.door.acting(actor, seconds=READ_SECONDS) as c, c.transaction():
         known = await timeline.events(c, site.key, wanted.subscriber, since, until)
