@@ -1,4 +1,5 @@
-"""What comes back from a carrier: outcomes and reports are noted in passing, replies wait for the disk.
+"""What comes back from a carrier: outcomes are noted in passing, reports and replies wait for the disk, or a
+carrier would not send again what a crash has lost.
 
 One `Returns` per worker. A reply that does something is in the journal and in `local.mdb` before `done` is
 called, so that the session passes it on only when it holds (domain.md "A reply (MO) means"). A long one is
@@ -12,7 +13,7 @@ from functools import partial
 from time import perf_counter, time_ns
 from typing import TypeAlias
 
-from gateway.evidence.journal import Done, OutcomeItem
+from gateway.evidence.journal import Done, JournalFull, OutcomeItem
 from gateway.evidence.search import Search
 from gateway.model import MARKETING, SMS, AccountKey, Reply
 from gateway.policy.facts import governing
@@ -31,6 +32,9 @@ from gateway.relay.lane import Place
 from gateway.relay.memory import Cuts, join
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
+
+MOST_BACKLOG = 4 << 20
+"""Octets that wait for the disk at which carriers are no longer read."""
 
 _Asked: TypeAlias = tuple[Delivery, Done, Read | None]
 """What is to be read, who hears that it is in force, and of a long reply or its part, where it belongs."""
@@ -89,29 +93,40 @@ class Returns:
         self,
         account: AccountKey,
         replies: Sequence[tuple[Frame, Delivery]],
+        reports: Sequence[Frame],
         read: tuple[bytes, int, Cuts],
         place: Place,
         read_on: Callable[[bool], None],
         refused: Callable[[Frame, Exception], None],
     ) -> None:
-        """Fill the place with what a read brought (data, octets of it, cuts) once its replies are in force,
-        and read on; those that could not be recorded are `refused` and left out."""
+        """Fill the place with what a read brought (data, octets of it, cuts) once its replies are in force
+        and its reports, recorded before, are durable; and read on. What could not be recorded is `refused`
+        and left out."""
         data, used, cuts = read
-        left = len(replies)
-        read_on(False)
+        left = len(replies) + bool(reports)
+        journal = self._screen.journal
+        if replies or journal.backlog > MOST_BACKLOG:
+            read_on(False)
 
-        def done(frame: Frame, error: Exception | None) -> None:
+        def done(frames: Sequence[Frame], error: Exception | None) -> None:
             nonlocal left
             left -= 1
             if error is not None:
-                refused(frame, error)
-                cuts[:] = [cut for cut in cuts if cut[0] != frame[0]]
-                cuts.append((frame[0], frame[1], b""))
+                for frame in frames:
+                    refused(frame, error)
+                    cuts[:] = [cut for cut in cuts if cut[0] != frame[0]]
+                    cuts.append((frame[0], frame[1], b""))
             if not left:
                 place.fill(join(data, used, cuts))
                 read_on(True)
 
-        self.replies(account, [(reply, partial(done, frame)) for frame, reply in replies])
+        def noted(error: Exception | None) -> None:
+            done(reports, None if isinstance(error, JournalFull) else error)
+
+        if reports:
+            journal.noted(noted)
+        if replies:
+            self.replies(account, [(reply, partial(done, (frame,))) for frame, reply in replies])
 
     def replies(self, account: AccountKey, answers: Sequence[tuple[Delivery, Done]]) -> None:
         """What one read brought of subscribers' answers, in order; each is `done` when it is in force.

@@ -1,8 +1,9 @@
-"""Long replies: what a subscriber says in several parts is read as one answer, on whatever connections, and
-over a crash; a half that would refuse holds, and never refuses by itself."""
+"""What comes back, through a node and over its crashes: what a subscriber says in several parts is read as
+one answer, a half that would refuse holds and never refuses by itself; reports are tied to their attempts."""
 
 import asyncio
 import itertools
+import json
 import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,6 +18,8 @@ from playbook import HOST, MARKETING, SECRET, TEXT, House, eventually, free_port
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.plain import plain
+from gateway.evidence.seal import Keys
+from gateway.evidence.search import Search
 from gateway.model import AccountKey
 from gateway.protocols import smpp_tables
 from gateway.protocols.assembly import MOST_OF_ACCOUNT, place_of_reply
@@ -26,7 +29,7 @@ from gateway.protocols.smgp_tables import Deliver
 from gateway.protocols.smpp import Smpp
 from gateway.protocols.text import UCS2
 from gateway.relay.joining import Joining, Read
-from gateway.simulator.carrier import CarrierSim
+from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.end import End
 from gateway.simulator.peers import Said
 from gateway.simulator.sender import SenderSim
@@ -137,13 +140,10 @@ async def test_half_a_reply_holds_what_it_would_refuse_and_the_whole_is_read_whe
         first, second = parts("这条不错的，我很喜欢看，", "退订")
         for subscriber in (late, lost):
             assert await say(house.carrier, end, subscriber, second) == 0
+        for subscriber in (late, lost):
             await eventually(lambda subscriber=subscriber: meanings(house, subscriber) == ["ambiguous"])
             assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == REFUSED
-        (held,) = (
-            one
-            for one in house.records(rec.Reply, subscriber=lost)
-            if half_read.JOINED in one.record.flags[-1]
-        )  # type: ignore[union-attr]
+        *_, held = house.records(rec.Reply, subscriber=lost)
         assert held.record.purposes == 1  # type: ignore[union-attr]
         assert await say(house.carrier, end, late, first) == 0
         await eventually(lambda: len(meanings(house, late)) == 2)
@@ -198,6 +198,94 @@ async def test_the_other_protocols_join_as_well(
         assert (await sender.submit(NUMBER, [subscriber], TEXT)).result != PASSED
         assert len(sender.replies) == 2
     assert meanings(house, subscriber) == ["refuse"]
+
+
+# Reports
+
+
+def shown(house: House, subscriber: str) -> dict[str, Any]:
+    """The newest attempt and what became of it."""
+    search = Search(house.data_dir / "journal", Keys(house.data_dir / "keys"))
+    found = search.show(house.records(subscriber=subscriber)[-1].record.id)  # type: ignore[union-attr]
+    assert found is not None
+    return plain(found)
+
+
+async def report(
+    carrier: CarrierSim, received: Received, identity: bytes, stat: str = "DELIVRD"
+) -> int | None:
+    """A report on the newest connection of the account, with this message id; what it was answered with."""
+    body = carrier.peer.report(identity, received.submission, 0, stat, "2611221200")
+    return await carrier._delivered(carrier.connection(received.end.account), body, None)
+
+
+@here
+async def test_a_report_before_the_answer_and_one_after_a_crash_are_tied_and_a_repeated_one_is_marked(
+    house: House,
+) -> None:
+    early, late, again = house.subscriber(), house.subscriber(), house.subscriber()
+    house.carrier.report_after, house.carrier.faults.answer_after = 0.0, 0.2
+    async with house.sender() as sender:
+        assert (await sender.submit(NUMBER, [early], TEXT, report=True)).result == PASSED
+        house.carrier.report_after, house.carrier.faults.answer_after = None, 0.0
+        for subscriber in (late, again):
+            assert (await sender.submit(NUMBER, [subscriber], TEXT, report=True)).result == PASSED
+        *_, one, other = house.carrier.submits
+        assert await report(house.carrier, other, other.message_id) == 0
+        await eventually(lambda: len(house.records(rec.Outcome, kinds=frozenset({rec.OUTCOME}))) >= 3)
+        assert shown(house, late)["delivery"] == "accepted"
+        old = house.signal("worker-0", signal.SIGKILL)
+    assert shown(house, early)["delivery"] == "delivered"
+    assert len(shown(house, again)["reports"]) == 1  # what was acknowledged has not been lost
+    await house.back("worker-0", old)
+    async with house.sender(), house.sender() as sender:  # another connection than those that it was sent on
+        assert await report(house.carrier, one, one.message_id, "UNDELIV") == 0
+        assert await report(house.carrier, other, other.message_id) == 0
+        assert await report(house.carrier, other, b"\x7f" * 8) == 0
+        assert len(sender.reports) == 3
+    said = shown(house, late)
+    assert (said["delivery"], said["delivery_stat"]) == ("failed", "UNDELIV")
+    said = shown(house, again)
+    assert said["delivery"] == "delivered"
+    assert [one["repeated"] for one in said["reports"]] == [False, True]
+
+
+@here
+async def test_an_smpp_report_in_another_spelling_is_tied_and_its_state_is_found(
+    node: tuple[House, dict[str, tuple[int, CarrierSim]]],
+) -> None:
+    house, lines = node
+    port, carrier = lines["smpp"]
+    refresh(carrier)
+    async with SenderSim(HOST, port, "bank", SECRET, None, protocol="smpp") as sender:
+        for spelt in (b"%X", b"%016x", b"%d"):
+            subscriber = house.subscriber()
+            answer = await sender.submit(NUMBER, [subscriber], TEXT, report=True)
+            received = carrier.submits[-1]
+            assert answer.message_id == received.message_id
+            assert await report(carrier, received, spelt % int(received.message_id)) == 0
+            assert shown(house, subscriber)["delivery"] == "delivered"
+    code, out, err = await house.cli("records", "find", "--subscriber", subscriber, "--json")
+    assert code == 0, err
+    (found,) = (row for row in json.loads(out) if row["kind"] == "attempt")
+    said = shown(house, subscriber)
+    names = ("id", "delivery", "delivery_at", "delivery_stat")
+    assert [found[name] for name in names] == [said[name] for name in names]
+
+
+@here
+async def test_a_message_in_three_parts_is_delivered_with_its_last_report(house: House) -> None:
+    subscriber = house.subscriber()
+    text = TEXT + "，更多内容请见网点公告" * 12
+    async with house.sender() as sender:
+        assert (await sender.submit(NUMBER, [subscriber], text, report=True)).result == PASSED
+        received = list(house.carrier.submits)
+        assert len(received) == 3
+        for part, state in ((0, "accepted"), (2, "accepted"), (1, "delivered")):
+            assert await report(house.carrier, received[part], received[part].message_id) == 0
+            said = shown(house, subscriber)
+            assert said["delivery"] == state
+    assert [(one["part"], one["state"]) for one in said["parts"]] == [(n, "delivered") for n in (1, 2, 3)]
 
 
 # Without a node
