@@ -186,6 +186,23 @@ async def test_a_message_in_parts_is_delivered_when_all_are_and_failed_when_one_
     await node.journal.close()
 
 
+async def test_of_ids_that_each_other_could_be_a_report_takes_the_part_that_has_it(tmp_path: Path) -> None:
+    """SMPP parts 10 to 16: 0x10 is 16. CMPP: octets that differ as letters do in case are other ids."""
+    for protocol, ids in (
+        ("smpp", [b"%d" % number for number in range(10, 17)]),
+        ("cmpp", [(0x4161 + 32 * number).to_bytes(8, "big") for number in range(7)]),
+    ):
+        node = Node(tmp_path / protocol, protocol)
+        node.begin()
+        (attempt,) = node.send(parts=7)
+        assert node.journal is not None
+        node.journal.outcomes(NOON + 1, [(attempt, 0, one, part) for part, one in enumerate(ids, 1)])
+        node.report(NOON + 2, ids[6])
+        parts = came(await node.look(attempt, indexed=False)).parts
+        assert [one.state for one in parts] == ["accepted"] * 6 + ["delivered"]
+        await node.journal.close()
+
+
 async def test_one_id_for_all_parts_is_delivered_unless_one_of_them_failed(tmp_path: Path) -> None:
     node = Node(tmp_path, "smgp")
     node.begin()

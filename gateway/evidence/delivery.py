@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.evidence import record as rec
-from gateway.evidence.found import Found, Shown, reported_as
+from gateway.evidence.found import Found, Shown, bare, reported_as
 
 UNKNOWN, NOT_ACCEPTED, ACCEPTED, DELIVERED, FAILED = (
     *("unknown", "not_accepted", "accepted", "delivered", "failed"),
@@ -98,7 +98,9 @@ def _reported(
         report = found.record
         assert isinstance(report, rec.Report)
         spelt = reported_as(protocol, report.message_id, 0)
-        parts = tuple(part for part in sorted(ids) if spelt & ids[part])
+        given = bare(protocol, report.message_id)
+        parts = tuple(part for part in sorted(ids) if bare(protocol, answers[part].message_id) == given)
+        parts = parts or tuple(part for part in sorted(ids) if spelt & ids[part])
         if report.attempt and report.part:
             parts = (report.part,)
         same = (parts, report.stat, report.submitted, report.completed)

@@ -113,8 +113,14 @@ def as_given(report: Found, shown: Shown) -> bool:
     assert isinstance(said, rec.Report)
     if len(reported_as(said.protocol, said.message_id, 0)) == 1:
         return True
-    bare = said.message_id.lower().lstrip(b"0")
-    return any(bare == outcome.message_id.lower().lstrip(b"0") for outcome in shown.outcomes)
+    given = bare(said.protocol, said.message_id)
+    return any(given == bare(said.protocol, outcome.message_id) for outcome in shown.outcomes)
+
+
+def bare(protocol: str, message_id: bytes) -> bytes:
+    """An id of several readings without what tells it from itself in none of them: case, zeros before it."""
+    several = len(reported_as(protocol, message_id, 0)) > 1
+    return message_id.lower().lstrip(b"0") if several else message_id
 
 
 def is_followed(found: Found) -> bool:
