@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playbook import HOST, MARKETING, SECRET, TEXT, House, eventually, free_ports, refresh
 
+from gateway import model
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
+from gateway.evidence.journal import Journal
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
 from gateway.model import AccountKey
+from gateway.policy.numbers import canonical
 from gateway.protocols import smpp_tables
-from gateway.protocols.assembly import MOST_OF_ACCOUNT, place_of_reply
+from gateway.protocols.assembly import KEEP, MOST_OF_ACCOUNT, place_of_reply
 from gateway.protocols.message import Delivery
 from gateway.protocols.smgp import Smgp
 from gateway.protocols.smgp_tables import Deliver
@@ -374,3 +378,48 @@ async def test_without_room_a_part_is_read_by_itself_as_far_as_it_goes() -> None
     joining.finish(read_it)
     assert len(read_late) == who
     assert joining._assembly._in_all == 0
+
+
+async def test_parts_are_taken_up_from_whichever_journal_by_who_has_the_account(tmp_path: Path) -> None:
+    """One was read, one is too old, one is another worker's; the fourth's end comes, the fifth's does not."""
+    at, keys = 1_763_697_600_000, Keys(tmp_path / "keys")
+    texts = [parts("请马上给我退", "订") for _ in range(5)]
+    mine, others = ACCOUNT, ACCOUNT._replace(account="900002")
+
+    def keep(who: int, *, whole: bool = False, ago: int = 0, account: AccountKey = mine) -> None:
+        first, second = (said.content for said in texts[who])
+        flag = f"{half_read.JOINED if whole else half_read.PART}{first[3]}"
+        subscriber = canonical(delivery(who, texts[who][0]).subscriber)
+        said = model.Reply(account, "10690001", subscriber, "", message_id=b"m", flags=(flag,))
+        how = {"purposes": 0, "channels": 0, "registry_version": 1, "done": lambda error: None}
+        journal.reply(at - ago, said, (first, second if whole else b""), UCS2, 1, **how)  # type: ignore[arg-type]
+
+    journal = Journal(tmp_path / "journal", "n", "w0", keys, clock=lambda: at)
+    journal.start()
+    keep(1, ago=KEEP + 1)
+    await journal.sync()
+    keep(0)
+    keep(0, whole=True)
+    keep(2, account=others)
+    await journal.close()
+    journal = Journal(tmp_path / "journal", "n", "w1", keys, clock=lambda: at)
+    journal.start()
+    keep(3)
+    keep(4)
+    await journal.close()
+
+    late: list[Read] = []
+
+    def read_late(read: Read, done: Callable[[Exception | None], None]) -> None:
+        late.append(read)
+        done(None)
+
+    joining = Joining(read_late)
+    joining.restore(Search(tmp_path / "journal", keys), lambda account: account == mine.account)
+    read = joining.take(mine, delivery(3, texts[3][1]), at)
+    assert read is not None
+    assert (read.whole, read.delivery.content) == (True, tuple(said.content for said in texts[3]))
+    joining.done(read, lambda error: None, None)
+    joining.finish(read_late)
+    (left,) = late
+    assert (left.delivery.subscriber[-1:], left.at, left.delivery.content[1]) == (b"4", at, b"")

@@ -50,7 +50,8 @@ def continues(attempt: Attempt | Glance) -> bool:
     return 2 <= attempt.pk_number <= attempt.pk_total
 
 
-PART, JOINED = "part:", "joined:"
+LONG = "long_"
+PART, JOINED = f"{LONG}part:", f"{LONG}read:"
 """How the flag of a `Reply` begins that is of a part, or of what the parts of a long reply said together; the
 reference that they share follows."""
 

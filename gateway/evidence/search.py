@@ -44,6 +44,8 @@ SLACK = 3_600_000
 """A record's time may lie this far (ms) outside the span of its segment's making."""
 CLOCKS = 60_000
 """By so much (ms) the clock of a node that took a report in may be behind that of the attempt's."""
+STRIDE = 16
+"""Blocks from one whose time is looked at to the next."""
 TWINS = 2 * 86_400_000
 MOST_TWINS = 200
 """Attempts to the same subscriber, so long (ms) before one whose report has its id in another spelling, that
@@ -166,17 +168,17 @@ class Search:
             except (SegmentDamaged, FileNotFoundError):
                 continue
             with segment:
-                for offset in reversed(list(segment.offsets())):
-                    block = segment.block(offset)
+                for count, offset in enumerate(reversed(list(segment.offsets()))):
+                    looked = count % STRIDE == 0
+                    block = segment.block(offset, b"" if looked else holding)
                     if block is None:
                         continue
-                    at = rec.decode(block.records[0]).at
-                    last = last or at
+                    last = last or rec.decode(block.records[-1]).at
                     for place in range(len(block.records) - 1, -1, -1):
                         octets = block.records[place]
-                        if holding in octets:
-                            yield self._found(segment, block.first + place, octets, rec.decode(octets))
-                    if at < last - span:
+                        if holding in octets and (record := rec.decode(octets)).at >= last - span:
+                            yield self._found(segment, block.first + place, octets, record)
+                    if looked and rec.decode(block.records[0]).at < last - span:
                         return
 
     def folders(self) -> list[Path]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from gateway.evidence import record as rec
 from gateway.evidence.found import Found
-from gateway.evidence.half_read import JOINED, PART
+from gateway.evidence.half_read import JOINED, LONG, PART
 from gateway.evidence.journal import Done
 from gateway.evidence.search import Search
 from gateway.model import AccountKey
@@ -101,8 +101,7 @@ class Joining:
         """Take up the parts that were on record when their worker ended, of accounts that are `mine`."""
         found: list[Found] = []
         for folder in search.folders():
-            for flag in (PART, JOINED):
-                found += search.latest(folder.name, KEEP, flag.encode())
+            found += search.latest(folder.name, KEEP, LONG.encode())
         for one in sorted(found, key=lambda one: one.record.at):
             if isinstance(one.record, rec.Reply) and one.content is not None and mine(one.record.account):
                 self._restore(one.record, one.content)
