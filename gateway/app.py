@@ -181,6 +181,9 @@ async def worker(process: Process, index: int) -> None:
     journal.start()
     await _soon(counters.check)
     asked.expire(now())
+    returns.restore(
+        Search(data_dir / "journal", keys), lambda account: direct.owner(account, config.workers) == index
+    )
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")

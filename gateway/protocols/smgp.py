@@ -285,7 +285,7 @@ class Smgp:
 
     @staticmethod
     def reported_as(message_id: bytes, recipient: int) -> set[bytes]:
-        """Under which ids the carrier may report on a Submit that it gave this one."""
+        """By what the carrier's reports on a Submit that it gave this id are known."""
         return {message_id}
 
     def rejected_report(
@@ -331,7 +331,8 @@ class Smgp:
         udhi = bool(tlvs) and _octet(tlvs, wire.TP_UDHI) & 0x41 != 0
         report = _report(content, subscriber) if is_report == 1 else None
         pseudo = bool(tlvs) and _octet(tlvs, wire.SRC_TERM_TYPE) == 1
-        return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo)
+        total, part = _octet(tlvs, wire.PK_TOTAL, 1), _octet(tlvs, wire.PK_NUMBER, 1)
+        return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo, total, part)
 
     @staticmethod
     def _fixed_end(data: bytes, start: int) -> int:

@@ -194,7 +194,7 @@ class Session:
         self._rested()
 
     def from_carrier(self, data: bytes) -> None:
-        """Pass everything on; note outcomes and reports; replies wait for the disk."""
+        """Pass everything on; note outcomes; reports and replies wait for the disk."""
         began = time.perf_counter()
         data, frames, error = self._legs[False].frames(self._wire.frames, data)
         wire, numbering = self._wire, self._numbering
@@ -202,6 +202,7 @@ class Session:
         cuts: Cuts = []
         outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
+        reports: list[Frame] = []
         for frame in frames:
             _, _, command, sequence = frame
             doing = wire.CARRIER_SENDS.get(command)
@@ -215,14 +216,14 @@ class Session:
             if doing == "result":
                 self._outcome(data, frame, number, outcomes)
             elif doing == "delivery":
-                self._delivery(data, frame, replies)
+                self._delivery(data, frame, replies, reports)
         if outcomes:
             self._desk.returns.outcomes(outcomes)
         if frames:
-            if replies:
+            if replies or reports:
                 held = self._to_sender.hold(), partial(self._legs[False].read_on, "journal")
                 read = data, frames[-1][1], cuts
-                self._desk.returns.hold(self.key, replies, read, *held, self._not_recorded)
+                self._desk.returns.hold(self.key, replies, reports, read, *held, self._not_recorded)
             else:
                 self._to_sender.send(join(data, frames[-1][1], cuts))
             self._back.observe(time.perf_counter() - began)
@@ -342,7 +343,9 @@ class Session:
         for identity in self._own.attempts(sequence) if submit is None else submit.ids:
             outcomes.append((identity, result, message_id, 0 if submit is None else submit.part))
 
-    def _delivery(self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]]) -> None:
+    def _delivery(
+        self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
+    ) -> None:
         try:
             delivery = self._wire.delivery(data, frame[0], frame[1])
         except WireError as error:  # passed all the same: the sender may know more than we do
@@ -350,13 +353,14 @@ class Session:
             return
         if delivery.report is not None:
             self._desk.returns.report(self.key, delivery)
+            reports.append(frame)
         else:
             replies.append((frame, delivery))
 
     def _not_recorded(self, frame: Frame, error: Exception) -> None:
-        """A reply is told to come again: the carrier delivers it once more."""
+        """A reply or report is told to come again: the carrier delivers it once more."""
         _, _, command, sequence = frame
-        self._note("reply not recorded", WireError("busy", str(error)))
+        self._note("delivery not recorded", WireError("busy", str(error)))
         self._to_carrier.send(self._wire.busy(command, sequence) or b"")
 
     def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:

@@ -149,6 +149,7 @@ class Worker:
             *(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())),
             *(callback.drain() for callback in list(self._callbacks)),
         )
+        self._returns.finish()
         self.tick()
 
     # Taking connections over
