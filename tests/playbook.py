@@ -32,8 +32,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import status
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
+from gateway.evidence.found import Found
 from gateway.evidence.seal import Keys
-from gateway.evidence.search import Found, Search
+from gateway.evidence.search import Search
 from gateway.protocols.cmpp import V20
 from gateway.registry import exchange
 from gateway.registry.keys import load_key
@@ -490,7 +491,8 @@ class House:
                 if not enforced:
                     wanted["observed_total", reason] += 1
         for found in self.records(rec.Reply):
-            wanted["replies_total", found.record.meaning] += 1  # type: ignore[union-attr]
+            if not half_read.is_part(found.record):  # type: ignore[arg-type]
+                wanted["replies_total", found.record.meaning] += 1  # type: ignore[union-attr]
         labels = {
             "attempts_total": ("purpose", "verdict"),
             "intercepts_total": ("institution", "reason"),

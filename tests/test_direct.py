@@ -14,7 +14,7 @@ from playbook import BANNED, MARKETING, TEXT, House, eventually
 from gateway.direct import Asked, Item, Workers, _pack, owner, socket_of
 from gateway.errors import NotReady
 from gateway.evidence import record as rec
-from gateway.evidence.search import Found
+from gateway.evidence.found import Found
 from gateway.model import SMS, VOICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -243,6 +243,13 @@ async def test_a_report_is_shown_with_its_attempt_whichever_node_took_it_in(tmp_
             shown, missing = await asking.site.nodes.show(others, OPERATOR, Wanted(identity=refused))
             assert shown is not None
             assert (shown.reports, missing) == ((), [])
+            wanted = Wanted(subscriber=SUBSCRIBER, since=NOON, until=NOON + 1)
+            found, _ = await asking.site.nodes.find(await others(), OPERATOR, wanted)
+            both, missing = await asking.site.nodes.follow_all(found, await others())
+            assert {plain(one, alone=True).get("delivery") for one in both} == {"delivered", None}
+            assert missing == []
+            _, missing = await asking.site.nodes.follow_all(found, [Peer("gone", "http://127.0.0.1:9")])
+            assert missing == [Missing("gone", "away")]
 
 
 async def test_a_node_that_does_not_answer_is_named_with_why(

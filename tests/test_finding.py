@@ -91,6 +91,15 @@ async def test_a_search_keeps_to_what_is_wanted(
 
 
 @here
+async def test_what_is_found_says_what_became_of_it(traces: Traces) -> None:
+    items = (await found(traces, "regulator", number=BANKS + "01")).body["items"]
+    states = {one["id"]: (one.get("delivery"), one.get("delivery_stat")) for one in items if "id" in one}
+    assert states[traces.passed] == ("delivered", "DELIVRD")
+    assert states[traces.refused] == (None, None)
+    assert not {"outcomes", "reports"} & set().union(*items)
+
+
+@here
 async def test_what_can_be_nobodys_record_is_no_search(traces: Traces) -> None:
     for field, value in (
         ("number", "x"),
@@ -128,7 +137,9 @@ async def test_a_record_is_shown_with_what_followed_and_without_its_text(traces:
     dashed = f"{traces.passed[:8]}-{traces.passed[8:]}"
     said = (await traces.office.get("institution", f"/records/{dashed}")).body
     assert (said["subscriber"], said["verdict"], said["outcome"]) == (MASKED, "pass", 0)
-    assert [one["stat"] for one in said["reports"]] == ["DELIVRD"]
+    assert [(one["stat"], one["repeated"]) for one in said["reports"]] == [("DELIVRD", False)]
+    assert (said["delivery"], said["delivery_stat"]) == ("delivered", "DELIVRD")
+    assert said["delivery_at"] > said["at"]
     assert not {"text", "sealed_by"} & set(said)
     assert said["incomplete"] == []
     refused = (await traces.office.get("institution", f"/records/{traces.refused}")).body
@@ -226,6 +237,14 @@ async def test_a_timeline_has_what_everybody_did_in_order_and_is_audited(traces:
     assert set(attempts) == {getattr(traces, name) for name in (*EVERY, "foreign")} - {traces.reply}
     assert attempts[traces.foreign]["reason"] == "blacklisted"  # refused on another node, by the index
     assert attempts[traces.elsewhere]["verdict"] == "pass"
+    ways = {name: attempts[getattr(traces, name)] for name in ("passed", "elsewhere", "refused", "foreign")}
+    assert {name: (one["outcome"], one["delivery"]) for name, one in ways.items()} == {
+        "passed": ("0", "delivered"),
+        "elsewhere": ("unknown", "unknown"),
+        "refused": ("", ""),
+        "foreign": ("", ""),
+    }
+    assert ways["passed"]["delivery_at"] > ways["passed"]["at"]
     (mandate,) = (event for event in events if event["kind"] == "mandate")
     assert (mandate["institution"], mandate["agency"], mandate["said"]) == ("FIN", "AGENT", "service")
     assert audited(traces, "subscriber.timeline")[before:] == [("auditor", "subscribers", "复核")]

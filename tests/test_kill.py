@@ -2,8 +2,8 @@
 
 A carrier end keeps every submit that it got; the journal says what was judged. Whatever was killed, and
 whenever: what the carrier got is recorded as passed, once; what was refused or forwarded has exactly one
-attempt; what is recorded as passed and never came has no outcome; and every "R" that was acknowledged to
-the carrier is in force.
+attempt; what is recorded as passed and never came has no outcome; every "R" that was acknowledged to the
+carrier is in force; every report that a sender got is on record, once, and says what became of its attempt.
 """
 
 import asyncio
@@ -23,6 +23,9 @@ from playbook import BANNED, MARKETING, SECRET, TEXT, House, eventually
 
 from gateway.direct import owner
 from gateway.evidence import record as rec
+from gateway.evidence.delivery import delivery_of
+from gateway.evidence.seal import Keys
+from gateway.evidence.search import Search
 from gateway.protocols import text as codings
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.sender import LoginRefused
@@ -54,12 +57,16 @@ class Load:
         self.refused: set[str] = set()  # texts that were answered as blacklisted
         self.passed: set[str] = set()  # texts that the carrier's answer came back for
         self.subscribers: set[str] = set()
+        self.reported: set[bytes] = set()  # message ids of the reports that arrived
 
     async def run(self) -> None:
         while True:
             with contextlib.suppress(OSError, LoginRefused):
                 async with self.house.sender(self.account, login_seconds=5.0) as sender:
-                    await asyncio.gather(*(self._submit(sender) for _ in range(8)))
+                    try:
+                        await asyncio.gather(*(self._submit(sender) for _ in range(8)))
+                    finally:
+                        self.reported |= {report.message_id for report in sender.reports}
             await asyncio.sleep(0.02)
 
     async def _submit(self, sender: Any) -> None:
@@ -68,7 +75,7 @@ class Load:
             text = f"{TEXT}#{self.account}-{self.sent}#"
             subscriber = f"138{self.account[-2:]}{self.sent % 1_000_000:06d}"
             banned = self.sent % 10 == 0
-            answer = await sender.submit(BANNED if banned else NUMBER, [subscriber], text)
+            answer = await sender.submit(BANNED if banned else NUMBER, [subscriber], text, report=True)
             self.answers[answer.result] += 1
             if answer.result == 103:
                 self.refused.add(text)
@@ -197,6 +204,23 @@ async def test_a_hundred_kills(house: House) -> None:
         return bool(count >= len(replies.acknowledged))
 
     await eventually(carried, 60.0)
+
+    # Every report that a sender got is on record, none twice, and its attempt was delivered.
+    reported = set().union(*(load.reported for load in running))
+    said = Counter(found.record.message_id for found in house.records(rec.Report))  # type: ignore[union-attr]
+    assert len(reported) > KILLS * 30
+    assert reported <= said.keys()
+    assert max(said.values()) == 1
+    assert said.total() <= house.carrier.counts["reports"]
+    search = Search(house.data_dir / "journal", Keys(house.data_dir / "keys"))
+    passed = [*search.find(verdict="pass")]
+    for start in range(0, len(passed), 5000):
+        for shown in search.with_followers(passed[start : start + 5000]):
+            delivery = delivery_of(shown)
+            assert delivery is not None
+            ids = {outcome.message_id for outcome in shown.outcomes}
+            assert len(delivery.reports) == (1 if ids & said.keys() else 0)
+            assert delivery.state == ("delivered" if delivery.reports else "accepted" if ids else "unknown")
 
     # The index in the database counts every attempt once.
     def indexed() -> bool:

@@ -12,11 +12,12 @@ from gateway import model
 from gateway.evidence import plan
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segment_path, segments
+from gateway.evidence.found import Found
 from gateway.evidence.journal import Journal
 from gateway.evidence.lookup import Index, build_index, drop_outdated, index_path, is_closed
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
-from gateway.evidence.search import Found, OutOfTime, Search
+from gateway.evidence.search import OutOfTime, Search
 from gateway.evidence.segment import Segment, recover
 
 ACCOUNT = model.AccountKey("mobile", "cmpp", "900001")

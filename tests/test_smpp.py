@@ -308,9 +308,12 @@ def test_an_id_is_known_in_hex_and_in_decimal_and_without_its_zeros() -> None:
         (b"0031", b"31"),
         (b"9", b"00000009"),
     ):
-        assert {one, other} <= Smpp.reported_as(one, 0)
-    for opaque in (b"0a1B2c3d-uuid", b"", b"1_0", b" 7"):
+        assert Smpp.reported_as(one, 0) & Smpp.reported_as(other, 0)
+    for one, other in ((b"10", b"22"), (b"1f", b"1e"), (b"0a1B-uuid", b"0a1B"), (b"7", b" 7")):
+        assert not Smpp.reported_as(one, 0) & Smpp.reported_as(other, 0)
+    for opaque in (b"0a1b2c3d-uuid", b"", b"1_0", b" 7"):
         assert Smpp.reported_as(opaque, 0) == {opaque}
+    assert Smpp.reported_as(b"0a1B2c3d-uuid", 0) & Smpp.reported_as(b"0A1b2c3D-uuid", 0)
 
 
 def test_all_versions_read_alike() -> None:

@@ -27,6 +27,7 @@ from gateway.evidence import record as rec
 from gateway.evidence.between import Scope, Wanted
 from gateway.evidence.everywhere import Missing, Nodes, Peer
 from gateway.evidence.folder import clear
+from gateway.evidence.found import Shown, is_followed
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
@@ -189,7 +190,7 @@ def records(options: argparse.Namespace) -> int:
         texts=options.reveal,
     )
     found = asyncio.run(_find(loaded, wanted, here=options.here))
-    rows = [plain(record, revealed=options.reveal) for record in found]
+    rows = [plain(record, revealed=options.reveal, alone=True) for record in found]
     if options.reveal:
         _audit(loaded, options, [row["id"] for row in rows[: options.limit] if "id" in row])
     common.print_first(rows, options.limit, as_json=options.json)
@@ -208,20 +209,23 @@ def _audit(loaded: Config, options: argparse.Namespace, ids: Sequence[str]) -> N
         asyncio.run(audited(dsn))
 
 
-async def _find(loaded: Config, wanted: Wanted, *, here: bool) -> list[search.Found]:
+async def _find(loaded: Config, wanted: Wanted, *, here: bool) -> list[Shown]:
     others = [] if here else await _others(loaded, wanted.since)
     if not others:  # no other node waits: it may take the time that it takes
-        return list(everywhere.matching(_search(loaded), Scope(), wanted))
+        own = _search(loaded)
+        return own.with_followers(list(everywhere.matching(own, Scope(), wanted)))
     async with all_nodes(loaded) as nodes:
         found, missing = await nodes.find(others, Scope(), wanted)
-    say_missing(missing)
-    return found
+        silent = {one.node for one in missing}
+        shown, further = await nodes.follow_all(found, [one for one in others if one.name not in silent])
+    say_missing([*missing, *(one for one in further if one.node not in silent)])
+    return shown
 
 
-async def _show(loaded: Config, options: argparse.Namespace) -> search.Shown | None:
+async def _show(loaded: Config, options: argparse.Namespace) -> Shown | None:
     identity = _identity(options.id)
     shown = _search(loaded).show(identity)
-    asked = not options.here and (shown is None or everywhere.may_be_followed(shown))
+    asked = not options.here and (shown is None or is_followed(shown.found))
     others = await _others(loaded, rec.time_of(identity)) if asked else []
     if not others:
         return shown

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.evidence import record as rec
-from gateway.evidence.search import Followed, Found
+from gateway.evidence.found import Followed, Found
 from gateway.model import FOREVER
 
 VERSION = b"\x01"
@@ -70,8 +70,8 @@ class Scope(msgspec.Struct, array_like=True, frozen=True):
 class Wanted(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """What is looked for: the record `identity` and what followed it, or else all that match the rest, as
     `Search.find` takes it. `newest`: the newest `limit`, else the oldest. `texts`: with what was sent.
-    `followed`: outcomes and reports alone, of the attempt `identity`, which lies elsewhere and which who asks
-    may see; a node that knows no such question has no record of that id.
+    `followed`: outcomes and reports alone, of these attempts, which may lie elsewhere and which who asks may
+    see.
     """
 
     identity: bytes = b""
@@ -83,7 +83,7 @@ class Wanted(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     newest: bool = True
     limit: int = 100
     texts: bool = False
-    followed: Followed | None = None
+    followed: tuple[Followed, ...] = ()
 
 
 class Question(msgspec.Struct, array_like=True, frozen=True):

@@ -18,7 +18,8 @@ from gateway.errors import Words
 from gateway.evidence import between
 from gateway.evidence import record as rec
 from gateway.evidence.between import Opener, OtherVersion, Part, Piece, Question, Scope, Unsealed, Wanted
-from gateway.evidence.search import ANY_KIND, Found, OutOfTime, Search, Shown, followed_by, put_together
+from gateway.evidence.found import Found, Shown, followed_by, is_followed, put_all_together, put_together
+from gateway.evidence.search import ANY_KIND, OutOfTime, Search
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -34,6 +35,8 @@ MOST = 10_000
 """Records that a node tells of at once."""
 BATCH = 200
 """Records of one frame."""
+MOST_FOLLOWED = 1000
+"""Attempts of which it is asked at once what followed them."""
 UNSEEN = datetime.timedelta(days=7)
 """A node writes records for some days while it can't reach the database to say that it is there."""
 
@@ -135,7 +138,7 @@ def visible(scope: Scope) -> Callable[[rec.Record], bool]:
 def matching(search: Search, scope: Scope, wanted: Wanted) -> Iterator[Found]:
     """What is wanted of this node's own journals. Raises OutOfTime, even in the midst."""
     seen = visible(scope)
-    if wanted.followed is not None:
+    if wanted.followed:
         yield from search.follow(wanted.followed)
         return
     if wanted.identity:
@@ -175,13 +178,6 @@ def shown_of(pieces: Sequence[Found]) -> Shown | None:
         return None
     found, *rest = pieces
     return put_together(found, rest)
-
-
-def may_be_followed(shown: Shown) -> bool:
-    """Whether other nodes may know what became of it: an attempt that passed. A carrier reports to any of the
-    sender's sessions, on whatever node it is."""
-    record = shown.found.record
-    return isinstance(record, rec.Attempt) and record.judged.verdict == rec.PASS
 
 
 def parts(found: Iterator[Found], *, texts: bool) -> Iterator[Part]:
@@ -243,7 +239,7 @@ class Nodes:
         try:
             await asyncio.wait({here}, timeout=AT_ONCE_SECONDS)
             if here.done() and (found := shown_of(here.result().found)):
-                peers = await others() if may_be_followed(found) else ()
+                peers = await others() if is_followed(found.found) else ()
                 return await self.follow(found, peers, wanted)
             peers = await others()
             there = asyncio.create_task(self.show_there(peers, scope, wanted))
@@ -271,13 +267,39 @@ class Nodes:
         self, shown: Shown, others: Sequence[Peer], wanted: Wanted, *, here: bool = False
     ) -> tuple[Shown, list[Missing]]:
         """With what followed it at the `others`, and `here`; and the nodes that may have more of that."""
-        if not may_be_followed(shown):
+        if not is_followed(shown.found):
             return shown, []
-        asked = msgspec.structs.replace(wanted, followed=followed_by(shown))
+        asked = msgspec.structs.replace(wanted, followed=(followed_by(shown),))
         asking = [self._ask(peer, Scope(), asked) for peer in others]
         told = await asyncio.gather(*asking, *([self._search(Scope(), asked)] if here else []))
         further = [*pieces_of(shown)][1:] + [one for each in told for one in each.found]
-        return put_together(shown.found, further), [each.missing for each in told if each.missing]
+        missing = [each.missing for each in told if each.missing]
+        return put_all_together([shown.found], further)[0], missing
+
+    async def follow_all(
+        self, found: Sequence[Found], others: Sequence[Peer]
+    ) -> tuple[list[Shown], list[Missing]]:
+        """Each of these, from whatever node, with what followed it anywhere; and the nodes that may have more
+        of that.
+
+        What the carrier answered stands where the attempt does, and with it the message ids; a carrier
+        reports to any of the sender's sessions, on whatever node: several nodes are asked twice.
+        """
+        followers: dict[tuple[object, ...], Found] = {}
+        missing: dict[str, Missing] = {}
+        shown = [Shown(one, (), ()) for one in found]
+        for _ in range(2 if others else 1):
+            wanted = [followed_by(one) for one in shown if is_followed(one.found)]
+            for start in range(0, len(wanted), MOST_FOLLOWED):
+                asked = Wanted(followed=tuple(wanted[start : start + MOST_FOLLOWED]))
+                asking = [self._ask(peer, Scope(), asked) for peer in others if peer.name not in missing]
+                for each in await asyncio.gather(self._search(Scope(), asked), *asking):
+                    if each.missing is not None:
+                        missing[each.missing.node] = each.missing
+                    for one in each.found:
+                        followers[one.octets, one.writer, one.segment, one.index] = one
+            shown = put_all_together(found, list(followers.values()))
+        return shown, list(missing.values())
 
     async def close(self) -> None:
         if self._session is not None:

@@ -107,6 +107,15 @@ class Groups:
         if self._inflight is None and not self._pressed:
             self._linger()
 
+    def noted(self, done: Done) -> None:
+        """Call `done` when what was noted last is durable; with JournalFull when it is kept in memory until
+        there is room."""
+        if self._gathering:
+            self._gathering[-1].dones.append(done)
+            self._press()
+        else:
+            done(JournalPoisoned(self.poisoned) if self.poisoned else JournalFull("no room"))
+
     def when_free(self, come: Callable[[], None]) -> None:
         """Call `come` when the disk can take a group: in time to add to that very group.
 

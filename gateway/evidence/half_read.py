@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder
 
-from gateway.evidence.record import Attempt, RecordError
+from gateway.evidence.record import Attempt, RecordError, Reply
 
 
 class Glance(Struct, frozen=True, array_like=True):
@@ -48,6 +48,17 @@ def continues(attempt: Attempt | Glance) -> bool:
     """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
     counts as no attempt. `pk_number` counts the records; in `octets` b"" is a part that had not come."""
     return 2 <= attempt.pk_number <= attempt.pk_total
+
+
+LONG = "long_"
+PART, JOINED = f"{LONG}part:", f"{LONG}read:"
+"""How the flag of a `Reply` begins that is of a part, or of what the parts of a long reply said together; the
+reference that they share follows."""
+
+
+def is_part(reply: Reply) -> bool:
+    """Whether it is of a part of a long reply, which another record says as a whole."""
+    return any(flag.startswith(PART) for flag in reply.flags)
 
 
 _following = Decoder(Following)

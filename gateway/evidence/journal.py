@@ -1,9 +1,9 @@
 """The journal: records become durable here before anything is sent on (architecture.md, sentences 4, 5).
 
 One per process, used from its event loop. Attempts and replies wait for the disk (their `done`); outcomes
-and reports ride along with the next group, or go after 0.2 s. How groups are made, what happens on a full
-disk (`JournalFull`) and on a failing one (`JournalPoisoned`): `groups.py`. Here records are made: encoded
-and sealed in a batch, about 2 µs each.
+ride along with the next group, or go after 0.2 s; so do reports, unless who passes them on waits (`noted`).
+How groups are made, what happens on a full disk (`JournalFull`) and on a failing one (`JournalPoisoned`):
+`groups.py`. Here records are made: encoded and sealed in a batch, about 2 µs each.
 """
 
 import secrets
@@ -302,6 +302,11 @@ class Journal:
                 )
             ],
         )
+
+    def noted(self, done: Done) -> None:
+        """Call `done` when the outcomes and reports recorded so far are durable; JournalFull: they are kept
+        in memory until there is room."""
+        self._groups.noted(done)
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,10 +2,11 @@
 
 `NNNNNNNN.idx` lies beside its segment and can be made again from it at any time:
 
-    magic "ZMJIDX2\\n" · digest of the segment's header (32) · counts of the sections (4 × u32)
+    magic "ZMJIDX3\\n" · digest of the segment's header (32) · counts of the sections (4 × u32)
     blocks       u64 offset · u64 first time · u64 last time (ms)                  in file order
     subscribers  first 8 octets of the hash (keyed by the day) · u32 block         sorted
-    attempts     last 8 octets of the id that an outcome or report names · u32 block   sorted
+    ties         8 octets · u32 block                              sorted
+                 the last ones of the attempt that an outcome or report names, or what `found.ties` says
     numbers      32 octets of text, filled with 0 · u32 block                      sorted
     pages        CRC-32 (u32) of each 4 KiB of all that precedes
     CRC-32 of these
@@ -19,16 +20,17 @@ import os
 import struct
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.folder import is_alive, segments
+from gateway.evidence.found import ties
 from gateway.evidence.segment import Segment, sync_folder
 
-MAGIC = b"ZMJIDX2\n"
+MAGIC = b"ZMJIDX3\n"
 _HEAD = struct.Struct(">8s32s4I")
 _BLOCK = struct.Struct(">QQQ")
 _NUMBER = 32
@@ -48,7 +50,7 @@ def build_index(path: Path) -> Path:
     """Make the index of a closed segment anew. Raises SegmentDamaged, RecordError, OSError."""
     blocks: list[bytes] = []
     subscribers: list[bytes] = []
-    attempts: list[bytes] = []
+    tied: list[bytes] = []
     numbers: list[bytes] = []
     shown: dict[bytes, tuple[str, str]] = {}
     with Segment(path) as segment:
@@ -62,18 +64,18 @@ def build_index(path: Path) -> Path:
                     shown[judged] = whole.number, whole.registration
                 seen.numbers.update(shown[judged])
             subscribers += [key[:8] + where for key in seen.subscribers if key]
-            attempts += [key[8:] + where for key in seen.attempts if key]
+            tied += [key + where for key in seen.ties]
             numbers += [_number(name) + where for name in seen.numbers if name]
             blocks.append(_BLOCK.pack(block.offset, min(seen.times), max(seen.times)))
         digest = segment.digest
-    for rows in (subscribers, attempts, numbers):
+    for rows in (subscribers, tied, numbers):
         rows.sort()
     octets = b"".join(
         [
-            _HEAD.pack(MAGIC, digest, len(blocks), len(subscribers), len(attempts), len(numbers)),
+            _HEAD.pack(MAGIC, digest, len(blocks), len(subscribers), len(tied), len(numbers)),
             *blocks,
             *subscribers,
-            *attempts,
+            *tied,
             *numbers,
         ]
     )
@@ -101,7 +103,7 @@ class _Seen:
     def __init__(self) -> None:
         self.times: list[int] = []
         self.subscribers: set[bytes] = set()
-        self.attempts: set[bytes] = set()  # that outcomes and reports name
+        self.ties: set[bytes] = set()  # of outcomes and reports
         self.judged: set[bytes] = set()
         self.numbers: set[str] = set()
 
@@ -118,7 +120,7 @@ class _Seen:
             elif kind == rec.OUTCOME:
                 outcome = following(octets)
                 times(outcome.at)
-                self.attempts.add(outcome.attempt)
+                self.ties.add(outcome.attempt[8:])
             else:
                 record = rec.decode(octets)
                 times(record.at)
@@ -126,7 +128,7 @@ class _Seen:
                     subscribers(record.subscriber)
                     self.numbers.add(record.number)
                     if isinstance(record, rec.Report):
-                        self.attempts.add(record.attempt)
+                        self.ties |= {record.attempt[8:]} if record.attempt else ties(record)
 
 
 def _number(text: str) -> bytes:
@@ -172,13 +174,13 @@ class Index:
             if size < _HEAD.size + 8:
                 raise ValueError(f"{self._path}: cut")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        magic, of, blocks, subscribers, attempts, numbers = _HEAD.unpack_from(self._map)
+        magic, of, blocks, subscribers, tied, numbers = _HEAD.unpack_from(self._map)
         ends = _HEAD.size + 24 * blocks
         self._blocks = blocks
         self.subscribers = _Rows(self._read, ends, subscribers, 12)
-        self.attempts = _Rows(self._read, ends + 12 * subscribers, attempts, 12)
-        self.numbers = _Rows(self._read, ends + 12 * (subscribers + attempts), numbers, _NUMBER + 4)
-        self._end = ends + 12 * (subscribers + attempts) + (_NUMBER + 4) * numbers
+        self.ties = _Rows(self._read, ends + 12 * subscribers, tied, 12)
+        self.numbers = _Rows(self._read, ends + 12 * (subscribers + tied), numbers, _NUMBER + 4)
+        self._end = ends + 12 * (subscribers + tied) + (_NUMBER + 4) * numbers
         pages = -(-self._end // _PAGE)
         if magic != MAGIC or of != digest or self._end + 4 * pages + 4 != size:
             self.close()
@@ -199,19 +201,20 @@ class Index:
         *,
         subscriber: bytes = b"",
         number: str = "",
-        attempt: bytes = b"",
+        ties: Collection[bytes] = (),
         since: int = 0,
         until: int = 2**62,
     ) -> list[int]:
-        """Where the blocks begin that may hold what matches all that is given, in file order."""
+        """Where the blocks begin that may hold what matches all that is given (of `ties` one), in file
+        order."""
         chosen: set[int] | None = None
-        for rows, key in (
-            (self.subscribers, subscriber[:8]),
-            (self.attempts, attempt[8:]),
-            (self.numbers, _number(number) if number else b""),
+        for rows, keys in (
+            (self.subscribers, [subscriber[:8]] if subscriber else []),
+            (self.ties, ties),
+            (self.numbers, [_number(number)] if number else []),
         ):
-            if key:
-                found = rows.blocks(key)
+            if keys:
+                found = {block for key in keys for block in rows.blocks(key)}
                 chosen = found if chosen is None else chosen & found
         offsets = []
         for place in range(self._blocks) if chosen is None else sorted(chosen):

@@ -6,7 +6,8 @@ from typing import Any
 
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
-from gateway.evidence.search import Found, Shown
+from gateway.evidence.delivery import delivery_of
+from gateway.evidence.found import Found, Shown
 from gateway.model import CHANNELS, PURPOSES, names_of
 from gateway.policy.numbers import mask
 from gateway.protocols.text import decode
@@ -21,26 +22,44 @@ _KINDS = {
 }
 
 
-def plain(what: Found | Shown, *, revealed: bool = False) -> dict[str, Any]:
-    """As JSON can say it."""
+def plain(what: Found | Shown, *, revealed: bool = False, alone: bool = False) -> dict[str, Any]:
+    """As JSON can say it; `alone`: of what followed no more than the delivery state."""
     if isinstance(what, Found):
         return _plain(what, revealed)
     shown = _plain(what.found, revealed)
-    if isinstance(what.found.record, rec.Attempt):
+    delivery = delivery_of(what)
+    if delivery is not None:
+        shown["delivery"] = delivery.state
+        shown["delivery_at"] = _time(delivery.at) if delivery.at else ""
+        shown["delivery_stat"] = delivery.stat
+    if alone or not isinstance(what.found.record, rec.Attempt):
+        return shown
+    if delivery is not None:
         last = what.outcomes[-1].result if what.outcomes else rec.UNKNOWN
-        if what.found.record.judged.verdict == rec.PASS:
-            shown["outcome"] = "unknown" if last == rec.UNKNOWN else last
-        shown["outcomes"] = [
-            {
-                "at": _time(outcome.at),
-                "result": "unknown" if outcome.result == rec.UNKNOWN else outcome.result,
-                "message_id": outcome.message_id.hex(),
-                "part": outcome.part,
-            }
-            for outcome in what.outcomes
+        shown["outcome"] = _result(last)
+        shown["parts"] = [
+            {"part": one.part, "state": one.state, "at": _time(one.at) if one.at else "", "stat": one.stat}
+            for one in delivery.parts
+            if one.part
         ]
-        shown["reports"] = [_plain(report, revealed) for report in what.reports]
+    shown["outcomes"] = [
+        {
+            "at": _time(outcome.at),
+            "result": _result(outcome.result),
+            "message_id": outcome.message_id.hex(),
+            "part": outcome.part,
+        }
+        for outcome in what.outcomes
+    ]
+    shown["reports"] = [
+        _plain(one.found, revealed) | {"parts": [*filter(None, one.parts)], "repeated": one.repeated}
+        for one in (delivery.reports if delivery is not None else ())
+    ]
     return shown
+
+
+def _result(result: int) -> int | str:
+    return "unknown" if result == rec.UNKNOWN else result
 
 
 def _plain(found: Found, revealed: bool) -> dict[str, Any]:

@@ -9,10 +9,9 @@ subscriber can't be looked for under a destroyed key.
 import heapq
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import msgspec
@@ -21,55 +20,38 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segments, writers
+from gateway.evidence.found import (
+    FOLLOWS,
+    Followed,
+    Found,
+    Shown,
+    as_given,
+    followed_by,
+    is_followed,
+    is_of,
+    put_all_together,
+    reported_as,
+    ties,
+    ties_of,
+)
+from gateway.evidence.half_read import following
 from gateway.evidence.lookup import Index
 from gateway.evidence.seal import DataKey, KeyGone, Keys
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
 from gateway.model import FOREVER
-from gateway.protocols import WIRES
 
 SLACK = 3_600_000
 """A record's time may lie this far (ms) outside the span of its segment's making."""
-FOLLOWS = 7 * 86_400_000
-"""Outcomes and reports are looked for up to this long (ms) after their attempt."""
+CLOCKS = 60_000
+"""By so much (ms) the clock of a node that took a report in may be behind that of the attempt's."""
+STRIDE = 16
+"""Blocks from one whose time is looked at to the next."""
+TWINS = 2 * 86_400_000
+MOST_TWINS = 200
+"""Attempts to the same subscriber, so long (ms) before one whose report has its id in another spelling, that
+are looked at for one who has it as it was given."""
 
 ANY_KIND = frozenset({rec.ATTEMPT, rec.REPORT, rec.REPLY})
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A record, where it lies, and what its seal hides: None with the cause in `sealed_by` when it can't
-    be opened, or when it has no seal."""
-
-    record: rec.Record
-    octets: bytes
-    writer: str
-    segment: int
-    index: int
-    content: rec.Content | None
-    sealed_by: str = ""
-
-
-class Followed(msgspec.Struct, array_like=True, frozen=True):
-    """By what reports are known to be those of an attempt: its id, or, where who took them in knew none, the
-    account, the subscriber ("" when it can't be read; then the number) and one of the ids under which the
-    carrier may report."""
-
-    id: bytes
-    carrier: str
-    protocol: str
-    account: str
-    number: str
-    subscriber: str
-    message_ids: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One attempt (or reply, or act) and all that was recorded of it, in time order."""
-
-    found: Found
-    outcomes: tuple[rec.Outcome, ...]
-    reports: tuple[Found, ...]
 
 
 class OutOfTime(Exception):
@@ -177,6 +159,28 @@ class Search:
                     if all(record.at < since for record in records):
                         return
 
+    def latest(self, writer: str, span: int, holding: bytes) -> Iterator[Found]:
+        """A writer's records with these octets, newest first, of the last `span` ms in which it wrote."""
+        last = 0
+        for path in reversed(segments(self._journal / writer)):
+            try:
+                segment = Segment(path)
+            except (SegmentDamaged, FileNotFoundError):
+                continue
+            with segment:
+                for count, offset in enumerate(reversed(list(segment.offsets()))):
+                    looked = count % STRIDE == 0
+                    block = segment.block(offset, b"" if looked else holding)
+                    if block is None:
+                        continue
+                    last = last or rec.decode(block.records[-1]).at
+                    for place in range(len(block.records) - 1, -1, -1):
+                        octets = block.records[place]
+                        if holding in octets and (record := rec.decode(octets)).at >= last - span:
+                            yield self._found(segment, block.first + place, octets, record)
+                    if looked and rec.decode(block.records[0]).at < last - span:
+                        return
+
     def folders(self) -> list[Path]:
         """Of the writers whose journals are here."""
         return list(writers(self._journal))
@@ -193,65 +197,92 @@ class Search:
 
     def show(self, identifier: bytes) -> Shown | None:
         """The attempt, reply or act of an id, with its outcomes and reports; None if it is not here."""
-        at = rec.time_of(identifier)
-        found = next(self._holding(identifier, at, at + 1, follows=False), None)
-        if found is None:
-            return None
-        if not isinstance(found.record, rec.Attempt):
-            return Shown(found, (), ())
-        tied = list(self._holding(identifier, at, at + FOLLOWS, follows=True))
-        shown = put_together(found, tied)
-        return put_together(found, [*tied, *self._reports_of(followed_by(shown))])
-
-    def follow(self, followed: Followed) -> Iterator[Found]:
-        """The outcomes and reports that are here of an attempt which may lie elsewhere."""
-        at = rec.time_of(followed.id)
-        yield from self._holding(followed.id, at, at + FOLLOWS, follows=True)
-        yield from self._reports_of(followed)
-
-    def _holding(self, identifier: bytes, since: int, until: int, *, follows: bool) -> Iterator[Found]:
-        """Records of this id; or those that follow it."""
-        member, kinds = (
-            ("attempt", {rec.OUTCOME, rec.REPORT}) if follows else ("id", {rec.ATTEMPT, rec.REPLY, rec.ACT})
+        found = self._holding(identifier)
+        if found is None or not isinstance(found.record, rec.Attempt):
+            return None if found is None else Shown(found, (), ())
+        shown = self.with_followers([found])[0]
+        if all(as_given(report, shown) for report in shown.reports) or found.content is None:
+            return shown
+        twins = self.find(  # of whose ids this one may be the other spelling
+            subscriber=found.content.subscriber,
+            since=found.record.at - TWINS,
+            until=max(report.record.at for report in shown.reports),
+            verdict=rec.PASS,
         )
+        among = [one for one in islice(twins, MOST_TWINS) if one.record != found.record]
+        return self.with_followers([found, *among])[0]
+
+    def with_followers(self, found: Sequence[Found]) -> list[Shown]:
+        """Each with what is here of what followed it."""
+        wanted = [followed_by(Shown(one, (), ())) for one in found if is_followed(one)]
+        return put_all_together(found, self.follow(wanted))
+
+    def follow(self, wanted: Sequence[Followed]) -> list[Found]:
+        """The outcomes and reports that are here of these attempts, which may lie elsewhere."""
+        if not wanted:
+            return []
+        since = min(rec.time_of(one.id) for one in wanted) - CLOCKS
+        until = max(one.until or rec.time_of(one.id) + FOLLOWS for one in wanted)
+        ids = {one.id: one for one in wanted}
+        answered = [*self._naming(ids, since, until)]
+        keys: dict[bytes, list[Followed]] = {}
+        known = {one.id: {*one.message_ids} for one in wanted}
+        for said in answered:
+            if isinstance(said.record, rec.Outcome):
+                one = ids[said.record.attempt]
+                known[one.id] |= reported_as(one.protocol, said.record.message_id, one.recipient)
+        for one in wanted:
+            whole = msgspec.structs.replace(one, message_ids=tuple(known[one.id]))
+            for key in ties_of(whole):
+                keys.setdefault(key, []).append(whole)
+        return [*answered, *self._reporting(keys, since, until)]
+
+    def _holding(self, identifier: bytes) -> Found | None:
+        """The record of this id."""
+        at = rec.time_of(identifier)
+        for folder in writers(self._journal):
+            for segment in self._segments(folder, at, at + 1):
+                for block in self._blocks(segment, since=at, until=at + 1, holding=identifier):
+                    for place, octets in enumerate(block.records):
+                        if identifier in octets and rec.kind_of(octets) in {rec.ATTEMPT, rec.REPLY, rec.ACT}:
+                            record = rec.decode(octets)
+                            if getattr(record, "id", b"") == identifier:
+                                return self._found(segment, block.first + place, octets, record)
+        return None
+
+    def _naming(self, ids: Mapping[bytes, Followed], since: int, until: int) -> Iterator[Found]:
+        """The outcomes and reports that name one of these attempts."""
+        only = next(iter(ids)) if len(ids) == 1 else b""
+        keys = [identifier[8:] for identifier in ids]
         for folder in writers(self._journal):
             for segment in self._segments(folder, since, until):
-                wanted = identifier if follows else b""
-                for block in self._blocks(segment, attempt=wanted, since=since, until=until):
+                for block in self._blocks(segment, ties=keys, since=since, until=until, holding=only):
                     for place, octets in enumerate(block.records):
-                        if identifier in octets and rec.kind_of(octets) in kinds:
-                            record = rec.decode(octets)
-                            if getattr(record, member) == identifier:
-                                yield self._found(segment, block.first + place, octets, record)
+                        if (
+                            rec.kind_of(octets) in {rec.OUTCOME, rec.REPORT}
+                            and following(octets).attempt in ids
+                        ):
+                            yield self._found(segment, block.first + place, octets, rec.decode(octets))
 
-    def _reports_of(self, followed: Followed) -> Iterator[Found]:
-        """Reports that name no attempt, but the message id with which the carrier accepted this one."""
-        if not followed.message_ids:
+    def _reporting(
+        self, wanted: Mapping[bytes, Sequence[Followed]], since: int, until: int
+    ) -> Iterator[Found]:
+        """The reports that name no attempt, but have one of these ties."""
+        if not wanted:
             return
-        account = (followed.carrier, followed.protocol, followed.account)
-        at = rec.time_of(followed.id)
-        span = at, at + FOLLOWS
         for folder in writers(self._journal):
-            for segment in self._segments(folder, *span):
-                hashed, key = b"", self._key(segment)
-                if followed.subscriber and not isinstance(key, str):
-                    hashed = key.hash_subscriber(followed.subscriber.encode())
-                number = "" if hashed else followed.number
-                for block in self._blocks(
-                    segment, subscriber=hashed, number=number, since=span[0], until=span[1]
-                ):
+            for segment in self._segments(folder, since, until):
+                for block in self._blocks(segment, ties=wanted, since=since, until=until):
                     for place, octets in enumerate(block.records):
-                        if rec.kind_of(octets) != rec.REPORT:
+                        if rec.kind_of(octets) != rec.REPORT or following(octets).attempt:
                             continue
                         report = rec.decode(octets)
-                        if (
-                            isinstance(report, rec.Report)
-                            and not report.attempt
-                            and report.message_id in followed.message_ids
-                            and (report.carrier, report.protocol, report.account) == account
-                            and (not hashed or report.subscriber == hashed)
-                        ):
-                            yield self._found(segment, block.first + place, octets, report)
+                        assert isinstance(report, rec.Report)
+                        candidates = [one for key in ties(report) for one in wanted.get(key, ())]
+                        if candidates:
+                            found = self._found(segment, block.first + place, octets, report)
+                            if any(is_of(found, one) for one in candidates):
+                                yield found
 
     def _segments(self, folder: Path, since: int, until: int, *, newest: bool = False) -> Iterator[Segment]:
         """A writer's segments that may hold records of that time, oldest or newest first, each closed after
@@ -282,7 +313,7 @@ class Search:
         *,
         subscriber: bytes = b"",
         number: str = "",
-        attempt: bytes = b"",
+        ties: Collection[bytes] = (),
         since: int,
         until: int,
         newest: bool = False,
@@ -292,11 +323,11 @@ class Search:
         try:
             with closing(Index(segment.path, segment.digest)) as index:
                 offsets: Iterable[int] = index.offsets(
-                    subscriber=subscriber, number=number, attempt=attempt, since=since, until=until
+                    subscriber=subscriber, number=number, ties=ties, since=since, until=until
                 )
         except (FileNotFoundError, ValueError):
             offsets = segment.offsets()
-        holding = holding or subscriber or attempt or number.encode()
+        holding = holding or subscriber or number.encode()
         for offset in reversed(list(offsets)) if newest else offsets:
             self._in_time()
             block = segment.block(offset, holding=holding)
@@ -342,38 +373,6 @@ class Search:
                 except (InvalidTag, rec.RecordError):
                     why = "the seal is broken"
         return Found(record, octets, segment.header.writer, segment.header.number, index, content, why)
-
-
-def put_together(found: Found, followers: Iterable[Found]) -> Shown:
-    """A record with the outcomes and reports among what followed it, in time order."""
-    rest = sorted(followers, key=lambda one: one.record.at)
-    outcomes = tuple(one.record for one in rest if isinstance(one.record, rec.Outcome))
-    return Shown(found, outcomes, tuple(one for one in rest if isinstance(one.record, rec.Report)))
-
-
-def followed_by(shown: Shown) -> Followed:
-    """What ties reports to a shown attempt."""
-    attempt = shown.found.record
-    assert isinstance(attempt, rec.Attempt)
-    judged, content = attempt.judged, shown.found.content
-    return Followed(
-        attempt.id,
-        judged.carrier,
-        judged.protocol,
-        judged.account,
-        judged.number,
-        content.subscriber if content is not None else "",
-        tuple(sorted(_message_ids(attempt, shown.outcomes))),
-    )
-
-
-def _message_ids(attempt: rec.Attempt, outcomes: Sequence[rec.Outcome]) -> set[bytes]:
-    """Under which ids the carrier may report."""
-    ids = {outcome.message_id for outcome in outcomes if outcome.message_id}
-    wire = WIRES.get(attempt.judged.protocol)
-    if wire is None:
-        return ids
-    return {spelt for one in ids for spelt in wire.reported_as(one, attempt.recipient)}
 
 
 def open_sealed(cipher: AESGCM, header_digest: bytes, index: int, sealed: bytes) -> rec.Content:

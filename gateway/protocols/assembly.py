@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from itertools import takewhile
 from typing import Generic, NamedTuple, TypeVar
 
-from gateway.protocols.message import Submission
+from gateway.protocols.message import Delivery, Submission
 from gateway.protocols.text import udh
 
 WAIT = 2_000
@@ -51,18 +51,26 @@ def place_of(submission: Submission) -> Place | None:
     The header's numbers go before those of the protocol (SAR, Pk_total). Parts of one message are alike in
     all but text, number and report.
     """
-    total, number, reference, width = submission.pk_total, submission.pk_number, submission.reference, 0
-    content = submission.content
+    source, destinations, fmt, udhi, _, _, at_time, _, _, pseudo, _ = submission
+    return _placed(submission, (source, tuple(destinations), fmt, udhi, at_time, pseudo))
+
+
+def place_of_reply(delivery: Delivery, of: Hashable) -> Place | None:
+    """The same of a subscriber's reply; `of` is who says it to which number."""
+    return _placed(delivery, (of, delivery.fmt, delivery.udhi))
+
+
+def _placed(said: Submission | Delivery, alike: Hashable) -> Place | None:
+    total, number, reference, width = said.pk_total, said.pk_number, said.reference, 0
+    content = said.content
     assert isinstance(content, bytes)
-    if submission.udhi:
+    if said.udhi:
         header = udh(content)
         if header.width:
             total, number, reference, width = header.total, header.part, header.ref, header.width
     if not 2 <= total <= MOST_PARTS or not 0 < number <= total or not content:
         return None
-    source, destinations, fmt, udhi, _, _, at_time, _, _, pseudo, _ = submission
-    message = (source, tuple(destinations), fmt, udhi, at_time, pseudo, total, reference, width)
-    return Place(message, total, number, reference, content)
+    return Place((alike, total, reference, width), total, number, reference, content)
 
 
 class Part(NamedTuple, Generic[T]):
@@ -164,6 +172,11 @@ class Message(Generic[T, V]):
         self._drop(under)
         return under
 
+    def resume(self) -> None:
+        """What was asked is not known: its parts wait on."""
+        self.held, self._under = [*self._under, *self.held], []
+        self.judged -= 1
+
     def leave(self, wanted: Callable[[T], bool]) -> list[Part[T]]:
         """Let go of what is held of these items."""
         gone = [part for part in self.held if wanted(part.item)]
@@ -238,6 +251,17 @@ class Assembly(Generic[T, V]):
         """It could not be recorded: the parts that it was on have to come again."""
         self._let_go(message, message.fail())
 
+    def resume(self, message: Message[T, V], now: int) -> None:
+        """It could not be recorded: the parts that it was on wait on."""
+        message.resume()
+        message.since = now
+        is_open = self._open.get(message.key) is message
+        (self._waiting if is_open else self._replaced)[message] = None
+
+    def known(self, account: Hashable, place: Place) -> Message[T, V] | None:
+        """The message of which parts have come lately."""
+        return self._open.get((account, place.message))
+
     def withdraw(self, message: Message[T, V], wanted: Callable[[T], bool]) -> list[Part[T]]:
         """What waits of these items waits no longer, and nothing was said of it: as if it had not come."""
         gone = message.leave(wanted)
@@ -254,6 +278,11 @@ class Assembly(Generic[T, V]):
         """The messages of which a part has waited long enough."""
         self._expire(now)
         return [*self._replaced, *takewhile(lambda message: message.since + WAIT <= now, self._waiting)]
+
+    @property
+    def waiting(self) -> list[Message[T, V]]:
+        """The messages with parts that nobody judges yet."""
+        return [*self._replaced, *self._waiting]
 
     @property
     def next_due(self) -> int | None:

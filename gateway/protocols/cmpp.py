@@ -92,6 +92,8 @@ class Cmpp:
     REPLACE: ClassVar[int] = 0
     """An answer to whatever was not understood; CMPP has none."""
 
+    SEQUENCE_IS_ID: ClassVar[bool] = False
+    """Whether a SUBMIT's sequence number is its message id."""
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
     """Sequence numbers for requests of our own: far from where peers count."""
 
@@ -153,12 +155,14 @@ class Cmpp:
 
     @staticmethod
     def reported_as(message_id: bytes, recipient: int) -> set[bytes]:
-        """Under which ids the carrier may report on a SUBMIT that it gave this one: some count on from it for
-        each recipient, some do not."""
+        """By what the carrier's reports on a SUBMIT that it gave this id are known: some count on from it for
+        each recipient (the last 16 bits, which begin anew at 0, or all of it), some do not."""
         if not recipient or len(message_id) != 8:
             return {message_id}
-        counted = int.from_bytes(message_id, "big") + recipient & 2**64 - 1
-        return {message_id, counted.to_bytes(8, "big")}
+        number = int.from_bytes(message_id, "big")
+        counted = number + recipient & 2**64 - 1
+        wrapped = number & ~0xFFFF | counted & 0xFFFF
+        return {message_id, counted.to_bytes(8, "big"), wrapped.to_bytes(8, "big")}
 
     # Frames
 

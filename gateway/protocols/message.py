@@ -66,7 +66,9 @@ class Report(NamedTuple):
 class Delivery(NamedTuple):
     """A DELIVER: a reply of a subscriber, or a status report (then `report` is set).
 
-    `pseudo`: `subscriber` is a pseudo-number (CMPP 3.0, Src_terminal_type 1).
+    `pseudo`: `subscriber` is a pseudo-number (CMPP 3.0, Src_terminal_type 1). Of a long reply that was joined
+    `content` is all parts in order, b"" for one that has not come; `pk_total`, `pk_number` and `reference`
+    tell the parts where that stands beside the text.
     """
 
     message_id: bytes
@@ -74,6 +76,9 @@ class Delivery(NamedTuple):
     number: bytes
     fmt: int
     udhi: bool
-    content: bytes
+    content: bytes | tuple[bytes, ...]
     report: Report | None
     pseudo: bool = False
+    pk_total: int = 1
+    pk_number: int = 1
+    reference: int = 0

@@ -88,6 +88,7 @@ class Smgp:
     NACK: ClassVar[int] = 0
     REPLACE: ClassVar[int] = 0
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
+    SEQUENCE_IS_ID: ClassVar[bool] = False
     CAP: ClassVar[int] = 8192
     """No longer frame is read; the longest legal one, a Submit to 100 numbers, has 2,481 octets and its
     optional fields."""
@@ -284,7 +285,7 @@ class Smgp:
 
     @staticmethod
     def reported_as(message_id: bytes, recipient: int) -> set[bytes]:
-        """Under which ids the carrier may report on a Submit that it gave this one."""
+        """By what the carrier's reports on a Submit that it gave this id are known."""
         return {message_id}
 
     def rejected_report(
@@ -330,7 +331,8 @@ class Smgp:
         udhi = bool(tlvs) and _octet(tlvs, wire.TP_UDHI) & 0x41 != 0
         report = _report(content, subscriber) if is_report == 1 else None
         pseudo = bool(tlvs) and _octet(tlvs, wire.SRC_TERM_TYPE) == 1
-        return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo)
+        total, part = _octet(tlvs, wire.PK_TOTAL, 1), _octet(tlvs, wire.PK_NUMBER, 1)
+        return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo, total, part)
 
     @staticmethod
     def _fixed_end(data: bytes, start: int) -> int:

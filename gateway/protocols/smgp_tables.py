@@ -180,15 +180,18 @@ _REPORT = re.compile(
     rb"(?:.*?te?xt:(?P<text>.{0,20}))?",
     re.IGNORECASE | re.DOTALL,
 )
+_HEX = re.compile(rb"[0-9A-Fa-f]{20}").fullmatch
 
 
 def report(content: bytes) -> dict[str, bytes]:
     """The parts of a report's text, by the names of the specification (6.2.63), and `id`, 10 raw octets.
 
     Peers spell the labels in many ways and put blanks or not, and the id may hold any octet: it is taken by
-    its place, the rest is looked for behind it. What is not found is not in the answer.
+    its place, the rest is looked for behind it. Some write the id as 20 hexadecimal digits. What is not found
+    is not in the answer.
     """
-    found = {"id": content[3:13]}
+    raw, spelt = content[3:13], content[3:23]
+    found = {"id": bytes.fromhex(spelt.decode("ascii")) if _HEX(spelt) else raw}
     rest = _REPORT.search(content, 13)
     if rest is not None:
         found |= {name: value or b"" for name, value in rest.groupdict().items()}

@@ -89,6 +89,7 @@ class Smpp:
     NACK: ClassVar[int] = GENERIC_NACK
     REPLACE: ClassVar[int] = REPLACE_SM
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0x7000_0001, 0x7FFF_FFFF)
+    SEQUENCE_IS_ID: ClassVar[bool] = False
     CAP: ClassVar[int] = 70 * 1024
     """No longer frame is read; message_payload may have 65,535 octets."""
 
@@ -322,7 +323,7 @@ class Smpp:
 
     @staticmethod
     def reported_as(message_id: bytes, recipient: int) -> set[bytes]:
-        """Under which ids the carrier may report on a message that it gave this one: many write it in hex in
+        """By what the carrier's reports on a message that it gave this id are known: many write it in hex in
         one place and in decimal in the other, with or without zeros before it."""
         return own.spellings(message_id)
 
@@ -378,7 +379,9 @@ class Smpp:
         text = text or said.get(wire.MESSAGE_PAYLOAD, b"")
         report = own.report(text, said, subscriber) if esm & 0x3C in (0x04, 0x20) else None
         identity = report.message_id if report is not None else b""
-        return Delivery(identity, subscriber, number, coding, esm & 0x40 != 0, text, report)
+        _, total, part, reference = own.optional(tlvs, b"") if tlvs else (b"", 1, 1, 0)
+        parts = False, total, part, reference
+        return Delivery(identity, subscriber, number, coding, esm & 0x40 != 0, text, report, *parts)
 
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         return _HEADER.pack(17, DELIVER_SM | ANSWER, result, sequence) + b"\0"

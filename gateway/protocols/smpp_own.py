@@ -111,15 +111,13 @@ def explained(command: int, reason: Reason) -> bytes:
 
 
 def spellings(message_id: bytes) -> set[bytes]:
-    """A message id as it stands, and the same number in hex and in decimal, without zeros before it."""
-    found = {message_id}
-    for base in (10, 16):
-        try:
-            number = int(message_id, base)
-        except ValueError:
-            continue
-        if message_id.isalnum():  # not " 1f", not "+5", not "1_0"
-            found |= {form % number for form in (b"%d", b"%x", b"%X", b"%08X", b"%08x")}
+    """A message id as it stands, in lower case, and in decimal: each number that it may be, as digits alone
+    may be hex or decimal. Two ids may be one where they have one of these in common."""
+    found = {message_id, message_id.lower()}
+    if message_id.isalnum():  # not " 1f", not "+5", not "1_0"
+        for base in (10, 16):
+            with suppress(ValueError):
+                found.add(b"%d" % int(message_id, base))
     return found
 
 

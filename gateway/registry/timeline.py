@@ -37,7 +37,11 @@ class Event(BaseModel):
     reason: str = ""
     purpose: str = ""
     mandate: int = Field(0, description="id of the mandate that an attempt was judged by")
-    outcome: str = ""
+    outcome: str = Field("", description="what the carrier answered to a passed attempt; unknown: nothing")
+    delivery: str = Field(
+        "", description="of a passed attempt: unknown, not_accepted, accepted, delivered or failed"
+    )
+    delivery_at: str = Field("", description="since when it is so")
     record: str = Field("", description="id of the record, of an attempt or reply")
     source: str = Field("", description="where a refusal, consent or complaint came from")
     said: str = Field("", description="what it covers, or what was said")

@@ -8,6 +8,7 @@ from gateway.relay.parts import Parts
 from gateway.relay.refusing import MakeIds, Receivers
 from gateway.relay.replacing import AllTaken
 from gateway.relay.returns import Returns
+from gateway.relay.routes import Routes
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
@@ -25,3 +26,4 @@ class Desk:
     make_ids: MakeIds
     receivers: Receivers
     taken: AllTaken
+    routes: Routes | None  # where carriers deliver on connections of their own

@@ -1,7 +1,9 @@
-"""What comes back from a carrier: outcomes and reports are noted in passing, replies wait for the disk.
+"""What comes back from a carrier: outcomes are noted in passing, reports and replies wait for the disk, or a
+carrier would not send again what a crash has lost.
 
 One `Returns` per worker. A reply that does something is in the journal and in `local.mdb` before `done` is
-called, so that the session passes it on only when it holds (domain.md "A reply (MO) means").
+called, so that the session passes it on only when it holds (domain.md "A reply (MO) means"). A long one is
+read as one (joining.py).
 """
 
 import asyncio
@@ -9,8 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter, time_ns
+from typing import TypeAlias
 
-from gateway.evidence.journal import Done, OutcomeItem
+from gateway.evidence.journal import Done, JournalFull, OutcomeItem
+from gateway.evidence.search import Search
 from gateway.model import MARKETING, SMS, AccountKey, Reply
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical, opaque
@@ -23,10 +27,17 @@ from gateway.registry.local import LocalRefusal, does_something, learn
 from gateway.relay.confirming import Confirmations
 from gateway.relay.contacts import Contact, Contacts, half_key, key_of
 from gateway.relay.context import Context
+from gateway.relay.joining import UNFINISHED, Joining, Read
 from gateway.relay.lane import Place
 from gateway.relay.memory import Cuts, join
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
+
+MOST_BACKLOG = 4 << 20
+"""Octets that wait for the disk at which carriers are no longer read."""
+
+_Asked: TypeAlias = tuple[Delivery, Done, Read | None]
+"""What is to be read, who hears that it is in force, and of a long reply or its part, where it belongs."""
 
 
 class Returns:
@@ -51,6 +62,7 @@ class Returns:
         self._telemetry = telemetry
         self._kinds: Counter[str] = Counter()
         self._answered: list[OutcomeItem] = []
+        self._joining = Joining(self._late)
 
     def outcomes(self, answered: Sequence[OutcomeItem]) -> None:
         """The carrier's answers; those of one turn of the loop are recorded together."""
@@ -74,36 +86,47 @@ class Returns:
             report.submit_time.decode("latin-1"),
             report.done_time.decode("latin-1"),
             canonical(delivery.number),
-            _subscriber(delivery),
+            _subscriber(delivery) or canonical(report.destination),
         )
 
     def hold(
         self,
         account: AccountKey,
         replies: Sequence[tuple[Frame, Delivery]],
+        reports: Sequence[Frame],
         read: tuple[bytes, int, Cuts],
         place: Place,
         read_on: Callable[[bool], None],
         refused: Callable[[Frame, Exception], None],
     ) -> None:
-        """Fill the place with what a read brought (data, octets of it, cuts) once its replies are in force,
-        and read on; those that could not be recorded are `refused` and left out."""
+        """Fill the place with what a read brought (data, octets of it, cuts) once its replies are in force
+        and its reports, recorded before, are durable; and read on. What could not be recorded is `refused`
+        and left out."""
         data, used, cuts = read
-        left = len(replies)
-        read_on(False)
+        left = len(replies) + bool(reports)
+        journal = self._screen.journal
+        if replies or journal.backlog > MOST_BACKLOG:
+            read_on(False)
 
-        def done(frame: Frame, error: Exception | None) -> None:
+        def done(frames: Sequence[Frame], error: Exception | None) -> None:
             nonlocal left
             left -= 1
             if error is not None:
-                refused(frame, error)
-                cuts[:] = [cut for cut in cuts if cut[0] != frame[0]]
-                cuts.append((frame[0], frame[1], b""))
+                for frame in frames:
+                    refused(frame, error)
+                    cuts[:] = [cut for cut in cuts if cut[0] != frame[0]]
+                    cuts.append((frame[0], frame[1], b""))
             if not left:
                 place.fill(join(data, used, cuts))
                 read_on(True)
 
-        self.replies(account, [(reply, partial(done, frame)) for frame, reply in replies])
+        def noted(error: Exception | None) -> None:
+            done(reports, None if isinstance(error, JournalFull) else error)
+
+        if reports:
+            journal.noted(noted)
+        if replies:
+            self.replies(account, [(reply, partial(done, (frame,))) for frame, reply in replies])
 
     def replies(self, account: AccountKey, answers: Sequence[tuple[Delivery, Done]]) -> None:
         """What one read brought of subscribers' answers, in order; each is `done` when it is in force.
@@ -111,12 +134,39 @@ class Returns:
         The message that one answers is looked up where it can change what the answer means.
         """
         arrived, now = perf_counter(), time_ns() // 1_000_000
-        contacts = [self._answered_by(account, delivery, now) for delivery, _ in answers]
-        take = partial(self._take, account, answers, arrived)
+        asked: list[_Asked] = []
+        for delivery, done in answers:
+            read = self._joining.take(account, delivery, now)
+            if read is None:
+                asked.append((delivery, done, None))
+            else:
+                asked.append((read.delivery, partial(self._joining.done, read, done), read))
+        self._ask(account, asked, arrived, now)
+
+    def _ask(self, account: AccountKey, asked: Sequence["_Asked"], arrived: float, now: int) -> None:
+        contacts = [
+            self._answered_by(account, delivery, now) if read is None or read.whole else None
+            for delivery, _, read in asked
+        ]
+        take = partial(self._take, account, asked, arrived)
         if any(contacts):
             self._context.texts(contacts, take)
         else:
-            take([""] * len(answers))
+            take([""] * len(asked))
+
+    def _late(self, read: Read, done: Done) -> None:
+        """A long reply of which parts have stayed out."""
+        self._ask(read.account, [(read.delivery, done, read)], perf_counter(), time_ns() // 1_000_000)
+
+    def finish(self) -> None:
+        """Nothing more comes: read what waits for parts, by itself."""
+        self._joining.finish(
+            lambda read, done: self._take(read.account, [(read.delivery, done, read)], perf_counter(), [""])
+        )
+
+    def restore(self, search: Search, mine: Callable[[str], bool]) -> None:
+        """Take up the parts of long replies that nobody has read, of accounts that are `mine`."""
+        self._joining.restore(search, mine)
 
     def _answered_by(self, account: AccountKey, delivery: Delivery, now: int) -> Contact | None:
         """The attempt whose text has to be known to understand a reply; None when none has."""
@@ -126,21 +176,49 @@ class Returns:
     def _take(
         self,
         account: AccountKey,
-        answers: Sequence[tuple[Delivery, Done]],
+        asked: Sequence["_Asked"],
         arrived: float,
         outbound: Sequence[str],
     ) -> None:
-        for (delivery, done), sent in zip(answers, outbound, strict=True):
+        for (delivery, done, read), sent in zip(asked, outbound, strict=True):
             try:
-                self.reply(account, delivery, done, sent, arrived)
+                if read is not None and not read.whole:
+                    self._part(read, done)
+                else:
+                    self.reply(account, delivery, done, sent, arrived, read)
             except Exception as error:  # it was not recorded, and its connection waits
                 done(error)
 
+    def _part(self, read: Read, done: Done) -> None:
+        """A part of what will be read with the others: recorded."""
+        delivery, view = read.delivery, self._screen.view
+        number, subscriber = canonical(delivery.number), _subscriber(delivery)
+        reply = Reply(
+            read.account, number, subscriber, message_id=delivery.message_id, text="", flags=(read.flag,)
+        )
+        self._screen.journal.reply(
+            read.at,
+            reply,
+            delivery.content,
+            delivery.fmt,
+            int(delivery.udhi),
+            purposes=0,
+            channels=0,
+            registry_version=view.version,
+            done=done,
+        )
+
     def reply(
-        self, account: AccountKey, delivery: Delivery, done: Done, outbound: str, arrived: float
+        self,
+        account: AccountKey,
+        delivery: Delivery,
+        done: Done,
+        outbound: str,
+        arrived: float,
+        read: Read | None = None,
     ) -> None:
         """A subscriber's answer to `outbound`: understood, recorded, and put into force before `done`.
-        `arrived`: perf_counter."""
+        `arrived`: perf_counter; `read`: what its parts say together."""
         now = time_ns() // 1_000_000
         view = self._screen.view
         view.renew()
@@ -150,6 +228,8 @@ class Returns:
         institution = contact.institution if contact is not None else 0
         meaning = classify(text, outbound)
         kind = meaning.kind
+        if read is not None and not all(delivery.content):
+            kind = UNFINISHED.get(kind, kind)
         refuses = kind == "refuse" and bool(subscriber)
         filings = view.numbers(number) if number else ()
         filing = governing(filings, SMS, now)
@@ -166,6 +246,8 @@ class Returns:
             purposes, channels = MARKETING, meaning.channels
         does = does_something(kind, subscriber, number, institution, purposes)
         flags = () if contact is not None else ("no_attempt_here",)
+        if read is not None:
+            flags = (*flags, read.flag)
         code = owner.code if owner is not None else ""
         reply = Reply(account, number, subscriber, text, kind, delivery.message_id, institution, code, flags)
 
@@ -177,7 +259,7 @@ class Returns:
                 number=number,
                 purposes=purposes,
                 channels=channels,
-                at=now,
+                at=now if read is None else read.at,
                 flags=flags,
                 node=self._node,
                 account=account,

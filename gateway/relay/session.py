@@ -20,7 +20,7 @@ from gateway.evidence.journal import OutcomeItem
 from gateway.model import AccountKey
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery, Login
-from gateway.protocols.table import Frame, Unframed
+from gateway.protocols.table import Frame
 from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
@@ -68,6 +68,16 @@ class Session:
             desk.telemetry.relay(key.protocol, way) for way in ("to_carrier", "to_sender")
         )
 
+    @property
+    def receives(self) -> bool:
+        """Whether the sender can be told something here."""
+        return self._receiver is not None
+
+    def reached(self) -> None:
+        """The sender can be told something here from now on."""
+        self._receiver = Receiver(self._numbering, self._answer)
+        self._desk.receivers.join(self.key, self._receiver)
+
     def start(self) -> None:
         """Relay from now on, beginning with what came while the login was under way."""
         carrier, sender = self._legs
@@ -89,7 +99,7 @@ class Session:
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
         began = time.perf_counter()
-        data, frames, error = self._frames(data, True)
+        data, frames, error = self._legs[True].frames(self._wire.frames, data)
         wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
         own = self._own if self._own.busy else None
         submits: list[Submit] = []
@@ -157,6 +167,8 @@ class Session:
     def settled(self, batch: Batch, error: Exception | None) -> None:
         """Let it leave; or, when it was not recorded, neither send nor refuse it: the sender comes again."""
         if error is None:
+            if self._desk.routes is not None:
+                self._desk.routes.passed(self._desk.screen.account(self.key), batch.submits)
             self.memory.settle(batch.submits)
             if not self._own.specimen:
                 passed = next((submit for submit in batch.submits if not submit.refused), None)
@@ -182,14 +194,15 @@ class Session:
         self._rested()
 
     def from_carrier(self, data: bytes) -> None:
-        """Pass everything on; note outcomes and reports; replies wait for the disk."""
+        """Pass everything on; note outcomes; reports and replies wait for the disk."""
         began = time.perf_counter()
-        data, frames, error = self._frames(data, False)
+        data, frames, error = self._legs[False].frames(self._wire.frames, data)
         wire, numbering = self._wire, self._numbering
         own = self._own if self._own.busy else None
         cuts: Cuts = []
         outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
+        reports: list[Frame] = []
         for frame in frames:
             _, _, command, sequence = frame
             doing = wire.CARRIER_SENDS.get(command)
@@ -203,14 +216,14 @@ class Session:
             if doing == "result":
                 self._outcome(data, frame, number, outcomes)
             elif doing == "delivery":
-                self._delivery(data, frame, replies)
+                self._delivery(data, frame, replies, reports)
         if outcomes:
             self._desk.returns.outcomes(outcomes)
         if frames:
-            if replies:
+            if replies or reports:
                 held = self._to_sender.hold(), partial(self._legs[False].read_on, "journal")
                 read = data, frames[-1][1], cuts
-                self._desk.returns.hold(self.key, replies, read, *held, self._not_recorded)
+                self._desk.returns.hold(self.key, replies, reports, read, *held, self._not_recorded)
             else:
                 self._to_sender.send(join(data, frames[-1][1], cuts))
             self._back.observe(time.perf_counter() - began)
@@ -281,17 +294,6 @@ class Session:
 
     # Single steps
 
-    def _frames(self, data: bytes, of_sender: bool) -> tuple[bytes, list[Frame], WireError | None]:
-        leg = self._legs[of_sender]
-        data = leg.tail + data if leg.tail else data
-        error = None
-        try:
-            frames, used = self._wire.frames(data)
-        except Unframed as broken:
-            error, frames, used = broken, broken.frames, len(data)
-        leg.tail = data[used:] if used < len(data) else b""
-        return data, frames, error
-
     def _cut(self, submit: Submit, batch: Batch) -> None:
         """A submit that does not go on as it came: refused, or reduced to the recipients who may have it."""
         renumbered, submit.octets = submit.octets, b""
@@ -341,7 +343,9 @@ class Session:
         for identity in self._own.attempts(sequence) if submit is None else submit.ids:
             outcomes.append((identity, result, message_id, 0 if submit is None else submit.part))
 
-    def _delivery(self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]]) -> None:
+    def _delivery(
+        self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
+    ) -> None:
         try:
             delivery = self._wire.delivery(data, frame[0], frame[1])
         except WireError as error:  # passed all the same: the sender may know more than we do
@@ -349,13 +353,14 @@ class Session:
             return
         if delivery.report is not None:
             self._desk.returns.report(self.key, delivery)
+            reports.append(frame)
         else:
             replies.append((frame, delivery))
 
     def _not_recorded(self, frame: Frame, error: Exception) -> None:
-        """A reply is told to come again: the carrier delivers it once more."""
+        """A reply or report is told to come again: the carrier delivers it once more."""
         _, _, command, sequence = frame
-        self._note("reply not recorded", WireError("busy", str(error)))
+        self._note("delivery not recorded", WireError("busy", str(error)))
         self._to_carrier.send(self._wire.busy(command, sequence) or b"")
 
     def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:

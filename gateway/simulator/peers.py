@@ -5,7 +5,7 @@ replies and reports, and the carrier's answers. The simulators know no more of a
 from collections.abc import Sequence
 from datetime import datetime
 from hmac import compare_digest
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from gateway.protocols import cmpp_tables, smgp_tables, smpp_own, smpp_tables
 from gateway.protocols.cmpp import V20, V30, Cmpp
@@ -13,22 +13,8 @@ from gateway.protocols.message import Login, Submission
 from gateway.protocols.smgp import Smgp
 from gateway.protocols.smpp import V34, V50, Smpp
 from gateway.protocols.table import Pdu
-
-
-class Said(NamedTuple):
-    """A text, or a part of one: `udhi`, its content begins with a header that says which."""
-
-    content: bytes
-    fmt: int
-    udhi: bool
-    total: int = 1
-    number: int = 1
-
-
-def said_in(contents: Sequence[bytes], fmt: int) -> list[Said]:
-    """The parts of a text, from their contents."""
-    total = len(contents)
-    return [Said(one, fmt, total > 1, total, number) for number, one in enumerate(contents, 1)]
+from gateway.simulator.said import Said
+from gateway.simulator.sgip_peer import SgipPeer
 
 
 class CmppPeer:
@@ -341,6 +327,6 @@ class SmppPeer:
         return wire.unknown(frame, (0, len(frame), command, sequence))
 
 
-Peer = CmppPeer | SmgpPeer | SmppPeer
+Peer = CmppPeer | SgipPeer | SmgpPeer | SmppPeer
 
-PEERS: dict[str, type[Peer]] = {peer.wire.name: peer for peer in (CmppPeer, SmgpPeer, SmppPeer)}
+PEERS: dict[str, type[Peer]] = {peer.wire.name: peer for peer in (CmppPeer, SgipPeer, SmgpPeer, SmppPeer)}

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
+from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.between import Held, Scope, Wanted
 from gateway.evidence.everywhere import WHY, Missing, Nodes, Peer, peers
+from gateway.evidence.found import Shown
 from gateway.evidence.plain import plain
-from gateway.evidence.search import Found, Shown
 from gateway.registry.acting import READ_SECONDS, Actor, Door
 from gateway.registry.keys import RegistryKey
 from gateway.registry.timeline import Event
@@ -99,11 +100,14 @@ async def show(
     return (shown, _not_asked(missing)) if shown is not None else None
 
 
-async def find(site: Knowing, actor: Actor, wanted: Wanted) -> tuple[list[Found], list[NotAsked]]:
-    """The newest that match, oldest of them first, of all nodes; and the nodes that may have more."""
+async def find(site: Knowing, actor: Actor, wanted: Wanted) -> tuple[list[Shown], list[NotAsked]]:
+    """The newest that match, oldest of them first, of all nodes, with what followed them; and the nodes that
+    may have more of either."""
     others = await _others(site, actor, wanted.since)
     found, missing = await site.nodes.find(others, await scope_of(site, actor), wanted)
-    return found, _not_asked(missing)
+    silent = {one.node for one in missing}
+    shown, further = await site.nodes.follow_all(found, [one for one in others if one.name not in silent])
+    return shown, _not_asked([*missing, *(one for one in further if one.node not in silent)])
 
 
 def _not_asked(missing: list[Missing]) -> list[NotAsked]:
@@ -115,18 +119,24 @@ async def _others(site: Knowing, actor: Actor, since: int) -> list[Peer]:
         return await peers(c, site.nodes.own, since)
 
 
-def masked(what: Found | Shown) -> dict[str, Any]:
-    """As JSON may say it to anybody who may see it."""
-    said = plain(what)
+def masked(what: Shown, *, alone: bool = False) -> dict[str, Any]:
+    """As JSON may say it to anybody who may see it; `alone` as in `plain`."""
+    said = plain(what, alone=alone)
     said.pop("sealed_by", None)
     for report in said.get("reports", ()):
         report.pop("sealed_by", None)
     return said
 
 
-def event_of(found: Found) -> Event:
+def is_told_elsewhere(shown: Shown) -> bool:
+    """Whether it is a part of a long reply, which another record says as a whole."""
+    record = shown.found.record
+    return isinstance(record, rec.Reply) and half_read.is_part(record)
+
+
+def event_of(shown: Shown) -> Event:
     """An attempt or reply as an event of a subscriber's timeline."""
-    said = plain(found)
+    found, said = shown.found, plain(shown)
     return Event.model_construct(
         at=datetime.datetime.fromtimestamp(found.record.at / 1000, SHANGHAI),
         kind=said["kind"],
@@ -138,6 +148,9 @@ def event_of(found: Found) -> Event:
         reason=said.get("reason", "") or said.get("meaning", ""),
         purpose=said.get("purpose", ""),
         mandate=said.get("mandate", 0),
+        outcome=str(said.get("outcome", "")),
+        delivery=said.get("delivery", ""),
+        delivery_at=said.get("delivery_at", ""),
         record=said.get("id", ""),
     )
 

@@ -224,7 +224,11 @@ class Pages:
             (one["at"], f"{named('field', 'outcome', zh=zh)} {self._value('outcome', one['result'], zh)}")
             for one in said.get("outcomes", [])
         ]
-        follows += [(one["at"], one["stat"]) for one in said.get("reports", [])]
+        follows += [(one["at"], _report(one, zh=zh)) for one in said.get("reports", [])]
+        parts = [
+            (one["part"], named("delivery", one["state"], zh=zh), one["stat"], one["at"])
+            for one in said.get("parts", [])
+        ]
         return self._answer(
             request,
             "record.html",
@@ -238,6 +242,7 @@ class Pages:
             ],
             findings=said.get("findings", []),
             follows=follows,
+            parts=parts,
             incomplete=self._incomplete(request, incomplete),
             may_reveal=may_reveal,
             revealed=revealed,
@@ -291,17 +296,30 @@ class Pages:
 
     def _value(self, name: str, value: Any, zh: bool) -> str:
         """A field of a record, as a person reads it."""
-        if name == "at":
+        if name in {"at", "delivery_at"}:
             return moment(value)
         table = {"kind": "event"}.get(name, name)
         return named(table, value, zh=zh) if table in TABLES and isinstance(value, str) else str(value)
+
+
+def _report(said: dict[str, Any], *, zh: bool) -> str:
+    """A status report, as a person reads it."""
+    words = [named("field", "delivery_stat", zh=zh) + " " + said["stat"]]
+    if said["parts"]:
+        numbers = "、".join(map(str, said["parts"]))
+        words.append(f"第 {numbers} 部分" if zh else f"part {numbers}")
+    if said["repeated"]:
+        words.append("重复" if zh else "repeated")
+    return " · ".join(words)
 
 
 def _came_of(event: Event, *, zh: bool) -> str:
     """What an event of a timeline says in its last column."""
     match event.kind:
         case "attempt" if event.verdict == "pass":
-            return named("verdict", event.verdict, zh=zh)
+            came = named("delivery", event.delivery, zh=zh) if event.delivery else ""
+            since = moment(event.delivery_at) if event.delivery_at else ""
+            return " · ".join(filter(None, (named("verdict", event.verdict, zh=zh), came, since)))
         case "attempt":
             return named("reason", event.reason, zh=zh)
         case "reply":

@@ -146,6 +146,15 @@ SOURCES = {
 OUTCOMES = {"unknown": Words("未知", "unknown")}
 """Of a passed attempt, beside the carrier's own codes."""
 
+DELIVERIES = {
+    "unknown": Words("未知", "not known"),
+    "not_accepted": Words("电信企业未受理", "not accepted by the carrier"),
+    "accepted": Words("已受理，待状态报告", "accepted, no final report yet"),
+    "delivered": Words("已送达", "delivered"),
+    "failed": Words("未送达", "not delivered"),
+}
+"""What became of a passed attempt: `evidence.delivery`."""
+
 VERDICTS = {"pass": Words("放行", "passed"), "refuse": Words("拦截", "refused")}
 FIELDS = {
     "kind": Words("类型", "Kind"),
@@ -169,6 +178,9 @@ FIELDS = {
     "account": Words("接入账号", "Account"),
     "node": Words("节点", "Node"),
     "outcome": Words("结果", "Outcome"),
+    "delivery": Words("送达状态", "Delivery"),
+    "delivery_at": Words("状态时间", "Since"),
+    "delivery_stat": Words("状态报告", "Report"),
     "registry_version": Words("登记库版本", "Registry version"),
     "profile": Words("规则档案", "Profile"),
 }
@@ -187,6 +199,7 @@ TABLES: Mapping[str, Mapping[str, Words]] = {
     "verdict": VERDICTS,
     "mode": MODES,
     "outcome": OUTCOMES,
+    "delivery": DELIVERIES,
     "reason": {reason.value: words for reason, words in REASONS.items()},
     "field": FIELDS,
 }

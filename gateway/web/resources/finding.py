@@ -239,7 +239,9 @@ async def find_records(call: Call) -> Answer:
     if wanted.subscriber:
         async with call.site.door.acting(call.actor, seconds=READ_SECONDS) as c:
             await record(c, call.actor, "subscriber.find", "records", reason=wanted.reason)
-    return Answer(FoundRecords(items=[finding.masked(one) for one in found], incomplete=incomplete))
+    return Answer(
+        FoundRecords(items=[finding.masked(one, alone=True) for one in found], incomplete=incomplete)
+    )
 
 
 async def subscribers_timeline(call: Call) -> Answer:
@@ -263,7 +265,7 @@ async def timeline_of(
             limit=MOST_EVENTS,
         ),
     )
-    recorded = [finding.event_of(one) for one in found]
+    recorded = [finding.event_of(one) for one in found if not finding.is_told_elsewhere(one)]
     here = {event.record for event in recorded}
     async with site.door.acting(actor, seconds=READ_SECONDS) as c, c.transaction():
         known = await timeline.events(c, site.key, wanted.subscriber, since, until)
