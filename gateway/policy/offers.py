@@ -35,6 +35,17 @@ _END_ASKED = re.compile(
 )
 """Whether the subscriber meant to refuse."""
 
+_GET = "(?:接收|收到|订阅)"
+_MORE_ASKED = re.compile(
+    f"(?:是否|愿意?|同意|希望|想){_NO_PAUSE}{{0,4}}(?:(?:继续|再){_GET}{_NO_PAUSE}{{0,8}}(?:短信|信息)"
+    f"|{_GET}{_NO_PAUSE}{{0,8}}(?:营销|推广|优惠(?!券)|促销|资讯)){_NO_PAUSE}{{0,6}}{_ASKS}"
+)
+"""Whether the subscriber wants to get more of them; of bills and codes one may say no and refuse nothing."""
+_DECLINED = re.compile(f"不(?:愿意?|同意|需要|希望|想|要|接收|继续)*{_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})")
+_FIGURES_ASKED = re.compile(
+    f"{_REPLY}{_NO_PAUSE}{{0,8}}(?:后[三四五六346]位|尾号|验证码|校验码|卡号|身份证号?|金额)"
+)
+
 _CONFIRMS = re.compile(f"{_REPLY}({_ANSWER}){STOP}?(?:即可)?确[认定]")
 _AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
 
@@ -45,6 +56,8 @@ _DENIED = re.compile(
     f"|{_REPLY}({_ANSWER})(?:表示|则为|为)?(?:非|不是)本人"
 )
 _DENIES = frozenset(("不是", "不是的", "否", "不", "n", "no"))
+_DECLINES = _DENIES | {"不同意", "不需要", "不要"}
+_OF_SERVICE = re.compile("账单|验证码|提醒|通知|动账|余额|还款")
 
 _CHOICES = re.compile(f"{_REPLY}({_ANSWER})(?:[{STOP} ]*(?:或者?|or)?[{STOP} ]*({_ANSWER})(?![a-z0-9]))?")
 _MENU = re.compile("(?<![a-z0-9])(?:[a-z0-9]|yn)(?![a-z0-9])")
@@ -72,6 +85,11 @@ def chosen(plain: str, outbound: str) -> str | None:
         return "refuse"
     if _END_ASKED.search(outbound) and (_AGREES.fullmatch(answer) or answer in _CONFIRMS.findall(outbound)):
         return "refuse"
+    declined = answer in _DECLINES or answer in _DECLINED.findall(outbound)
+    if declined and _MORE_ASKED.search(outbound) and not _OF_SERVICE.search(outbound):
+        return "refuse"
+    if answer.isdecimal() and _FIGURES_ASKED.search(outbound):
+        return "other"
     denied = answer in _DENIES and _WHO_ASKED.search(outbound)
     if denied or answer in chain.from_iterable(_DENIED.findall(outbound)):
         return "wrong_person"

@@ -106,6 +106,8 @@ _ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
 
 _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike", "quotes"))
 """All that the clauses of a reply may say when it refuses by a code."""
+_HELD = frozenset(("how", "unclear", "stop", "dislike", "threat", "code", "mistake", "abuse"))
+"""What makes a person look at a reply that does not refuse."""
 
 
 def depends(text: str) -> bool:
@@ -272,7 +274,7 @@ def _together(clauses: Sequence[Clause]) -> str:
         bought = _SENT_GOODS if of_messages else _PRODUCTS
         doubtful = (
             asks
-            or says & {"about", "how", "no", "slip"}
+            or says & {"about", "how", "no", "slip", "mistake"}
             or ("unclear" in says and not of_messages)
             or len(rest) > MOST_UNKNOWN
             or any(bought.search(shape) or OTHERS in shape for shape in rest)
@@ -284,7 +286,7 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse"
     if says & {"about", "no", "hint"} or (asks and "how" not in says):
         return "other"
-    return "ambiguous" if says & {"how", "unclear", "stop", "dislike", "threat", "code"} else "other"
+    return "ambiguous" if says & _HELD else "other"
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:

@@ -35,7 +35,8 @@ SENTENCES = (
     # what somebody would do
     Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[FpP]*[8][FpP]*", "如果"),
-    Sentence("unknown", ".*8.*[WrCKw].*", "下次再这样我就拒收了"),
+    Sentence("unclear", "[^BMNLZQJjCK]*8[^BMNLZQJjCKU]*W[p]*", "利息再不降我就退订了"),
+    Sentence("unknown", ".*8.*[WrCKw].*", "如果我回R"),
     # a code and nothing else; an instruction copied or followed
     Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
     Sentence("hint", "~O?[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
@@ -48,6 +49,7 @@ SENTENCES = (
     Sentence("quotes", "[FpPX]*O[FpPXn]*(?:W[PV]*V[CK]|V[CK]W)[FpP]*", "你们短信写的拒收请回复R"),
     # what looks like another sentence and is none
     Sentence("slip", ".*U.*[CK].*", "不小心回了T"),
+    Sentence("mistake", "[^M]*[CK][^M]*U[FpP]*", "刚才的T是孩子乱按的"),
     Sentence("unknown", ".*[MBNZ]~I.*", "不要再打错了"),
     Sentence("unknown", ".*M~[B].*", "不要不发"),
     Sentence("unknown", "[^M]*M[^M]*[Stye][FpPab]*f.*", "别打钱"),
@@ -61,20 +63,22 @@ SENTENCES = (
     Sentence("unknown", "[^M]*M[^M]*[Stye][F]6[pP]*", "别打电话给银行"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
-    Sentence("wrong", "[FpPDabiOgYX3]*`[FpPDabdMStyeROgYiI3H]*(?:9[FpP]*)?", "这个号不是我"),
+    Sentence("wrong", "[FpPDabUiOgYX3Gf]*`[FpPDabdMStyeROgYiI3H]*(?:9[FpP]*)?", "这个号不是我"),
     Sentence("wrong", "[^LMQJj]*i[FpPDab]*d[^QJ]*", "机主早就换了"),
     # messages are wanted again; a slip, told in a clause of its own
     Sentence("accept", "[FpPDaU]*A+(?:[FpPaOgUE]|&)*", "我要重新订阅"),
-    Sentence("accept", "[FpPDaU]*E(?:[pP0U]*|[FpP]*[OgmA]+[FpPaUE]*)", "请恢复短信"),
+    Sentence("accept", "[FpPDaU]*E(?:[pP0U]*|[FpP]*[OgmA]+S?[FpPaUE]*)", "请恢复短信"),
     Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
     Sentence("accept", "[FpPDj]*e(?:[FpPaOg]|&)*", "可以继续发"),
     Sentence("accept", "[FpP]*D[FpP]*R[FpPOg]*a[FpP]*", "I want to receive your messages again"),
     Sentence("accept", "[FpPDa]*(?:E[FpP]*|a[FpP]*)R[FpPOg]*", "我想重新收到你们的短信"),
-    Sentence("slip", "~U~", "误操作"),
+    Sentence("mistake", "~U~", "误操作"),
     # service is to go on
     Sentence("keep", ".*s.*[ke][FpPaj]*", "还款提醒照发"),
     Sentence("accept", "[FpPDa]*W[FpP]*z[FpP]*x[FpP]*", "把我从拒收名单里移出来"),
+    Sentence("how", "[FpP]*J?[FpP]*V[FpP]*[CK][FpP8]*[B][FpPa]*[Sty][FpPaOgY]*J?[FpP]*", "是不是回T就不发了"),
+    Sentence("no", "~[MBNZ]~q[FpPDab0OgYmGf]*", "别取消我的短信通知"),
     Sentence("about", ".*[WCK].*:.*|.*:.*[WCK].*", "拒收是啥意思"),
     # it was not asked, or can't be
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
@@ -89,8 +93,11 @@ SENTENCES = (
     Sentence("ask", "~q(?:[FpP]*[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
     Sentence("ask", "~[q/][FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
+    Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "把我从名单里删掉"),
-    Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~Q~[Stye][FpPabOgY]*J?", "都退订了怎么还发"),
+    Sentence(
+        "ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)(?:~p~Q|~Q~[ba])~[RStye][FpPabOgY]*J?", "都退订了怎么还发"
+    ),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[Stye][FpPabOgY]*", "回了T还发"),
     Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
@@ -100,6 +107,7 @@ SENTENCES = (
     Sentence("how", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"),
     Sentence("how", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
     Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
+    Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyR][FpPaOgY]*J[FpP]*", "可以不发吗"),
     Sentence("how", "P*wJP*", "退？"),
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
@@ -142,14 +150,16 @@ SENTENCES = (
     Sentence("dislike", "[FpPbOY]*Qj?[FpPbOY]*c[FpPOYJ]*", "从哪里得到我的号码"),
     Sentence("dislike", "[FpPOgY]*(?:b~[Stye])+[FpPabOgYQJ]*", "又发"),
     Sentence("dislike", "[FpP]*b~[Og]+[FpP]*", "又是广告"),
-    Sentence("dislike", "[FpPDabOgYj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
+    Sentence("dislike", "[FpPDabOgYGj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
+    Sentence("abuse", "(?!.*X.*h.*X)[^QJj:MBNZLCKWrwAEeGfIi`x]*h[^QJj:MBNZLCKWrwAEeGfIi`x]*", "一群骗子"),
+    Sentence("dislike", "HJ[p]*", "退订链接呢"),
     Sentence("unclear", "[pP]*7+[pP]*", "tuid"),
     Sentence("dislike", "[FpPDaQ]*[/][FpPaOgY]*;[FpP]*", "撤回授权"),
     Sentence("stop", "[FpPab]*[0][FpPab]*q[FpP]*", "给我停了"),
-    Sentence("dislike", "[FpPDaQ]*q[FpPaq;]*", "取消"),
+    Sentence("dislike", "[FpPDaQ]*q[FpPaOq;]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
-    Sentence("dislike", "l[FpP]*", "不了，谢谢"),
+    Sentence("dislike", "[lp]*l[FpP]*", "不了，谢谢"),
     Sentence("dislike", "~Z~[SRtyve][FpPaOgY]*", "不用发了"),
     Sentence("dislike", "[^QJ:MBLNZ]*[Tu][^QJ:MBLNZ]*", "我投诉过这家店"),
     # nothing

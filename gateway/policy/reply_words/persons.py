@@ -31,7 +31,13 @@ CLASSES: Mapping[str, str] = {
         与本人无关 changed_his_number changed_her_number
         changed_number 换手机号 换手机号了 新手机号 号码主人换了 不是我借的 不是我欠的 不是我的贷款
         不是我借 不是我欠 不是我贷的 不是我的欠款 不是我的债 钱的不是我 款的不是我 不认识此人
-        不认识这个姓 不认识欠款人 不认识债务人 不认识借款人 的人我不认识 不认识机主 不认识前机主
+        不认识这个姓 不认识欠款人 不认识债务人 不认识借款人 的人我不认识 不认识机主 不认识前机主 本人已去世
+        本人去世 本人已故 不是担保人 不是共借人 不是紧急联系人 揾错人 揾错咗人 后来买的 后来买的号 后来办的
+        找他本人 找她本人 找他去 找她去 doesnt_use_this_number does_not_use_this_number
+        no_longer_uses_this_number no_longer_his_number changed_owner just_got_this_number new_owner
+        my_new_number 寻错人 寻错人了 你们去找他 你去找他 你们去找她 你去找她 你们找他 你找他 和他早就离婚
+        跟他早就离婚 和他已经离婚 跟他已经离婚 我们离婚了 我们已经离婚 我俩离婚 我俩早离婚 和她早就离婚
+        跟她早就离婚 和她已经离婚 跟她已经离婚
     """,
     # x: to take out; z: where one's number stands
     "x": """
@@ -52,10 +58,11 @@ CLASSES: Mapping[str, str] = {
     """,
     # i: who is meant; d: what became of him
     "i": """
-        机主 号主 户主 他 她 这个人 这人 该用户 原主
+        机主 号主 户主 他 她 这个人 这人 该用户 原主 借款人 欠款人 债务人
     """,
     "d": """
         换了 不在这 不在这里 不在世 不在了 去世 过世 离世 死了 搬走了 早不用了
+
     """,
     # _: who is spoken to, or about
     "_": """

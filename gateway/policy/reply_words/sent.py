@@ -11,7 +11,8 @@ CLASSES: Mapping[str, str] = {
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
-        短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话
+        短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话 harassing bothering
+        harass
     """,
     # R: what subscribers do with it
     "R": """
@@ -22,7 +23,7 @@ CLASSES: Mapping[str, str] = {
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
         短信 短信服务 短信业务 短讯 信息 消息 简讯 讯息 内容 通知 邮件 彩信 此信息
-        message messages sms texts email emails msg msgs duanxin
+        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信
     """,
     "g": """
         广告 营销 推广 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类
