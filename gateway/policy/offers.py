@@ -26,7 +26,7 @@ _ENDS = re.compile(
     f"|{STOP}(?:即|可|以|来|完成|确认)*{_END}[此该本类这些的营销推广短信息服务]*(?:{STOP}|$)"
     f"|{STOP}? {_TO_END})"
     f"|(?:{_END}[此该本类这些的营销推广短信息]{{0,8}}{STOP}?[请可]?|{_TO_END}{STOP}? ?)"
-    f"{_REPLY}([a-z0-9]{{1,8}})"
+    f"{_REPLY}({_ANSWER})"
 )
 """The answer that refuses, before the word for it or after it; in 办理回1，退订致电网点 there is none."""
 
@@ -45,6 +45,11 @@ _DECLINED = re.compile(f"不(?:愿意?|同意|需要|希望|想|要|接收|继�
 _FIGURES_ASKED = re.compile(
     f"{_REPLY}{_NO_PAUSE}{{0,8}}(?:后[三四五六346]位|尾号|验证码|校验码|卡号|身份证号?|金额)"
 )
+
+_END_APPLIED = re.compile(f"申请{_NO_PAUSE}{{0,4}}{_END}")
+"""Of whom a confirmation is asked, not a question."""
+_WHICH_END = re.compile(f"{_END}(?:哪|什么)")
+"""Which messages are to end; one of the menu."""
 
 _CONFIRMS = re.compile(f"{_REPLY}({_ANSWER}){STOP}?(?:即可)?确[认定]")
 _AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
@@ -83,7 +88,9 @@ def chosen(plain: str, outbound: str) -> str | None:
     ends = set(chain.from_iterable(_ENDS.findall(outbound))) - {""}
     if answer in ends:
         return "refuse"
-    if _END_ASKED.search(outbound) and (_AGREES.fullmatch(answer) or answer in _CONFIRMS.findall(outbound)):
+    if (_END_ASKED.search(outbound) or _END_APPLIED.search(outbound)) and (
+        _AGREES.fullmatch(answer) or answer in _CONFIRMS.findall(outbound)
+    ):
         return "refuse"
     declined = answer in _DECLINES or answer in _DECLINED.findall(outbound)
     if declined and _MORE_ASKED.search(outbound) and not _OF_SERVICE.search(outbound):
@@ -94,6 +101,8 @@ def chosen(plain: str, outbound: str) -> str | None:
     if denied or answer in chain.from_iterable(_DENIED.findall(outbound)):
         return "wrong_person"
     menu = set("".join(_MENU.findall(outbound))) - ends
+    if answer in menu and _WHICH_END.search(outbound):
+        return "refuse"
     if answer in chain.from_iterable(_CHOICES.findall(outbound)) or (len(menu) > 1 and answer in menu):
         return "other"
     return "refuse" if answer == "取消" and ends and "取消" not in outbound else None

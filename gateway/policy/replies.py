@@ -101,6 +101,9 @@ _QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
+_TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*M|j[FpP]*O[FpP]*M[FpPa]*Y)")
+_CALLS_GO_ON = re.compile("v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*M|j[FpP]*Y[FpP]*M[FpPa]*O)")
+"""短信可以电话不要, 可以电话不要短信."""
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
 _ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
 
@@ -293,8 +296,8 @@ def _narrowed(clauses: Sequence[Clause]) -> Meaning:
     """The refusal that these clauses are, no wider than their words."""
     asking = [shape for what, shape in clauses if what in ("ask", "demand")]
     allowing = [shape for what, shape in clauses if what == "allow"]
-    texts_go_on = any("m" in shape for shape in asking) or any(_TEXTS.search(shape) for shape in allowing)
-    calls_go_on = any("v" in shape for shape in asking) or any(_CALLS.search(shape) for shape in allowing)
+    texts_go_on = any(map(_TEXTS_GO_ON.search, asking)) or any(map(_TEXTS.search, allowing))
+    calls_go_on = any(map(_CALLS_GO_ON.search, asking)) or any(map(_CALLS.search, allowing))
     if texts_go_on != calls_go_on:
         channels = VOICE if texts_go_on else SMS
     elif asking and all(_ONLY_CALLS.fullmatch(shape) for shape in asking):

@@ -33,7 +33,7 @@ class Sentence(NamedTuple):
 
 SENTENCES = (
     # what somebody would do
-    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
+    Sentence("demand", "~[B8][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[FpP]*[8][FpP]*", "如果"),
     Sentence("unclear", "[^BMNLZQJjCK]*8[^BMNLZQJjCKU]*W[p]*", "利息再不降我就退订了"),
     Sentence("unknown", ".*8.*[WrCKw].*", "如果我回R"),
@@ -98,7 +98,7 @@ SENTENCES = (
     Sentence(
         "ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)(?:~p~Q|~Q~[ba])~[RStye][FpPabOgY]*J?", "都退订了怎么还发"
     ),
-    Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[Stye][FpPabOgY]*", "回了T还发"),
+    Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[RStye][FpPabOgY]*", "回了T还发"),
     Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
     Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
@@ -113,13 +113,15 @@ SENTENCES = (
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
     Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabh]*", "大哥别发了"),
-    Sentence("demand", "=M[FpPa]*n[FpP]*R[FpPaOgY]*", "不要再让我看到你们的短信"),
+    Sentence("demand", "=M[FpPa]*n(?:[FpP]*R[FpPaOgY]*|[FpPan]*R[FpPa]*[OgY][FpPaOgY]*)", "不要再让我看到你们的短信"),
     Sentence("demand", "[FpP]*8?[FpP]*N[FpP]*s[FpP]*M~[Stye][FpPabh]*", "如果不是账单就别发了"),
     Sentence(
         "demand", "=M[FpPDabOgYh]*[SRtye][FpPabOgYh]*M[FpPDabOgYh]*[SRtye][FpPabOgYh]*", "别打电话也别发短信"
     ),
     Sentence("demand", "[FpPDabOgYo3]*M[FpPa3]*[Stye][FpP3]*M[FpPa]*[Stye][FpPa]*", "别打公司电话也别给我打"),
     Sentence("demand", "[FpPDabn]*M[FpPa]*b~[Stye][FpPabOgY]*", "都说不要了还发"),
+    Sentence("demand", "[FpP]*Q[OgYy]+[@][FpP]*M~[Stye][FpPabh]*", "什么短信都不要发"),
+    Sentence("demand", "[FpP]*[OgYy]+j[FpP]*[OgYy]+[FpP]*M[FpPa]*", "短信可以电话不要"),
     Sentence("demand", "[FpPD]*j[FpP]*[OgY]+[FpP]*M[FpPDa]*[OgYy][FpP]*", "可以短信不要电话"),
     Sentence("demand", "=j=M[FpPDabOgY]*[SRtye][FpPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
     Sentence("demand", "[^LNBZQJjMIWCKnGf3_]*M~[Stye][FpPabh]*(?:p_)?", "已经还清不要再发"),
@@ -134,7 +136,7 @@ SENTENCES = (
         "我不上网以后不要给我发了",
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
-    Sentence("demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence("demand", "[^PLNMBZQJjn3]*[ae][FpPan]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
     Sentence("demand", "[FpPab]*[ae][FpPa]*[SRe][FpPaOgY]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
         "demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"

@@ -41,7 +41,9 @@ CLASSES: Mapping[str, str] = {
         erase_my_number stop_it 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
         短信停掉吧 短信取消吧 短信关了吧 短信停吧 短信取消了吧 短信停掉 短信关掉 短信取消掉 短信停掉了吧
         短信都停了吧 短信关闭吧 举收 bzfl byzfl take_me_out no_spam no_ads no_sms no_texts no_calls
-        no_messages no_advertising no_promotions no_more_ads no_more_spam
+        no_messages no_advertising no_promotions no_more_ads no_more_spam 再退订一次 再退一次
+        删除我的个人信息 删除个人信息 删除本人信息 不停止就 不停发就 不停止我就 不取消就投诉 不取消就举报
+        再不停发
     """,
     # r: refuses what is named
     "r": """
