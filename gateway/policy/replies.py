@@ -72,11 +72,18 @@ for _word in sorted(WORDS, key=len, reverse=True):
         _known.append(len(_word))
 
 _SENTENCE = re.compile("|".join(f"({sentence.expression})" for sentence in SENTENCES))
+_NAME = f"[{''.join(sorted(SURNAMES))}](?!经理|总|老师|主任|姐|哥)[\u4e00-\u9fff]{{1,2}}"
 _NAMED = re.compile(
-    f"(?:不是什么|不是|不叫|不姓|不认识(?:什么|那个|这个|叫)?|没有?叫|这里?没有?|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
+    f"(?:不是什么|不是|不叫|不姓|不认识(?:什么|那个|这个|叫)?|没有?叫|没有?姓|这里?没有?|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
     f"(?:{'|'.join(TITLES)}|别|不要|你|请|啊|吧|[{STOP}{QUESTION}{BLANK}]|$)"
 )
 """我不是张三: a surname and one or two characters more, and then the clause ends or goes on plainly."""
+
+_UNKNOWN_TO = re.compile(
+    f"(?:我|本人)(?:真的?|并|根本)?不是(?:[{STOP}{QUESTION}]|$)"
+    f"|谁是{_NAME}(?:[啊呀{STOP}{QUESTION}]|$)|(?:^|[{STOP}{QUESTION}]){_NAME}(?:又|到底)?是谁"
+)
+"""我不是; 张三是谁."""
 
 _TAKEN_OVER = re.compile(
     f"(?:号码?|手机|卡)[^{STOP}{QUESTION}]{{0,6}}"
@@ -99,6 +106,7 @@ _RUN = re.compile("[a-z]+|[0-9]+")
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
+_MESSAGES = re.compile("[StyegOYR]")
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
 _TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*M|j[FpP]*O[FpP]*M[FpPa]*Y)")
@@ -131,7 +139,7 @@ def classify(text: str, outbound: str = "") -> Meaning:
     if kind is not None:
         return Meaning(kind)
     plain = meant(plain)
-    another = _NAMED.search(plain) is not None or _TAKEN_OVER.search(plain) is not None
+    another = any(told.search(plain) for told in (_NAMED, _UNKNOWN_TO, _TAKEN_OVER))
     mentioned = _MENTIONED.search(own)
     mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
     return _read_together(tuple(_shapes(plain)), another, mentions)
@@ -258,7 +266,7 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "earlier" in says and "accept" not in says:
         says.add("ask")
     asks = any(_QUESTIONS.search(shape) for shape in rest)
-    if "wrong" in says:
+    if "wrong" in says and "accept" not in says:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
@@ -289,7 +297,10 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse"
     if says & {"about", "no", "hint"} or (asks and "how" not in says):
         return "other"
-    return "ambiguous" if says & _HELD else "other"
+    held = says & _HELD
+    if held == {"threat"} and rest and not any(map(_MESSAGES.search, rest)):
+        return "other"
+    return "ambiguous" if held else "other"
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:

@@ -63,11 +63,12 @@ SENTENCES = (
     Sentence("unknown", "[^M]*M[^M]*[Stye][F]6[pP]*", "别打电话给银行"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
-    Sentence("wrong", "[FpPDabUiOgYX3Gf]*`[FpPDabdMStyeROgYiI3H]*(?:9[FpP]*)?", "这个号不是我"),
+    Sentence("wrong", "[FpPDabUniOgYX3Gf]*`[FpPDabdMStyeROgYiI3HGfs]*(?:9[FpP]*)?", "这个号不是我"),
     Sentence("wrong", "[^LMQJj]*i[FpPDab]*d[^QJ]*", "机主早就换了"),
     # messages are wanted again; a slip, told in a clause of its own
     Sentence("accept", "[FpPDaU]*A+(?:[FpPaOgUE]|&)*", "我要重新订阅"),
-    Sentence("accept", "[FpPDaU]*E(?:[pP0U]*|[FpP]*[OgmA]+S?[FpPaUE]*)", "请恢复短信"),
+    Sentence("accept", "[FpPDaU]*E(?:[pP0U]*|[FpP]*(?:[OgmA]+[SR]?|[tS])[FpPaUE]*)", "请恢复短信"),
+    Sentence("accept", "~0~[Og]+[FpP]*E[pP]*", "把我的短信恢复"),
     Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
     Sentence("accept", "[FpPDj]*e(?:[FpPaOg]|&)*", "可以继续发"),
@@ -103,17 +104,23 @@ SENTENCES = (
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
     Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
+    Sentence("how", "[FpPDab]*[VS][FpP]*[CK][FpPba]*l[FpPJ]*", "回T没用"),
     Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T有用吗"),
     Sentence("how", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"),
     Sentence("how", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
     Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
-    Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyR][FpPaOgY]*J[FpP]*", "可以不发吗"),
+    Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyR][FpPaOgY]*J?[FpP]*", "可以不发吗"),
     Sentence("how", "P*wJP*", "退？"),
+    Sentence("how", "[FpPDab]*w[FpP]*l[FpPJ]*", "退不了"),
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
     Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabh]*", "大哥别发了"),
-    Sentence("demand", "=M[FpPa]*n(?:[FpP]*R[FpPaOgY]*|[FpPan]*R[FpPa]*[OgY][FpPaOgY]*)", "不要再让我看到你们的短信"),
+    Sentence(
+        "demand",
+        "=M[FpPa]*n(?:[FpP]*R[FpPaOgY]*|[FpPan]*R[FpPa]*[OgY][FpPaOgY]*)",
+        "不要再让我看到你们的短信",
+    ),
     Sentence("demand", "[FpP]*8?[FpP]*N[FpP]*s[FpP]*M~[Stye][FpPabh]*", "如果不是账单就别发了"),
     Sentence(
         "demand", "=M[FpPDabOgYh]*[SRtye][FpPabOgYh]*M[FpPDabOgYh]*[SRtye][FpPabOgYh]*", "别打电话也别发短信"
@@ -150,7 +157,7 @@ SENTENCES = (
     Sentence("threat", "[^QJj:MBLNZXGf]*[Tu][^QJj:MBLNZXGf]*", "我要投诉"),
     Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),
     Sentence("dislike", "[FpPbOY]*Qj?[FpPbOY]*c[FpPOYJ]*", "从哪里得到我的号码"),
-    Sentence("dislike", "[FpPOgY]*(?:b~[Stye])+[FpPabOgYQJ]*", "又发"),
+    Sentence("dislike", "[FpPOgY]*(?:b~[RStye])+[FpPabOgYQJ]*", "又发"),
     Sentence("dislike", "[FpP]*b~[Og]+[FpP]*", "又是广告"),
     Sentence("dislike", "[FpPDabOgYGj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
@@ -162,7 +169,7 @@ SENTENCES = (
     Sentence("dislike", "[FpPDaQ]*q[FpPaOq;]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
     Sentence("dislike", "[lp]*l[FpP]*", "不了，谢谢"),
-    Sentence("dislike", "~Z~[SRtyve][FpPaOgY]*", "不用发了"),
+    Sentence("dislike", "~[ZH]~[SRtyve][FpPaOgY]*", "不用发了"),
     Sentence("dislike", "[^QJ:MBLNZ]*[Tu][^QJ:MBLNZ]*", "我投诉过这家店"),
     # nothing
     Sentence("polite", "[FpPj]*", "谢谢"),

@@ -62,7 +62,8 @@ CLASSES: Mapping[str, str] = {
         start unstop subscribe resubscribe resume optin opt_in 要接收 想接收 解除黑名单 移出黑名单
         移出拒收名单 解除屏蔽 opt_back_in opt_me_back_in sign_me_up sign_me_up_again resume_messages
         put_me_back_on subscribe_me resubscribe_me undo_stop 加回来 加回去 取消屏蔽 解除拒收状态
-        start_sending resume_sending 取消拒收状态
+        start_sending resume_sending 取消拒收状态 撤回拒收 撤消退订 撤消拒收 取消拒绝接收 取消拒接 解除拒接
+        start_all
     """,
     # e: asks the sender to go on
     "e": """
@@ -72,13 +73,13 @@ CLASSES: Mapping[str, str] = {
     """,
     # E: only with an object, or beside what is undone, the same
     "E": """
-        恢复 重新开通
+        恢复 重新开通 重新开启 重新打开
     """,
     # U: what was done was not meant
     "U": """
         误 不小心 误操作 误点 误点了 误回 误回了 不小心点 不小心点了 不小心回 不小心回了 点错 点错了 按错
         按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错 后悔 后悔了 乱按 乱按的 乱点 乱点的 乱回 乱回的 误按
-        误触 按到了 点到了 不小心按 不小心按到 不小心点到
+        误触 按到了 点到了 不小心按 不小心按到 不小心点到 手误
     """,
     # V: what people type before a code, copied from the hint
     "V": """

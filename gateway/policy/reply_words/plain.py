@@ -53,7 +53,7 @@ CLASSES: Mapping[str, str] = {
         多谢 感谢 谢了 您好 你好 麻烦 麻烦您
         麻烦你 拜托 劳驾 辛苦 辛苦了 求 求求 求求你们 求你们 求求你
         please pls plz thanks thank_you thx thankyou hi hello sir 劳烦 烦请 有劳 敬请 恳请
-        亲 一记
+        亲 一记 微笑 玫瑰 抱拳 捂脸 呲牙 合十 握手 流泪 大哭 愉快 偷笑 憨笑
     """,
     # F: says nothing of its own; in sentences F stands for the seven below too
     # 6: to whom it is said; 0: to do it for me; 8: if; @: how many of them; #: from now on; <: once
@@ -81,7 +81,7 @@ CLASSES: Mapping[str, str] = {
     """,
     "<": """
         之前 以前 上次 上个月 上月 昨天 前天 前几天 前两天 前段时间 前阵子 去年 当时 早前 先前 上周
-        上星期 刚才 刚刚 前面 前面那个 刚刚那个
+        上星期 刚才 刚刚 前面 前面那个 刚刚那个 原来 原先
     """,
     "#": """
         以后 今后 往后 今天起 从今天起 从现在起 现在起 即日起 从今以后 从此 永远 永久 以后都 日后
@@ -116,7 +116,7 @@ CLASSES: Mapping[str, str] = {
         老娘 老衲 本姑娘 本尊 大晚上 大晚上的 大早上 大早上的 大清早 大清早的 一大早 大中午 三更半夜
         三更半夜的 mailing mailing_list contact_list marketing_list sms_list call_list how_many_times
         do_i_have_to 那个 第二次 第三次 第四次 第五次 第n次 两遍 三遍 四遍 五遍 八遍 十遍 好几遍 n多遍
-        一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍
+        一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 可能 应该
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -135,7 +135,7 @@ CLASSES: Mapping[str, str] = {
         how what why which when where who 啷个 啷个办 咋个 咋整 咋办 咋弄 咋搞 点样 点解 边度 边个 哪能
         哪样 啥子 为啥子 做咩 咩 几时 啥时候 么子 啥办法 点先 何解 哪块 哪个字母 什么字母 什么代码
         哪个数字 什么指令 啥字母 什么数字 哪个代码 什么码 啥代码 几点 几点钟 按几 按什么 按哪个 按哪 找谁
-        打什么电话 打哪个电话
+        打什么电话 打哪个电话 不知道怎么 不懂怎么 不会弄怎么 不晓得怎么
     """,
     # :: asks what it means
     ":": """
@@ -145,7 +145,8 @@ CLASSES: Mapping[str, str] = {
         吗 么 呢 是否 是不是 要不要 想不想 愿不愿意 同不同意 需不需要 收不收 发不发 打不打 有没有 成功
         有用 管用 有效
         does 生效 haha hahaha lol kidding 想要不要 要不要再 呵呵 嘻嘻 逗你玩 开玩笑 是诈骗吗 是骗子吗
-        诈骗吗 骗子吗 骗人的吗 骗人吗 是不是诈骗 是不是骗子 是不是骗人 诈骗短信吗 骗局吗
+        诈骗吗 骗子吗 骗人的吗 骗人吗 是不是诈骗 是不是骗子 是不是骗人 诈骗短信吗 骗局吗 不会是骗子
+        不会是诈骗
     """,
     "j": """
         好吗 行吗 行不行 好不好 可以吗 可不可以 能不能 能否 可否 能 可以 请问 成不 can could can_you

@@ -107,6 +107,7 @@ SPELLED: Mapping[str, str] = {
         "回": "hui",
         "帮我": "bangwo",
         "错": "cuo",
+        "本人": "benren",
         "全部": "quanbu",
         "都": "dou",
         "这个": "zhege",
