@@ -85,13 +85,14 @@ SENTENCES = (
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
     Sentence("how", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
     Sentence("how", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
+    Sentence("unclear", "[^MBNZL]*Hp*P[FpP]*W[FpPaOg]*", "不感兴趣请退订"),
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
     Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpPOgY]*", "之前退订了"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
-    Sentence("ask", "~q(?:[FpP]*[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
+    Sentence("ask", "~q[FpP]*(?:[Og]+S?|[St])[FpPa]*", "关闭此短信推送"),
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
     Sentence("ask", "~[q/][FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
     Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
@@ -125,6 +126,7 @@ SENTENCES = (
     Sentence(
         "demand", "=M[FpPDabOgYh]*[SRtye][FpPabOgYh]*M[FpPDabOgYh]*[SRtye][FpPabOgYh]*", "别打电话也别发短信"
     ),
+    Sentence("demand", "[FpP]*(?:M[FpPa]*[Stye][FpPah]*){2,}", "别发了别发了别发了"),
     Sentence("demand", "[FpPDabOgYo3]*M[FpPa3]*[Stye][FpP3]*M[FpPa]*[Stye][FpPa]*", "别打公司电话也别给我打"),
     Sentence("demand", "[FpPDabn]*M[FpPa]*b~[Stye][FpPabOgY]*", "都说不要了还发"),
     Sentence("demand", "[FpP]*Q[OgYy]+[@][FpP]*M~[Stye][FpPabh]*", "什么短信都不要发"),

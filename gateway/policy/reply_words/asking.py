@@ -43,7 +43,10 @@ CLASSES: Mapping[str, str] = {
         短信都停了吧 短信关闭吧 举收 bzfl byzfl take_me_out no_spam no_ads no_sms no_texts no_calls
         no_messages no_advertising no_promotions no_more_ads no_more_spam 再退订一次 再退一次
         删除我的个人信息 删除个人信息 删除本人信息 不停止就 不停发就 不停止我就 不取消就投诉 不取消就举报
-        再不停发
+        再不停发 请拉黑我 请把我拉黑 拉黑我吧 把我拉黑吧 清除我的信息 清除我信息 删除我所有信息
+        删除我的所有信息 删掉我的信息 注销我的信息 删掉我的联系方式 不要保留我的号码 别留我号码 不要留我号码
+        取消订阅服务 取消订阅业务 中止发送 no_text no_msgs no_msg no_message stopstop opting_out
+        delete_my_info delete_my_data end_subscription block_me
     """,
     # r: refuses what is named
     "r": """
@@ -83,7 +86,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # V: what people type before a code, copied from the hint
     "V": """
-        回覆 短信回复 请回复 请回 回复 回 复 编辑 编辑短信 短信发送 reply
+        回覆 短信回复 请回复 请回 回复 回 复 编辑 编辑短信 短信发送 reply 输入
     """,
     # 7: a code that is cut or not one that anybody prints
     "7": """

@@ -53,7 +53,7 @@ CLASSES: Mapping[str, str] = {
         多谢 感谢 谢了 您好 你好 麻烦 麻烦您
         麻烦你 拜托 劳驾 辛苦 辛苦了 求 求求 求求你们 求你们 求求你
         please pls plz thanks thank_you thx thankyou hi hello sir 劳烦 烦请 有劳 敬请 恳请
-        亲 一记 微笑 玫瑰 抱拳 捂脸 呲牙 合十 握手 流泪 大哭 愉快 偷笑 憨笑
+        亲 一记 微笑 玫瑰 抱拳 捂脸 呲牙 合十 握手 流泪 大哭 愉快 偷笑 憨笑 kindly
     """,
     # F: says nothing of its own; in sentences F stands for the seven below too
     # 6: to whom it is said; 0: to do it for me; 8: if; @: how many of them; #: from now on; <: once
@@ -62,7 +62,7 @@ CLASSES: Mapping[str, str] = {
         你 您 你们 您们 你哋 贵行 贵公司 银行 你行 你们公司 你公司 贵司 你他妈 你们他妈 你他妈的
         你们他妈的 你tm 你们tm 你tmd 你特么 你们特么 侬 恁 恁们 伊拉 佢哋 工商银行 建设银行 农业银行
         中国银行 招商银行 交通银行 邮储银行 浙商银行 宁波银行 杭州银行 中信银行 光大银行 民生银行 平安银行
-        浦发银行 兴业银行 广发银行 华夏银行 工行 建行 农行 中行 招行 交行
+        浦发银行 兴业银行 广发银行 华夏银行 工行 建行 农行 中行 招行 交行 本行 本公司 本司 本银行
     """,
     "0": """
         给我 给我们 帮 帮我 帮忙 把 将 替我 为我 替 替我把 帮我把 给我把 麻烦把
@@ -72,7 +72,7 @@ CLASSES: Mapping[str, str] = {
     """,
     "@": """
         一切 任何 所有 全部 全 都 统统 通通 一律 全都 所有的 全部的 任何形式的 任何形式 各种形式的
-        一切形式的 各种形式 一切形式 任何方式的 任何方式 所有形式的
+        一切形式的 各种形式 一切形式 任何方式的 任何方式 所有形式的 all
     """,
     "τ": """
         现在 目前 暂时 今天 今晚
@@ -116,7 +116,8 @@ CLASSES: Mapping[str, str] = {
         老娘 老衲 本姑娘 本尊 大晚上 大晚上的 大早上 大早上的 大清早 大清早的 一大早 大中午 三更半夜
         三更半夜的 mailing mailing_list contact_list marketing_list sms_list call_list how_many_times
         do_i_have_to 那个 第二次 第三次 第四次 第五次 第n次 两遍 三遍 四遍 五遍 八遍 十遍 好几遍 n多遍
-        一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 可能 应该
+        一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 可能 应该 以上 just id_like_to
+        id_like would_like 我家人和我 我的家人和我 家人和我
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """

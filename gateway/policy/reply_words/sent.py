@@ -12,7 +12,7 @@ CLASSES: Mapping[str, str] = {
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
         短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话 harassing bothering
-        harass 乱发 瞎发 狂发 乱推 反复发 重复发
+        harass 乱发 瞎发 狂发 乱推 反复发 重复发 催收骚扰
     """,
     # R: what subscribers do with it
     "R": """
@@ -32,7 +32,7 @@ CLASSES: Mapping[str, str] = {
         ads promotions marketing spam 推广活动 营销活动 促销活动 优惠活动 优惠信息 活动短信 优惠短信
         优惠券 推广类 推销信息 营销电话短信 推销类 商业短信 商业信息 商业广告 商业性短信 商业性信息
         商业类 商业电话短信 广告推广 推广广告 商业推广 商业营销 基金推销 信用卡推销 保险推销 贷款推销
-        理财推销
+        理财推销 advertising advertisements
     """,
     "Y": """
         电话 来电 语音 语音电话 营销电话 推销电话 calls phone_calls 催收电话 催款电话 骚扰来电 商业电话
@@ -41,7 +41,7 @@ CLASSES: Mapping[str, str] = {
     """,
     "y": """
         打电话 打我电话 来电话 通话 致电 call 乱打电话 瞎打电话 发语音电话 打骚扰电话 打推销电话 打营销电话
-        打催收电话
+        打催收电话 换号打 换号码打 换着号打 换个号打 换着号码打 用不同号码打 用不同的号码打 用不同号码打电话
     """,
     # t: to send one; m, v: that SMS, that calls may go on
     "t": """
