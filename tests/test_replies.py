@@ -33,11 +33,12 @@ def rows(name: str) -> list[dict[str, str]]:
 GIVEN = rows("replies.csv")
 KINDS = {"accept again": "accept", "wrong person": "wrong_person"}
 HELD_OUT = rows("replies_heldout.csv")
+MENDED = rows("replies_mended.csv")
 PLAIN = ("R", "T", "TD", "N", "0000", "退", *CODES[5:])
 AROUND_CLAUSES = "“”‘’\"'()[]{}（）「」『』【】<>《》!！。.，,…~～、?？ \r\n"
 ASKED = [
     row["text"]
-    for row in (*GIVEN, *HELD_OUT)
+    for row in (*GIVEN, *HELD_OUT, *MENDED)
     if classify(row["text"]).kind == "refuse" and quoted(row["text"]) is None
 ]
 ONE_CLAUSE = [
@@ -47,7 +48,7 @@ ONE_CLAUSE = [
 ]
 NOT_ASKED = [
     row["text"]
-    for row in (*GIVEN, *HELD_OUT)
+    for row in (*GIVEN, *HELD_OUT, *MENDED)
     if classify(row["text"]).kind != "refuse" and row["text"].strip() and quoted(row["text"]) is None
 ]
 VERBS = ("", "回", "回复", "短信回复", "请回复")
@@ -68,6 +69,11 @@ def test_the_held_out_table() -> None:
         if kind != row["expected"]:
             wrong.append((row["text"], row["expected"], kind))
     assert len(wrong) <= 0.03 * len(HELD_OUT), Counter(expected for _, expected, _ in wrong)
+
+
+def test_what_was_mended_stays_right() -> None:
+    for row in MENDED:
+        assert classify(row["text"], row["outbound"]).kind == row["expected"], ascii(row)
 
 
 def test_each_sentence_has_an_example_that_it_reads() -> None:
