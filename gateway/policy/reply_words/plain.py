@@ -117,7 +117,8 @@ CLASSES: Mapping[str, str] = {
         三更半夜的 mailing mailing_list contact_list marketing_list sms_list call_list how_many_times
         do_i_have_to 那个 第二次 第三次 第四次 第五次 第n次 两遍 三遍 四遍 五遍 八遍 十遍 好几遍 n多遍
         一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 可能 应该 以上 just id_like_to
-        id_like would_like 我家人和我 我的家人和我 家人和我
+        id_like would_like 我家人和我 我的家人和我 家人和我 设置 设置为 设为 加入 本机 未经 未经过 没经过
+        不经过
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -136,7 +137,7 @@ CLASSES: Mapping[str, str] = {
         how what why which when where who 啷个 啷个办 咋个 咋整 咋办 咋弄 咋搞 点样 点解 边度 边个 哪能
         哪样 啥子 为啥子 做咩 咩 几时 啥时候 么子 啥办法 点先 何解 哪块 哪个字母 什么字母 什么代码
         哪个数字 什么指令 啥字母 什么数字 哪个代码 什么码 啥代码 几点 几点钟 按几 按什么 按哪个 按哪 找谁
-        打什么电话 打哪个电话 不知道怎么 不懂怎么 不会弄怎么 不晓得怎么
+        打什么电话 打哪个电话 不知道怎么 不懂怎么 不会弄怎么 不晓得怎么 多久 多长时间 几天
     """,
     # :: asks what it means
     ":": """
@@ -156,7 +157,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # 5: wants to be left alone
     "5": """
-        勿扰 请勿打扰 勿打扰 免打扰
+        勿扰 请勿打扰 勿打扰 免打扰 免打扰名单
     """,
     # 4: is busy now; 开车中勿扰 is no more than that
     "4": """

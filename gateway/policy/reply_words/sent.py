@@ -81,7 +81,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # ;: by which they may be sent
     ";": """
-        授权 许可 同意书 授权书 短信授权 使用授权
+        授权 许可 同意书 授权书 使用授权
     """,
     # 2: leaves out what follows
     "2": """
