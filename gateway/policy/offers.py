@@ -35,7 +35,7 @@ _END_ASKED = re.compile(
 )
 """Whether the subscriber meant to refuse."""
 
-_GET = "(?:接收|收到|订阅)"
+_GET = "(?:接收|订阅)"
 _MORE_ASKED = re.compile(
     f"(?:是否|愿意?|同意|希望|想){_NO_PAUSE}{{0,4}}(?:(?:继续|再){_GET}{_NO_PAUSE}{{0,8}}(?:短信|信息)"
     f"|{_GET}{_NO_PAUSE}{{0,8}}(?:营销|推广|优惠(?!券)|促销|资讯)){_NO_PAUSE}{{0,6}}{_ASKS}"
@@ -48,7 +48,7 @@ _FIGURES_ASKED = re.compile(
 
 _END_APPLIED = re.compile(f"申请{_NO_PAUSE}{{0,4}}{_END}")
 """Of whom a confirmation is asked, not a question."""
-_WHICH_END = re.compile(f"{_END}(?:哪|什么)")
+_WHICH_END = re.compile(f"{_END}哪{_NO_PAUSE}{{0,8}}{re.escape(QUESTION)}{STOP}?请?(?:{_REPLY})?[1a]")
 """Which messages are to end; one of the menu."""
 
 _CONFIRMS = re.compile(f"{_REPLY}({_ANSWER}){STOP}?(?:即可)?确[认定]")

@@ -31,6 +31,7 @@ from gateway.policy.reply_words import (
     CLASSES,
     FIGURE,
     GOODS,
+    IF,
     MEANING,
     OTHERS,
     SMALL,
@@ -288,7 +289,7 @@ def _together(clauses: Sequence[Clause]) -> str:
             or says & {"about", "how", "no", "slip", "mistake"}
             or ("unclear" in says and not of_messages)
             or len(rest) > MOST_UNKNOWN
-            or any(bought.search(shape) or OTHERS in shape for shape in rest)
+            or any(bought.search(shape) or OTHERS in shape or shape[0] == IF for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"
     if "quiet" in says:

@@ -96,7 +96,6 @@ SENTENCES = (
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
     Sentence("ask", "~[q/][FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
     Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
-    Sentence("ask", "[FpP]*z[FpP]*W[FpPa]*", "从数据库删除我的号码"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "把我从名单里删掉"),
     Sentence(
         "ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)(?:~p~Q|~Q~[ba])~[RStye][FpPabOgY]*J?", "都退订了怎么还发"
@@ -147,7 +146,7 @@ SENTENCES = (
         "我不上网以后不要给我发了",
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
-    Sentence("demand", "[^PLNMBZQJjn3]*[ae][FpPan]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence("demand", "[^PLNMBZQJjn3]*(?:[ae][FpPa]*[SRe]|an[FpPa]*R)[^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
     Sentence("demand", "[FpPab]*[ae][FpPa]*[SRe][FpPaOgY]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
         "demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"

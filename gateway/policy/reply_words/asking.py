@@ -5,7 +5,8 @@ from collections.abc import Mapping
 CLASSES: Mapping[str, str] = {
     # C: a code that refuses only when it is the whole reply
     "C": """
-        r t n 0000 零零零零
+        r t n 0000 零零零零 no_texts no_calls no_messages no_sms no_text no_msgs no_msg no_message no_spam
+        no_ads
     """,
     # w: a code as well, but the first half of many words
     "w": """
@@ -40,13 +41,14 @@ CLASSES: Mapping[str, str] = {
         no_longer_interested_in_receiving remove_us unsubscribe_me unsubscribed opt_us_out remove_number
         erase_my_number stop_it 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
         短信停掉吧 短信取消吧 短信关了吧 短信停吧 短信取消了吧 短信停掉 短信关掉 短信取消掉 短信停掉了吧
-        短信都停了吧 短信关闭吧 举收 bzfl byzfl take_me_out no_spam no_ads no_sms no_texts no_calls
-        no_messages no_advertising no_promotions no_more_ads no_more_spam 再退订一次 再退一次
+        短信都停了吧 短信关闭吧 举收 bzfl byzfl take_me_out
+        no_advertising no_promotions no_more_ads no_more_spam 再退订一次 再退一次
         删除我的个人信息 删除个人信息 删除本人信息 不停止就 不停发就 不停止我就 不取消就投诉 不取消就举报
-        再不停发 请拉黑我 请把我拉黑 拉黑我吧 把我拉黑吧 清除我的信息 清除我信息 删除我所有信息
+        再不停发 请拉黑我 请把我拉黑 清除我的信息 清除我信息 删除我所有信息
         删除我的所有信息 删掉我的信息 注销我的信息 删掉我的联系方式 不要保留我的号码 别留我号码 不要留我号码
-        取消订阅服务 取消订阅业务 中止发送 no_text no_msgs no_msg no_message stopstop opting_out
-        delete_my_info delete_my_data end_subscription block_me
+        取消订阅服务 取消订阅业务 中止发送 stopstop opting_out
+        delete_my_info delete_my_data end_subscription block_me 从数据库删除 从数据库里删除 从系统删除
+        从系统里删除 从系统中删除 从你们系统删除 从你们系统里删除 从你们数据库删除
     """,
     # r: refuses what is named
     "r": """

@@ -116,8 +116,8 @@ CLASSES: Mapping[str, str] = {
         老娘 老衲 本姑娘 本尊 大晚上 大晚上的 大早上 大早上的 大清早 大清早的 一大早 大中午 三更半夜
         三更半夜的 mailing mailing_list contact_list marketing_list sms_list call_list how_many_times
         do_i_have_to 那个 第二次 第三次 第四次 第五次 第n次 两遍 三遍 四遍 五遍 八遍 十遍 好几遍 n多遍
-        一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 可能 应该 以上 just id_like_to
-        id_like would_like 我家人和我 我的家人和我 家人和我 设置 设置为 设为 加入 本机 未经 未经过 没经过
+        一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 以上 just id_like_to
+        id_like would_like 我家人和我 我的家人和我 家人和我 本机 未经 未经过 没经过
         不经过
     """,
     # p: the same, at the end of a sentence; may stand behind a code
