@@ -16,8 +16,15 @@ _ANSWER = (
     "[a-z0-9]{1,8}|取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
 )
 """What can be printed as an answer."""
-_REPLY = f"(?:回复?|复|发送?|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
-_END = "(?:退订|拒收|取消订阅|取消接收|停止接收|拒绝接收|不(?:想|愿意?|需要|希望|要)?再?(?:接收|收到))"
+_REPLY = (
+    "(?:(?:回复?|复|发送?|编辑|输入)(?:短信|内容|[大小]写|字母|数字|代码|指令)*"
+    f"|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
+)
+_END = (
+    "(?<![何么样])(?:退订|拒收|取消订阅|取消接收|[停中]止接收|拒绝接收|谢绝接收|(?<!开通)免打扰|屏蔽"
+    "|不(?:想|愿意?|需要|希望|要)?再?(?:接收|收到))"
+    "(?!单|费|酒店|[机车]票|订单|套餐|会员|产品|理财|保险|课程|预约|快递)"
+)
 _TO_END = "(?:to (?:unsubscribe|opt ?out|stop|cancel|end|quit)|unsubscribe|opt ?out)(?![a-z])"
 
 _ENDS = re.compile(
@@ -27,6 +34,8 @@ _ENDS = re.compile(
     f"|{STOP}? {_TO_END})"
     f"|(?:{_END}[此该本类这些的营销推广短信息]{{0,8}}{STOP}?[请可]?|{_TO_END}{STOP}? ?)"
     f"{_REPLY}({_ANSWER})"
+    f"|(?<![a-z0-9.])([a-z0-9]{{1,4}}){STOP}?{_END}(?:{STOP}|$)"
+    f"|{_END}[此该本类这些的营销推广短信息]{{0,8}}[{STOP}.]?([a-z0-9]{{1,4}})(?:{STOP}|$)"
 )
 """The answer that refuses, before the word for it or after it; in 办理回1，退订致电网点 there is none."""
 
