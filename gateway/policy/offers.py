@@ -55,6 +55,11 @@ _FIGURES_ASKED = re.compile(
     f"{_REPLY}{_NO_PAUSE}{{0,8}}(?:后[三四五六346]位|尾号|验证码|校验码|卡号|身份证号?|金额)"
 )
 
+_NOT_WANTED = re.compile(
+    f"[如若]果?您?不再?(?:需要|想要|感兴趣){STOP}?[请可]?{_REPLY}(td?|r|0000)(?![a-z0-9])"
+)
+"""如不需要请回T: of what, is not said, but these are printed for nothing else. N answers a question."""
+
 _END_APPLIED = re.compile(f"申请{_NO_PAUSE}{{0,4}}{_END}")
 """Of whom a confirmation is asked, not a question."""
 _WHICH_END = re.compile(f"{_END}哪{_NO_PAUSE}{{0,8}}{re.escape(QUESTION)}{STOP}?请?(?:{_REPLY})?[1a]")
@@ -109,6 +114,8 @@ def chosen(plain: str, outbound: str) -> str | None:
     denied = answer in _DENIES and _WHO_ASKED.search(outbound)
     if denied or answer in chain.from_iterable(_DENIED.findall(outbound)):
         return "wrong_person"
+    if answer in _NOT_WANTED.findall(outbound):
+        return None
     menu = set("".join(_MENU.findall(outbound))) - ends
     if answer in menu and _WHICH_END.search(outbound):
         return "refuse"

@@ -102,7 +102,7 @@ SENTENCES = (
     ),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[RStye][FpPabOgY]*", "回了T还发"),
     Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
-    Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
+    Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*(?:&)?[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
     Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
     Sentence("how", "[FpPDab]*[VS][FpP]*[CK][FpPba]*l[FpPJ]*", "回T没用"),
@@ -117,7 +117,7 @@ SENTENCES = (
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
-    Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabh]*", "大哥别发了"),
+    Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabhj]*J?", "大哥别发了"),
     Sentence(
         "demand",
         "=M[FpPa]*n(?:[FpP]*R[FpPaOgY]*|[FpPan]*R[FpPa]*[OgY][FpPaOgY]*)",
@@ -171,7 +171,7 @@ SENTENCES = (
     Sentence("stop", "[FpPab]*[0][FpPab]*q[FpP]*", "给我停了"),
     Sentence("dislike", "[FpPDaQ]*q[FpPaOq;]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
-    Sentence("dislike", "[lp]*l[FpP]*", "不了，谢谢"),
+    Sentence("dislike", "[τlpP]*l[FpP]*", "不了，谢谢"),
     Sentence("dislike", "~[ZH]~[SRtyve][FpPaOgY]*", "不用发了"),
     Sentence("dislike", "[^QJ:MBLNZ]*[Tu][^QJ:MBLNZ]*", "我投诉过这家店"),
     # nothing

@@ -53,7 +53,7 @@ CLASSES: Mapping[str, str] = {
         多谢 感谢 谢了 您好 你好 麻烦 麻烦您
         麻烦你 拜托 劳驾 辛苦 辛苦了 求 求求 求求你们 求你们 求求你
         please pls plz thanks thank_you thx thankyou hi hello sir 劳烦 烦请 有劳 敬请 恳请
-        亲 一记 微笑 玫瑰 抱拳 捂脸 呲牙 合十 握手 流泪 大哭 愉快 偷笑 憨笑 kindly
+        亲 一记 微笑 玫瑰 抱拳 捂脸 呲牙 合十 握手 流泪 大哭 愉快 偷笑 憨笑 kindly sorry
     """,
     # F: says nothing of its own; in sentences F stands for the seven below too
     # 6: to whom it is said; 0: to do it for me; 8: if; @: how many of them; #: from now on; <: once
@@ -118,7 +118,7 @@ CLASSES: Mapping[str, str] = {
         do_i_have_to 那个 第二次 第三次 第四次 第五次 第n次 两遍 三遍 四遍 五遍 八遍 十遍 好几遍 n多遍
         一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 以上 just id_like_to
         id_like would_like 我家人和我 我的家人和我 家人和我 本机 未经 未经过 没经过
-        不经过
+        不经过 完全 根本 压根 确实 实在 今年
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
