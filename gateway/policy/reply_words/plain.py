@@ -8,7 +8,7 @@ CLASSES: Mapping[str, str] = {
         别 不要 勿 请勿 莫 甭 休想 不许 唔好 不准 禁止 严禁 不允许 停止 终止 不希望 不接受 不同意
         dont do_not never no_more 别他妈 别tm 别tmd 别特么 不可以再 不能再 不得再 不得向 不得给 不得以
         切勿 切莫 且莫 莫要 勿要 不该再 覅 弗要 嫑 憋 鳖再 表再 咪再 麦搁 唔要 伐要 别鸡巴 别几把 别jb
-        别他娘的 别他娘 别妈的 别尼玛 别踏马 勿再 勿得
+        别他娘的 别他娘 别妈的 别尼玛 别踏马 勿再 勿得 咪
     """,
     # !: does not want; B: does not do something oneself
     "!": """
@@ -118,7 +118,7 @@ CLASSES: Mapping[str, str] = {
         do_i_have_to 那个 第二次 第三次 第四次 第五次 第n次 两遍 三遍 四遍 五遍 八遍 十遍 好几遍 n多遍
         一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 以上 just id_like_to
         id_like would_like 我家人和我 我的家人和我 家人和我 本机 未经 未经过 没经过
-        不经过 完全 根本 压根 确实 实在 今年
+        不经过 完全 根本 压根 确实 实在 今年 速 务必 一定要 郑重 特此 正式 在此 格只 格个
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
