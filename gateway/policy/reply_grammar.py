@@ -4,8 +4,8 @@ Rules of this file: a table and nothing else; the first row whose shape fits the
 row has an example (a test reads them). Shapes are regular expressions over the signs of reply_words.CLASSES.
 `~` stands for any words that say nothing against the sentence (fillers, politeness, wishes, again), `=` for
 those and the rest that may stand around a demand (things that are sent, only, abuse, a no, a threat), `&` for
-what messages are about (贷款 in 贷款广告). Within brackets `F` stands for all classes of fillers, `B` for
-both of refraining. X, an unknown word, fits only where `.` or `[^…]` lets it.
+what messages are about (贷款 in 贷款广告). `F` stands for all classes of fillers, `B` for both of refraining,
+`M` for both of wanting an end. X, an unknown word, fits only where `.` or `[^…]` lets it.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from gateway.policy.reply_words import KINDS_OF_FILLERS
 MILD = "[FpPDab]*"
 ABOUT = "G+[Fp]*(?=[OgY])"
 AROUND = "(?:[FpPDabOgYojhHTu]|&)*"
-FILLERS, REFRAINS = "F" + KINDS_OF_FILLERS, "B!"
+KINDS = {"F": KINDS_OF_FILLERS, "B": "!", "M": "σ"}
 
 
 class Sentence(NamedTuple):
@@ -28,7 +28,12 @@ class Sentence(NamedTuple):
     @property
     def expression(self) -> str:
         shape = self.shape.replace("~", MILD).replace("=", AROUND).replace("&", ABOUT)
-        return shape.replace("F", FILLERS).replace("B", REFRAINS)
+        spelled, within = "", False
+        for sign in shape:
+            within = sign == "[" or (within and sign != "]")
+            kinds = sign + KINDS.get(sign, "")
+            spelled += kinds if within or kinds == sign else f"[{kinds}]"
+        return spelled
 
 
 SENTENCES = (
@@ -101,6 +106,7 @@ SENTENCES = (
         "ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)(?:~p~Q|~Q~[ba])~[RStye][FpPabOgY]*J?", "都退订了怎么还发"
     ),
     Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[RStye][FpPabOgY]*", "回了T还发"),
+    Sentence("ask", "P+σ[pP]*", "请停止"),
     Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*(?:&)?[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
     Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),

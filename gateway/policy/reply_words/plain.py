@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 
 CLASSES: Mapping[str, str] = {
-    # M: wants that something is not done
+    # M: wants that something is not done; σ: the same, and may say not what
     "M": """
-        别 不要 勿 请勿 莫 甭 休想 不许 唔好 不准 禁止 严禁 不允许 停止 终止 不希望 不接受 不同意
+        别 不要 勿 请勿 莫 甭 休想 不许 唔好 不准 禁止 严禁 不允许 不希望 不接受 不同意
         dont do_not never no_more 别他妈 别tm 别tmd 别特么 不可以再 不能再 不得再 不得向 不得给 不得以
         切勿 切莫 且莫 莫要 勿要 不该再 覅 弗要 嫑 憋 鳖再 表再 咪再 麦搁 唔要 伐要 别鸡巴 别几把 别jb
         别他娘的 别他娘 别妈的 别尼玛 别踏马 勿再 勿得 咪
+    """,
+    "σ": """
+        停止 终止 中止
     """,
     # !: does not want; B: does not do something oneself
     "!": """
