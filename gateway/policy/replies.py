@@ -140,7 +140,11 @@ def classify(text: str, outbound: str = "") -> Meaning:
     if kind is not None:
         return Meaning(kind)
     plain = meant(plain)
-    another = any(told.search(plain) for told in (_NAMED, _UNKNOWN_TO, _TAKEN_OVER))
+    another = (
+        _NAMED.search(plain) is not None
+        or _UNKNOWN_TO.search(plain) is not None
+        or _TAKEN_OVER.search(plain) is not None
+    )
     mentioned = _MENTIONED.search(own)
     mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
     return _read_together(tuple(_shapes(plain)), another, mentions)
