@@ -33,11 +33,12 @@ def rows(name: str) -> list[dict[str, str]]:
 GIVEN = rows("replies.csv")
 KINDS = {"accept again": "accept", "wrong person": "wrong_person"}
 HELD_OUT = rows("replies_heldout.csv")
+MENDED = rows("replies_mended.csv")
 PLAIN = ("R", "T", "TD", "N", "0000", "退", *CODES[5:])
 AROUND_CLAUSES = "“”‘’\"'()[]{}（）「」『』【】<>《》!！。.，,…~～、?？ \r\n"
 ASKED = [
     row["text"]
-    for row in (*GIVEN, *HELD_OUT)
+    for row in (*GIVEN, *HELD_OUT, *MENDED)
     if classify(row["text"]).kind == "refuse" and quoted(row["text"]) is None
 ]
 ONE_CLAUSE = [
@@ -47,7 +48,7 @@ ONE_CLAUSE = [
 ]
 NOT_ASKED = [
     row["text"]
-    for row in (*GIVEN, *HELD_OUT)
+    for row in (*GIVEN, *HELD_OUT, *MENDED)
     if classify(row["text"]).kind != "refuse" and row["text"].strip() and quoted(row["text"]) is None
 ]
 VERBS = ("", "回", "回复", "短信回复", "请回复")
@@ -68,6 +69,11 @@ def test_the_held_out_table() -> None:
         if kind != row["expected"]:
             wrong.append((row["text"], row["expected"], kind))
     assert len(wrong) <= 0.03 * len(HELD_OUT), Counter(expected for _, expected, _ in wrong)
+
+
+def test_what_was_mended_stays_right() -> None:
+    for row in MENDED:
+        assert classify(row["text"], row["outbound"]).kind == row["expected"], ascii(row)
 
 
 def test_each_sentence_has_an_example_that_it_reads() -> None:
@@ -166,6 +172,9 @@ def test_a_refusal_stays_one_however_it_is_dressed(text: str, data: st.DataObjec
     退下|人脸识别发给我|你不收短信|下次再这样我就拒收了|如果我回T|再联系不到你我就要报警了|短信写着“退订”|要不要联系你
     别给闺女打|去消费|他们说“别再打来了”|现在别打|撤回消息|把短信银行关了|别打电话给银行|您已退订
     不喜欢这玩意|我不想在电话里告诉你|再发一遍，投诉电话多少
+    退订怎么发|手机设置了免打扰|你们拉黑我吧|no texts from you|从数据库拒收|系统退订了我的酒店|应该是拒收
+    别推我|取消短信银行|除非你降息，否则我就退订|利息再不降我就退订了|再让我打客服就投诉|再发一份律师函|别让我再看到你
+    吉米，别乱打|去找他吧|这几天别打电话
     """.replace("\n", "|").split("|"),
 )
 def test_what_only_looks_like_a_refusal(text: str) -> None:
@@ -317,6 +326,22 @@ def test_a_choice_of_a_menu_is_not_the_code_beside_it() -> None:
         ("【示例银行】尾号1234卡申请提额，是否本人？请回复Y/N", "Ｎ", "other"),
         ("【示例银行】您已退订营销短信，如需恢复接收请回复Y确认", "Y", "other"),
         ("【示例银行】您已退订，重新接收请回复“恢复”", "恢复", "accept"),
+        ("【示例银行】专属额度已备好，编辑QX退订", "QX", "refuse"),
+        ("【示例银行】专属额度已备好，退订回复字母D", "d", "refuse"),
+        ("【示例银行】专属额度已备好。D退订", "D", "refuse"),
+        ("【示例银行】专属额度已备好，拒收：8", "8", "refuse"),
+        ("【示例银行】如何退订请回8", "8", "other"),
+        ("【示例银行】开通免打扰回D", "D", "other"),
+        ("【示例银行】回D退订酒店", "D", "other"),
+        ("【示例银行】是否退订酒店？", "是", "other"),
+        ("【示例银行】您是否愿意继续接收我行优惠信息？愿意回Y，不愿意回N", "N", "refuse"),
+        ("【示例银行】您是否愿意继续接收我行优惠信息？愿意回Y，不愿意回N", "Y", "other"),
+        ("【示例银行】您是否同意接收电子账单短信？同意回Y，不同意回N", "N", "other"),
+        ("【示例银行】您是否收到过我行营销短信？请回复是或不是", "不是", "other"),
+        ("【示例银行】您已申请退订，确认请回Y", "Y", "refuse"),
+        ("【示例银行】您要退订哪类短信？1营销 2账单 3全部", "3", "refuse"),
+        ("【示例银行】您要退订哪项服务？请致电网点。回1查账单，回2查额度", "2", "other"),
+        ("【示例银行】请回复卡片后四位", "0000", "other"),
     ],
 )
 def test_an_answer_that_was_offered_means_what_is_printed_beside_it(

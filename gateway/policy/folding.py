@@ -29,7 +29,7 @@ and squares, of flags, with strokes and hooks."""
 FILLERS = "\u115f\u1160\u3164\uffa0"
 """Hangul fillers: letters to Unicode, blank to a reader."""
 
-MEANT = "®🚫👎❌❎🙅🖕😡🤬💩😠✋⛔🛑🤮💢🔕"
+MEANT = "®🚫👎❌❎🙅🖕😡🤬💩😠✋⛔🛑🤮💢🔕😤🙄😒🤢"
 """Signs that say something about a message; all others are ornaments."""
 
 SYMBOLS = "+&_%@=$"

@@ -16,8 +16,15 @@ _ANSWER = (
     "[a-z0-9]{1,8}|取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
 )
 """What can be printed as an answer."""
-_REPLY = f"(?:回复?|复|发送?|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
-_END = "(?:退订|拒收|取消订阅|取消接收|停止接收|拒绝接收|不(?:想|愿意?|需要|希望|要)?再?(?:接收|收到))"
+_REPLY = (
+    "(?:(?:回复?|复|发送?|编辑|输入)(?:短信|内容|[大小]写|字母|数字|代码|指令)*"
+    f"|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
+)
+_END = (
+    "(?<![何么样])(?:退订|拒收|取消订阅|取消接收|[停中]止接收|拒绝接收|谢绝接收|(?<!开通)免打扰|屏蔽"
+    "|不(?:想|愿意?|需要|希望|要)?再?(?:接收|收到))"
+    "(?!单|费|酒店|[机车]票|订单|套餐|会员|产品|理财|保险|课程|预约|快递)"
+)
 _TO_END = "(?:to (?:unsubscribe|opt ?out|stop|cancel|end|quit)|unsubscribe|opt ?out)(?![a-z])"
 
 _ENDS = re.compile(
@@ -26,7 +33,9 @@ _ENDS = re.compile(
     f"|{STOP}(?:即|可|以|来|完成|确认)*{_END}[此该本类这些的营销推广短信息服务]*(?:{STOP}|$)"
     f"|{STOP}? {_TO_END})"
     f"|(?:{_END}[此该本类这些的营销推广短信息]{{0,8}}{STOP}?[请可]?|{_TO_END}{STOP}? ?)"
-    f"{_REPLY}([a-z0-9]{{1,8}})"
+    f"{_REPLY}({_ANSWER})"
+    f"|(?<![a-z0-9.])([a-z0-9]{{1,4}}){STOP}?{_END}(?:{STOP}|$)"
+    f"|{_END}[此该本类这些的营销推广短信息]{{0,8}}[{STOP}.]?([a-z0-9]{{1,4}})(?:{STOP}|$)"
 )
 """The answer that refuses, before the word for it or after it; in 办理回1，退订致电网点 there is none."""
 
@@ -34,6 +43,27 @@ _END_ASKED = re.compile(
     f"(?:是否|确[认定]|是要|您要|想要)[^{STOP}{QUESTION}0-9a-z]{{0,6}}{_END}[^{STOP}{QUESTION}回]{{0,14}}{_ASKS}"
 )
 """Whether the subscriber meant to refuse."""
+
+_GET = "(?:接收|订阅)"
+_MORE_ASKED = re.compile(
+    f"(?:是否|愿意?|同意|希望|想){_NO_PAUSE}{{0,4}}(?:(?:继续|再){_GET}{_NO_PAUSE}{{0,8}}(?:短信|信息)"
+    f"|{_GET}{_NO_PAUSE}{{0,8}}(?:营销|推广|优惠(?!券)|促销|资讯)){_NO_PAUSE}{{0,6}}{_ASKS}"
+)
+"""Whether the subscriber wants to get more of them; of bills and codes one may say no and refuse nothing."""
+_DECLINED = re.compile(f"不(?:愿意?|同意|需要|希望|想|要|接收|继续)*{_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})")
+_FIGURES_ASKED = re.compile(
+    f"{_REPLY}{_NO_PAUSE}{{0,8}}(?:后[三四五六346]位|尾号|验证码|校验码|卡号|身份证号?|金额)"
+)
+
+_NOT_WANTED = re.compile(
+    f"[如若]果?您?不再?(?:需要|想要|感兴趣){STOP}?[请可]?{_REPLY}(td?|r|0000)(?![a-z0-9])"
+)
+"""如不需要请回T: of what, is not said, but these are printed for nothing else. N answers a question."""
+
+_END_APPLIED = re.compile(f"申请{_NO_PAUSE}{{0,4}}{_END}")
+"""Of whom a confirmation is asked, not a question."""
+_WHICH_END = re.compile(f"{_END}哪{_NO_PAUSE}{{0,8}}{re.escape(QUESTION)}{STOP}?请?(?:{_REPLY})?[1a]")
+"""Which messages are to end; one of the menu."""
 
 _CONFIRMS = re.compile(f"{_REPLY}({_ANSWER}){STOP}?(?:即可)?确[认定]")
 _AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
@@ -45,6 +75,8 @@ _DENIED = re.compile(
     f"|{_REPLY}({_ANSWER})(?:表示|则为|为)?(?:非|不是)本人"
 )
 _DENIES = frozenset(("不是", "不是的", "否", "不", "n", "no"))
+_DECLINES = _DENIES | {"不同意", "不需要", "不要"}
+_OF_SERVICE = re.compile("账单|验证码|提醒|通知|动账|余额|还款")
 
 _CHOICES = re.compile(f"{_REPLY}({_ANSWER})(?:[{STOP} ]*(?:或者?|or)?[{STOP} ]*({_ANSWER})(?![a-z0-9]))?")
 _MENU = re.compile("(?<![a-z0-9])(?:[a-z0-9]|yn)(?![a-z0-9])")
@@ -70,12 +102,23 @@ def chosen(plain: str, outbound: str) -> str | None:
     ends = set(chain.from_iterable(_ENDS.findall(outbound))) - {""}
     if answer in ends:
         return "refuse"
-    if _END_ASKED.search(outbound) and (_AGREES.fullmatch(answer) or answer in _CONFIRMS.findall(outbound)):
+    if (_END_ASKED.search(outbound) or _END_APPLIED.search(outbound)) and (
+        _AGREES.fullmatch(answer) or answer in _CONFIRMS.findall(outbound)
+    ):
         return "refuse"
+    declined = answer in _DECLINES or answer in _DECLINED.findall(outbound)
+    if declined and _MORE_ASKED.search(outbound) and not _OF_SERVICE.search(outbound):
+        return "refuse"
+    if answer.isdecimal() and _FIGURES_ASKED.search(outbound):
+        return "other"
     denied = answer in _DENIES and _WHO_ASKED.search(outbound)
     if denied or answer in chain.from_iterable(_DENIED.findall(outbound)):
         return "wrong_person"
+    if answer in _NOT_WANTED.findall(outbound):
+        return None
     menu = set("".join(_MENU.findall(outbound))) - ends
+    if answer in menu and _WHICH_END.search(outbound):
+        return "refuse"
     if answer in chain.from_iterable(_CHOICES.findall(outbound)) or (len(menu) > 1 and answer in menu):
         return "other"
     return "refuse" if answer == "取消" and ends and "取消" not in outbound else None

@@ -31,6 +31,7 @@ from gateway.policy.reply_words import (
     CLASSES,
     FIGURE,
     GOODS,
+    IF,
     MEANING,
     OTHERS,
     SMALL,
@@ -72,11 +73,18 @@ for _word in sorted(WORDS, key=len, reverse=True):
         _known.append(len(_word))
 
 _SENTENCE = re.compile("|".join(f"({sentence.expression})" for sentence in SENTENCES))
+_NAME = f"[{''.join(sorted(SURNAMES))}](?!经理|总|老师|主任|姐|哥)[\u4e00-\u9fff]{{1,2}}"
 _NAMED = re.compile(
-    f"(?:不是什么|不是|不叫|不姓|不认识(?:什么|那个|这个|叫)?|没有?叫|这里?没有?|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
+    f"(?:不是什么|不是|不叫|不姓|不认识(?:什么|那个|这个|叫)?|没有?叫|没有?姓|这里?没有?|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
     f"(?:{'|'.join(TITLES)}|别|不要|你|请|啊|吧|[{STOP}{QUESTION}{BLANK}]|$)"
 )
 """我不是张三: a surname and one or two characters more, and then the clause ends or goes on plainly."""
+
+_UNKNOWN_TO = re.compile(
+    f"(?:我|本人)(?:真的?|并|根本)?不是(?:[{STOP}{QUESTION}]|$)"
+    f"|谁是{_NAME}(?:[啊呀{STOP}{QUESTION}]|$)|(?:^|[{STOP}{QUESTION}]){_NAME}(?:又|到底)?是谁"
+)
+"""我不是; 张三是谁."""
 
 _TAKEN_OVER = re.compile(
     f"(?:号码?|手机|卡)[^{STOP}{QUESTION}]{{0,6}}"
@@ -99,13 +107,19 @@ _RUN = re.compile("[a-z]+|[0-9]+")
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
+_MESSAGES = re.compile("[StyegOYR]")
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
+_TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*[Mσ]|j[FpP]*O[FpP]*[Mσ][FpPa]*Y)")
+_CALLS_GO_ON = re.compile("v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*[Mσ]|j[FpP]*Y[FpP]*[Mσ][FpPa]*O)")
+"""短信可以电话不要, 可以电话不要短信."""
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
 _ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
 
 _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike", "quotes"))
 """All that the clauses of a reply may say when it refuses by a code."""
+_HELD = frozenset(("how", "unclear", "stop", "dislike", "threat", "code", "mistake", "abuse"))
+"""What makes a person look at a reply that does not refuse."""
 
 
 def depends(text: str) -> bool:
@@ -126,7 +140,11 @@ def classify(text: str, outbound: str = "") -> Meaning:
     if kind is not None:
         return Meaning(kind)
     plain = meant(plain)
-    another = _NAMED.search(plain) is not None or _TAKEN_OVER.search(plain) is not None
+    another = (
+        _NAMED.search(plain) is not None
+        or _UNKNOWN_TO.search(plain) is not None
+        or _TAKEN_OVER.search(plain) is not None
+    )
     mentioned = _MENTIONED.search(own)
     mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
     return _read_together(tuple(_shapes(plain)), another, mentions)
@@ -253,7 +271,7 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "earlier" in says and "accept" not in says:
         says.add("ask")
     asks = any(_QUESTIONS.search(shape) for shape in rest)
-    if "wrong" in says:
+    if "wrong" in says and "accept" not in says:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
@@ -272,10 +290,10 @@ def _together(clauses: Sequence[Clause]) -> str:
         bought = _SENT_GOODS if of_messages else _PRODUCTS
         doubtful = (
             asks
-            or says & {"about", "how", "no", "slip"}
+            or says & {"about", "how", "no", "slip", "mistake"}
             or ("unclear" in says and not of_messages)
             or len(rest) > MOST_UNKNOWN
-            or any(bought.search(shape) or OTHERS in shape for shape in rest)
+            or any(bought.search(shape) or OTHERS in shape or shape[0] == IF for shape in rest)
         )
         return "ambiguous" if doubtful else "refuse"
     if "quiet" in says:
@@ -284,15 +302,18 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse"
     if says & {"about", "no", "hint"} or (asks and "how" not in says):
         return "other"
-    return "ambiguous" if says & {"how", "unclear", "stop", "dislike", "threat", "code"} else "other"
+    held = says & _HELD
+    if held == {"threat"} and rest and not any(map(_MESSAGES.search, rest)):
+        return "other"
+    return "ambiguous" if held else "other"
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:
     """The refusal that these clauses are, no wider than their words."""
     asking = [shape for what, shape in clauses if what in ("ask", "demand")]
     allowing = [shape for what, shape in clauses if what == "allow"]
-    texts_go_on = any("m" in shape for shape in asking) or any(_TEXTS.search(shape) for shape in allowing)
-    calls_go_on = any("v" in shape for shape in asking) or any(_CALLS.search(shape) for shape in allowing)
+    texts_go_on = any(map(_TEXTS_GO_ON.search, asking)) or any(map(_TEXTS.search, allowing))
+    calls_go_on = any(map(_CALLS_GO_ON.search, asking)) or any(map(_CALLS.search, allowing))
     if texts_go_on != calls_go_on:
         channels = VOICE if texts_go_on else SMS
     elif asking and all(_ONLY_CALLS.fullmatch(shape) for shape in asking):

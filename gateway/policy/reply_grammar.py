@@ -4,8 +4,8 @@ Rules of this file: a table and nothing else; the first row whose shape fits the
 row has an example (a test reads them). Shapes are regular expressions over the signs of reply_words.CLASSES.
 `~` stands for any words that say nothing against the sentence (fillers, politeness, wishes, again), `=` for
 those and the rest that may stand around a demand (things that are sent, only, abuse, a no, a threat), `&` for
-what messages are about (贷款 in 贷款广告). Within brackets `F` stands for all classes of fillers, `B` for
-both of refraining. X, an unknown word, fits only where `.` or `[^…]` lets it.
+what messages are about (贷款 in 贷款广告). `F` stands for all classes of fillers, `B` for both of refraining,
+`M` for both of wanting an end. X, an unknown word, fits only where `.` or `[^…]` lets it.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from gateway.policy.reply_words import KINDS_OF_FILLERS
 MILD = "[FpPDab]*"
 ABOUT = "G+[Fp]*(?=[OgY])"
 AROUND = "(?:[FpPDabOgYojhHTu]|&)*"
-FILLERS, REFRAINS = "F" + KINDS_OF_FILLERS, "B!"
+KINDS = {"F": KINDS_OF_FILLERS, "B": "!", "M": "σ"}
 
 
 class Sentence(NamedTuple):
@@ -28,14 +28,20 @@ class Sentence(NamedTuple):
     @property
     def expression(self) -> str:
         shape = self.shape.replace("~", MILD).replace("=", AROUND).replace("&", ABOUT)
-        return shape.replace("F", FILLERS).replace("B", REFRAINS)
+        spelled, within = "", False
+        for sign in shape:
+            within = sign == "[" or (within and sign != "]")
+            kinds = sign + KINDS.get(sign, "")
+            spelled += kinds if within or kinds == sign else f"[{kinds}]"
+        return spelled
 
 
 SENTENCES = (
     # what somebody would do
-    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
+    Sentence("demand", "~[B8][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[FpP]*[8][FpP]*", "如果"),
-    Sentence("unknown", ".*8.*[WrCKw].*", "下次再这样我就拒收了"),
+    Sentence("unclear", "[^BMNLZQJjCK]*8[^BMNLZQJjCKU]*W[p]*", "利息再不降我就退订了"),
+    Sentence("unknown", ".*8.*[WrCKw].*", "如果我回R"),
     # a code and nothing else; an instruction copied or followed
     Sentence("code", "[Ph]*(?:C+|K1?|KK+|w)[pPhH]*", "TD 3，谢谢"),
     Sentence("hint", "~O?[VS][Fp]*(?:C|K1?|W)[pP]*", "我回T"),
@@ -48,6 +54,7 @@ SENTENCES = (
     Sentence("quotes", "[FpPX]*O[FpPXn]*(?:W[PV]*V[CK]|V[CK]W)[FpP]*", "你们短信写的拒收请回复R"),
     # what looks like another sentence and is none
     Sentence("slip", ".*U.*[CK].*", "不小心回了T"),
+    Sentence("mistake", "[^M]*[CK][^M]*U[FpP]*", "刚才的T是孩子乱按的"),
     Sentence("unknown", ".*[MBNZ]~I.*", "不要再打错了"),
     Sentence("unknown", ".*M~[B].*", "不要不发"),
     Sentence("unknown", "[^M]*M[^M]*[Stye][FpPab]*f.*", "别打钱"),
@@ -61,60 +68,79 @@ SENTENCES = (
     Sentence("unknown", "[^M]*M[^M]*[Stye][F]6[pP]*", "别打电话给银行"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
-    Sentence("wrong", "[FpPDabiOgYX3]*`[FpPDabdMStyeROgYiI3H]*(?:9[FpP]*)?", "这个号不是我"),
+    Sentence("wrong", "[FpPDabUniOgYX3Gf]*`[FpPDabdMStyeROgYiI3HGfs]*(?:9[FpP]*)?", "这个号不是我"),
     Sentence("wrong", "[^LMQJj]*i[FpPDab]*d[^QJ]*", "机主早就换了"),
     # messages are wanted again; a slip, told in a clause of its own
     Sentence("accept", "[FpPDaU]*A+(?:[FpPaOgUE]|&)*", "我要重新订阅"),
-    Sentence("accept", "[FpPDaU]*E(?:[pP0U]*|[FpP]*[OgmA]+[FpPaUE]*)", "请恢复短信"),
+    Sentence("accept", "[FpPDaU]*E(?:[pP0U]*|[FpP]*(?:[OgmA]+[SR]?|[tS])[FpPaUE]*)", "请恢复短信"),
+    Sentence("accept", "~0~[Og]+[FpP]*E[pP]*", "把我的短信恢复"),
     Sentence("accept", "[FpPDa]*U[FpPDabV]*[WKC][FpPaUE]*", "不小心退订了请恢复"),
     Sentence("accept", "~W~U[FpPaE]*", "退订按错了"),
     Sentence("accept", "[FpPDj]*e(?:[FpPaOg]|&)*", "可以继续发"),
     Sentence("accept", "[FpP]*D[FpP]*R[FpPOg]*a[FpP]*", "I want to receive your messages again"),
     Sentence("accept", "[FpPDa]*(?:E[FpP]*|a[FpP]*)R[FpPOg]*", "我想重新收到你们的短信"),
-    Sentence("slip", "~U~", "误操作"),
+    Sentence("mistake", "~U~", "误操作"),
     # service is to go on
     Sentence("keep", ".*s.*[ke][FpPaj]*", "还款提醒照发"),
     Sentence("accept", "[FpPDa]*W[FpP]*z[FpP]*x[FpP]*", "把我从拒收名单里移出来"),
+    Sentence("how", "[FpP]*J?[FpP]*V[FpP]*[CK][FpP8]*[B][FpPa]*[Sty][FpPaOgY]*J?[FpP]*", "是不是回T就不发了"),
+    Sentence("no", "~[MBNZ]~q[FpPDab0OgYmGf]*", "别取消我的短信通知"),
     Sentence("about", ".*[WCK].*:.*|.*:.*[WCK].*", "拒收是啥意思"),
     # it was not asked, or can't be
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOgJj]*", "我没退订过"),
     Sentence("how", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
     Sentence("how", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
+    Sentence("unclear", "[^MBNZL]*Hp*P[FpP]*W[FpPaOg]*", "不感兴趣请退订"),
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
     Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpPOgY]*", "之前退订了"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
-    Sentence("ask", "~q(?:[FpP]*[Og]+S?|S)[FpPa]*", "关闭此短信推送"),
+    Sentence("ask", "~q[FpP]*(?:[Og]+[SR]?|[St])[FpPa]*", "关闭此短信推送"),
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
     Sentence("ask", "~[q/][FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
+    Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "把我从名单里删掉"),
-    Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~Q~[Stye][FpPabOgY]*J?", "都退订了怎么还发"),
-    Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[Stye][FpPabOgY]*", "回了T还发"),
+    Sentence(
+        "ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)(?:~p~Q|~Q~[ba])~[RStye][FpPabOgY]*J?", "都退订了怎么还发"
+    ),
+    Sentence("ask", "[FpPDabOgYohT]*(?:W|[VS][Fp]*[CK]W?)~b~[RStye][FpPabOgY]*", "回了T还发"),
+    Sentence("ask", "P+σ[pP]*", "请停止"),
     Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
-    Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
+    Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*(?:&)?[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
     Sentence("quiet", "[FpPDabOgYoHhT]*5[FpPabOgYh]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
+    Sentence("how", "[FpPDab]*[VS][FpP]*[CK][FpPba]*l[FpPJ]*", "回T没用"),
+    Sentence("how", "[FpPVSJ]*[CK][FpP]*j[FpP]*[Ww][FpP]*J[FpP]*", "回T能退订吗"),
     Sentence("about", ".*[CK].*[QJ].*|.*[QJj].*[CK].*", "回T有用吗"),
     Sentence("how", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"),
     Sentence("how", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
     Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
+    Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyR][FpPaOgY]*J?[FpP]*", "可以不发吗"),
     Sentence("how", "P*wJP*", "退？"),
+    Sentence("how", "[FpPDab]*w[FpP]*l[FpPJ]*", "退不了"),
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
-    Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabh]*", "大哥别发了"),
-    Sentence("demand", "=M[FpPa]*n[FpP]*R[FpPaOgY]*", "不要再让我看到你们的短信"),
+    Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabhj]*J?", "大哥别发了"),
+    Sentence(
+        "demand",
+        "=M[FpPa]*n(?:[FpP]*R[FpPaOgY]*|[FpPan]*R[FpPa]*[OgY][FpPaOgY]*)",
+        "不要再让我看到你们的短信",
+    ),
     Sentence("demand", "[FpP]*8?[FpP]*N[FpP]*s[FpP]*M~[Stye][FpPabh]*", "如果不是账单就别发了"),
     Sentence(
         "demand", "=M[FpPDabOgYh]*[SRtye][FpPabOgYh]*M[FpPDabOgYh]*[SRtye][FpPabOgYh]*", "别打电话也别发短信"
     ),
+    Sentence("demand", "[FpP]*(?:M[FpPa]*[Stye][FpPah]*){2,}", "别发了别发了别发了"),
     Sentence("demand", "[FpPDabOgYo3]*M[FpPa3]*[Stye][FpP3]*M[FpPa]*[Stye][FpPa]*", "别打公司电话也别给我打"),
     Sentence("demand", "[FpPDabn]*M[FpPa]*b~[Stye][FpPabOgY]*", "都说不要了还发"),
+    Sentence("demand", "[FpP]*Q[OgYyG]+[@][FpP]*M~[Stye][FpPabh]*", "什么短信都不要发"),
+    Sentence("demand", "[FpP]*[OgYy]+j[FpP]*[OgYy]+[FpP]*M[FpPa]*", "短信可以电话不要"),
     Sentence("demand", "[FpPD]*j[FpP]*[OgY]+[FpP]*M[FpPDa]*[OgYy][FpP]*", "可以短信不要电话"),
     Sentence("demand", "=j=M[FpPDabOgY]*[SRtye][FpPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
-    Sentence("demand", "[^LNBZQJjMIWCKnGf3_]*M~[Stye][FpPabh]*(?:p_)?", "已经还清不要再发"),
+    Sentence("demand", "(?:[^LNBZQJjMIWCKnGf3_]|Gp)*M~[Stye][FpPabh]*(?:p_)?", "已经还清不要再发"),
     Sentence("demand", "(?:[FpPaboh]|&)*[OgYy][FpPOgYy]*M[FpPa]*", "短信电话都不要"),
     Sentence("demand", "[FpPDaboh]*M[FpPDa]*[OgYy][FpPaOgYh]*", "不要短信"),
     Sentence("unknown", ".*6[pPab]*[B].*", "你不收短信"),
@@ -126,7 +152,7 @@ SENTENCES = (
         "我不上网以后不要给我发了",
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
-    Sentence("demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[SRe][^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
+    Sentence("demand", "[^PLNMBZQJjn3]*(?:[ae][FpPa]*[SRe]|an[FpPa]*R)[^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
     Sentence("demand", "[FpPab]*[ae][FpPa]*[SRe][FpPaOgY]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
         "demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
@@ -140,17 +166,19 @@ SENTENCES = (
     Sentence("threat", "[^QJj:MBLNZXGf]*[Tu][^QJj:MBLNZXGf]*", "我要投诉"),
     Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),
     Sentence("dislike", "[FpPbOY]*Qj?[FpPbOY]*c[FpPOYJ]*", "从哪里得到我的号码"),
-    Sentence("dislike", "[FpPOgY]*(?:b~[Stye])+[FpPabOgYQJ]*", "又发"),
+    Sentence("dislike", "[FpPOgY]*(?:b~[RStye])+[FpPabOgYQJ]*", "又发"),
     Sentence("dislike", "[FpP]*b~[Og]+[FpP]*", "又是广告"),
-    Sentence("dislike", "[FpPDabOgYj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
+    Sentence("dislike", "[FpPDabOgYGj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
+    Sentence("abuse", "(?!.*X.*h.*X)[^QJj:MBNZLCKWrwAEeGfIi`x]*h[^QJj:MBNZLCKWrwAEeGfIi`x]*", "一群骗子"),
+    Sentence("dislike", "HJ[p]*", "退订链接呢"),
     Sentence("unclear", "[pP]*7+[pP]*", "tuid"),
     Sentence("dislike", "[FpPDaQ]*[/][FpPaOgY]*;[FpP]*", "撤回授权"),
     Sentence("stop", "[FpPab]*[0][FpPab]*q[FpP]*", "给我停了"),
-    Sentence("dislike", "[FpPDaQ]*q[FpPaq;]*", "取消"),
+    Sentence("dislike", "[FpPDaQ]*q[FpPaOq;]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
-    Sentence("dislike", "l[FpP]*", "不了，谢谢"),
-    Sentence("dislike", "~Z~[SRtyve][FpPaOgY]*", "不用发了"),
+    Sentence("dislike", "[τlpP]*l[FpP]*", "不了，谢谢"),
+    Sentence("dislike", "~[ZH]~[SRtyve][FpPaOgY]*", "不用发了"),
     Sentence("dislike", "[^QJ:MBLNZ]*[Tu][^QJ:MBLNZ]*", "我投诉过这家店"),
     # nothing
     Sentence("polite", "[FpPj]*", "谢谢"),

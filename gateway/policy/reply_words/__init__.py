@@ -26,6 +26,7 @@ __all__ = (
     "CODES",
     "FIGURE",
     "GOODS",
+    "IF",
     "KINDS_OF_FILLERS",
     "MEANING",
     "OTHERS",
@@ -41,7 +42,7 @@ CODES = ("r", "t", "td", "n", "0000", "退订", "退訂", "拒收")
 UNKNOWN, SMALL, FIGURE = "X", "1", "9"
 """What is in no class: any other word, a number of one digit (05 as well), a longer one."""
 
-BUSY, OTHERS, MEANING = "4", "3", ":"
+BUSY, OTHERS, MEANING, IF = "4", "3", ":", "8"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 

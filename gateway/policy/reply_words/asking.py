@@ -5,7 +5,8 @@ from collections.abc import Mapping
 CLASSES: Mapping[str, str] = {
     # C: a code that refuses only when it is the whole reply
     "C": """
-        r t n 0000 零零零零
+        r t n 0000 零零零零 no_texts no_calls no_messages no_sms no_text no_msgs no_msg no_message no_spam
+        no_ads
     """,
     # w: a code as well, but the first half of many words
     "w": """
@@ -40,7 +41,14 @@ CLASSES: Mapping[str, str] = {
         no_longer_interested_in_receiving remove_us unsubscribe_me unsubscribed opt_us_out remove_number
         erase_my_number stop_it 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
         短信停掉吧 短信取消吧 短信关了吧 短信停吧 短信取消了吧 短信停掉 短信关掉 短信取消掉 短信停掉了吧
-        短信都停了吧 短信关闭吧
+        短信都停了吧 短信关闭吧 举收 bzfl byzfl take_me_out
+        no_advertising no_promotions no_more_ads no_more_spam 再退订一次 再退一次
+        删除我的个人信息 删除个人信息 删除本人信息 不停止就 不停发就 不停止我就 不取消就投诉 不取消就举报
+        再不停发 请拉黑我 请把我拉黑 清除我的信息 清除我信息 删除我所有信息
+        删除我的所有信息 删掉我的信息 注销我的信息 删掉我的联系方式 不要保留我的号码 别留我号码 不要留我号码
+        取消订阅服务 取消订阅业务 中止发送 stopstop opting_out
+        delete_my_info delete_my_data end_subscription block_me 从数据库删除 从数据库里删除 从系统删除
+        从系统里删除 从系统中删除 从你们系统删除 从你们系统里删除 从你们数据库删除
     """,
     # r: refuses what is named
     "r": """
@@ -58,7 +66,9 @@ CLASSES: Mapping[str, str] = {
         继续接收 重新接收 恢复接收 恢复接受 恢复发送 恢复推送 同意接收 同意订阅 愿意接收 重新开通短信
         start unstop subscribe resubscribe resume optin opt_in 要接收 想接收 解除黑名单 移出黑名单
         移出拒收名单 解除屏蔽 opt_back_in opt_me_back_in sign_me_up sign_me_up_again resume_messages
-        put_me_back_on subscribe_me resubscribe_me undo_stop
+        put_me_back_on subscribe_me resubscribe_me undo_stop 加回来 加回去 取消屏蔽 解除拒收状态
+        start_sending resume_sending 取消拒收状态 撤回拒收 撤消退订 撤消拒收 取消拒绝接收 取消拒接 解除拒接
+        start_all
     """,
     # e: asks the sender to go on
     "e": """
@@ -68,16 +78,17 @@ CLASSES: Mapping[str, str] = {
     """,
     # E: only with an object, or beside what is undone, the same
     "E": """
-        恢复 重新开通
+        恢复 重新开通 重新开启 重新打开
     """,
     # U: what was done was not meant
     "U": """
         误 不小心 误操作 误点 误点了 误回 误回了 不小心点 不小心点了 不小心回 不小心回了 点错 点错了 按错
-        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错 后悔 后悔了
+        按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错 后悔 后悔了 乱按 乱按的 乱点 乱点的 乱回 乱回的 误按
+        误触 按到了 点到了 不小心按 不小心按到 不小心点到 手误
     """,
     # V: what people type before a code, copied from the hint
     "V": """
-        回覆 短信回复 请回复 请回 回复 回 复 编辑 编辑短信 短信发送 reply
+        回覆 短信回复 请回复 请回 回复 回 复 编辑 编辑短信 短信发送 reply 输入
     """,
     # 7: a code that is cut or not one that anybody prints
     "7": """
@@ -86,6 +97,6 @@ CLASSES: Mapping[str, str] = {
     """,
     # q: an end of what?
     "q": """
-        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束
+        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束 remove
     """,
 }  # fmt: skip

@@ -5,24 +5,25 @@ from collections.abc import Mapping
 CLASSES: Mapping[str, str] = {
     # S: what senders do
     "S": """
-        发 发送 传送 推送 打 打扰 骚扰 骚扰我 联系 推销 传 寄 群发 轰炸 烦我 来烦 打搅 扰民 来打扰 来骚扰
+        发 发送 传送 推送 打 打扰 骚扰 骚扰我 联系 推销 传 群发 轰炸 烦我 来烦 打搅 扰民 来打扰 来骚扰
         吵
         拨打 推荐 轰炸我 搞
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
-        短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话
+        短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话 harassing bothering
+        harass 乱发 瞎发 狂发 乱推 反复发 重复发 催收骚扰
     """,
     # R: what subscribers do with it
     "R": """
-        接收 收到 接到 接受 接听 看到 看见 收信息 被你们打扰 被你们骚扰 被打扰 被骚扰 受到 再收到
+        接收 收到 接到 接受 接听 看到 看见 收信息 被你们打扰 被你们骚扰 被打扰 被骚扰 受到
         receive receiving get 收广告 收短信 收消息 收邮件 收营销短信 收推销 收垃圾短信 收推广 收这种短信
         收这类短信 收这些短信 收你们的短信 收你们短信
     """,
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
         短信 短信服务 短信业务 短讯 信息 消息 简讯 讯息 内容 通知 邮件 彩信 此信息
-        message messages sms texts email emails msg msgs duanxin
+        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信 短信订阅
     """,
     "g": """
         广告 营销 推广 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类
@@ -30,18 +31,21 @@ CLASSES: Mapping[str, str] = {
         营销推广 营销消息 推销的 营销的 广告的 推广的 贷款的 卖保险的 垃圾广告
         ads promotions marketing spam 推广活动 营销活动 促销活动 优惠活动 优惠信息 活动短信 优惠短信
         优惠券 推广类 推销信息 营销电话短信 推销类 商业短信 商业信息 商业广告 商业性短信 商业性信息
-        商业类 商业电话短信 广告推广 推广广告 商业推广 商业营销
+        商业类 商业电话短信 广告推广 推广广告 商业推广 商业营销 基金推销 信用卡推销 保险推销 贷款推销
+        理财推销 advertising advertisements
     """,
     "Y": """
         电话 来电 语音 语音电话 营销电话 推销电话 calls phone_calls 催收电话 催款电话 骚扰来电 商业电话
-        推广电话 广告电话 贷款电话 客服电话 机器人电话 陌生电话 推销来电 营销来电
+        推广电话 广告电话 贷款电话 客服电话 机器人电话 陌生电话 推销来电 营销来电 智能语音 智能语音电话
+        语音推销 ai电话 智能电话
     """,
     "y": """
-        打电话 打我电话 来电话 通话 致电 call
+        打电话 打我电话 来电话 通话 致电 call 乱打电话 瞎打电话 发语音电话 打骚扰电话 打推销电话 打营销电话
+        打催收电话 换号打 换号码打 换着号打 换个号打 换着号码打 用不同号码打 用不同的号码打 用不同号码打电话
     """,
     # t: to send one; m, v: that SMS, that calls may go on
     "t": """
-        发短信 发信息 发消息 发简讯
+        发短信 发信息 发消息 发简讯 乱发短信 瞎发短信 寄广告 寄短信 寄简讯 寄讯息 寄信息
     """,
     "m": """
         发短信吧 发短信就行 发短信就好 发短信即可 只发短信 短信联系 短信通知 有事发短信 可以发短信
@@ -67,7 +71,8 @@ CLASSES: Mapping[str, str] = {
     "G": """
         贷款 借款 借钱 理财 理财产品 产品 保险 信用卡 基金 股票 存款 开户 分期 会员 套餐 流量 宽带 课程
         服务 业务 活动 催收 催款 催债 还款催收 办卡 办贷款 办信用卡 贷款业务 提额 办理贷款 分期业务 投保
-        买保险 买基金 办理业务 办业务 办分期 信贷 房贷 车贷 网贷 小额贷款
+        买保险 买基金 办理业务 办业务 办分期 信贷 房贷 车贷 网贷 小额贷款 什么贷款 什么保险 什么理财
+        什么产品
     """,
     # f: the same, and nothing that messages are about
     "f": """
@@ -76,7 +81,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # ;: by which they may be sent
     ";": """
-        授权 许可 同意书 授权书 短信授权 使用授权
+        授权 许可 同意书 授权书 使用授权
     """,
     # 2: leaves out what follows
     "2": """

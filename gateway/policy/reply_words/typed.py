@@ -18,9 +18,14 @@ SOUNDS: Mapping[str, tuple[str, ...]] = {
     "拒绝": ("拒据巨具锯距炬聚俱 ju", "绝决觉 jue"),
     "打错": ("打大达搭 da", "错措搓 cuo"),
     "停止": ("停挺 ting", "止只之指 zhi"),
+    "打扰": ("打搭 da", "扰绕挠饶 rao"),
+    "骚扰": ("骚扫搔 sao", "扰绕挠饶 rao"),
+    "发送": ("发 fa", "送宋松颂 song"),
+    "推送": ("推 tui", "送宋松颂 song"),
+    "删除": ("删珊栅 shan", "除处储 chu"),
 }
 
-BEFORE = "好嗯您我要请想回复给你烦都全求就再订消快帮么何样能以不没别"
+BEFORE = "好嗯您我要请想回复给你烦都全求就再订消快帮么何样能以不没别勿止莫"
 AFTER = "特费金毒防化息失遣单房货款税"
 
 SPELLED: Mapping[str, str] = {
@@ -101,6 +106,30 @@ SPELLED: Mapping[str, str] = {
         "理财": "licai",
         "回": "hui",
         "帮我": "bangwo",
+        "错": "cuo",
+        "发错人": "facuoren",
+        "打错人": "dacuoren",
+        "换人": "huanren",
+        "这个人": "zhegeren",
+        "新号码": "xinhaoma",
+        "滚蛋": "gundan",
+        "如何": "ruhe",
+        "有病": "youbing",
+        "不感兴趣": "buganxingqu",
+        "贷": "dai",
+        "本人": "benren",
+        "全部": "quanbu",
+        "都": "dou",
+        "这个": "zhege",
+        "需要": "xuyao",
+        "可以": "keyi",
+        "垃圾": "laji",
+        "天天": "tiantian",
+        "烦死了": "fansile",
+        "傻逼": "shabi",
+        "神经病": "shenjingbing",
+        "骗子": "pianzi",
+        "名单": "mingdan",
     }.items()
     for spelled in all_spelled.split()
 }
