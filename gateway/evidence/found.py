@@ -13,6 +13,7 @@ from hashlib import blake2b
 import msgspec
 
 from gateway.evidence import record as rec
+from gateway.evidence.half_read import Reported
 from gateway.protocols import WIRES
 
 
@@ -168,7 +169,7 @@ def tie(carrier: str, protocol: str, account: str, spelt: bytes) -> bytes:
     return blake2b(whose + spelt, digest_size=8).digest()
 
 
-def ties(report: rec.Report) -> set[bytes]:
+def ties(report: rec.Report | Reported) -> set[bytes]:
     """By which a report that names no attempt is found."""
     account = report.carrier, report.protocol, report.account
     return {tie(*account, spelt) for spelt in reported_as(report.protocol, report.message_id, 0)}

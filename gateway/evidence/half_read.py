@@ -44,6 +44,26 @@ class Following(Struct, frozen=True, array_like=True):
     at: int
 
 
+class Reported(Struct, frozen=True, array_like=True):
+    """A `Report` but for its seal."""
+
+    version: int
+    kind: int
+    attempt: bytes
+    at: int
+    carrier: str
+    node: str
+    protocol: str
+    account: str
+    message_id: bytes
+    stat: Raw
+    submitted: Raw
+    completed: Raw
+    number: Raw
+    part: int
+    subscriber: bytes
+
+
 def continues(attempt: Attempt | Glance) -> bool:
     """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
     counts as no attempt. `pk_number` counts the records; in `octets` b"" is a part that had not come."""
@@ -63,12 +83,21 @@ def is_part(reply: Reply) -> bool:
 
 _following = Decoder(Following)
 _glance = Decoder(Glance)
+_reported = Decoder(Reported)
 
 
 def glance(octets: bytes) -> Glance:
     """The half-read attempt of octets whose kind is ATTEMPT. Raises RecordError."""
     try:
         return _glance.decode(octets)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(str(error)) from error
+
+
+def reported(octets: bytes) -> Reported:
+    """The half-read report of octets whose kind is REPORT. Raises RecordError."""
+    try:
+        return _reported.decode(octets)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(str(error)) from error
 

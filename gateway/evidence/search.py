@@ -34,7 +34,7 @@ from gateway.evidence.found import (
     ties,
     ties_of,
 )
-from gateway.evidence.half_read import following
+from gateway.evidence.half_read import following, reported
 from gateway.evidence.lookup import Index
 from gateway.evidence.seal import DataKey, KeyGone, Keys
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
@@ -270,17 +270,22 @@ class Search:
         """The reports that name no attempt, but have one of these ties."""
         if not wanted:
             return
+        subscribers = {one.subscriber for several in wanted.values() for one in several}
         for folder in writers(self._journal):
             for segment in self._segments(folder, since, until):
+                key, hashes = self._key(segment), {b""}
+                if "" not in subscribers and not isinstance(key, str):
+                    hashes |= {key.hash_subscriber(subscriber.encode()) for subscriber in subscribers}
                 for block in self._blocks(segment, ties=wanted, since=since, until=until):
                     for place, octets in enumerate(block.records):
-                        if rec.kind_of(octets) != rec.REPORT or following(octets).attempt:
+                        if rec.kind_of(octets) != rec.REPORT:
                             continue
-                        report = rec.decode(octets)
-                        assert isinstance(report, rec.Report)
-                        candidates = [one for key in ties(report) for one in wanted.get(key, ())]
+                        said = reported(octets)
+                        if said.attempt or (len(hashes) > 1 and said.subscriber not in hashes):
+                            continue
+                        candidates = [one for tie in ties(said) for one in wanted.get(tie, ())]
                         if candidates:
-                            found = self._found(segment, block.first + place, octets, report)
+                            found = self._found(segment, block.first + place, octets, rec.decode(octets))
                             if any(is_of(found, one) for one in candidates):
                                 yield found
 
