@@ -28,6 +28,7 @@ from gateway.evidence import record as rec
 from gateway.protocols import sgip
 from gateway.protocols import sgip_tables as tables
 from gateway.protocols.sgip import Sgip
+from gateway.relay.callback import MOST_SILENT, SILENT
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import SenderSim
 
@@ -225,6 +226,29 @@ async def test_what_was_not_delivered_in_time_is_not_answered_and_may_come_again
         call.write(call.link._outstanding[number].frame)  # as a carrier repeats it
         assert await waiting == 0
         assert len(sender.replies) == 1
+
+
+async def test_a_silent_sender_holds_few_places_of_the_carriers_window(scene: Scene) -> None:
+    async with scene.sender() as bank, scene.sender("agent") as agent:
+        bank.deliver_result = None
+        held = [
+            asyncio.create_task(scene.carrier.deliver(PASSING, scene.house.subscriber(), "你好"))
+            for _ in range(MOST_SILENT)
+        ]
+        await bank.until(lambda: len(bank.replies) == MOST_SILENT)
+        call = scene.carrier.call
+        assert call is not None
+        call.link.window = 2 * MOST_SILENT
+
+        due = asyncio.get_running_loop().time() + 1.5 * SILENT * PATIENCE
+        await eventually(lambda: asyncio.get_running_loop().time() > due)
+        subscriber = scene.house.subscriber()
+        assert await scene.carrier.deliver(PASSING, subscriber, "TD") == sgip.BUSY
+        assert [reply.meaning for reply in scene.replies(subscriber)] == ["refuse"]
+        assert await scene.carrier.deliver(COLLECTS, scene.house.subscriber(), "你好") == 0
+        assert len(agent.replies) == 1
+        await scene.carrier.hang_up()
+        await asyncio.gather(*held)
 
 
 async def test_a_listener_that_does_not_let_the_carrier_in_has_been_told_nothing(scene: Scene) -> None:
