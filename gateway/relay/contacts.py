@@ -46,12 +46,18 @@ class Contact(NamedTuple):
 
 def half_key(hashed: bytes) -> int:
     """What a number gives to the key of each pair that it is in; the hash is keyed, of at least 8 octets."""
-    return int.from_bytes(hashed[:8], "little")
+    half: int = KEY.unpack_from(hashed)[0]
+    return half
+
+
+def pair_key(number: int, subscriber: int) -> int:
+    """The key of a pair by the `half_key` of each."""
+    return number ^ subscriber or 1
 
 
 def key_of(number: int, subscriber_hash: bytes) -> int:
     """The key of a pair: the `half_key` of the number and the keyed hash of the subscriber."""
-    return number ^ int.from_bytes(subscriber_hash[:8], "little") or 1
+    return pair_key(number, half_key(subscriber_hash))
 
 
 Table = tuple[str, mmap.mmap]
