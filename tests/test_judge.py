@@ -36,6 +36,7 @@ from gateway.model import (
     Span,
 )
 from gateway.policy import decide, explain, judge, parse_profile
+from gateway.policy.facts import Texts
 from gateway.policy.profile import Profile
 
 PROFILE = parse_profile(read_profile, "zhejiang")
@@ -216,6 +217,7 @@ attempts = st.builds(
     destination=st.sampled_from([SUBSCRIBER, "+8613800000002", ""]),
     text=texts,
     flaw=st.sampled_from(["", "", "", "text"]),
+    unfinished=st.booleans(),
 )
 refusals = st.builds(
     REFUSAL._replace,
@@ -253,7 +255,8 @@ def worlds(draw: st.DrawFn) -> World:
 @given(worlds(), st.lists(attempts, max_size=8))
 def test_a_batch_is_judged_as_one_by_one(world: World, batch: list[Attempt]) -> None:
     together = decide(batch, world, PROFILE, NOW)
-    assert together == [decide([one], replace(world, senders={}), PROFILE, NOW)[0] for one in batch]
+    alone = [replace(world, senders={}, texts=Texts()) for _ in batch]
+    assert together == [decide([one], view, PROFILE, NOW)[0] for one, view in zip(batch, alone, strict=True)]
     assert together == decide(batch, world, PROFILE, NOW)
 
 

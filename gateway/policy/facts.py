@@ -48,6 +48,13 @@ MessageJudge = Callable[[Attempt, "Sender", "View", int], bool | str]
 """A rule about one message: True when it holds, False or a sub-code when it is broken."""
 
 
+Checks = tuple[tuple[MessageJudge, Finding], ...]
+"""Rules to ask, each with what it says when it is broken."""
+
+MOST_TEXTS = 2048
+"""Texts whose findings are remembered, before all are forgotten."""
+
+
 class View(Protocol):
     """One immutable snapshot of the registry; everything a verdict asks is asked of it."""
 
@@ -63,6 +70,10 @@ class View(Protocol):
     def senders(self) -> dict[SenderKey, "Sender"]:
         """A cache that `decide` fills and bounds; its owner empties it when any table that a Sender is
         made of changes (all but the refusals), and of an account that receives again."""
+
+    @property
+    def texts(self) -> "Texts":
+        """A cache that `decide` fills, and that bounds itself."""
 
     def account(self, key: AccountKey) -> Account | None: ...
 
@@ -149,9 +160,48 @@ class Sender:
     hours: Hours  # in which its subscribers may be reached on this channel
     open: bool  # they may be now
     findings: tuple[Finding, ...]  # of the rules that look at the sender alone
-    checks: tuple[tuple[MessageJudge, Finding], ...]  # rules to ask of each message; what a broken one says
+    checks: Checks  # rules to ask of each message, but for those of `manner`
+    manner: "Manner"  # how its texts are judged
     clean: Verdict  # of a message that has no findings of its own
     verdicts: dict[tuple[Finding, ...], Verdict]  # of messages that have, by those
+
+
+class Manner:
+    """All that the rules about a text look at besides the text, and which of them are asked: one object for
+    all senders to whom the same applies, as `Texts` makes it."""
+
+    __slots__ = ("checks", "profile")
+
+    def __init__(self, profile: Profile, checks: Checks) -> None:
+        self.profile = profile  # kept, so that no other gets its id
+        self.checks = checks
+
+
+class Texts:
+    """What the rules about texts said of those that came last: a campaign sends one text many times."""
+
+    __slots__ = ("_manners", "found")
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[Manner, tuple[Finding, ...]]] = {}
+        """What was said of a text, and in which manner."""
+        self._manners: dict[tuple[int, int, tuple[str, ...], Checks], Manner] = {}
+
+    def manner(self, profile: Profile, purposes: int, heads: tuple[str, ...], checks: Checks) -> Manner:
+        """The one object for these."""
+        key = id(profile), purposes, heads, checks
+        known = self._manners.get(key)
+        if known is None:
+            if len(self._manners) >= MOST_TEXTS:
+                self._manners.clear()
+            known = self._manners[key] = Manner(profile, checks)
+        return known
+
+    def keep(self, text: str, manner: Manner, found: tuple[Finding, ...]) -> None:
+        """Remember what was said of a text."""
+        if len(self.found) >= MOST_TEXTS:
+            self.found.clear()
+        self.found[text] = manner, found
 
 
 def strictest(purposes: int) -> str:

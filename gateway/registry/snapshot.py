@@ -28,7 +28,7 @@ from gateway.model import (
     Refusal,
     Span,
 )
-from gateway.policy.facts import REPLY_PATH
+from gateway.policy.facts import REPLY_PATH, Texts
 from gateway.registry import tables
 from gateway.registry.local import STATE, LocalRefusal
 from gateway.registry.tables import TABLES, Activation, pack_id
@@ -74,6 +74,7 @@ class Snapshot:
         "counted",
         "news_at",
         "senders",
+        "texts",
         "version",
     )
 
@@ -96,6 +97,7 @@ class Snapshot:
         self.version = 0
         self.news_at = 0
         self.senders: dict[SenderKey, Sender] = {}
+        self.texts = Texts()
         self._open_local()
         self._open(self._number())
         self._read_state()

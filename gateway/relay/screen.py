@@ -17,10 +17,11 @@ from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
 from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
+from gateway.policy.facts import MOST_TEXTS
 from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
 from gateway.protocols.schedule import deliver_at
-from gateway.protocols.text import decode
+from gateway.protocols.text import UCS2, decode
 from gateway.regions import Regions
 from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
@@ -58,8 +59,8 @@ class _Turn(NamedTuple):
     batches: Sequence[Batch]
     attempts: Sequence[Attempt]
     verdicts: list[Verdict]
-    profile: Profile  # by which they were judged
     subscribers: Sequence[int]  # what each attempt's gives to keys
+    profile: Profile  # by which they were judged
     now: int  # ms
     version: int  # of the registry
     began: float
@@ -89,6 +90,7 @@ class Screen:
         self._regions = regions
         self._telemetry = telemetry
         self._sources: dict[bytes, str] = {}
+        self._texts: dict[bytes | tuple[bytes, ...], tuple[str, str]] = {}  # of UCS-2 without a header
         self.shares = Shares(node, telemetry)
         self._number_keys: dict[str, int] = {}
         self._waiting: list[Batch] = []
@@ -249,8 +251,14 @@ class Screen:
                 shown, destinations, fmt, udhi, content, _, at_time, _, _, pseudo, _ = submission
                 source = sources.get(shown)
                 if source is None:
-                    source = self._source(submission.source)
-                text, note = decode(submission.content, submission.fmt, submission.udhi, protocol)
+                    source = self._source(shown)
+                if fmt == UCS2 and not udhi:
+                    read = self._texts.get(content)
+                    if read is None:
+                        read = self._text(content)
+                    text, note = read
+                else:
+                    text, note = decode(content, fmt, udhi, protocol)
                 flaw = "" if source else "source"
                 unfinished = False
                 if note:
@@ -283,6 +291,12 @@ class Screen:
             self._sources.clear()
         source = self._sources[raw] = canonical(raw)
         return source
+
+    def _text(self, content: bytes | tuple[bytes, ...]) -> tuple[str, str]:
+        if len(self._texts) >= MOST_TEXTS:
+            self._texts.clear()
+        read = self._texts[content] = decode(content, UCS2, False)
+        return read
 
     def _decide(self, attempts: Sequence[Attempt], now: int) -> list[Verdict]:
         try:
@@ -345,6 +359,7 @@ class Screen:
         self,
         batches: Sequence[Batch],
         attempts: Sequence[Attempt],
+        subscribers: Sequence[int],
         of_all: Sequence[Shared],
         ids: Sequence[bytes],
         now: int,
@@ -359,7 +374,6 @@ class Screen:
             one = 0 if batch.again else 1  # what passes on was counted when it began
             for submit in batch.submits:
                 end = index + submit.width
-        subscribers: Sequence[int],
                 if submit.width == 1:
                     submit.ids, submit.verdicts = (ids[index],), (of_all[index].verdict,)
                 else:
