@@ -55,6 +55,7 @@ class Snapshot:
     __slots__ = (
         "_activations",
         "_consents",
+        "_consents_of",
         "_generation",
         "_hashed",
         "_hasher",
@@ -85,7 +86,8 @@ class Snapshot:
         self._local: lmdb.Transaction[bytes]
         self._txn: lmdb.Transaction[bytes]
         self._hashed: dict[str, bytes] = {}
-        self._consents: dict[int, bytes] = {}  # by institution: what their keys begin with
+        self._consents: dict[int, bytes] = {}  # by institution: what their keys begin with; b"": it has none
+        self._consents_of = -1  # the replica's commit that they were looked up in
         self._generation: Generation
         self._size = self._local_size = 0
         self._sender_changes = -1
@@ -177,9 +179,11 @@ class Snapshot:
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         beginning = self._consents.get(institution)
         if beginning is None:  # kept, as most messages ask for this, and mostly there is nothing
-            beginning = self._consents[institution] = TABLES["consents"].code + pack_id(institution)
-        hashed = self.hash(subscriber)
-        found = [tables.consent(row) for row in self._found(beginning + hashed[:8])]
+            beginning = TABLES["consents"].code + pack_id(institution)
+            beginning = self._consents[institution] = beginning if self._any(beginning) else b""
+        found: list[Span] = []
+        if beginning:
+            found = [tables.consent(row) for row in self._found(beginning + self.hash(subscriber)[:8])]
         return found + self._agreed(subscriber, institution) if self._pending else found
 
     def _agreed(self, subscriber: str, institution: int) -> list[Span]:
@@ -212,7 +216,10 @@ class Snapshot:
         ]
 
     def lists_recipients(self, institution: int) -> bool:
-        beginning = TABLES["recipients"].code + pack_id(institution)
+        return self._any(TABLES["recipients"].code + pack_id(institution))
+
+    def _any(self, beginning: bytes) -> bool:
+        """Whether there is a key of the index that begins so."""
         try:
             with self._txn.cursor(db=self._generation.index) as cursor:
                 return bool(cursor.set_range(beginning)) and cursor.key().startswith(beginning)
@@ -329,7 +336,7 @@ class Snapshot:
         self._generation = self._replica.generation(number)
         self._size = self._generation.file.size()
         self._txn = self._generation.env.begin()
-        self._sender_changes = -1
+        self._sender_changes = self._consents_of = -1
 
     def _read_state(self) -> None:
         state = self._txn.get(b"s", b"", db=self._generation.meta)
@@ -341,6 +348,9 @@ class Snapshot:
             self._read_activations = False
             self.senders.clear()
             self._silent.clear()
+        if (commit := self._txn.id()) != self._consents_of:
+            self._consents_of = commit
+            self._consents.clear()
         if self._silent and (heard := self._replica.receiving.changes()) != self._heard:
             self._listen(heard)
 
