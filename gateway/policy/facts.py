@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.model import (
     COLLECTION,
@@ -165,6 +165,10 @@ class Sender:
     clean: Verdict  # of a message that has no findings of its own
     verdicts: dict[tuple[Finding, ...], Verdict]  # of messages that have, by those
 
+    def holds(self, general: Profile, now: int, stale: bool) -> bool:
+        """Whether he is still judged so."""
+        return self.since <= now < self.until and self.stale is stale and self.general is general
+
 
 class Manner:
     """All that the rules about a text look at besides the text, and which of them are asked: one object for
@@ -236,13 +240,34 @@ def governing(numbers: Sequence[Number], channel: int, now: int) -> Number | Non
     return latest
 
 
-def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: bool) -> Facts:
-    """The facts about a sender at `now`, with the next instant at which any of them changes."""
+class Shown(NamedTuple):
+    """What the registry says of a source number by itself. Senders of one account and channel for whose
+    numbers this is the same differ in nothing but in what `account_numbers` may say of the number."""
+
+    numbers: Sequence[Number]
+    ban: Ban | None
+
+    @property
+    def like(self) -> str:
+        """In place of a number, one name for all of which the same is said; no number is spelt so."""
+        return f"\0{','.join(str(number.id) for number in self.numbers)}/{self.ban.id if self.ban else ''}"
+
+
+def shown(source: str, view: View) -> Shown:
+    return Shown(view.numbers(source), view.ban(source)) if source else Shown((), None)
+
+
+def gather(
+    key: SenderKey, view: View, profile: Profile, now: int, *, stale: bool, met: Shown | None = None
+) -> Facts:
+    """The facts about a sender at `now`, with the next instant at which any of them changes; `met`: what was
+    looked up of his number already."""
     account_key, source, channel = key
+    met = met or shown(source, view)
     account = view.account(account_key)
     unfiled = "other" if profile.unknown_account == "other" else "financial"
     scope = account.scope if account is not None else unfiled
-    numbers = view.numbers(source) if source and scope != "authority" else ()
+    numbers = met.numbers if scope != "authority" else ()
     filing = governing(numbers, channel, now)
     mine = profile.of(filing.institution, filing.number) if filing is not None else profile
     institution = view.institution(filing.institution) if filing is not None else None
@@ -286,7 +311,7 @@ def gather(key: SenderKey, view: View, profile: Profile, now: int, *, stale: boo
         account=account,
         holder=holder,
         account_numbers=account_numbers,
-        ban=view.ban(source) if source else None,
+        ban=met.ban,
         filing=filing,
         other_channel=filing is None and bool(numbers),
         institution=institution,

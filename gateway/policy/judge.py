@@ -17,7 +17,17 @@ from gateway.errors import Words
 from gateway.model import Attempt, Caps, Finding, Reason, Verdict
 from gateway.policy import counted_rules, message_rules, sender_rules, text_rules
 from gateway.policy.content import head
-from gateway.policy.facts import Facts, MessageJudge, Sender, Texts, View, gather, strictest
+from gateway.policy.facts import (
+    Facts,
+    MessageJudge,
+    Sender,
+    SenderKey,
+    Texts,
+    View,
+    gather,
+    shown,
+    strictest,
+)
 from gateway.policy.hours import date_of
 from gateway.policy.profile import ENFORCE, MODES, OBSERVE, OFF, Profile
 from gateway.policy.rules import Judge, Rule, SenderJudge
@@ -70,16 +80,11 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
     for attempt in attempts:
         key = (attempt.account, attempt.source, attempt.channel)
         sender = senders.get(key)
-        if (
-            sender is None
-            or not sender.since <= now < sender.until
-            or sender.stale is not stale
-            or sender.general is not profile
-        ):
+        if sender is None or not sender.holds(profile, now, stale):
             if len(senders) >= CACHED_SENDERS:
                 for oldest in list(islice(senders, CACHED_SENDERS // 4)):
                     del senders[oldest]
-            sender = senders[key] = judged(gather(key, view, profile, now, stale=stale), texts)
+            sender = senders[key] = _met(key, view, profile, now, stale)
         manner = sender.manner
         said_before = texts.found.get(attempt.text)
         if (
@@ -106,6 +111,22 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
             sender.verdicts[found] = verdict
         verdicts.append(verdict)
     return verdicts
+
+
+def _met(key: SenderKey, view: View, profile: Profile, now: int, stale: bool) -> Sender:
+    """A sender who comes for the first time. Behind one registration there may be a million extensions: one
+    is judged, the others are copies, each with verdicts of its own, as records are made by them."""
+    account, source, channel = key
+    met = shown(source, view)
+    kind = account, met.like, channel
+    like = view.senders.get(kind)
+    if like is not None and like.holds(profile, now, stale):
+        return replace(like, clean=replace(like.clean), verdicts={})
+    facts = gather(key, view, profile, now, stale=stale, met=met)
+    sender = judged(facts, view.texts)
+    if not facts.account_numbers:
+        view.senders[kind] = sender
+    return sender
 
 
 def _of_text(attempt: Attempt, sender: Sender, view: View, now: int) -> tuple[Finding, ...]:
