@@ -151,6 +151,7 @@ class Journal:
         plan = group.plan
         hash_subscriber, encrypt, aad = plan.key.hash_subscriber, plan.cipher.encrypt, plan.digest
         texts, pack = self._texts_of(plan), self._pack
+        pairs, binaries = PAIRS, OCTETS
         index = self.index = plan.next
         version, kind = rec.VERSION, rec.ATTEMPT
         first = self._ids(at, len(items))
@@ -168,7 +169,7 @@ class Journal:
             digest = texts.get(octets) or self._digest(plan, octets)
             if isinstance(octets, bytes) and len(octets) < 256 and len(spelt) < 32:
                 # what `pack` makes of it, in half of its instructions
-                plain = PAIRS[len(spelt)] + spelt + OCTETS[len(octets)] + octets
+                plain = pairs[len(spelt)] + spelt + binaries[len(octets)] + octets
             else:
                 plain = pack((subscriber, octets))
             sealed = encrypt(index.to_bytes(12, "big"), plain, aad)

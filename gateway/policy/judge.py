@@ -24,6 +24,7 @@ from gateway.policy.facts import (
     SenderKey,
     Texts,
     View,
+    copied,
     gather,
     shown,
     strictest,
@@ -121,7 +122,7 @@ def _met(key: SenderKey, view: View, profile: Profile, now: int, stale: bool) ->
     kind = account, met.like, channel
     like = view.senders.get(kind)
     if like is not None and like.holds(profile, now, stale):
-        return replace(like, clean=replace(like.clean), verdicts={})
+        return copied(like)
     facts = gather(key, view, profile, now, stale=stale, met=met)
     sender = judged(facts, view.texts)
     if not facts.account_numbers:

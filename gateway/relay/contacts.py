@@ -74,6 +74,7 @@ class Contacts:
         self._read: dict[str, mmap.mmap] = {}
         self._listed: dict[int, tuple[str, int, list[Table]]] = {}  # by day: folder, its mtime, tables
         self._today = 0
+        self._key, self._slot = KEY.unpack_from, SLOT.pack_into  # compiled, a global is looked up each time
         self._map: mmap.mmap | None = None
         self._until = 0  # ms: when the day of the table that is being filled ends
         self._mask = self._used = self._limit = 0
@@ -87,16 +88,15 @@ class Contacts:
             return
         mask = self._mask
         slot = key & mask
-        read = KEY.unpack_from
         while True:
-            (found,) = read(table, slot << 5)
+            (found,) = self._key(table, slot << 5)
             if found == key:
                 break
             if not found:
                 self._used += 1
                 break
             slot = slot + 1 & mask
-        SLOT.pack_into(table, slot << 5, key, institution, place, attempt)
+        self._slot(table, slot << 5, key, institution, place, attempt)
 
     def last(self, key: int, now: int, *, days: int = KEEP_DAYS) -> Contact | None:
         """The newest attempt of this pair within so many days, over all workers of the node."""
