@@ -30,13 +30,14 @@ from gateway.model import (
     SMS,
     VOICE,
     AccountKey,
+    AccountNumber,
     Attempt,
     Finding,
     Reason,
     Span,
 )
 from gateway.policy import decide, explain, judge, parse_profile
-from gateway.policy.facts import Texts
+from gateway.policy.facts import Texts, gather
 from gateway.policy.profile import Profile
 
 PROFILE = parse_profile(read_profile, "zhejiang")
@@ -200,6 +201,34 @@ def test_made_up_source_numbers_cannot_grow_the_cache(monkeypatch: pytest.Monkey
     world = good()
     decide([attempt(source=f"106900{place:04d}") for place in range(1000)], world, PROFILE, NOW)
     assert len(world.senders) <= 64
+
+
+def test_the_extensions_behind_one_registration_are_judged_together_and_recorded_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, gathered = good(), []
+    world.filings = [replace(NUMBER, extension_digits=4)]
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        gathered.append(arguments)
+        return gather(*arguments, **named)
+
+    monkeypatch.setattr(judge, "gather", counted)
+    three = [attempt(source=f"{SOURCE}{place}") for place in (1, 2, 33)]
+    verdicts = decide(three, world, PROFILE, NOW)
+    assert len(gathered) == 1
+    assert verdicts == [verdicts[0]] * 3
+    assert verdicts[0].passed
+    assert len({id(verdict) for verdict in verdicts}) == 3  # records hold the number, by the verdict's id
+
+    world.bans = [replace(BAN, number=f"{SOURCE}33")]
+    world.touched()
+    assert [one.reason for one in decide(three, world, PROFILE, NOW)] == [None, None, Reason.BLACKLISTED]
+
+    world.bans, world.shown = [], {KEY: [AccountNumber(f"{SOURCE}2", False, Span())]}
+    world.touched()
+    mismatch = Reason.ACCOUNT_MISMATCH
+    assert [one.reason for one in decide(three, world, PROFILE, NOW)] == [mismatch, None, mismatch]
 
 
 sources = st.sampled_from([SOURCE, "1069000112", "10690002", "1069000", "+8657188886666", "95588", ""])
