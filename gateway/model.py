@@ -209,7 +209,7 @@ class Recipient(NamedTuple):
     span: Span
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Attempt:
     """One SMS to one recipient, or one call: what is judged.
 
@@ -222,10 +222,31 @@ class Attempt:
     channel: int
     source: str
     destination: str
-    text: str = ""
-    flaw: str = ""
-    deliver_at: int = 0
-    unfinished: bool = False
+    text: str
+    flaw: str
+    deliver_at: int
+    unfinished: bool
+
+    def __init__(
+        self,
+        account: AccountKey,
+        channel: int,
+        source: str,
+        destination: str,
+        text: str = "",
+        flaw: str = "",
+        deliver_at: int = 0,
+        unfinished: bool = False,
+    ) -> None:
+        # written out, because one is made for each message: compiled it takes a tenth of a generated one
+        self.account = account
+        self.channel = channel
+        self.source = source
+        self.destination = destination
+        self.text = text
+        self.flaw = flaw
+        self.deliver_at = deliver_at
+        self.unfinished = unfinished
 
 
 class Finding(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway import model
@@ -18,7 +19,16 @@ from gateway.errors import UsageError
 from gateway.evidence import commit, groups, plan, segment
 from gateway.evidence import record as rec
 from gateway.evidence.folder import clear, segment_path, segments
-from gateway.evidence.journal import Item, Journal, JournalFull, JournalPoisoned
+from gateway.evidence.journal import (
+    ACCEPTED,
+    OCTETS,
+    OUTCOME,
+    PAIRS,
+    Item,
+    Journal,
+    JournalFull,
+    JournalPoisoned,
+)
 from gateway.evidence.seal import Keys
 from gateway.evidence.segment import Disk, Segment
 
@@ -619,3 +629,14 @@ async def test_text_that_has_no_octets_leaves_no_half_batch(tmp_path: Path) -> N
     await add(journal, 3)
     await journal.close()
     assert sequences(tmp_path / "journal" / "w0") == [3]
+
+
+def test_what_is_put_together_by_hand_is_what_msgpack_writes() -> None:
+    for spelt in range(32):
+        for octets in (0, 1, 31, 32, 140, 255):
+            pair = "1" * spelt, b"x" * octets
+            made = PAIRS[spelt] + pair[0].encode() + OCTETS[octets] + pair[1]
+            assert made == rec.encode_content(*pair)
+    outcome = rec.Outcome(attempt=bytes(range(16)), at=NOON, result=0, message_id=b"12345678")
+    begin, accepted = OUTCOME, msgspec.msgpack.encode(NOON) + ACCEPTED
+    assert begin + outcome.attempt + accepted + outcome.message_id + b"\0" == rec.encode(outcome)

@@ -30,12 +30,14 @@ from gateway.model import (
     SMS,
     VOICE,
     AccountKey,
+    AccountNumber,
     Attempt,
     Finding,
     Reason,
     Span,
 )
 from gateway.policy import decide, explain, judge, parse_profile
+from gateway.policy.facts import Texts, gather
 from gateway.policy.profile import Profile
 
 PROFILE = parse_profile(read_profile, "zhejiang")
@@ -204,6 +206,34 @@ def test_made_up_source_numbers_cannot_grow_the_cache(monkeypatch: pytest.Monkey
     assert len(world.senders) <= 64
 
 
+def test_the_extensions_behind_one_registration_are_judged_together_and_recorded_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, gathered = good(), []
+    world.filings = [replace(NUMBER, extension_digits=4)]
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        gathered.append(arguments)
+        return gather(*arguments, **named)
+
+    monkeypatch.setattr(judge, "gather", counted)
+    three = [attempt(source=f"{SOURCE}{place}") for place in (1, 2, 33)]
+    verdicts = decide(three, world, PROFILE, NOW)
+    assert len(gathered) == 1
+    assert verdicts == [verdicts[0]] * 3
+    assert verdicts[0].passed
+    assert len({id(verdict) for verdict in verdicts}) == 3  # records hold the number, by the verdict's id
+
+    world.bans = [replace(BAN, number=f"{SOURCE}33")]
+    world.touched()
+    assert [one.reason for one in decide(three, world, PROFILE, NOW)] == [None, None, Reason.BLACKLISTED]
+
+    world.bans, world.shown = [], {KEY: [AccountNumber(f"{SOURCE}2", False, Span())]}
+    world.touched()
+    mismatch = Reason.ACCOUNT_MISMATCH
+    assert [one.reason for one in decide(three, world, PROFILE, NOW)] == [mismatch, None, mismatch]
+
+
 sources = st.sampled_from([SOURCE, "1069000112", "10690002", "1069000", "+8657188886666", "95588", ""])
 texts = st.sampled_from(
     [f"【{NAME}】新客礼，拒收请回复R", f"【{NAME}】新客礼", "新客礼，回T退订", "", "【】"]
@@ -219,6 +249,7 @@ attempts = st.builds(
     destination=st.sampled_from([SUBSCRIBER, "+8613800000002", ""]),
     text=texts,
     flaw=st.sampled_from(["", "", "", "text"]),
+    unfinished=st.booleans(),
 )
 refusals = st.builds(
     REFUSAL._replace,
@@ -256,7 +287,8 @@ def worlds(draw: st.DrawFn) -> World:
 @given(worlds(), st.lists(attempts, max_size=8))
 def test_a_batch_is_judged_as_one_by_one(world: World, batch: list[Attempt]) -> None:
     together = decide(batch, world, PROFILE, NOW)
-    assert together == [decide([one], replace(world, senders={}), PROFILE, NOW)[0] for one in batch]
+    alone = [replace(world, senders={}, texts=Texts()) for _ in batch]
+    assert together == [decide([one], view, PROFILE, NOW)[0] for one, view in zip(batch, alone, strict=True)]
     assert together == decide(batch, world, PROFILE, NOW)
 
 

@@ -201,6 +201,7 @@ def test_what_hangs_on_the_subscriber_leaves_the_sender_cache_alone(
     assert view.senders
 
     other = KEY.hash("+8613800000008")
+    assert view.consents(SUBSCRIBER, 7) == []
     put(writer, "consents", [1, 7, KEY.hash(SUBSCRIBER), 3, 9], [2, 7, KEY.hash(SUBSCRIBER), 9, 11])
     put(writer, "consents", [3, 8, KEY.hash(SUBSCRIBER), 3, 9], [4, 7, other, 1, 2])
     view.renew()

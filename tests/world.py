@@ -31,6 +31,7 @@ from gateway.model import (
     Span,
 )
 from gateway.policy import Sender, SenderKey
+from gateway.policy.facts import Texts
 from gateway.policy.rules import Example
 
 DAY = 86_400_000
@@ -62,6 +63,7 @@ class World:
     version: int = 1
     news_at: int = NOW
     senders: dict[SenderKey, Sender] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
 
     def touched(self) -> None:
         self.senders.clear()

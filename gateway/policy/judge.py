@@ -17,7 +17,18 @@ from gateway.errors import Words
 from gateway.model import Attempt, Caps, Finding, Reason, Verdict
 from gateway.policy import counted_rules, message_rules, sender_rules, text_rules
 from gateway.policy.content import head
-from gateway.policy.facts import Facts, MessageJudge, Sender, View, gather, strictest
+from gateway.policy.facts import (
+    Facts,
+    MessageJudge,
+    Sender,
+    SenderKey,
+    Texts,
+    View,
+    copied,
+    gather,
+    shown,
+    strictest,
+)
 from gateway.policy.hours import date_of
 from gateway.policy.profile import ENFORCE, MODES, OBSERVE, OFF, Profile
 from gateway.policy.rules import Judge, Rule, SenderJudge
@@ -38,6 +49,7 @@ def _rules(*modules: ModuleType) -> tuple[Rule[Any], ...]:
 
 SENDER_RULES: tuple[Rule[SenderJudge], ...] = _rules(sender_rules)
 MESSAGE_RULES: tuple[Rule[MessageJudge], ...] = _rules(message_rules, text_rules)
+TEXT_RULES = frozenset(rule.reason for rule in _rules(text_rules))
 COUNTED_RULES: tuple[Rule[MessageJudge], ...] = _rules(counted_rules)
 RULES: tuple[Rule[Any], ...] = (*SENDER_RULES, *MESSAGE_RULES, *COUNTED_RULES)
 
@@ -63,23 +75,28 @@ COUNTED = frozenset({"unverifiable", PARTIAL})
 
 def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) -> list[Verdict]:
     """One verdict per attempt, in their order."""
-    senders = view.senders
+    senders, texts = view.senders, view.texts
     stale = is_stale(view, profile, now)
     verdicts = []
     for attempt in attempts:
         key = (attempt.account, attempt.source, attempt.channel)
         sender = senders.get(key)
-        if (
-            sender is None
-            or not sender.since <= now < sender.until
-            or sender.stale is not stale
-            or sender.general is not profile
-        ):
+        if sender is None or not sender.holds(profile, now, stale):
             if len(senders) >= CACHED_SENDERS:
                 for oldest in list(islice(senders, CACHED_SENDERS // 4)):
                     del senders[oldest]
-            sender = senders[key] = judged(gather(key, view, profile, now, stale=stale))
-        found: tuple[Finding, ...] = ()
+            sender = senders[key] = _met(key, view, profile, now, stale)
+        manner = sender.manner
+        said_before = texts.found.get(attempt.text)
+        if (
+            said_before is not None
+            and said_before[0] is manner
+            and not attempt.flaw
+            and not attempt.unfinished
+        ):
+            found = said_before[1]
+        else:
+            found = _of_text(attempt, sender, view, now)
         for judge, finding in sender.checks:
             answer = judge(attempt, sender, view, now)
             if answer is not True:
@@ -97,6 +114,34 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
     return verdicts
 
 
+def _met(key: SenderKey, view: View, profile: Profile, now: int, stale: bool) -> Sender:
+    """A sender who comes for the first time. Behind one registration there may be a million extensions: one
+    is judged, the others are copies, each with verdicts of its own, as records are made by them."""
+    account, source, channel = key
+    met = shown(source, view)
+    kind = account, met.like, channel
+    like = view.senders.get(kind)
+    if like is not None and like.holds(profile, now, stale):
+        return copied(like)
+    facts = gather(key, view, profile, now, stale=stale, met=met)
+    sender = judged(facts, view.texts)
+    if not facts.account_numbers:
+        view.senders[kind] = sender
+    return sender
+
+
+def _of_text(attempt: Attempt, sender: Sender, view: View, now: int) -> tuple[Finding, ...]:
+    """What the rules about texts find; remembered where it is a whole text that could be read."""
+    found: tuple[Finding, ...] = ()
+    for judge, finding in sender.manner.checks:
+        answer = judge(attempt, sender, view, now)
+        if answer is not True:
+            found += (finding if answer is False else said(finding, answer),)
+    if sender.manner.checks and not attempt.flaw and not attempt.unfinished:
+        view.texts.keep(attempt.text, sender.manner, found)
+    return found
+
+
 def said(finding: Finding, sub: str) -> Finding:
     """A rule's finding with a sub-code."""
     return Finding(finding.reason, sub, finding.enforced and sub not in COUNTED)
@@ -107,7 +152,7 @@ def is_stale(view: View, profile: Profile, now: int) -> bool:
     return now - view.news_at > profile.max_age
 
 
-def judged(facts: Facts) -> Sender:
+def judged(facts: Facts, texts: Texts) -> Sender:
     """A sender with the findings of all rules that look at nothing else."""
     findings = []
     for rule in SENDER_RULES:
@@ -117,6 +162,9 @@ def judged(facts: Facts) -> Sender:
             if answer is not True:
                 findings.append(Finding(rule.reason, answer or "", mode == ENFORCE))
     filing, hours = facts.filing, message_rules.hours_for(facts)
+    heads = tuple(head(name) for name in filing.signatures) if filing is not None else ()
+    asked = [(rule.reason, mode) for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF]
+    of_text = tuple(CHECKS[reason][mode] for reason, mode in asked if reason in TEXT_RULES)
     return Sender(
         general=facts.general,
         profile=facts.profile,
@@ -125,13 +173,12 @@ def judged(facts: Facts) -> Sender:
         stale=facts.stale,
         institution=filing.institution if filing is not None else -1,
         purposes=facts.purposes,
-        heads=tuple(head(name) for name in filing.signatures) if filing is not None else (),
+        heads=heads,
         hours=hours,
         open=hours.allow(facts.now, facts.profile.days),
         findings=tuple(findings),
-        checks=tuple(
-            CHECKS[rule.reason][mode] for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF
-        ),
+        checks=tuple(CHECKS[reason][mode] for reason, mode in asked if reason not in TEXT_RULES),
+        manner=texts.manner(facts.profile, facts.purposes, heads, of_text),
         clean=verdict_of(facts, tuple(findings)),
         verdicts={},
     )
@@ -221,7 +268,7 @@ def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explana
     """Why an attempt gets its verdict; judges afresh, caches, counts and records nothing."""
     key = (attempt.account, attempt.source, attempt.channel)
     facts = gather(key, view, profile, now, stale=is_stale(view, profile, now))
-    sender = judged(facts)
+    sender = judged(facts, Texts())
     answers = [
         *(_answer(rule, facts, attempt, view, lambda judge: judge(facts)) for rule in SENDER_RULES),
         *(

@@ -39,16 +39,17 @@ def canonical(raw: bytes | str) -> str:
 
     Octets are read up to the first NUL.
     """
+    digits = False
     if not isinstance(raw, bytes):
         text = raw
     elif raw.isdigit():
-        text = raw.decode("ascii")
+        text, digits = raw.decode("ascii"), True
     else:
         try:
             text = raw.split(b"\0", 1)[0].decode("ascii")
         except UnicodeDecodeError:
             return ""
-    if text.isdigit() and text.isascii():
+    if digits or (text.isdigit() and text.isascii()):
         size = len(text)
         if size == 11 and text[0] == "1" and text[1] in _MOBILE_SECOND:
             return "+86" + text

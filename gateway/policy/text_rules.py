@@ -1,8 +1,9 @@
 """The rules that look at a text: of its number's purpose, signed, by a name bound to the number, and offering
 a way to refuse.
 
-Rules of this file: those of message_rules.py. A rule says True of a text that could not be read, as
-`malformed` has said it; and what needs the end of a text, of one that is unfinished.
+Rules of this file: those of message_rules.py. A rule looks at the text, and at the sender's profile, purposes
+and heads alone (`facts.Manner`), as what it says of a text is remembered. It says True of a text that could
+not be read, as `malformed` has said it; and what needs the end of a text, of one that is unfinished.
 """
 
 from gateway.errors import Words

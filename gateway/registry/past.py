@@ -28,6 +28,7 @@ from gateway.model import (
     Refusal,
     Span,
 )
+from gateway.policy.facts import Texts
 from gateway.registry import tables
 from gateway.registry.keys import RegistryKey
 from gateway.registry.tables import TABLES, Activation, Table
@@ -74,6 +75,7 @@ class PastView:
     activations: tuple[Activation, ...] = ()
     refusers_numbers: dict[str, Sequence[Number]] = field(default_factory=dict)
     senders: "dict[SenderKey, Sender]" = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
 
     def account(self, key: AccountKey) -> Account | None:
         return self.found_account if self.found_account and self.found_account.key == key else None

@@ -28,7 +28,7 @@ from gateway.model import (
     Refusal,
     Span,
 )
-from gateway.policy.facts import REPLY_PATH
+from gateway.policy.facts import REPLY_PATH, Texts
 from gateway.registry import tables
 from gateway.registry.local import STATE, LocalRefusal
 from gateway.registry.tables import TABLES, Activation, pack_id
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 REPLICA_STATE = Struct("<QQQ")
 """Of key `s`: version, count of changes that a Sender could be made of, instant of the last news."""
+
+MOST_HASHED = 4096  # numbers whose hash is remembered, and those of one batch
 
 
 class Snapshot:
@@ -53,6 +55,7 @@ class Snapshot:
     __slots__ = (
         "_activations",
         "_consents",
+        "_consents_of",
         "_generation",
         "_hashed",
         "_hasher",
@@ -72,6 +75,7 @@ class Snapshot:
         "counted",
         "news_at",
         "senders",
+        "texts",
         "version",
     )
 
@@ -82,7 +86,8 @@ class Snapshot:
         self._local: lmdb.Transaction[bytes]
         self._txn: lmdb.Transaction[bytes]
         self._hashed: dict[str, bytes] = {}
-        self._consents: dict[int, bytes] = {}  # by institution: what their keys begin with
+        self._consents: dict[int, bytes] = {}  # by institution: what their keys begin with; b"": it has none
+        self._consents_of = -1  # the replica's commit that they were looked up in
         self._generation: Generation
         self._size = self._local_size = 0
         self._sender_changes = -1
@@ -94,6 +99,7 @@ class Snapshot:
         self.version = 0
         self.news_at = 0
         self.senders: dict[SenderKey, Sender] = {}
+        self.texts = Texts()
         self._open_local()
         self._open(self._number())
         self._read_state()
@@ -101,7 +107,8 @@ class Snapshot:
     def renew(self) -> None:
         """Move to the newest state. Raises NotReady when there is none that can be read."""
         replica = self._replica
-        self._hashed.clear()
+        if len(self._hashed) >= MOST_HASHED:
+            self._hashed.clear()
         local = self._local_refusals
         if local is not replica.local:
             self._open_local()
@@ -196,9 +203,11 @@ class Snapshot:
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         beginning = self._consents.get(institution)
         if beginning is None:  # kept, as most messages ask for this, and mostly there is nothing
-            beginning = self._consents[institution] = TABLES["consents"].code + pack_id(institution)
-        hashed = self.hash(subscriber)
-        found = [tables.consent(row) for row in self._found(beginning + hashed[:8])]
+            beginning = TABLES["consents"].code + pack_id(institution)
+            beginning = self._consents[institution] = beginning if self._any(beginning) else b""
+        found: list[Span] = []
+        if beginning:
+            found = [tables.consent(row) for row in self._found(beginning + self.hash(subscriber)[:8])]
         return found + self._agreed(subscriber, institution) if self._pending else found
 
     def _agreed(self, subscriber: str, institution: int) -> list[Span]:
@@ -231,7 +240,10 @@ class Snapshot:
         ]
 
     def lists_recipients(self, institution: int) -> bool:
-        beginning = TABLES["recipients"].code + pack_id(institution)
+        return self._any(TABLES["recipients"].code + pack_id(institution))
+
+    def _any(self, beginning: bytes) -> bool:
+        """Whether there is a key of the index that begins so."""
         try:
             with self._txn.cursor(db=self._generation.index) as cursor:
                 return bool(cursor.set_range(beginning)) and cursor.key().startswith(beginning)
@@ -267,7 +279,7 @@ class Snapshot:
         return self._activations
 
     def hash(self, number: str) -> bytes:
-        """`RegistryKey.hash`, remembered until the next `renew`."""
+        """`RegistryKey.hash`, remembered for the numbers that came last: one is asked about several times."""
         known = self._hashed.get(number)
         if known is None:
             hasher = self._hasher.copy()
@@ -280,7 +292,7 @@ class Snapshot:
         learnt it; a reply that an acceptance ended is not learnt once more."""
         key = self.hash(subscriber)[:8]
         try:
-            found = self._txn.get(key, db=self._generation.refusals)
+            found = self._txn.get(key, None, self._generation.refusals)  # by name takes half as long again
             known = () if found is None else _refusals(found)
         except lmdb.Error as error:
             raise self._damaged(error) from None
@@ -313,7 +325,7 @@ class Snapshot:
     def _found(self, key: bytes) -> list[list[Any]]:
         """The rows under a key of the index, which begins with their table's code."""
         try:
-            if self._txn.get(key, db=self._generation.index) is None:  # cheaper than a cursor
+            if self._txn.get(key, None, self._generation.index) is None:  # cheaper than a cursor
                 return []
             code = key[:1]
             with self._txn.cursor(db=self._generation.index) as cursor:
@@ -348,7 +360,7 @@ class Snapshot:
         self._generation = self._replica.generation(number)
         self._size = self._generation.file.size()
         self._txn = self._generation.env.begin()
-        self._sender_changes = -1
+        self._sender_changes = self._consents_of = -1
 
     def _read_state(self) -> None:
         state = self._txn.get(b"s", b"", db=self._generation.meta)
@@ -360,6 +372,9 @@ class Snapshot:
             self._read_activations = False
             self.senders.clear()
             self._silent.clear()
+        if (commit := self._txn.id()) != self._consents_of:
+            self._consents_of = commit
+            self._consents.clear()
         if self._silent and (heard := self._replica.receiving.changes()) != self._heard:
             self._listen(heard)
 

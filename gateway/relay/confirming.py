@@ -128,7 +128,7 @@ class Confirmations:
         view, key = screen.view, reply.account
         view.renew()
         facts = gather((key, reply.number, SMS), view, screen.profile, now, stale=False)
-        verdict = judged(facts).clean
+        verdict = judged(facts, view.texts).clean
         filing, account, owner = facts.filing, facts.account, facts.institution
         text = self.text
         if (account is None or account.signature == "in_text") and filing is not None and owner is not None:

@@ -46,12 +46,18 @@ class Contact(NamedTuple):
 
 def half_key(hashed: bytes) -> int:
     """What a number gives to the key of each pair that it is in; the hash is keyed, of at least 8 octets."""
-    return int.from_bytes(hashed[:8], "little")
+    half: int = KEY.unpack_from(hashed)[0]
+    return half
+
+
+def pair_key(number: int, subscriber: int) -> int:
+    """The key of a pair by the `half_key` of each."""
+    return number ^ subscriber or 1
 
 
 def key_of(number: int, subscriber_hash: bytes) -> int:
     """The key of a pair: the `half_key` of the number and the keyed hash of the subscriber."""
-    return number ^ int.from_bytes(subscriber_hash[:8], "little") or 1
+    return pair_key(number, half_key(subscriber_hash))
 
 
 Table = tuple[str, mmap.mmap]
@@ -68,6 +74,7 @@ class Contacts:
         self._read: dict[str, mmap.mmap] = {}
         self._listed: dict[int, tuple[str, int, list[Table]]] = {}  # by day: folder, its mtime, tables
         self._today = 0
+        self._key, self._slot = KEY.unpack_from, SLOT.pack_into  # compiled, a global is looked up each time
         self._map: mmap.mmap | None = None
         self._until = 0  # ms: when the day of the table that is being filled ends
         self._mask = self._used = self._limit = 0
@@ -81,16 +88,15 @@ class Contacts:
             return
         mask = self._mask
         slot = key & mask
-        read = KEY.unpack_from
         while True:
-            (found,) = read(table, slot << 5)
+            (found,) = self._key(table, slot << 5)
             if found == key:
                 break
             if not found:
                 self._used += 1
                 break
             slot = slot + 1 & mask
-        SLOT.pack_into(table, slot << 5, key, institution, place, attempt)
+        self._slot(table, slot << 5, key, institution, place, attempt)
 
     def last(self, key: int, now: int, *, days: int = KEEP_DAYS) -> Contact | None:
         """The newest attempt of this pair within so many days, over all workers of the node."""

@@ -6,7 +6,7 @@ Rules of this file: it counts nothing itself and knows no clock. Senders without
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved, count_key, key_of
+from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved, count_key
 from gateway.model import Account, AccountKey, Attempt, Finding, Limit, Reason, Verdict
 from gateway.policy import PARTIAL, counted
 from gateway.relay.memory import Batch, Submit
@@ -29,16 +29,20 @@ class Counting:
         self._found: dict[tuple[int, Reason, str], tuple[Verdict, Verdict]] = {}  # and by what was found
 
     def entries(
-        self, batches: Sequence[Batch], attempts: Sequence[Attempt], verdicts: Sequence[Verdict]
+        self,
+        batches: Sequence[Batch],
+        attempts: Sequence[Attempt],
+        verdicts: Sequence[Verdict],
+        subscribers: Sequence[int],
     ) -> tuple[list[Entry], list[int]]:
-        """What is to be counted, and the place of the attempt that each entry is of.
+        """What is to be counted, and the place of the attempt that each entry is of. `subscribers`: a half of
+        the key for each attempt, out of its subscriber's hash (see `key_of`).
 
         What is refused already is only looked at. A submit whose recipients share one fate counts for all of
         them or for none. A long message that is judged again was counted the first time.
         """
         entries: list[Entry] = []
         places: list[int] = []
-        hashed = self._hash
         index = 0
         for batch in batches:
             if batch.again:
@@ -60,11 +64,10 @@ class Counting:
                             manner = LOOK
                         known = self._counts.get(id(verdict))
                         counts = known[1] if known is not None else self._counts_of(verdict, attempt.channel)
-                        subscriber = hashed(attempt.destination)
                         if not shared:
                             group = index + 1 if len(counts) > 1 else 0
                         for half, limits, most in counts:
-                            entries.append((key_of(half, subscriber), limits, most, manner, group))
+                            entries.append((half ^ subscribers[index] or 1, limits, most, manner, group))
                             places.append(index)
                     index += 1
         return entries, places

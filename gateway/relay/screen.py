@@ -18,14 +18,15 @@ from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import U64
 from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
+from gateway.policy.facts import MOST_TEXTS
 from gateway.policy.numbers import canonical, opaque
 from gateway.protocols.message import Submission
 from gateway.protocols.schedule import deliver_at
-from gateway.protocols.text import decode
+from gateway.protocols.text import UCS2, decode
 from gateway.regions import Regions
 from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
-from gateway.relay.contacts import Contacts, half_key, key_of
+from gateway.relay.contacts import KEY, Contacts, half_key, pair_key
 from gateway.relay.counting import Counting, reduces, settle_masses
 from gateway.relay.memory import Batch
 from gateway.relay.shares import Shared, Shares
@@ -59,6 +60,7 @@ class _Turn(NamedTuple):
     batches: Sequence[Batch]
     attempts: Sequence[Attempt]
     verdicts: list[Verdict]
+    subscribers: Sequence[int]  # what each attempt's gives to keys
     profile: Profile  # by which they were judged
     now: int  # ms
     version: int  # of the registry
@@ -89,6 +91,7 @@ class Screen:
         self._regions = regions
         self._telemetry = telemetry
         self._sources: dict[bytes, str] = {}
+        self._texts: dict[bytes | tuple[bytes, ...], tuple[str, str]] = {}  # of UCS-2 without a header
         self.shares = Shares(node, telemetry)
         self._number_keys: dict[str, int] = {}
         self._waiting: list[Batch] = []
@@ -176,11 +179,13 @@ class Screen:
         self.follow(now)
         attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
-        turn = _Turn(batches, attempts, verdicts, self.profile, now, self.view.version, began)
+        half = KEY.unpack_from  # what `half_key` does
+        subscribers = [half(self.view.hash(attempt.destination))[0] for attempt in attempts]
+        turn = _Turn(batches, attempts, verdicts, subscribers, self.profile, now, self.view.version, began)
         if not any([verdict.caps for verdict in verdicts]):
             self._record(turn, None)
             return
-        entries, places = self._counting.entries(batches, attempts, verdicts)
+        entries, places = self._counting.entries(batches, attempts, verdicts, subscribers)
         if not entries:
             self._record(turn, None)
             return
@@ -204,7 +209,7 @@ class Screen:
             self.journal.when_free(self._turn)
 
     def _record(self, turn: _Turn, reserved: Reserved | None) -> None:
-        batches, attempts, verdicts, profile, now, version, began = turn
+        batches, attempts, verdicts, subscribers, profile, now, version, began = turn
         if len(attempts) != sum(len(batch.submits) for batch in batches):
             settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
@@ -213,7 +218,7 @@ class Screen:
         if reserved is not None:
             done = partial(self._written, batches, reserved)
         ids = self.journal.attempts(now, version, items, done)
-        self._tell(batches, attempts, shared, ids, now)
+        self._tell(batches, attempts, subscribers, shared, ids, now)
         for batch in batches:
             try:
                 batch.owner.judged(batch)
@@ -245,24 +250,30 @@ class Screen:
                 if submission is None:
                     add(Attempt(key, channel, "", "", "", "frame"))
                     continue
-                source = sources.get(submission.source)
+                shown, destinations, fmt, udhi, content, _, at_time, _, _, pseudo, _ = submission
+                source = sources.get(shown)
                 if source is None:
-                    source = self._source(submission.source)
-                text, note = decode(submission.content, submission.fmt, submission.udhi, protocol)
+                    source = self._source(shown)
+                if fmt == UCS2 and not udhi:
+                    read = self._texts.get(content)
+                    if read is None:
+                        read = self._text(content)
+                    text, note = read
+                else:
+                    text, note = decode(content, fmt, udhi, protocol)
                 flaw = "" if source else "source"
                 unfinished = False
                 if note:
                     flaw = flaw or FLAWS.get(note, "")
                     unfinished = note == "unfinished"
                 at = 0
-                if submission.at_time:
+                if at_time:
                     try:
-                        at = deliver_at(submission.at_time, now)
+                        at = deliver_at(at_time, now)
                     except ValueError:
                         flaw = flaw or "schedule"
-                spell = opaque if submission.pseudo == 1 else canonical
-                for raw in submission.destinations:
-                    destination = spell(raw)
+                for raw in destinations:
+                    destination = canonical(raw) if pseudo != 1 else opaque(raw)
                     add(
                         Attempt(
                             key,
@@ -282,6 +293,12 @@ class Screen:
             self._sources.clear()
         source = self._sources[raw] = canonical(raw)
         return source
+
+    def _text(self, content: bytes | tuple[bytes, ...]) -> tuple[str, str]:
+        if len(self._texts) >= MOST_TEXTS:
+            self._texts.clear()
+        read = self._texts[content] = decode(content, UCS2, False)
+        return read
 
     def _decide(self, attempts: Sequence[Attempt], now: int) -> list[Verdict]:
         try:
@@ -304,7 +321,7 @@ class Screen:
         """What each attempt shares with others of its sender, and what the journal wants to know of it."""
         items: list[Item] = []
         of_all: list[Shared] = []
-        add, region, shared_by = items.append, self._regions.region, self.shares.by_verdict.get
+        cities, shared_by = self._regions.known, self.shares.by_verdict
         index = 0
         for batch in batches:
             key, connection = batch.key, batch.connection
@@ -315,11 +332,14 @@ class Screen:
                     attempt, verdict = attempts[index], verdicts[index]
                     index += 1
                     source, destination = attempt.source, attempt.destination
-                    shared = shared_by(id(verdict))
+                    shared = shared_by.get(id(verdict))
                     if shared is None or shared.source != source or shared.key != key:
                         shared = self.shares.make(key, attempt.channel, source, verdict, profile, self.view)
                     of_all.append(shared)
-                    add(
+                    city = cities.get(destination[:10])
+                    if city is None:
+                        city = self._regions.region(destination)
+                    items.append(
                         (
                             shared.record,
                             attempt.deliver_at,
@@ -329,7 +349,7 @@ class Screen:
                             total,
                             number,
                             reference,
-                            region(destination),
+                            city,
                             destination,
                             fmt,
                             1 if udhi else 0,
@@ -342,13 +362,14 @@ class Screen:
         self,
         batches: Sequence[Batch],
         attempts: Sequence[Attempt],
+        subscribers: Sequence[int],
         of_all: Sequence[Shared],
         ids: Sequence[bytes],
         now: int,
     ) -> None:
         """Tell each submit what became of it, count, and note who sent to whom, so that a reply finds its
         institution."""
-        remember, hashed, numbers = self._contacts.remember, self.view.hash, self._number_keys
+        numbers = self._number_keys
         first = self.journal.index
         index = 0
         for batch in batches:
@@ -356,8 +377,11 @@ class Screen:
             one = 0 if batch.again else 1  # what passes on was counted when it began
             for submit in batch.submits:
                 end = index + submit.width
-                submit.ids = ids[index:end]
-                submit.verdicts = [shared.verdict for shared in of_all[index:end]]
+                if submit.width == 1:
+                    submit.ids, submit.verdicts = (ids[index],), (of_all[index].verdict,)
+                else:
+                    submit.ids = ids[index:end]
+                    submit.verdicts = [shared.verdict for shared in of_all[index:end]]
                 while index < end:
                     shared = of_all[index]
                     shared.tally.count += one
@@ -368,8 +392,8 @@ class Screen:
                             shared.tally.count += 1
                     elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         number = numbers.get(attempt.source) or self._number_key(attempt.source)
-                        pair = key_of(number, hashed(attempt.destination))
-                        remember(pair, now, shared.institution, ids[index], first + index)
+                        pair = pair_key(number, subscribers[index])
+                        self._contacts.remember(pair, now, shared.institution, ids[index], first + index)
                     index += 1
 
     def _number_key(self, number: str) -> int:
