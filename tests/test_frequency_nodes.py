@@ -38,8 +38,8 @@ async def test_two_nodes_count_together_and_each_alone_when_the_server_is_away(
             assert await sent(other, alone) == 0
             (first, *_) = [found.record for found in one.records(subscriber=alone)]
             assert ("not_judgeable", "counted_here", False) in first.judged.findings  # type: ignore[union-attr]
-            server.signal(signal.SIGCONT)
             back = len(one.log_lines("counting over all nodes"))
+            server.signal(signal.SIGCONT)
             await eventually(lambda: len(one.log_lines("counting over all nodes")) > back)
             assert judged(one, alone)[-1] == ("over_frequency", "minute")
             fresh = one.subscriber()
