@@ -34,6 +34,7 @@ HOT = (
     "policy/numbers.py",
     "policy/text_rules.py",
     "protocols/cmpp.py",
+    "protocols/cmpp_submit.py",
     "protocols/framing.py",
     "protocols/text.py",
     "registry/snapshot.py",

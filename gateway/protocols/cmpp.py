@@ -13,6 +13,7 @@ from gateway.errors import WireError
 from gateway.model import Reason
 from gateway.protocols import cmpp_own as own
 from gateway.protocols import cmpp_tables as wire
+from gateway.protocols.cmpp_submit import SUBMITS
 from gateway.protocols.cmpp_tables import ACTIVE_TEST, ANSWER, CONNECT, DELIVER, FWD, SUBMIT, TERMINATE
 from gateway.protocols.framing import cut
 from gateway.protocols.message import Delivery, Instant, Login, Report, Submission
@@ -66,45 +67,10 @@ def result_of(error: WireError) -> int:
     return _RESULTS.get(error.cause, STRUCTURE)
 
 
-# 0x40: gateways hand on SMPP's esm_class; 2 in Registered_Delivery: a billing record only (2.0); &0: CMPP has
-# no reference beside the text.
-_JUDGED = (
-    "src_id dest_terminal_id msg_fmt tp_udhi&0x41!=0 msg_content registered_delivery==1 at_time pk_total "
-    "pk_number dest_terminal_type pk_total&0"
-)
 _SAID = "msg_id src_terminal_id dest_id msg_fmt tp_udhi msg_content registered_delivery src_terminal_type"
-_SUBMISSION = [reader(wire.Submit, _JUDGED, column, Submission) for column in (0, 1)]
-_new = tuple.__new__  # half of the time that a NamedTuple's own constructor takes
 _DELIVERY = [reader(wire.Deliver, _SAID, column) for column in (0, 1)]
 _RESULT = [reader(wire.SubmitResp, "result", column) for column in (0, 1)]
 _REFUSED = [{r: wire.SubmitResp(result=n).encode(column) for r, n in REFUSALS.items()} for column in (0, 1)]
-
-
-class _Places:
-    """Where what is judged of a SUBMIT to one recipient stands, from the beginning of its frame; `size` is
-    Msg_Length, `rest` how many octets follow the content."""
-
-    def __init__(self, column: int) -> None:
-        offset = wire.Submit.offset
-        self.parts = 12 + offset("pk_total", column)
-        self.registered = 12 + offset("registered_delivery", column)
-        self.udhi = 12 + offset("tp_udhi", column)
-        self.fmt = 12 + offset("msg_fmt", column)
-        self.at_time = 12 + offset("at_time", column)
-        self.source = 12 + offset("src_id", column)
-        self.count = self.source + 21
-        self.type = self.count + 33 if column else 0  # 2.0 has none
-        self.size = self.type + 1 if column else self.count + 22
-        self.rest = 20 if column else 8
-
-
-_PLACES = [_Places(column) for column in (0, 1)]
-
-
-def _trimmed(field: bytes) -> bytes:
-    """A field's text as the readers cut it: up to the first NUL, without blanks around it."""
-    text = field.rstrip(b"\0")
-    return text if text.isalnum() else field.partition(b"\0")[0].strip()
 
 
 class Cmpp:
@@ -117,9 +83,9 @@ class Cmpp:
     TERMINATE: ClassVar[int] = TERMINATE
     ANSWER: ClassVar[int] = ANSWER
     NACK: ClassVar[int] = 0
-    REPLACE: ClassVar[int] = 0
     """An answer to whatever was not understood; CMPP has none."""
-
+    REPLACE: ClassVar[int] = 0
+    """A request that puts another text in place of one that was sent; CMPP has none."""
     SEQUENCE_IS_ID: ClassVar[bool] = False
     """Whether a SUBMIT's sequence number is its message id."""
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
@@ -172,8 +138,7 @@ class Cmpp:
     def version(self, version: int) -> None:
         self._version = version
         self._column = column = int(version >= V30)
-        self._submission = _SUBMISSION[column]
-        self._places = _PLACES[column]
+        self._submits = SUBMITS[column]
         self._delivery = _DELIVERY[column]
 
     @staticmethod
@@ -289,55 +254,7 @@ class Cmpp:
 
     def submission(self, data: bytes, start: int, end: int) -> Submission:
         """What is judged of the SUBMIT in data[start:end]. WireError: answer it with `malformed`."""
-        at = self._places
-        size = start + at.size
-        if size < end and data[start + at.count] == 1 and size + 1 + data[size] + at.rest == end:
-            # nearly all that come: in a seventh of the reader's instructions
-            parts, source, count = start + at.parts, start + at.source, start + at.count
-            time = start + at.at_time
-            return _new(
-                Submission,
-                (
-                    _trimmed(data[source:count]),
-                    [_trimmed(data[count + 1 : start + at.type if at.type else size])],
-                    data[start + at.fmt],
-                    data[start + at.udhi] & 0x41 != 0,
-                    data[size + 1 : end - at.rest],
-                    data[start + at.registered] == 1,
-                    _trimmed(data[time:source]) if data[time] else b"",
-                    data[parts],
-                    data[parts + 1],
-                    data[start + at.type] if at.type else 0,
-                    0,
-                ),
-            )
-        try:
-            read = self._submission(data, start + 12, end)
-        except WireError as error:
-            left = int(error.detail) if error.cause == "trailing_bytes" else 0
-            padded = self._padded(data, start + 12, end, left) if left else None
-            if padded is None:
-                raise
-            read = padded
-        if not 0 < len(read.destinations) < 100:
-            raise WireError("bad_count", "DestUsr_tl")
-        return read
-
-    def _padded(self, data: bytes, at: int, end: int, left: int) -> Submission | None:
-        """A SUBMIT with `left` octets over: read if they are padding or PRIVATE's attachment, else None.
-
-        Padding is zeros, behind a last field that is empty or full: a Msg_Length that is too small moves
-        the text's last octets into that field, and its fill into what is left over.
-        """
-        stop = end - left
-        rest, last = data[stop:end], data[stop - (20 if self._column else 8) : stop]
-        read = self._submission(data, at, stop)
-        if self._version == PRIVATE and int.from_bytes(rest[:4], "big") == left - 4:
-            return read
-        half = read.fmt == 8 and not read.udhi and len(read.content) % 2
-        if any(rest) or (any(last) and not last[-1]) or half:
-            return None
-        return read
+        return self._submits.read(data, start, end, private=self._version == PRIVATE)
 
     def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:
         """The SUBMIT in data[start:end] for the recipients with these indexes only, otherwise unchanged."""

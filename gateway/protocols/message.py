@@ -43,6 +43,10 @@ class Submission(NamedTuple):
     reference: int = 0  # of the parts of a long message, where it stands beside the text (SMPP's SAR)
 
 
+UNREAD = Submission(b"", [], 0, False, b"", False, b"", 1, 1, 0)
+"""What is recorded of a frame that can't be read."""
+
+
 class Replaces(WireError):
     """A message that is to take the place of an earlier one, `message_id`, and does not say to whom it goes.
     Who does not know that one treats it as malformed; `submission` has no recipient and no coding."""

@@ -20,7 +20,7 @@ from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Rea
 from gateway.policy import Profile, decide
 from gateway.policy.facts import MOST_TEXTS
 from gateway.policy.numbers import canonical, opaque
-from gateway.protocols.message import Submission
+from gateway.protocols.message import UNREAD
 from gateway.protocols.schedule import deliver_at
 from gateway.protocols.text import UCS2, decode
 from gateway.regions import Regions
@@ -43,9 +43,6 @@ rest (TS 23.040 §9.2.3.24.1)."""
 
 _OF_TEXT = {(Reason.MALFORMED, flaw) for flaw in FLAWS.values()}
 """Findings about the text."""
-
-UNREAD = Submission(b"", [], 0, False, b"", False, b"", 1, 1, 0)
-"""What is recorded of a frame that can't be read."""
 
 FAULTS = {
     channel: Verdict(Reason.NOT_JUDGEABLE, "fault", (Finding(Reason.NOT_JUDGEABLE, "fault", True),))
