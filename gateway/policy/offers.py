@@ -12,9 +12,7 @@ from gateway.policy.folding import QUESTION, STOP
 _NO_PAUSE = f"[^{STOP}{QUESTION}]"
 _ASKS = f"(?:吗|么)?{STOP}?{re.escape(QUESTION)}"
 
-_ANSWER = (
-    "[a-z0-9]{1,8}|取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
-)
+_ANSWER = "[a-z0-9]{1,8}|取消|退(?!订)|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
 """What can be printed as an answer."""
 _REPLY = (
     "(?:(?:回复?|复|发送?|编辑|输入)(?:短信|内容|[大小]写|字母|数字|代码|指令)*"
@@ -68,7 +66,9 @@ _WHICH_END = re.compile(f"{_END}哪{_NO_PAUSE}{{0,8}}{re.escape(QUESTION)}{STOP}
 _CONFIRMS = re.compile(f"{_REPLY}({_ANSWER}){STOP}?(?:即可)?确[认定]")
 _AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
 
-_WHO_ASKED = re.compile(f"是{_NO_PAUSE}{{1,12}}(?<![您你否为])本人{_ASKS}")
+_WHO_ASKED = re.compile(
+    f"是{_NO_PAUSE}{{1,12}}(?<![您你否为])本人{_ASKS}|[您你问]是{_NO_PAUSE}{{1,4}}(?:先生|女士|小姐){_ASKS}"
+)
 """Whether the subscriber is the one who is meant."""
 _DENIED = re.compile(
     f"(?:非|不是){_NO_PAUSE}{{0,3}}本人{_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})"
