@@ -12,7 +12,10 @@ from gateway.policy.folding import QUESTION, STOP
 _NO_PAUSE = f"[^{STOP}{QUESTION}]"
 _ASKS = f"(?:吗|么)?{STOP}?{re.escape(QUESTION)}"
 
-_ANSWER = "[a-z0-9]{1,8}|取消|退(?!订)|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
+_ANSWER = (
+    "[a-z0-9]{1,8}|取消|退(?!订)|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?"
+    "|否|不|对的?|好的?|嗯|确定"
+)
 """What can be printed as an answer."""
 _REPLY = (
     "(?:(?:回复?|复|发送?|编辑|输入)(?:短信|内容|[大小]写|字母|数字|代码|指令)*"
@@ -52,6 +55,7 @@ _DECLINED = re.compile(f"不(?:愿意?|同意|需要|希望|想|要|接收|继�
 _FIGURES_ASKED = re.compile(
     f"{_REPLY}{_NO_PAUSE}{{0,8}}(?:后[三四五六346]位|尾号|验证码|校验码|卡号|身份证号?|金额)"
 )
+"""What digits are then, 0000 too."""
 
 _NOT_WANTED = re.compile(
     f"[如若]果?您?不再?(?:需要|想要|感兴趣){STOP}?[请可]?{_REPLY}(td?|r|0000)(?![a-z0-9])"

@@ -38,7 +38,7 @@ class Sentence(NamedTuple):
 
 SENTENCES = (
     # what somebody would do
-    Sentence("demand", "~[B8][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
+    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[FpP]*[8][FpP]*", "如果"),
     Sentence("unclear", "[^BMNLZQJjCK]*8[^BMNLZQJjCKU]*W[p]*", "利息再不降我就退订了"),
     Sentence("unknown", ".*8.*[WrCKw].*", "如果我回R"),
