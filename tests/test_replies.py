@@ -342,6 +342,11 @@ def test_a_choice_of_a_menu_is_not_the_code_beside_it() -> None:
         ("【示例银行】您要退订哪类短信？1营销 2账单 3全部", "3", "refuse"),
         ("【示例银行】您要退订哪项服务？请致电网点。回1查账单，回2查额度", "2", "other"),
         ("【示例银行】请回复卡片后四位", "0000", "other"),
+        ("【示例银行】办理退票请回复退", "退", "other"),
+        ("【示例银行】退订请回复退订", "退", "refuse"),
+        ("【示例银行】您好，请问是孙先生吗？", "不是的", "wrong_person"),
+        ("【示例银行】如不需要请回复T", "T", "refuse"),
+        ("【示例银行】需要回Y，不需要回T", "T", "other"),
     ],
 )
 def test_an_answer_that_was_offered_means_what_is_printed_beside_it(

@@ -13,7 +13,8 @@ _NO_PAUSE = f"[^{STOP}{QUESTION}]"
 _ASKS = f"(?:吗|么)?{STOP}?{re.escape(QUESTION)}"
 
 _ANSWER = (
-    "[a-z0-9]{1,8}|取消|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?|否|不|对的?|好的?|嗯|确定"
+    "[a-z0-9]{1,8}|取消|退(?!订)|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?"
+    "|否|不|对的?|好的?|嗯|确定"
 )
 """What can be printed as an answer."""
 _REPLY = (
@@ -54,6 +55,7 @@ _DECLINED = re.compile(f"不(?:愿意?|同意|需要|希望|想|要|接收|继�
 _FIGURES_ASKED = re.compile(
     f"{_REPLY}{_NO_PAUSE}{{0,8}}(?:后[三四五六346]位|尾号|验证码|校验码|卡号|身份证号?|金额)"
 )
+"""What digits are then, 0000 too."""
 
 _NOT_WANTED = re.compile(
     f"[如若]果?您?不再?(?:需要|想要|感兴趣){STOP}?[请可]?{_REPLY}(td?|r|0000)(?![a-z0-9])"
@@ -68,7 +70,9 @@ _WHICH_END = re.compile(f"{_END}哪{_NO_PAUSE}{{0,8}}{re.escape(QUESTION)}{STOP}
 _CONFIRMS = re.compile(f"{_REPLY}({_ANSWER}){STOP}?(?:即可)?确[认定]")
 _AGREES = re.compile("是的?|对的?|好的?|嗯|确认|确定|y|yes|ok")
 
-_WHO_ASKED = re.compile(f"是{_NO_PAUSE}{{1,12}}(?<![您你否为])本人{_ASKS}")
+_WHO_ASKED = re.compile(
+    f"是{_NO_PAUSE}{{1,12}}(?<![您你否为])本人{_ASKS}|[您你问]是{_NO_PAUSE}{{1,4}}(?:先生|女士|小姐){_ASKS}"
+)
 """Whether the subscriber is the one who is meant."""
 _DENIED = re.compile(
     f"(?:非|不是){_NO_PAUSE}{{0,3}}本人{_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})"

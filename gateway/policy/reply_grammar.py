@@ -38,7 +38,7 @@ class Sentence(NamedTuple):
 
 SENTENCES = (
     # what somebody would do
-    Sentence("demand", "~[B8][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
+    Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
     Sentence("unknown", "[FpP]*[8][FpP]*", "如果"),
     Sentence("unclear", "[^BMNLZQJjCK]*8[^BMNLZQJjCKU]*W[p]*", "利息再不降我就退订了"),
     Sentence("unknown", ".*8.*[WrCKw].*", "如果我回R"),
@@ -99,6 +99,7 @@ SENTENCES = (
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
     Sentence("ask", "~q[FpP]*(?:[Og]+[SR]?|[St])[FpPa]*", "关闭此短信推送"),
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
+    Sentence("ask", "~(?:O[FpP]*Y|Y[FpP]*O)[FpP]*q[pP]*", "电话短信都停掉"),
     Sentence("ask", "~[q/][FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
     Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "把我从名单里删掉"),
@@ -179,9 +180,10 @@ SENTENCES = (
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
     Sentence("dislike", "[τlpP]*l[FpP]*", "不了，谢谢"),
     Sentence("dislike", "~[ZH]~[SRtyve][FpPaOgY]*", "不用发了"),
-    Sentence("dislike", "[^QJ:MBLNZ]*[Tu][^QJ:MBLNZ]*", "我投诉过这家店"),
+    Sentence("dislike", "[^QJ:MBLNZ]*T[^QJ:MBLNZ]*", "我投诉过这家店"),
     # nothing
     Sentence("polite", "[FpPj]*", "谢谢"),
+    Sentence("who", "Qp+", "谁啊"),
     # what may refuse and is not understood
     Sentence("unclear", "[FpPDVSa]*[CK][P197WVSaCK]*", "T1"),
     Sentence("unclear", "[^XGf34_s]*W[^XGf34_s]*|[^XGf3_sQJD]*r[^XGf3_sQJD]*", "退订需要"),

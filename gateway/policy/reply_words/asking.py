@@ -48,7 +48,8 @@ CLASSES: Mapping[str, str] = {
         删除我的所有信息 删掉我的信息 注销我的信息 删掉我的联系方式 不要保留我的号码 别留我号码 不要留我号码
         取消订阅服务 取消订阅业务 中止发送 stopstop opting_out
         delete_my_info delete_my_data end_subscription block_me 从数据库删除 从数据库里删除 从系统删除
-        从系统里删除 从系统中删除 从你们系统删除 从你们系统里删除 从你们数据库删除
+        从系统里删除 从系统中删除 从你们系统删除 从你们系统里删除 从你们数据库删除 再不退订 再不拒收
+        再不取消订阅 再不取消短信
     """,
     # r: refuses what is named
     "r": """

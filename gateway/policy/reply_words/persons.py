@@ -47,7 +47,8 @@ CLASSES: Mapping[str, str] = {
         我是她母亲 号码是新的 刚开的号 刚开的卡 弗认得伊 弗认得 弗是伊 弗是我 唔认得 寻错了 寻错
         not_my_account new_number number_is_mine_now this_number_is_mine no_longer_with_us not_the_person
         更换机主 变更机主 更换了机主 变更了机主 弗姓 勿姓 唔姓 伐姓 勿是伊 勿认得 没格个人 冇呢个人
-        呒没格个人 换咗人 调人了 唔识得
+        呒没格个人 换咗人 调人了 唔识得 号错了 人错了 没听过这个人 没听说过这个人 不知道这个人 没听说过此人
+        没听过此人
     """,
     # x: to take out; z: where one's number stands
     "x": """
@@ -55,7 +56,7 @@ CLASSES: Mapping[str, str] = {
     """,
     "z": """
         名单 名单里 名单中 名单内 列表 列表里 数据库 数据库里 系统里 系统中 通讯录 群发名单 营销名单
-        发送名单 推送名单
+        发送名单 推送名单 发送列表 推送列表 营销列表
     """,
     # c: got; of the subscriber's number
     "c": """

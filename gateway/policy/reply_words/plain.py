@@ -121,7 +121,8 @@ CLASSES: Mapping[str, str] = {
         do_i_have_to 那个 第二次 第三次 第四次 第五次 第n次 两遍 三遍 四遍 五遍 八遍 十遍 好几遍 n多遍
         一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 以上 just id_like_to
         id_like would_like 我家人和我 我的家人和我 家人和我 本机 未经 未经过 没经过
-        不经过 完全 根本 压根 确实 实在 今年 速 务必 一定要 郑重 特此 正式 在此 格只 格个
+        不经过 完全 根本 压根 确实 实在 今年 速 务必 一定要 郑重 特此 正式 在此 格只 格个 登记 设为 设成
+        标记为 列为 凡是 只要是 外全部 外其他 外都
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -160,7 +161,7 @@ CLASSES: Mapping[str, str] = {
     """,
     # 5: wants to be left alone
     "5": """
-        勿扰 请勿打扰 勿打扰 免打扰 免打扰名单
+        勿扰 请勿打扰 勿打扰 免打扰 免打扰名单 加入免打扰名单
     """,
     # 4: is busy now; 开车中勿扰 is no more than that
     "4": """
