@@ -296,6 +296,23 @@ async def test_a_message_in_three_parts_is_delivered_with_its_last_report(house:
     assert len({one["subscriber"] for one in said["reports"]}) == 1
 
 
+@here
+async def test_a_sender_who_waits_for_each_answer_has_one_attempt_too(house: House) -> None:
+    """Each of its judgements is a record; what became of all parts is said of the first."""
+    subscriber = house.subscriber()
+    text = TEXT + "，更多内容请见网点公告" * 12
+    async with house.sender() as sender:
+        for frame in sender.frames(NUMBER, [subscriber], text, report=True):
+            assert (await sender.request(frame)).result == PASSED
+        first, *more = house.records(subscriber=subscriber)
+        assert [half_read.continues(one.record) for one in more] == [True, True]  # type: ignore[arg-type]
+        search = Search(house.data_dir / "journal", Keys(house.data_dir / "keys"))
+        for received, state in zip(house.carrier.submits, ("accepted", "accepted", "delivered"), strict=True):
+            assert await report(house.carrier, received, received.message_id) == 0
+            came = [plain(one).get("delivery") for one in search.with_followers([first, *more])]
+            assert came == [state, None, None]
+
+
 # Without a node
 
 
