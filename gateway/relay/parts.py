@@ -71,8 +71,8 @@ class Waiting:
 
 
 class _Told:
-    """What a message's recipients were told, in their order: one verdict each, and the id of the attempt. That
-    is its first record's: what the carrier answers to any part belongs to it."""
+    """What a message's recipients were told, in their order: one verdict each, and the id of the attempt,
+    which is its first record's. What the carrier answers to any part belongs to that."""
 
     __slots__ = ("ids", "verdicts")
 
