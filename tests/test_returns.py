@@ -216,10 +216,12 @@ def shown(house: House, subscriber: str) -> dict[str, Any]:
 
 
 async def report(
-    carrier: CarrierSim, received: Received, identity: bytes, stat: str = "DELIVRD"
+    carrier: CarrierSim, received: Received, identity: bytes, stat: str = "DELIVRD", **fields: Any
 ) -> int | None:
     """A report on the newest connection of the account, with this message id; what it was answered with."""
     body = carrier.peer.report(identity, received.submission, 0, stat, "2611221200")
+    for name, value in fields.items():
+        setattr(body, name, value)
     return await carrier._delivered(carrier.connection(received.end.account), body, None)
 
 
@@ -286,10 +288,29 @@ async def test_a_message_in_three_parts_is_delivered_with_its_last_report(house:
         received = list(house.carrier.submits)
         assert len(received) == 3
         for part, state in ((0, "accepted"), (2, "accepted"), (1, "delivered")):
-            assert await report(house.carrier, received[part], received[part].message_id) == 0
+            bare = {"src_terminal_id": b""} if part == 2 else {}  # the number stands in the text as well
+            assert await report(house.carrier, received[part], received[part].message_id, **bare) == 0
             said = shown(house, subscriber)
             assert said["delivery"] == state
     assert [(one["part"], one["state"]) for one in said["parts"]] == [(n, "delivered") for n in (1, 2, 3)]
+    assert len({one["subscriber"] for one in said["reports"]}) == 1
+
+
+@here
+async def test_a_sender_who_waits_for_each_answer_has_one_attempt_too(house: House) -> None:
+    """Each of its judgements is a record; what became of all parts is said of the first."""
+    subscriber = house.subscriber()
+    text = TEXT + "，更多内容请见网点公告" * 12
+    async with house.sender() as sender:
+        for frame in sender.frames(NUMBER, [subscriber], text, report=True):
+            assert (await sender.request(frame)).result == PASSED
+        first, *more = house.records(subscriber=subscriber)
+        assert [half_read.continues(one.record) for one in more] == [True, True]  # type: ignore[arg-type]
+        search = Search(house.data_dir / "journal", Keys(house.data_dir / "keys"))
+        for received, state in zip(house.carrier.submits, ("accepted", "accepted", "delivered"), strict=True):
+            assert await report(house.carrier, received, received.message_id) == 0
+            came = [plain(one).get("delivery") for one in search.with_followers([first, *more])]
+            assert came == [state, None, None]
 
 
 # Without a node

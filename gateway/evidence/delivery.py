@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.evidence import record as rec
-from gateway.evidence.found import Found, Shown, bare, reported_as
+from gateway.evidence.found import Found, Shown, bare, is_followed, reported_as
 
 UNKNOWN, NOT_ACCEPTED, ACCEPTED, DELIVERED, FAILED = (
     *("unknown", "not_accepted", "accepted", "delivered", "failed"),
@@ -62,17 +62,18 @@ def state_of(stat: str) -> str:
 
 
 def delivery_of(shown: Shown) -> Delivery | None:
-    """None for what the carrier never was to get: a reply, an act, what was refused."""
+    """None for what the carrier never was to get: a reply, an act, what was refused; and for a record that
+    only continues another's attempt."""
     attempt = shown.found.record
-    if not isinstance(attempt, rec.Attempt) or attempt.judged.verdict != rec.PASS:
+    if not isinstance(attempt, rec.Attempt) or not is_followed(shown.found):
         return None
     answers: dict[int, rec.Outcome] = {}
     for outcome in shown.outcomes:
         known = answers.get(outcome.part)
         if known is None or known.result:  # asked again until it took it
             answers[outcome.part] = outcome
-    whole = attempt.pk_number == 0 and attempt.pk_total > 1
-    parts = range(1, attempt.pk_total + 1) if whole and 0 not in answers else sorted(answers) or [0]
+    many = attempt.pk_total > 1 and 0 not in answers
+    parts = range(1, attempt.pk_total + 1) if many else sorted(answers) or [0]
     reports = _reported(attempt, answers, shown.reports)
     came = tuple(_came(part, answers.get(part), reports, answers) for part in parts)
     state = min((one.state for one in came), key=WORST.index)

@@ -13,7 +13,7 @@ from hashlib import blake2b
 import msgspec
 
 from gateway.evidence import record as rec
-from gateway.evidence.half_read import Reported
+from gateway.evidence.half_read import Reported, continues
 from gateway.protocols import WIRES
 
 
@@ -125,8 +125,11 @@ def bare(protocol: str, message_id: bytes) -> bytes:
 
 
 def is_followed(found: Found) -> bool:
-    """Whether something may have become of it: an attempt that passed."""
-    return isinstance(found.record, rec.Attempt) and found.record.judged.verdict == rec.PASS
+    """Whether something may have become of it: an attempt that passed, whose first record it is."""
+    attempt = found.record
+    if not isinstance(attempt, rec.Attempt) or attempt.judged.verdict != rec.PASS:
+        return False
+    return not continues(attempt)
 
 
 def followed_by(shown: Shown) -> Followed:

@@ -18,8 +18,8 @@ from gateway.evidence.seal import KeyGone
 from gateway.evidence.segment import NO_ROOM
 
 GROUP_OCTETS = 4 << 20
-LINGER = 0.2
-"""Seconds that a note waits for company."""
+LINGER = 0.02
+"""Seconds that a note waits for company: reports on what a kill takes with it can't be tied."""
 RETRY = 0.25
 """Seconds between two looks for room on a full disk."""
 MAX_KEPT = 100_000

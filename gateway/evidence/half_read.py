@@ -66,7 +66,8 @@ class Reported(Struct, frozen=True, array_like=True):
 
 def continues(attempt: Attempt | Glance) -> bool:
     """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
-    counts as no attempt. `pk_number` counts the records; in `octets` b"" is a part that had not come."""
+    counts as no attempt, and outcomes of its parts name the first record. `pk_number` counts the records; in
+    `octets` b"" is a part that had not come."""
     return 2 <= attempt.pk_number <= attempt.pk_total
 
 

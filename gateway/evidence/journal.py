@@ -1,7 +1,7 @@
 """The journal: records become durable here before anything is sent on (architecture.md, sentences 4, 5).
 
 One per process, used from its event loop. Attempts and replies wait for the disk (their `done`); outcomes
-ride along with the next group, or go after 0.2 s; so do reports, unless who passes them on waits (`noted`).
+ride along with the next group, or go after 0.02 s; so do reports, unless who passes them on waits (`noted`).
 How groups are made, what happens on a full disk (`JournalFull`) and on a failing one (`JournalPoisoned`):
 `groups.py`. Here records are made: encoded and sealed in a batch, about 2 µs each.
 """

@@ -71,7 +71,8 @@ class Waiting:
 
 
 class _Told:
-    """What a message's recipients were told, in their order: one verdict and one id each."""
+    """What a message's recipients were told, in their order: one verdict each, and the id of the attempt,
+    which is its first record's. What the carrier answers to any part belongs to that."""
 
     __slots__ = ("ids", "verdicts")
 
@@ -84,11 +85,11 @@ class _Told:
         """The recipients who may have it."""
         return [index for index, verdict in enumerate(self.verdicts) if verdict.reason is None]
 
-    def and_then(self, ids: Sequence[bytes], verdicts: Sequence[Verdict]) -> "_Told":
+    def and_then(self, verdicts: Sequence[Verdict]) -> "_Told":
         """With what those who stood were told next."""
         told = _Told(self.ids, self.verdicts)
         for place, index in enumerate(self.standing):
-            told.ids[index], told.verdicts[index] = ids[place], verdicts[place]
+            told.verdicts[index] = verdicts[place]
         return told
 
     def tell(self, batch: Batch) -> None:
@@ -113,7 +114,7 @@ class _Judgement:
         """See `Owner`."""
         (submit,) = batch.submits
         before = self._message.told
-        now = before.and_then(submit.ids, submit.verdicts) if before else _Told(submit.ids, submit.verdicts)
+        now = before.and_then(submit.verdicts) if before else _Told(submit.ids, submit.verdicts)
         self._told = now
         for part in self._batches:
             now.tell(part)
