@@ -40,8 +40,11 @@ def test_no_class_of_them_has_an_attribute_that_mypyc_would_give_to_its_objects_
     """`Cmpp.OTHER` without ClassVar is a descriptor there, and so is `f = staticmethod(g)`."""
     tree = ast.parse((PACKAGE / place).read_text("utf-8"))
     for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        bases = [ast.unparse(base) for base in owner.bases]
+        if bases == ["StrEnum"]:
+            continue  # stays a Python class
         found = [ast.unparse(node) for node in owner.body if isinstance(node, ast.Assign)]
-        if not owner.decorator_list and [ast.unparse(base) for base in owner.bases] != ["NamedTuple"]:
+        if not owner.decorator_list and bases != ["NamedTuple"]:
             found += [
                 ast.unparse(node)
                 for node in owner.body

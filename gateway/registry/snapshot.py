@@ -383,6 +383,16 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _refusals(octets: bytes) -> tuple[Refusal, ...]:
+    """Not by a decoder of Refusal: where model.py is compiled its annotations say no more than `type`."""
+    read = []
+    for institution, number, purposes, channels, at, *later in _list(octets):
+        undecided = later[0] if later else 0
+        events = later[1] if len(later) > 1 else None  # written before there were any
+        known = None if events is None else tuple(events)
+        read.append(Refusal(institution, number, purposes, channels, at, undecided, known))
+    return tuple(read)
+
+
 _list = msgspec.msgpack.Decoder(list[Any]).decode
-_refusals = msgspec.msgpack.Decoder(tuple[Refusal, ...]).decode
 _learnt = msgspec.msgpack.Decoder(list[LocalRefusal]).decode
