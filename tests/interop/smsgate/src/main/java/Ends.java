@@ -1,0 +1,23 @@
+import com.zx.sms.connect.manager.EndpointEntity;
+
+/** What the ends of all protocols have in common. */
+final class Ends {
+  /** Each message once: what is not answered or refused is not sent again. */
+  static <E extends EndpointEntity> E common(E end) {
+    end.setId("peer");
+    end.setMaxChannels((short) 1);
+    end.setWindow(16);
+    end.setReSendFailMsg(false);
+    end.setUseSSL(false);
+    return end;
+  }
+
+  static <E extends EndpointEntity> E at(E end, Options options) {
+    if (end.getId() == null) {
+      end.setId("listener");
+    }
+    end.setHost(options.text("host", "127.0.0.1"));
+    end.setPort(options.number("port", 0));
+    return end;
+  }
+}
