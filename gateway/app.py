@@ -82,6 +82,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.evidence.said import Sayings  # noqa: PLC0415
     from gateway.evidence.seal import Keys  # noqa: PLC0415
     from gateway.evidence.search import Search  # noqa: PLC0415
+    from gateway.protocols import CALLS  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
@@ -91,6 +92,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.direct import Direct  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
+    from gateway.relay.routes import Routes  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
     from gateway.relay.worker import Worker  # noqa: PLC0415
 
@@ -140,6 +142,9 @@ async def worker(process: Process, index: int) -> None:
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
     presses = Presses(node, screen, key, returns, telemetry)
     asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
+    calling = CALLS.keys() & {sms.protocol for sms in config.sms}
+    noted = Contacts(data_dir / "routes", writer)
+    routes = {protocol: Routes(config.node.carrier, protocol, view, noted) for protocol in calling}
     relay = Worker(
         config.sms,
         config.node.carrier,
@@ -149,6 +154,8 @@ async def worker(process: Process, index: int) -> None:
         returns,
         confirmations,
         replica.receiving,
+        routes,
+        run_dir(config),
         telemetry,
         log,
     )
@@ -191,6 +198,7 @@ async def worker(process: Process, index: int) -> None:
     context.close()
     await counters.close()
     contacts.close()
+    noted.close()
     replica.close()
 
 

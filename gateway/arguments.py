@@ -8,6 +8,8 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import date
 
+from gateway.values import endpoint
+
 MOST = 1_000_000_000
 
 
@@ -51,6 +53,15 @@ def day(given: str) -> str:
     except ValueError:
         raise ArgumentTypeError(f"{given[:40]!r}; right would be a day such as 2026-12-31") from None
     return given
+
+
+def place(text: str) -> str:
+    """Where to listen or to connect."""
+    try:
+        endpoint(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r}; right would be {error}") from None
+    return text
 
 
 def octets(limit: int, least: int = 0) -> Callable[[str], str]:

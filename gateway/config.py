@@ -23,6 +23,8 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 from gateway.errors import UsageError
@@ -37,6 +39,8 @@ from gateway.values import (
     Flag,
     Folder,
     Kept,
+    MaybeEndpoint,
+    Network,
     PerDay,
     Rate,
     SharedCounter,
@@ -52,8 +56,10 @@ from gateway.values import (
 )
 
 ENVIRONMENT_PREFIX = "ZHENGMING__"
-PROTOCOLS = {"cmpp": 7890, "smgp": 8890, "smpp": 2775}
+PROTOCOLS = {"cmpp": 7890, "sgip": 8801, "smgp": 8890, "smpp": 2775}
 """Protocols that this version carries, with their default ports."""
+CALLING = ("sgip",)
+"""Those of them whose carriers deliver on connections of their own."""
 RELOAD: dict[str, JsonValue] = {"reload": True}
 
 
@@ -76,12 +82,12 @@ class Database(Section):
 
 class Sms(Section):
     protocol: Annotated[str, one_of(*PROTOCOLS)] = Field(
-        description="cmpp (2.0, 2.1, 3.0) | smgp (1.3, 3.0) | smpp (3.3, 3.4, 5.0): all versions on one port,"
-        " by login"
+        description="cmpp (2.0, 2.1, 3.0) | sgip (1.2) | smgp (1.3, 3.0) | smpp (3.3, 3.4, 5.0): all versions"
+        " on one port, by login"
     )
     listen: Endpoint = Field(
         default_factory=lambda said: f"0.0.0.0:{PROTOCOLS.get(said.get('protocol'), 0)}",
-        description="where senders connect; left out: the protocol's own port (7890, 8890, 2775)",
+        description="where senders connect; left out: the protocol's own port (7890, 8801, 8890, 2775)",
     )
     upstream: tuple[Endpoint, ...] = Field(
         (),
@@ -94,6 +100,36 @@ class Sms(Section):
         999_999,
         description="gateway code inside the message ids that we make up ourselves",
     )
+    callback_listen: MaybeEndpoint = Field(
+        "",
+        description="SGIP: where the carrier's own connections deliver, for accounts without a callback of"
+        " their own; empty: nowhere",
+    )
+    callback_from: tuple[Network, ...] = Field(
+        (),
+        description="SGIP: addresses or networks that the carrier calls from; empty: those of its upstreams",
+        json_schema_extra=RELOAD,
+    )
+    callback_patience: Duration = Field(
+        "30s",
+        description="SGIP: how long a sender's listener that is down is tried before the carrier has to come"
+        " again; as long as the carrier waits for an answer",
+        json_schema_extra=RELOAD,
+    )
+    callback_idle: Duration = Field(
+        "60s",
+        description="SGIP: a connection to a sender's listener is closed when nothing has gone that long",
+        json_schema_extra=RELOAD,
+    )
+
+    @field_validator("callback_listen")
+    @classmethod
+    def _of_sgip(cls, value: str, said: ValidationInfo) -> str:
+        if value and said.data.get("protocol") not in (None, *CALLING):
+            raise ValueError("empty: carriers deliver on connections of their own in sgip alone")
+        if value and value == said.data.get("listen"):
+            raise ValueError("another address than that of listen, where senders connect")
+        return value
 
 
 class Web(Section):

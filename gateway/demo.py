@@ -6,6 +6,7 @@ the ordinary import, the node from its supervisor, traffic over real sockets. Wh
 
 import asyncio
 import contextlib
+import csv
 import errno
 import itertools
 import json
@@ -28,6 +29,7 @@ from gateway.config import Config
 from gateway.errors import NotReady, UsageError
 from gateway.policy.profile import SHANGHAI
 from gateway.process import run_dir
+from gateway.protocols import CALLS
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
 from gateway.simulator.carrier import CarrierSim, Received
@@ -40,6 +42,8 @@ from gateway.values import endpoint
 ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
 READY_SECONDS = 90.0
 ACCOUNTS = ("900001", "900002", "900003", "900004", "900005", "900006")
+CALLBACK_PORT = 8811
+"""Where the simulated carrier of SGIP calls, if it is free."""
 
 
 class Scene(NamedTuple):
@@ -124,6 +128,8 @@ class Demo:
         self._stop = asyncio.Event()
         self._at_terminal = False
         self._running: node.Node | None = None
+        self._callbacks: dict[str, str] = {}  # by protocol: where its carrier calls
+        self._listeners: dict[str, str] = {}  # by account of SGIP: where it is called
 
     async def run(self) -> int:
         """Whenever it is stopped, also on its way up: nothing that it has started stays."""
@@ -140,6 +146,7 @@ class Demo:
             self._ready.unlink(missing_ok=True)
             secret = self._secret()
             upstreams = dict(self._carriers)
+            self._callbacks = {call: f"127.0.0.1:{_free(CALLBACK_PORT, stack)}" for call in CALLS}
             for protocol, port in config.PROTOCOLS.items():
                 if protocol not in upstreams:
                     carrier = CarrierSim(
@@ -148,6 +155,7 @@ class Demo:
                         secret=secret,
                         reply=_reply,
                         report_after=0.2,
+                        callback=self._callbacks.get(protocol),
                     )
                     await stack.enter_async_context(carrier)
                     upstreams[protocol] = f"127.0.0.1:{carrier.port}"
@@ -158,7 +166,7 @@ class Demo:
                 stack.callback(server.stop)
             if not self._stop.is_set():
                 dsn = server.dsn if server is not None else settings.database.dsn
-                await self._fill_registry(settings, dsn)
+                await self._fill_registry(settings, dsn, stack)
             return await self._serve(settings, upstreams, secret)
 
     def _hang_up(self) -> None:
@@ -210,6 +218,14 @@ class Demo:
             path.write_text(secrets.token_hex(8), "ascii")
         return path.read_text("ascii")
 
+    def _place_listeners(self, accounts: Path, stack: contextlib.AsyncExitStack) -> None:
+        """Have the sample senders of SGIP listen at ports that are free."""
+        text = accounts.read_text("utf-8")
+        for line in csv.DictReader(text.splitlines()):
+            if listener := line["listener"]:
+                text = text.replace(listener, f"127.0.0.1:{_free(endpoint(listener)[1], stack)}")
+        accounts.write_text(text, "utf-8")
+
     def _write_config(self, upstreams: dict[str, str], stack: contextlib.AsyncExitStack) -> Config:
         profile = self._profile
         if profile not in config.shipped_profiles():
@@ -217,6 +233,7 @@ class Demo:
         lines = "\n".join(
             f'[[sms]]\nprotocol = "{protocol}"\nlisten = "127.0.0.1:{_free(port, stack)}"\n'
             f"upstream = [{json.dumps(upstreams[protocol])}]\n"
+            + (f'callback_listen = "{self._callbacks[protocol]}"\n' if protocol in CALLS else "")
             for protocol, port in config.PROTOCOLS.items()
         )
         self._path.write_text(
@@ -240,7 +257,7 @@ profile = {json.dumps(profile)}
         )
         return config.load(self._path)
 
-    async def _fill_registry(self, settings: Config, dsn: str) -> None:
+    async def _fill_registry(self, settings: Config, dsn: str, stack: contextlib.AsyncExitStack) -> None:
         """Import the sample files, as an operator would, into an empty registry; and have people there."""
         samples = self._directory / "samples"
         shipped = resources.files("gateway") / "samples"
@@ -249,6 +266,7 @@ profile = {json.dumps(profile)}
         await asyncio.to_thread(migrate.upgrade, dsn)
         key = load_key(app.registry_key(settings))
         if not await staff.has_samples(dsn):  # later the registry is the users' own
+            self._place_listeners(samples / "accounts.csv", stack)
             await staff.add_checkers(dsn, key)
             for kind in ORDER:
                 result = await exchange.import_file(
@@ -256,6 +274,7 @@ profile = {json.dumps(profile)}
                 )
                 if result.rejected:
                     raise NotReady(f"sample rows were rejected: see {result.rejected_path}")
+        self._listeners = await staff.listeners(dsn, ACCOUNTS)
         self._staff = await staff.staffed(dsn, key, settings.node.carrier)
 
     async def _until_ready(self, settings: Config, serving: "asyncio.Task[int]") -> bool:
@@ -290,6 +309,7 @@ profile = {json.dumps(profile)}
             "database": running.dsn,
             "journal": str(settings.data_dir / "journal"),
             "listeners": {sms.protocol: sms.listen for sms in settings.sms},
+            "callbacks": self._callbacks,
             "carriers": upstreams,
             "accounts": {
                 protocol: {"account": ACCOUNTS[0], "secret": secret[: PEERS[protocol].secret_octets]}
@@ -313,6 +333,7 @@ profile = {json.dumps(profile)}
 
     def _greet(self, settings: Config) -> None:
         senders = "\n".join(f"  {sms.protocol.upper()} senders  {sms.listen}" for sms in settings.sms)
+        senders += "".join(f"\n  {name.upper()} carrier  {at}" for name, at in self._callbacks.items())
         print(
             f"""正名网关 Zhengming is running.
 {senders}
@@ -335,7 +356,11 @@ Ctrl-C stops all of it.""",
                 async with contextlib.AsyncExitStack() as stack:
                     senders = {
                         (sms.protocol, account): await stack.enter_async_context(
-                            SenderSim(*endpoint(sms.listen), account, secret, protocol=sms.protocol)
+                            SenderSim(
+                                *(*endpoint(sms.listen), account, secret),
+                                protocol=sms.protocol,
+                                called_at=self._called_at(sms.protocol, account),
+                            )
                         )
                         for sms in settings.sms
                         for account in ACCOUNTS
@@ -357,6 +382,11 @@ Ctrl-C stops all of it.""",
                         await asyncio.sleep(0.1)
             except (OSError, LoginRefused):
                 await asyncio.sleep(1.0)
+
+    def _called_at(self, protocol: str, account: str) -> tuple[str, int] | None:
+        """Where a sender listens; None where he takes deliveries on the connection that he sends on."""
+        listener = self._listeners.get(account, "") if protocol in CALLS else ""
+        return endpoint(listener) if listener else None
 
 
 def _said(settings: Config) -> list[status.Said]:

@@ -119,7 +119,12 @@ def _lock(run_dir: Path, part: str, held: contextlib.ExitStack) -> None:
 
 def taken(config: Config, only: str = "") -> Iterator[str]:
     """The addresses that a node, or one of its parts, could not listen on now: setting, value and why."""
-    relay = [(f"sms.{number}.listen", sms.listen) for number, sms in enumerate(config.sms)]
+    relay = [
+        (f"sms.{number}.{name}", address)
+        for number, sms in enumerate(config.sms)
+        for name, address in (("listen", sms.listen), ("callback_listen", sms.callback_listen))
+        if address
+    ]
     web = [("web.listen", config.web.listen), ("metrics.listen", config.metrics.listen)]
     wanted = {"relay": relay, "keeper": [], "web": web, "": relay + web}[only]
     with contextlib.ExitStack() as sockets:

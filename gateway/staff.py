@@ -5,6 +5,7 @@ persons who stand behind the sample files (`CHECKERS`) have no login.
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gateway.registry.access import Access
@@ -42,6 +43,21 @@ class Staff(NamedTuple):
 
     tokens: dict[str, str]
     logins: dict[str, dict[str, str]]
+
+
+async def listeners(dsn: str, accounts: Sequence[str]) -> dict[str, str]:
+    """Where these accounts of SGIP are called, those that are."""
+    door = await Door.open(dsn, size=1)
+    try:
+        async with door.owner() as c:
+            found = await c.fetch(
+                "SELECT account, listener FROM accounts WHERE protocol = 'sgip' AND listener <> ''"
+                " AND account = ANY($1)",
+                list(accounts),
+            )
+            return {row["account"]: row["listener"] for row in found}
+    finally:
+        await door.close()
 
 
 async def has_samples(dsn: str) -> bool:

@@ -106,6 +106,12 @@ class Telemetry:
         self.window_used = gauge("window_used", "Submits that wait for the carrier's answer")
         self.closed = counter("connections_closed_total", "Connections ended by us", "protocol", "cause")
         self.unanswerable = counter("requests_unanswerable_total", "Unknown requests dropped", "protocol")
+        self.deliveries = counter(
+            "callback_deliveries_total",
+            "What carriers sent on connections of their own",
+            "protocol",
+            "outcome",
+        )
         self.journal_bytes = gauge("journal_bytes", "Octets written to the journal since this process began")
         self.written = 0  # octets, for journal_bytes
         self.journal_sync = self._often(histogram("journal_sync_seconds", "Making one group durable"))

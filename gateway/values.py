@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,6 +90,17 @@ def _is_path(text: str) -> bool:
 
 
 Endpoint = Annotated[str, right(RIGHT_ENDPOINT, endpoint)]
+MaybeEndpoint = Annotated[str, right(f"{RIGHT_ENDPOINT}, or empty", lambda text: not text or endpoint(text))]
+
+
+def _is_network(text: str) -> bool:
+    try:
+        return bool(ip_network(text, strict=False))
+    except ValueError:
+        return False
+
+
+Network = Annotated[str, right("an IP address or network in quotes, such as 10.0.0.0/24", _is_network)]
 Duration = Annotated[str, right(RIGHT_DURATION, milliseconds)]
 Folder = Annotated[Path, right("the path of a folder, in quotes", _is_path)]
 File = Annotated[str, right("a shipped name or the path of a file, in quotes", _is_path)]

@@ -9,7 +9,7 @@ from speech import SGIP, values_of
 from gateway.errors import WireError
 from gateway.protocols import sgip_tables as wire
 from gateway.protocols.message import Submission
-from gateway.protocols.sgip import Sgip, result_of
+from gateway.protocols.sgip import Sgip, SgipCall, result_of
 from gateway.protocols.sgip_tables import SequenceNumber
 
 
@@ -90,3 +90,51 @@ def test_between_gateways_nothing_is_spoken() -> None:
     assert not {*wire.ROUTING} & {*wire.PDUS}
     for command in (*wire.ROUTING, wire.CHECKUSER):
         assert Sgip().unknown(b"", (0, 20, command, 1)) is None
+
+
+def test_requests_of_our_own_are_numbered_like_the_bind_and_apart_from_another_connections() -> None:
+    protocols = [Sgip(), Sgip()]
+    for counter, protocol in enumerate(protocols, 7):
+        number = SequenceNumber(3_057_100_001, 1_122_103_000, counter).number
+        protocol.login(protocol.encode(wire.Bind(login_type=1, login_name=b"sp"), number))
+        for own in protocol.OWN_NUMBERS:
+            assert SequenceNumber.of(own)[:2] == (3_057_100_001, 1_122_103_000)
+            assert SequenceNumber.of(own).counter >= 0xF000_0001
+    one, other = (protocol.OWN_NUMBERS for protocol in protocols)
+    assert one[0] < one[1] < other[0] < other[1]
+    assert Sgip().OWN_NUMBERS[1] == 0xFFFF_FFFF
+
+
+def test_a_refusal_is_reported_by_the_submits_own_number() -> None:
+    submit = Sgip().encode(wire.Submit(user_number=[b"13800000000", b"13800000001"], report_flag=1), 9 << 64)
+    submission = Sgip().submission(submit, 0, len(submit))
+    octets = Sgip().rejected_report(submission, 1, submit[8:20], 5, "2611221030", "2611221030")
+    said = Sgip().delivery(octets, 0, len(octets)).report
+    assert said is not None
+    assert (said.message_id, said.stat, said.destination) == (submit[8:20], b"UNDELIV", b"13800000001")
+
+
+def test_where_a_carrier_calls_it_is_told_whom_each_request_is_for() -> None:
+    call = SgipCall()
+
+    def whom(body: Any) -> tuple[bytes, bytes, bytes]:
+        octets = call.encode(body, 1)
+        return call.addressee(b"-" + octets, (1, 1 + len(octets), body.command, 1))
+
+    assert whom(wire.Deliver(sp_number=b"106", user_number=b"138")) == (b"106", b"138", b"")
+    assert whom(wire.UserRpt(sp_number=b"106", user_number=b"138")) == (b"106", b"138", b"")
+    number = SequenceNumber(3_057_100_001, 1_122_103_000, 4).number.to_bytes(12, "big")
+    assert whom(wire.Report(submit_sequence=number, user_number=b"138")) == (b"", b"138", number)
+    assert {c for c, doing in call.CALLS.items() if doing in ("number", "report")} == {*call.ASTRAY}
+    assert not {wire.SUBMIT, wire.TRACE} & {*call.SENDER_MAY}
+
+
+def test_the_answer_to_a_bind_is_its_result() -> None:
+    protocol = Sgip()
+    for result in (0, 1, 11):
+        octets = protocol.login_answer(None, result, 5)
+        assert protocol.read_login_answer(octets) == (result, 0x12)
+        assert protocol.read_login_answer(octets[:21]) == (result, 0x12)
+    for other in (protocol.terminate(5), octets[:20]):
+        with pytest.raises(WireError):
+            protocol.read_login_answer(other)

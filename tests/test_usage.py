@@ -102,6 +102,9 @@ def config(tmp_path: Path) -> Path:
         ((*CARRIER, "--protocol", "smgp", "--refuse-with", "99999999999"), ["--refuse-with", "0 to 65535"]),
         ((*CARRIER, "--reply-text", "长" * 17_100), ["--reply-text", "255", "shorter"]),
         ((*CARRIER, "--reply-every", "-1"), ["--reply-every", "'-1'"]),
+        ((*CARRIER, "--callback", "127.0.0.1:8811"), ["--callback", "right would be none", "sgip"]),
+        ((*CARRIER, "--protocol", "sgip", "--callback", "8811"), ["--callback", "'8811'", "host:port"]),
+        ((*SENDER, "--listen", "127.0.0.1:8811"), ["--listen", "right would be none", "sgip"]),
     ],
 )
 def test_wrong_usage(run: Run, arguments: tuple[str, ...], words: list[str]) -> None:

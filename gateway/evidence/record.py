@@ -55,6 +55,8 @@ REFUSE: Final = "refuse"
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Hash = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Sequence: TypeAlias = int | bytes
+U64 = 0xFFFF_FFFF_FFFF_FFFF
+"""The largest whole number of a record."""
 Octets: TypeAlias = bytes | tuple[bytes, ...]
 
 _SHANGHAI = 8 * 3_600_000
@@ -106,7 +108,7 @@ class Attempt(_Table, frozen=True, kw_only=True):
     at: int  # when it was judged
     deliver_at: int = 0  # scheduled delivery; 0: at once
     connection: int  # unique on the node
-    sequence: Sequence  # of the submit; SGIP: its 12 octets
+    sequence: Sequence  # of the submit; its 12 octets where it is above U64 (SGIP)
     recipient: int = 0  # place among the submit's recipients, from 0
     pk_total: int = 1  # parts of the message
     pk_number: int = (

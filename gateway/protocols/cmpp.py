@@ -91,6 +91,8 @@ class Cmpp:
     NACK: ClassVar[int] = 0
     """An answer to whatever was not understood; CMPP has none."""
 
+    SEQUENCE_IS_ID: ClassVar[bool] = False
+    """Whether a SUBMIT's sequence number is its message id."""
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
     """Sequence numbers for requests of our own: far from where peers count."""
 

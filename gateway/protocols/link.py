@@ -2,8 +2,8 @@
 
 Login, sequence numbers, window, repeats, heartbeat and close, alike for both ends and every protocol whose
 file answers to the names used here. The timers are those of the texts: after `idle` without traffic a
-heartbeat; a request that is not answered within `wait` goes again, `tries` times in all; then a heartbeat
-closes the link and any other request is given up.
+heartbeat, where there is one; a request that is not answered within `wait` goes again, `tries` times in all;
+then a heartbeat closes the link and any other request is given up.
 
 Rules: no clock and no socket: time is milliseconds of any clock that does not go back. A peer's mistake is
 an event (Closed), our own a ValueError. This file knows no PDU of any protocol.
@@ -89,6 +89,11 @@ class _Outstanding:
     message: bool  # counts in the window; heartbeat, login and close do not
 
 
+def _next(number: int) -> int:
+    """The number behind this one; its last 32 bits count."""
+    return number >> 32 << 32 | (number + 1) & 0xFFFF_FFFF
+
+
 class Link:
     """One end. `wire` is the protocol of this connection alone: its version is set by the login."""
 
@@ -106,6 +111,7 @@ class Link:
         self.state = "new"
         self.window, self.idle, self.wait, self.tries = window, idle, wait, tries
         self._sequence = sequence
+        self._beats = "heartbeat" in wire.LINK.values()
         self._outstanding: dict[int, _Outstanding] = {}
         self._messages = 0
         self._rest = b""
@@ -204,7 +210,7 @@ class Link:
         if self.state == "closed":
             return None
         first = next(iter(self._outstanding.values()), None)
-        if self.state != "open":
+        if self.state != "open" or not self._beats:
             return first.due if first else None
         beat = self._traffic + self.idle
         return min(beat, first.due) if first else beat
@@ -228,7 +234,7 @@ class Link:
                 events.append(Unanswered(sequence, first.frame))
             else:
                 events += self._end("heartbeat" if self.state == "open" else "lost", "unanswered")
-        if self.state == "open" and now - self._traffic >= self.idle:
+        if self._beats and self.state == "open" and now - self._traffic >= self.idle:
             self._traffic = now
             if not any(not o.message for o in self._outstanding.values()):
                 self._request(self.wire.heartbeat(0), now, None, message=False)
@@ -282,9 +288,9 @@ class Link:
     def _request(self, frame: bytes, now: int, sequence: int | None, *, message: bool) -> int:
         if sequence is None:
             while self._sequence in self._outstanding:
-                self._sequence = (self._sequence + 1) & 0xFFFF_FFFF
+                self._sequence = _next(self._sequence)
             sequence = self._sequence
-            self._sequence = (sequence + 1) & 0xFFFF_FFFF
+            self._sequence = _next(sequence)
         elif sequence in self._outstanding:
             raise ValueError(f"sequence {sequence} is outstanding")
         frame = self.wire.with_sequence(frame, sequence)

@@ -1,9 +1,10 @@
 """SGIP 1.2 (China Unicom): what its PDUs mean to a gateway. Their tables are in `sgip_tables`.
 
 Each side is the client of what it sends: a sender's connection carries Submits (LoginType 1), the carrier's
-own connection to the sender Delivers and Reports (LoginType 2). There is no heartbeat, and no digest. A
-peer's mistake is a WireError, and `result_of` says which Result it deserves. This file knows no socket,
-clock, registry or rule.
+own connection to the sender Delivers and Reports (LoginType 2). There is no heartbeat, and no digest; a
+Submit's sequence number is its message id. The relay calls what stands here by names that every protocol
+shares, and knows none of it. A peer's mistake is a WireError, and `result_of` says which Result it deserves.
+This file knows no socket, clock, registry or rule.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,15 @@ from typing import ClassVar
 
 from gateway.errors import WireError
 from gateway.model import Reason
+from gateway.protocols import sgip_own as own
 from gateway.protocols import sgip_tables as wire
 from gateway.protocols.framing import cut
-from gateway.protocols.message import Delivery, Login, Report, Submission
+from gateway.protocols.message import Delivery, Instant, Login, Report, Submission
 from gateway.protocols.sgip_tables import ANSWER, BIND, DELIVER, REPORT, SUBMIT, TRACE, UNBIND, USERRPT
 from gateway.protocols.table import Frame, Pdu, reader
 
-OK, BAD_LOGIN, LOGIN_TYPE, PARAMETER, NUMBER, MESSAGE_LENGTH, SEQUENCE, BUSY = 0, 1, 4, 5, 6, 8, 9, 11
+OK, BAD_LOGIN, LOGIN_TWICE, LOGIN_TYPE, PARAMETER, NUMBER = 0, 1, 2, 4, 5, 6
+MESSAGE_ID, MESSAGE_LENGTH, SEQUENCE, BUSY = 7, 8, 9, 11
 """Values of Result in answers (§4.3)."""
 
 V12 = 0x12
@@ -61,6 +64,7 @@ _ANSWERS: dict[int, type[Pdu]] = {
     REPORT: wire.ReportResp,
     USERRPT: wire.UserRptResp,
 }
+_FIRST_OWN, _LAST_OWN = 0xF000_0001, 0xFFFF_FFFF
 _STATES = {0: b"DELIVRD", 1: b"ACCEPTD", 2: b"UNDELIV"}
 
 
@@ -83,6 +87,8 @@ class Sgip:
     SUBMIT: ClassVar[int] = SUBMIT
     TERMINATE: ClassVar[int] = UNBIND
     ANSWER: ClassVar[int] = ANSWER
+    NACK: ClassVar[int] = 0
+    SEQUENCE_IS_ID: ClassVar[bool] = True
     CAP: ClassVar[int] = 8192
     """No longer frame is read; MessageLength could say 4 GiB."""
 
@@ -105,8 +111,25 @@ class Sgip:
     }
     """What is read of a carrier's frames; all of them pass."""
 
+    LINK: ClassVar[dict[int, str]] = {
+        BIND: "login",
+        BIND | ANSWER: "login_answer",
+        UNBIND: "close",
+        UNBIND | ANSWER: "close_answer",
+    }
+    """What keeps a link and carries no message; there is no heartbeat."""
+
+    BAD_SOURCE: ClassVar[int] = BAD_LOGIN
+    BAD_SECRET: ClassVar[int] = BAD_LOGIN
+    BAD_LOGIN: ClassVar[int] = PARAMETER
+    VERSION_TOO_HIGH: ClassVar[int] = PARAMETER
+    OTHER: ClassVar[int] = BUSY
+    """Results of Bind_Resp."""
+
     def __init__(self, version: int = V12) -> None:
         self.version = version
+        self.OWN_NUMBERS: tuple[int, int] = (_FIRST_OWN, _LAST_OWN)
+        """Of requests that the gateway makes up; see `login`."""
 
     # Frames
 
@@ -132,18 +155,63 @@ class Sgip:
         """The same frame under another sequence number."""
         return frame[:8] + sequence.to_bytes(12, "big") + frame[20:]
 
-    # Login
+    # Login and the link
 
     def login(self, frame: bytes) -> Login:
-        """Read a Bind; WireError for another PDU ("login_expected") or one that can't be read."""
-        _, command, _ = _head(frame, 0)
+        """Read a Bind; WireError for another PDU ("login_expected") or one that can't be read.
+
+        From then on requests of our own are numbered like it, as a number is a message id for the carrier:
+        its node and time, and a counter in a range that stands for the Bind's own.
+        """
+        _, command, number = _head(frame, 0)
         if command != BIND:
             raise WireError("login_expected", f"0x{command:08x}")
         asked = wire.Bind.decode(frame, 20, len(frame))
         if not asked.login_name.isascii():
             raise WireError("bad_text", "LoginName")
+        first = number >> 32 << 32 | _FIRST_OWN | (number & 0xFFF) << 16
+        self.OWN_NUMBERS = (first, first | 0xFFFF)
         account, sends = asked.login_name.decode("ascii"), asked.login_type != 2
         return Login(account, V12, asked.login_password, 0, command, sends, not sends)
+
+    @staticmethod
+    def too_high(login: Login) -> bool:
+        """There is one version, and a Bind names none."""
+        return False
+
+    def login_answer(
+        self,
+        login: Login | None,
+        status: int,
+        sequence: int,
+        version: int = V12,
+        authenticator: bytes = b"",
+    ) -> bytes:
+        """Bind_Resp; it has neither version nor proof."""
+        return self.encode(wire.BindResp(result=status), sequence)
+
+    def login_refused(self, frame: bytes, sequence: int, status: int = BUSY) -> bytes:
+        """The answer to the Bind in `frame` that says no, whether it can be read or not."""
+        try:
+            return self.login_answer(self.login(frame), status, sequence)
+        except WireError:
+            return self.login_answer(None, PARAMETER, sequence)
+
+    @staticmethod
+    def read_login_answer(frame: bytes) -> tuple[int, int]:
+        """(Result, version) of a Bind_Resp; some peers leave the last field out."""
+        _, command, _ = _head(frame, 0)
+        if command != BIND | ANSWER:
+            raise WireError("login_answer_expected", f"0x{command:08x}")
+        if len(frame) < 21:
+            raise WireError("truncated_body", "Result")
+        return frame[20], V12
+
+    def terminate(self, sequence: int) -> bytes:
+        return self.encode(wire.Unbind(), sequence)
+
+    def terminate_answer(self, sequence: int) -> bytes:
+        return self.encode(wire.UnbindResp(), sequence)
 
     # From sender to carrier
 
@@ -182,6 +250,43 @@ class Sgip:
     def refusal(self, sequence: int, reason: Reason, command: int = SUBMIT) -> bytes:
         return self.encode(wire.SubmitResp(result=REFUSALS[reason]), sequence)
 
+    def acceptance(self, sequence: int, message_id: bytes, command: int = SUBMIT) -> bytes:
+        """The answer to a Submit; what it is named by is its own number."""
+        return self.encode(wire.SubmitResp(result=OK), sequence)
+
+    @staticmethod
+    def message_ids(date: Instant, gateway: int, first: int, count: int) -> list[bytes]:
+        """What a node of this code would number requests by from a date (month to second) on."""
+        month, day, hour, minute, second = date
+        time = (((month * 100 + day) * 100 + hour) * 100 + minute) * 100 + second
+        numbers = (wire.SequenceNumber(gateway, time, first + more) for more in range(count))
+        return [one.number.to_bytes(12, "big") for one in numbers]
+
+    @staticmethod
+    def reported_as(message_id: bytes, recipient: int) -> set[bytes]:
+        """Under which ids the carrier may report on a Submit of this one."""
+        return {message_id}
+
+    def rejected_report(
+        self,
+        submission: Submission,
+        destination_index: int,
+        message_id: bytes,
+        sequence: int,
+        submit_time: str,
+        done_time: str,
+    ) -> bytes:
+        """A Report that one recipient won't get it; SGIP has no word for why, and no times."""
+        return self.encode(
+            own.rejected_report(submission.destinations[destination_index], message_id), sequence
+        )
+
+    def confirmation(
+        self, specimen: bytes, account: str, reply: Delivery, content: bytes, sequence: int
+    ) -> bytes:
+        """A Submit of our own to whom a reply came from; it is like `specimen` in what carriers bill by."""
+        return self.encode(own.confirmation(specimen, reply, content), sequence)
+
     # From carrier to sender
 
     def result(self, data: bytes, start: int, end: int) -> tuple[int, bytes]:
@@ -215,3 +320,42 @@ class Sgip:
         rest = data[first + data[count_at] * 21 : end]
         body = data[start + 4 : count_at] + bytes([len(keep)]) + kept + rest
         return (4 + len(body)).to_bytes(4, "big") + body
+
+
+class SgipCall(Sgip):
+    """The same on a connection that a carrier has made, to deliver: nobody submits there."""
+
+    SENDER_MAY: ClassVar[dict[int, str]] = {
+        command: doing for command, doing in Sgip.SENDER_MAY.items() if command not in (SUBMIT, TRACE)
+    }
+
+    CALLS: ClassVar[dict[int, str]] = {
+        BIND: "login",
+        UNBIND: "close",
+        UNBIND | ANSWER: "closed",
+        DELIVER: "number",
+        USERRPT: "number",
+        REPORT: "report",
+    }
+    """What a carrier sends on a connection of its own, and by what that finds its sender: the number that a
+    subscriber wrote to, or the Submit that is reported on. Anything else is refused by `unknown`."""
+
+    ASTRAY: ClassVar[dict[int, int]] = {DELIVER: NUMBER, USERRPT: NUMBER, REPORT: MESSAGE_ID}
+    """The Result of what finds no sender."""
+
+    LOGIN_TYPE: ClassVar[int] = LOGIN_TYPE
+    LOGIN_TWICE: ClassVar[int] = LOGIN_TWICE
+    """Results of Bind_Resp: not to deliver; once more on the same connection."""
+
+    OTHER_CONTENT: ClassVar[int] = SEQUENCE
+    """The Result of a number that is under way with another content."""
+
+    def addressee(self, data: bytes, frame: Frame) -> tuple[bytes, bytes, bytes]:
+        """Whom a request of CALLS is for: (number that a subscriber wrote to, or b"" · subscriber · number of
+        the Submit that is reported on, or b"")."""
+        start, end, command, _ = frame
+        if command == USERRPT:
+            said = wire.UserRpt.decode(data, start + 20, end)
+            return said.sp_number, said.user_number, b""
+        found = self.delivery(data, start, end)
+        return found.number, found.subscriber, b"" if found.report is None else found.message_id

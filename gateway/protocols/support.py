@@ -3,11 +3,17 @@
 import re
 from collections.abc import Callable
 
-from gateway.protocols import WIRES, Wire, cmpp_tables, smgp_tables, smpp_tables
+from gateway.protocols import WIRES, Wire, cmpp_tables, sgip_tables, smgp_tables, smpp_tables
 from gateway.protocols.table import Pdu
 
 SPOKEN: dict[str, tuple[str, dict[int, type[Pdu]], dict[int, str], Callable[[str], str]]] = {
     "cmpp": ("CMPP 2.0, 2.1, 3.0", cmpp_tables.PDUS, cmpp_tables.ROUTING, str.upper),
+    "sgip": (
+        "SGIP 1.2",
+        sgip_tables.PDUS,
+        {sgip_tables.CHECKUSER: "CHECKUSER"} | sgip_tables.ROUTING,
+        lambda word: word.upper().replace("USER_", "USER"),
+    ),
     "smgp": (
         "SMGP 1.3, 3.0",
         smgp_tables.PDUS,

@@ -130,6 +130,25 @@ class Snapshot:
             return tables.account(row, self._holds("accounts", row[0]))
         return None
 
+    def accounts(self, carrier: str, protocol: str) -> Sequence[Account]:
+        """All that speak a protocol at a carrier, by name."""
+        beginning = TABLES["accounts"].code + tables.account_lookup(AccountKey(carrier, protocol, ""))
+        ids: list[int] = []
+        try:
+            with self._txn.cursor(db=self._generation.index) as cursor:
+                found = cursor.set_range(beginning)
+                while found and cursor.key().startswith(beginning):
+                    ids.append(tables.unpack_id(cursor.value())[0])
+                    found = cursor.next()
+        except lmdb.Error as error:
+            raise self._damaged(error) from None
+        rows = [(identity, self._row("accounts", identity)) for identity in ids]
+        return [
+            tables.account(row, self._holds("accounts", identity))
+            for identity, row in rows
+            if row is not None
+        ]
+
     def numbers(self, source: str) -> Sequence[Number]:
         """Registrations whose range holds `source`: exact first, then longest; approved before revoked."""
         found: list[Number] = []

@@ -1,7 +1,8 @@
 """The front door: reads the login frame of each new connection and hands the socket to its worker.
 
 All connections of one account meet in one worker (`direct.owner`), so the acceptor knows nothing of
-registry, rules or records. What does not log in within `LOGIN_SECONDS`, or is not the protocol, is closed
+registry, rules or records. Where carriers call senders (SGIP) it is the same: any worker takes them in. What
+does not log in within `LOGIN_SECONDS`, or is not the protocol, is closed
 and counted. Where too many wait, the one that has waited longest makes room: who means to log in does so at
 once, and silent connections, however many, keep nobody out.
 """
@@ -10,7 +11,7 @@ import asyncio
 import logging
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.config import Sms
 from gateway.direct import owner
@@ -29,8 +30,18 @@ WORKER_SECONDS = 5  # a worker that is being restarted gets this long to come ba
 BACKLOG = 1024
 
 
+class Door(NamedTuple):
+    """Where connections come in: by which section of the settings, at which address, which door of
+    `handoff`, and, where it is one account's own, whose."""
+
+    section: int
+    listen: str
+    kind: str = handoff.SENDER
+    account: str = ""
+
+
 class Acceptor:
-    """Serves the `[[sms]]` listeners of a node until it is stopped."""
+    """Serves the `[[sms]]` listeners of a node, and what is opened beside them, until it is stopped."""
 
     def __init__(
         self,
@@ -41,36 +52,61 @@ class Acceptor:
         log: logging.Logger,
     ) -> None:
         self._listeners = listeners
-        self._run_dir = run_dir
         self._workers = workers
         self._telemetry = telemetry
         self._log = log
-        self._channels: dict[int, socket.socket] = {}
+        self._channels = handoff.Channels(run_dir)
         self._tasks: dict[asyncio.Task[None], None] = {}  # oldest first
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[Door, socket.socket] = {}
+        self._accepting: dict[Door, asyncio.Task[None]] = {}
+
+    @property
+    def doors(self) -> set[Door]:
+        """Those that are open."""
+        return {*self._sockets}
 
     def listen(self) -> None:
         """Bind every listener. Raises OSError, so that a taken port is told at once."""
-        for sms in self._listeners:
-            host, port = endpoint(sms.listen)
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
-            sock.setblocking(False)
-            self._sockets.append(sock)
+        for section, sms in enumerate(self._listeners):
+            self.open(Door(section, sms.listen))
+            if sms.callback_listen:
+                self.open(Door(section, sms.callback_listen, handoff.CALLBACK))
+
+    def open(self, door: Door) -> None:
+        """Listen there; who connects is let in from `begin` on. Raises OSError."""
+        host, port = endpoint(door.listen)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        sock.setblocking(False)
+        self._sockets[door] = sock
+
+    def begin(self, door: Door) -> "asyncio.Task[None]":
+        task = asyncio.create_task(self._accept(door, self._sockets[door]))
+        self._accepting[door] = task
+        return task
+
+    def shut(self, door: Door) -> None:
+        """Listen there no more."""
+        task = self._accepting.pop(door, None)
+        if task is not None:
+            task.cancel()
+        self._sockets.pop(door).close()
+
+    def close(self) -> None:
+        """Shut all doors, and whoever has not been let in."""
+        for door in self.doors:
+            self.shut(door)
+        for task in self._tasks:
+            task.cancel("draining")
 
     async def serve(self) -> None:
         """Accept until cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                for index, sock in enumerate(self._sockets):
-                    group.create_task(self._accept(index, sock))
+            await asyncio.gather(*(self.begin(door) for door in self.doors))
         finally:
-            for sock in self._sockets:
-                sock.close()
-            for task in self._tasks:
-                task.cancel("draining")
+            self.close()
 
-    async def _accept(self, index: int, sock: socket.socket) -> None:
+    async def _accept(self, door: Door, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -83,12 +119,12 @@ class Acceptor:
                 oldest = next(iter(self._tasks))
                 del self._tasks[oldest]
                 oldest.cancel("too_many_logins")
-            task = asyncio.create_task(self._admit(index, connection, address))
+            task = asyncio.create_task(self._admit(door, connection, address))
             self._tasks[task] = None
             task.add_done_callback(lambda task: self._tasks.pop(task, None))
 
-    async def _admit(self, index: int, connection: socket.socket, address: Any) -> None:
-        wire = WIRES[self._listeners[index].protocol]()
+    async def _admit(self, door: Door, connection: socket.socket, address: Any) -> None:
+        wire = WIRES[self._listeners[door.section].protocol]()
         try:
             set_options(connection)
             async with asyncio.timeout(LOGIN_SECONDS):
@@ -97,7 +133,7 @@ class Acceptor:
             start, end, command, sequence = frames[0]
             try:
                 account = wire.login(first[start:end]).account
-                await self._hand_over(index, connection, address, first, account)
+                await self._hand_over(door, connection, address, first, account)
             except WireError as error:
                 answer = wire.malformed(command, sequence, error)
                 if error.cause == "no_worker":
@@ -106,13 +142,13 @@ class Acceptor:
                     await turn_away(connection, answer)
                 raise
         except WireError as error:
-            self._end(index, connection, address, error.cause, error.detail)
+            self._end(door, connection, address, error.cause, error.detail)
         except asyncio.CancelledError as cancelled:
-            self._end(index, connection, address, str(cancelled))
+            self._end(door, connection, address, str(cancelled))
         except TimeoutError:
-            self._end(index, connection, address, "no_login")
+            self._end(door, connection, address, "no_login")
         except OSError as error:
-            self._end(index, connection, address, "login_interrupted", str(error))
+            self._end(door, connection, address, "login_interrupted", str(error))
 
     async def _first_octets(self, wire: Any, connection: socket.socket) -> bytes:
         loop = asyncio.get_running_loop()
@@ -129,31 +165,16 @@ class Acceptor:
                 raise WireError("length_too_large", "the first frame is not a login")
 
     async def _hand_over(
-        self, index: int, connection: socket.socket, address: Any, first: bytes, account: str
+        self, door: Door, connection: socket.socket, address: Any, first: bytes, account: str
     ) -> None:
-        number = owner(account, self._workers)
-        arrival = handoff.Arrival(connection, index, (address[0], address[1]), first)
-        deadline = asyncio.get_running_loop().time() + WORKER_SECONDS
-        while True:
-            try:
-                channel = self._channels.get(number)
-                if channel is None:
-                    channel = handoff.connect(self._run_dir / f"worker-{number}.sock")
-                    self._channels[number] = channel
-                handoff.send(channel, arrival)
-            except OSError as error:
-                if not isinstance(error, BlockingIOError) and (old := self._channels.pop(number, None)):
-                    old.close()
-                if asyncio.get_running_loop().time() > deadline:
-                    raise WireError("no_worker", str(error)) from error
-                await asyncio.sleep(0.05)
-            else:
-                connection.close()  # the worker holds its own descriptor now
-                return
+        peer = address[0], address[1]
+        meets = account if door.kind == handoff.SENDER else door.account or f"{peer[0]}:{peer[1]}"
+        arrival = handoff.Arrival(connection, door.section, peer, first, door.kind, door.account)
+        await self._channels.hand(owner(meets, self._workers), arrival, WORKER_SECONDS)
 
-    def _end(self, index: int, connection: socket.socket, address: Any, cause: str, detail: str = "") -> None:
+    def _end(self, door: Door, connection: socket.socket, address: Any, cause: str, detail: str = "") -> None:
         connection.close()
-        protocol = self._listeners[index].protocol
+        protocol = self._listeners[door.section].protocol
         self._telemetry.closed.labels(protocol, cause).inc()
         fields = {"protocol": protocol, "cause": cause, "peer": address[0], "detail": detail}
         self._log.info("connection closed before login", extra={"fields": fields})

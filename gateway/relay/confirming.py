@@ -15,6 +15,7 @@ from typing import Protocol
 
 from gateway.errors import NotReady
 from gateway.evidence.journal import Done
+from gateway.evidence.record import U64
 from gateway.evidence.record import judged as encoded
 from gateway.model import SMS, AccountKey, Reply, Verdict
 from gateway.policy.facts import gather
@@ -180,7 +181,8 @@ class Confirmations:
             mandate_document=next((one.document for one in mandates if one.id == verdict.mandate), ""),
         )
         region = self._regions.region(reply.subscriber)
-        item = (raw, 0, connection, number, 0, 1, 1, 0, region, reply.subscriber, UCS2, 0, content)
+        sequence = number if number <= U64 else number.to_bytes(12, "big")
+        item = (raw, 0, connection, sequence, 0, 1, 1, 0, region, reply.subscriber, UCS2, 0, content)
 
         def durable(error: Exception | None) -> None:
             if error is None:

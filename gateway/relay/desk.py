@@ -7,6 +7,7 @@ from gateway.relay.confirming import Confirmations
 from gateway.relay.parts import Parts
 from gateway.relay.refusing import MakeIds, Receivers
 from gateway.relay.returns import Returns
+from gateway.relay.routes import Routes
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
@@ -23,3 +24,4 @@ class Desk:
     log: logging.Logger
     make_ids: MakeIds
     receivers: Receivers
+    routes: Routes | None  # where carriers deliver on connections of their own

@@ -1,18 +1,25 @@
-"""From the acceptor to the worker that owns an account: a connected socket and what was read from it.
+"""To the worker that owns an account: a connected socket and what was read from it.
 
 One datagram of a Unix SOCK_SEQPACKET socket carries the descriptor (SCM_RIGHTS), the peer's address, the
-listener it came in on, and the octets of the login frame. Socket files live in data_dir/run; they are
+door it came in by, and the octets of the login frame. Socket files live in data_dir/run; they are
 reached through /proc/self/fd, because data_dir may be longer than the 108 octets of a socket's path.
 """
 
+import asyncio
 import json
 import socket
 from pathlib import Path
 from typing import NamedTuple
 
 from gateway.direct import short_name
+from gateway.errors import WireError
 
 MOST = 64 * 1024
+RETRY_SECONDS = 0.05
+
+SENDER, CALLBACK, DELIVERY = "sender", "callback", "delivery"
+"""Doors: where senders come in, where carriers call, and from one that a carrier has called: to the worker of
+the account that its deliveries are for."""
 
 
 class Arrival(NamedTuple):
@@ -22,6 +29,8 @@ class Arrival(NamedTuple):
     listener: int  # index of the [[sms]] section
     peer: tuple[str, int]
     first: bytes
+    door: str = SENDER
+    account: str = ""  # whose callback or delivery it is; "": a shared one, or the login says it
 
 
 def listen(path: Path) -> socket.socket:
@@ -52,7 +61,7 @@ def connect(path: Path) -> socket.socket:
 
 def send(worker: socket.socket, arrival: Arrival) -> None:
     """Raises OSError (BlockingIOError when the worker is behind); the connection stays ours then."""
-    head = json.dumps([arrival.listener, *arrival.peer]).encode()
+    head = json.dumps([arrival.listener, *arrival.peer, arrival.door, arrival.account]).encode()
     message = len(head).to_bytes(2, "big") + head + arrival.first
     socket.send_fds(worker, [message], [arrival.connection.fileno()])
 
@@ -65,5 +74,39 @@ def receive(acceptor: socket.socket) -> Arrival | None:
     connection = socket.socket(fileno=descriptors[0])
     connection.setblocking(False)
     size = int.from_bytes(message[:2], "big")
-    listener, host, port = json.loads(message[2 : 2 + size])
-    return Arrival(connection, listener, (host, port), message[2 + size :])
+    listener, host, port, door, account = json.loads(message[2 : 2 + size])
+    return Arrival(connection, listener, (host, port), message[2 + size :], door, account)
+
+
+class Channels:
+    """The ways to all workers of a node, kept open."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._open: dict[int, socket.socket] = {}
+
+    async def hand(self, worker: int, arrival: Arrival, seconds: float) -> None:
+        """The connection is that worker's from now on, and closed here. One that is being restarted gets so
+        many seconds to come back; then WireError "no_worker", and the connection stays ours."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+        while True:
+            try:
+                channel = self._open.get(worker)
+                if channel is None:
+                    channel = self._open[worker] = connect(self._run_dir / f"worker-{worker}.sock")
+                send(channel, arrival)
+            except OSError as error:
+                if not isinstance(error, BlockingIOError) and (old := self._open.pop(worker, None)):
+                    old.close()
+                if clock() > deadline:
+                    raise WireError("no_worker", str(error)) from error
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                arrival.connection.close()  # the worker holds its own descriptor now
+                return
+
+    def close(self) -> None:
+        for channel in self._open.values():
+            channel.close()
+        self._open.clear()

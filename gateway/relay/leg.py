@@ -7,6 +7,9 @@ knows how far the last frame has come, and no protocol.
 import asyncio
 from collections.abc import Callable
 
+from gateway.errors import WireError
+from gateway.protocols.table import Frame, Unframed
+
 
 class Leg(asyncio.Protocol):
     """`received`, `ended` (the peer sends no more; True: it stays connected, as it may still read), `blocked`
@@ -55,6 +58,20 @@ class Leg(asyncio.Protocol):
         else:
             self._half = b""  # the peer could not go on meanwhile
             self.transport.resume_reading()
+
+    def frames(
+        self, cut: Callable[[bytes], tuple[list[Frame], int]], data: bytes
+    ) -> tuple[bytes, list[Frame], WireError | None]:
+        """What a read brought, by the protocol's `cut`: (octets, the whole frames in them, why no more can be
+        read); what has begun waits in `tail`."""
+        data = self.tail + data if self.tail else data
+        error = None
+        try:
+            frames, used = cut(data)
+        except Unframed as broken:
+            error, frames, used = broken, broken.frames, len(data)
+        self.tail = data[used:] if used < len(data) else b""
+        return data, frames, error
 
     def stalls(self) -> bool:
         """Whether a frame has been begun and not gone on since this was asked last."""

@@ -66,7 +66,8 @@ async def ask_carrier(
     for upstream in upstreams:
         try:
             async with asyncio.timeout(LOGIN_SECONDS / len(upstreams)):
-                return await _log_in(wire, frame, sms, endpoint(upstream), peer, asking)
+                proxied = peer if sms.proxy_protocol else None
+                return await enter(wire, frame, endpoint(upstream), sms.upstream_bind, proxied, asking)
         except TimeoutError:
             failed.append(f"{upstream}: no answer in time")
         except (OSError, WireError, ValueError) as error:  # ValueError: what stands there is no address
@@ -74,21 +75,23 @@ async def ask_carrier(
     raise LoginRefused(wire.OTHER, "no_upstream", "; ".join(failed) or "none is configured")
 
 
-async def _log_in(
+async def enter(
     wire: Wire,
     frame: bytes,
-    sms: Sms,
-    upstream: tuple[str, int],
-    peer: tuple[str, int],
+    address: tuple[str, int],
+    bind: str,
+    proxied: tuple[str, int] | None,
     asking: set[tuple[str, int]],
 ) -> tuple[Leg, bytes]:
-    transport, leg = await dial(Leg, *upstream, sms.upstream_bind)
+    """Connect, from `bind`, and log in with `frame`, `proxied` being named in a PROXY header before it: (the
+    connection, the answer as it came). Raises OSError, WireError; the caller bounds the time."""
+    transport, leg = await dial(Leg, *address, bind)
     here = transport.get_extra_info("sockname")[:2]
     asking.add(here)
     try:
         header = b""
-        if sms.proxy_protocol:
-            header = proxy_header(peer, transport.get_extra_info("peername")[:2])
+        if proxied is not None:
+            header = proxy_header(proxied, transport.get_extra_info("peername")[:2])
         transport.write(header + frame)
         answered = asyncio.get_running_loop().create_future()
 

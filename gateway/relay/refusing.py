@@ -108,7 +108,9 @@ def answer(
         return [wire.refusal(submit.sequence, first_reason(submit), submit.command)]
     now = time.gmtime(time.time() + SHANGHAI)
     stamp = time.strftime("%y%m%d%H%M", now)
-    ids = make_ids(now, len(submission.destinations))
+    count = len(submission.destinations)
+    its = [submit.sequence.to_bytes(12, "big")] * count if wire.SEQUENCE_IS_ID else []
+    ids = its or make_ids(now, count)
     reports = (
         wire.rejected_report(submission, index, identity, numbering.choose(), stamp, stamp)
         for index, identity in enumerate(ids)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from gateway.counters import Counters, Reserved
 from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
+from gateway.evidence.record import U64
 from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Reason, Verdict
 from gateway.policy import Profile, decide
 from gateway.policy.numbers import canonical, opaque
@@ -309,6 +310,7 @@ class Screen:
             key, connection = batch.key, batch.connection
             for submit in batch.submits:
                 _, _, fmt, udhi, content, _, _, total, number, _, reference = submit.submission or UNREAD
+                sequence = submit.sequence
                 for recipient in range(submit.width):
                     attempt, verdict = attempts[index], verdicts[index]
                     index += 1
@@ -322,7 +324,7 @@ class Screen:
                             shared.record,
                             attempt.deliver_at,
                             connection,
-                            submit.sequence,
+                            sequence if sequence <= U64 else sequence.to_bytes(12, "big"),
                             recipient,
                             total,
                             number,

@@ -20,7 +20,7 @@ from gateway.evidence.journal import OutcomeItem
 from gateway.model import AccountKey
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery, Login
-from gateway.protocols.table import Frame, Unframed
+from gateway.protocols.table import Frame
 from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering
 from gateway.relay.leg import Leg
@@ -68,6 +68,16 @@ class Session:
             desk.telemetry.relay(key.protocol, way) for way in ("to_carrier", "to_sender")
         )
 
+    @property
+    def receives(self) -> bool:
+        """Whether the sender can be told something here."""
+        return self._receiver is not None
+
+    def reached(self) -> None:
+        """The sender can be told something here from now on."""
+        self._receiver = Receiver(self._numbering, self._answer)
+        self._desk.receivers.join(self.key, self._receiver)
+
     def start(self) -> None:
         """Relay from now on, beginning with what came while the login was under way."""
         carrier, sender = self._legs
@@ -89,7 +99,7 @@ class Session:
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
         began = time.perf_counter()
-        data, frames, error = self._frames(data, True)
+        data, frames, error = self._legs[True].frames(self._wire.frames, data)
         wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
         own = self._own if self._own.busy else None
         submits: list[Submit] = []
@@ -157,6 +167,8 @@ class Session:
     def settled(self, batch: Batch, error: Exception | None) -> None:
         """Let it leave; or, when it was not recorded, neither send nor refuse it: the sender comes again."""
         if error is None:
+            if self._desk.routes is not None:
+                self._desk.routes.passed(self._desk.screen.account(self.key), batch.submits)
             self.memory.settle(batch.submits)
             if not self._own.specimen:
                 passed = next((submit for submit in batch.submits if not submit.refused), None)
@@ -184,7 +196,7 @@ class Session:
     def from_carrier(self, data: bytes) -> None:
         """Pass everything on; note outcomes and reports; replies wait for the disk."""
         began = time.perf_counter()
-        data, frames, error = self._frames(data, False)
+        data, frames, error = self._legs[False].frames(self._wire.frames, data)
         wire, numbering = self._wire, self._numbering
         own = self._own if self._own.busy else None
         cuts: Cuts = []
@@ -280,17 +292,6 @@ class Session:
             self.closed.set()
 
     # Single steps
-
-    def _frames(self, data: bytes, of_sender: bool) -> tuple[bytes, list[Frame], WireError | None]:
-        leg = self._legs[of_sender]
-        data = leg.tail + data if leg.tail else data
-        error = None
-        try:
-            frames, used = self._wire.frames(data)
-        except Unframed as broken:
-            error, frames, used = broken, broken.frames, len(data)
-        leg.tail = data[used:] if used < len(data) else b""
-        return data, frames, error
 
     def _read(self, data: bytes, frame: Frame, fingerprint: int) -> Submit:
         start, end, command, sequence = frame

@@ -1,6 +1,7 @@
 """A relay worker: owns the connections of its accounts, from the hand-over to the drain.
 
-It reads the replica and writes its own journal; it has no database connection and no listener of its own.
+It reads the replica and writes its own journal; it has no database connection. Its only listeners are the
+callback ports of its accounts' own (SGIP), which come and go with the registry.
 """
 
 import asyncio
@@ -11,23 +12,30 @@ import os
 import socket
 import time
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 
 from gateway.config import Sms
 from gateway.errors import NotReady
 from gateway.model import Account, AccountKey
-from gateway.protocols import WIRES, Wire
+from gateway.protocols import CALLS, WIRES, Wire
 from gateway.registry.receiving import Receiving
 from gateway.relay import handoff
+from gateway.relay.callback import Callback, Front, may_call
+from gateway.relay.callback_ports import CallbackPorts
 from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
 from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
+from gateway.relay.outward import Outward
 from gateway.relay.parts import Parts
 from gateway.relay.refusing import Receivers, made_up_ids
 from gateway.relay.returns import Returns
+from gateway.relay.routes import Routes
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
 from gateway.telemetry import Telemetry
+from gateway.values import endpoint, milliseconds
 
 DRAIN_SECONDS = 8.0  # with the goodbye behind it a drain takes 10
 TICK_SECONDS = 0.25
@@ -47,6 +55,8 @@ class Worker:
         returns: Returns,
         confirmations: Confirmations,
         receiving: Receiving,
+        routes: Mapping[str, Routes],
+        run_dir: Path,
         telemetry: Telemetry,
         log: logging.Logger,
     ) -> None:
@@ -68,9 +78,15 @@ class Worker:
                 log,
                 made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),
                 receivers,
+                routes.get(sms.protocol),
             )
             for sms in listeners
         ]
+        self._routes = routes  # by protocol, of those whose carriers call
+        self._front = Front(carrier, workers, returns, handoff.Channels(run_dir), telemetry, log)
+        self._ports = CallbackPorts(listeners, routes, run_dir, index, workers, telemetry, log)
+        self._callbacks: set[Callback] = set()
+        self._deaf: set[AccountKey] = set()  # whose listener was down when something was to be delivered
         self._sessions: dict[int, Session] = {}
         self._connections: Counter[AccountKey] = Counter()
         self._asking: set[tuple[str, int]] = set()
@@ -92,6 +108,7 @@ class Worker:
                 self.tick()
         finally:
             loop.remove_reader(door.fileno())
+            self._front.channels.close()
 
     def tick(self) -> None:
         """What is done a few times a second rather than per batch."""
@@ -101,23 +118,35 @@ class Worker:
         self._returns.flush_metrics()
         self._telemetry.flush()
         sessions = Counter(session.key.protocol for session in self._sessions.values())
+        calls = Counter(callback.protocol for callback in self._callbacks)
         for sms in self.listeners:
-            for side in ("sender", "carrier"):
-                self._telemetry.sessions.labels(sms.protocol, side).set(sessions[sms.protocol])
+            for side, more in (("sender", 0), ("carrier", calls[sms.protocol])):
+                self._telemetry.sessions.labels(sms.protocol, side).set(sessions[sms.protocol] + more)
+        for callback in self._callbacks:
+            callback.tick()
         self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
         self._telemetry.registry_version.set(self._screen.view.version)
         if time.monotonic() >= self._sweep_at:
             self._sweep_at += HALF_SECONDS
-            for key in {session.key for session in self._sessions.values() if session.login.receives}:
-                self._receiving.note(key, _now())
+            with contextlib.suppress(NotReady):
+                for key in {session.key for session in self._sessions.values() if self._hears(session)}:
+                    self._receiving.note(key, _now())
             for session in list(self._sessions.values()):
                 session.sweep()
+            for callback in list(self._callbacks):
+                callback.sweep()
+        if not self._draining.is_set():
+            self._ports.follow()
 
     async def drain(self, cause: str = "draining") -> None:
         """Refuse logins, answer submits with the busy code, let the carrier answer, unbind, close."""
         self._cause = cause
         self._draining.set()
-        await asyncio.gather(*(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())))
+        self._ports.close()
+        await asyncio.gather(
+            *(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())),
+            *(callback.drain() for callback in list(self._callbacks)),
+        )
         self.tick()
 
     # Taking connections over
@@ -144,7 +173,8 @@ class Worker:
 
     async def _carry(self, arrival: handoff.Arrival) -> None:
         """One connection from its login to its end."""
-        no = await self._relay(arrival)
+        doors = {handoff.CALLBACK: self._take_call, handoff.DELIVERY: self._deliver}
+        no = await doors.get(arrival.door, self._relay)(arrival)
         if no:
             await turn_away(arrival.connection, no)
 
@@ -176,6 +206,8 @@ class Worker:
                 self._note("login refused by the carrier", key, arrival, str(status))
                 carrier.transport.close()
                 return answer
+            if sms.protocol in CALLS:  # who has no listener is told things where he sends
+                login = login._replace(receives=account is None or not account.listener)
             sender = await take_over(arrival.connection)
             legs.append(sender)
             sender.transport.write(answer)
@@ -184,7 +216,7 @@ class Worker:
             number = next(self._connection_ids)
             session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
-            if session.login.receives:
+            if self._hears(session):
                 self._receiving.note(key, _now())
             try:
                 session.draining = self._draining.is_set()
@@ -209,6 +241,102 @@ class Worker:
             if not self._connections[key]:
                 del self._connections[key]
         return b""
+
+    def _hears(self, session: Session) -> bool:
+        """Whether subscribers' replies reach this account: on this connection, or at its listener."""
+        key = session.key
+        if session.receives or key.protocol not in CALLS or key in self._deaf:
+            return session.receives
+        account = self._screen.account(key)
+        shared = any(sms.callback_listen for sms in self.listeners if sms.protocol == key.protocol)
+        return account is not None and bool(account.listener) and (shared or bool(account.callback))
+
+    async def _take_call(self, arrival: handoff.Arrival) -> bytes:
+        """A carrier calls: let it in, and deliver what it sends until it ends; or what turns it away."""
+        sms = self.listeners[arrival.listener]
+        wire, routes = CALLS[sms.protocol](), self._routes[sms.protocol]
+        frames, _ = wire.frames(arrival.first)
+        start, end, _, sequence = frames[0]
+        bind = arrival.first[start:end]
+        login = wire.login(bind)
+        key = AccountKey(self._carrier, sms.protocol, arrival.account or login.account)
+        try:
+            if self._draining.is_set():
+                raise LoginRefused(wire.OTHER, self._cause)
+            filed = [account for account, _ in routes.accounts()]
+            upstreams = [place for one in filed for place in one.upstream]
+            if not await may_call(arrival.peer[0], sms, [*sms.upstream, *upstreams]):
+                raise LoginRefused(wire.BAD_SOURCE, "address_not_allowed")
+            if login.sends:
+                raise LoginRefused(wire.LOGIN_TYPE, "login_type")
+            leg = await take_over(arrival.connection)
+        except LoginRefused as refused:
+            self._telemetry.closed.labels(sms.protocol, refused.cause).inc()
+            self._note("callback refused", key, arrival, refused.cause, refused.detail)
+            return wire.login_refused(bind, sequence, refused.status)
+        except (OSError, NotReady) as error:
+            self._telemetry.closed.labels(sms.protocol, "login_interrupted").inc()
+            self._note("callback interrupted", key, arrival, "login_interrupted", str(error))
+            arrival.connection.close()
+            return b""
+        leg.transport.write(wire.login_answer(login, 0, sequence))
+        leg.early = arrival.first[end:] + leg.early
+        section = arrival.listener
+        callback = Callback(
+            *(self._front, routes, wire, lambda: self.listeners[section], section, leg),
+            *(arrival.peer, bind, arrival.account),
+        )
+        self._callbacks.add(callback)
+        try:
+            callback.start()
+            await callback.closed.wait()
+        finally:
+            self._callbacks.discard(callback)
+        return b""
+
+    async def _deliver(self, arrival: handoff.Arrival) -> bytes:
+        """A carrier's deliveries for one of our accounts: judge, record and pass them on to its listener."""
+        sms = self.listeners[arrival.listener]
+        wire = CALLS[sms.protocol]()
+        key = AccountKey(self._carrier, sms.protocol, arrival.account)
+        login = wire.login(arrival.first)._replace(receives=False)  # not before its listener answers
+        carrier = await take_over(arrival.connection)
+        try:
+            account = self._filed(key, wire)
+        except LoginRefused:
+            account = None
+        if account is None or not account.listener or self._draining.is_set() or self._is_ours(account):
+            carrier.transport.abort()  # nothing is answered: the carrier comes again
+            return b""
+        sender = Leg()
+        outward = Outward(sender)
+        number = next(self._connection_ids)
+        session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
+        self._sessions[number] = session
+        try:
+            session.start()
+            patience = milliseconds(sms.callback_patience) / 1000
+            why = await outward.reach(wire, arrival.first, endpoint(account.listener), patience)
+            if why:
+                self._deaf.add(key)
+                self._telemetry.closed.labels(sms.protocol, "listener_down").inc()
+                self._note("listener not reached", key, arrival, "listener_down", why)
+            else:
+                self._deaf.discard(key)
+                session.reached()
+                self._receiving.note(key, _now())
+            await session.closed.wait()
+        except Exception:  # nothing that one connection does may leave it open or reach another
+            self._log.exception("delivery failed")
+            session.abort()
+        finally:
+            del self._sessions[number]
+        return b""
+
+    def _is_ours(self, account: Account) -> bool:
+        """Whether its listener is a port of this node: it would call itself round and round."""
+        ports = {place for sms in self.listeners for place in (sms.listen, sms.callback_listen)}
+        return account.listener in ports | {account.callback}
 
     def _filed(self, key: AccountKey, wire: Wire) -> Account | None:
         """How the account is filed now; LoginRefused while the registry can't be read."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from secrets import randbits
 from typing import Self
 
 from gateway.errors import WireError
@@ -16,7 +17,8 @@ from gateway.protocols.link import Asked, Closed, Event, Link, LoginAsked
 from gateway.protocols.message import Submission
 from gateway.protocols.table import Pdu
 from gateway.simulator.end import CHINA, End, Watched, milliseconds, stamp
-from gateway.simulator.peers import PEERS, said_in
+from gateway.simulator.peers import PEERS, SgipPeer, said_in
+from gateway.values import endpoint
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ class CarrierSim(Watched):
     With `account` only that one may log in, with `secret` the digest is checked. `version` is the highest it
     speaks; `report_after` seconds after a SUBMIT that asks for it comes a report (None: never); `reply` is
     asked for each SUBMIT what its first recipient answers (None: nothing); `keep` bounds what is remembered
-    of SUBMITs, not what is counted.
+    of SUBMITs, not what is counted. With `callback` (host:port) a carrier of SGIP delivers on a connection of
+    its own (`call`), made when there is something to deliver; without, on that of the sender.
     """
 
     def __init__(
@@ -80,9 +83,14 @@ class CarrierSim(Watched):
         window: int = 16,
         idle: int = 180_000,
         wait: int = 60_000,
+        callback: str | None = None,
     ) -> None:
         super().__init__()
         self.host, self.port = host, port
+        self.callback = callback
+        self.call: End | None = None
+        self.call_as = b"smg"
+        self._dialling: set[asyncio.Task[None]] = set()
         self.peer = PEERS[protocol]
         self.faults = Faults()
         self.report_after, self.stat, self.reply = report_after, stat, reply
@@ -112,6 +120,7 @@ class CarrierSim(Watched):
             timer.cancel()
         for end in self.ends:
             end.close()
+        await self.hang_up()
         try:
             await self.until(lambda: not self.ends, 2.0)
         except TimeoutError:
@@ -142,12 +151,50 @@ class CarrierSim(Watched):
         `identity` is the Msg_Id (the same again: a redelivery), `sequence` one to use for the next.
         """
         bodies = self._reply(number.encode(), subscriber.encode(), text, fmt, identity)
-        end = self.connection(account)
+        end = self._called() or self.connection(account)
         return (await asyncio.gather(*(self._delivered(end, body, sequence) for body in bodies)))[-1]
 
     async def report(self, received: Received, stat: str = "DELIVRD", index: int = 0) -> int | None:
         """Send a status report for one recipient of a SUBMIT; its Result, or None when nothing answered."""
         return await self._delivered(received.end, self._report(received, stat, index), None)
+
+    async def deliver_body(self, body: Pdu, *, account: str = "", sequence: int | None = None) -> int | None:
+        """Send any request that a sender has to answer; its Result, or None when nothing answered."""
+        return await self._delivered(self._called() or self.connection(account), body, sequence)
+
+    async def hang_up(self) -> None:
+        """Say goodbye on the connection of our own."""
+        call = self.call
+        if call is not None and call.cause is None:
+            call.close()
+            try:
+                await self.until(lambda: call.cause is not None, 2.0)
+            except TimeoutError:
+                call.abort()
+
+    def _called(self) -> End | None:
+        """The connection of our own, dialled if it is not there; None without `callback`."""
+        peer = self.peer
+        if self.callback is None or not issubclass(peer, SgipPeer):
+            return None
+        if self.call is None or self.call.cause is not None:
+            number = peer.first_number(1_057_100_000, datetime.now(CHINA), randbits(31))
+            self.call = End(Link(peer.wire(), sequence=number, **self._timing), self._happened)
+            bind = peer.wire().encode(peer.calls(self.call_as, self._secret or b""), 0)
+            task = asyncio.get_running_loop().create_task(self._dial(self.call, bind))
+            self._dialling.add(task)
+            task.add_done_callback(self._dialling.discard)
+        return self.call
+
+    async def _dial(self, call: End, bind: bytes) -> None:
+        assert self.callback is not None
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: call, *endpoint(self.callback))
+        except OSError as error:
+            call.tell(call.link.lost(str(error)))
+            return
+        call.link.login(bind, milliseconds())
+        call.flush()
 
     async def _delivered(self, end: End, body: Pdu, sequence: int | None) -> int | None:
         future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
@@ -161,6 +208,7 @@ class CarrierSim(Watched):
         sequence: int | None = None,
         future: asyncio.Future[int | None] | None = None,
     ) -> None:
+        end = self._called() or end
         kind = "reports" if self.peer.is_report(body) else "replies"
         self.counts[kind] += 1
 
@@ -191,7 +239,8 @@ class CarrierSim(Watched):
             case Asked():
                 self._other(end, event)
             case Closed(cause=cause):
-                self.ends.remove(end)
+                if end in self.ends:
+                    self.ends.remove(end)
                 self.counts[f"closed_{cause}"] += 1
         self.changed()
 
@@ -244,7 +293,10 @@ class CarrierSim(Watched):
         def now(every: int) -> bool:
             return bool(every) and number % every == 0
 
-        identity = self._identity(len(submission.destinations))
+        if wire.SEQUENCE_IS_ID:
+            identity = event.sequence.to_bytes(12, "big")
+        else:
+            identity = self._identity(len(submission.destinations))
         received = Received(end, event.command, event.sequence, event.frame, submission, identity)
         if now(faults.refuse_every):
             received.result = faults.refuse_with or self.peer.refuses_with

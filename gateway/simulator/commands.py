@@ -12,12 +12,14 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from gateway.arguments import amount, octets, port, whole
+from gateway.arguments import amount, octets, place, port, whole
 from gateway.errors import NotReady, UsageError
+from gateway.protocols import CALLS
 from gateway.protocols import text as codings
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
+from gateway.values import endpoint
 
 _VERSIONS = sorted({version for peer in PEERS.values() for version in peer.versions})
 _STATUSES = {
@@ -40,7 +42,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    parser.add_argument("--account", required=True, type=octets(15, 1), help="CMPP: SP_Id, 6 characters")
+    parser.add_argument("--account", required=True, type=octets(16, 1), help="CMPP: SP_Id, 6 characters")
     parser.add_argument("--from", dest="source", type=octets(21), default="10690001", metavar="NUMBER")
     parser.add_argument(
         "--to",
@@ -57,11 +59,17 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=whole(1, 65_535), default=16, metavar="N")
     parser.add_argument("--report", action="store_true", help="ask for status reports, and wait for them")
     parser.add_argument("--wait", type=amount, default=0.0, metavar="SECONDS", help="stay for replies")
+    parser.add_argument(
+        "--listen",
+        type=place,
+        metavar="HOST:PORT",
+        help="SGIP: where the carrier calls the sender",
+    )
 
 
 def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    parser.add_argument("--account", type=octets(15, 1), help="the only one let in")
+    parser.add_argument("--account", type=octets(16, 1), help="the only one let in")
     parser.add_argument("--report-after", type=amount, default=0.0, metavar="SECONDS")
     parser.add_argument("--no-reports", action="store_true")
     parser.add_argument("--stat", type=octets(7, 1), default="DELIVRD")
@@ -71,6 +79,12 @@ def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refuse-with", type=whole(0, 0xFFFF), default=0, metavar="RESULT")
     parser.add_argument("--answer-after", type=amount, default=0.0, metavar="SECONDS")
     parser.add_argument("--seconds", type=amount, default=0.0, help="0: until Ctrl-C")
+    parser.add_argument(
+        "--callback",
+        type=place,
+        metavar="HOST:PORT",
+        help="SGIP: where to deliver; left out: on the sender's own connection",
+    )
 
 
 def run_sender(args: argparse.Namespace) -> int:
@@ -103,7 +117,12 @@ def _spoken(args: argparse.Namespace) -> None:
     if args.port is None:
         args.port = peer.wire.port
     if args.version is None:
-        args.version = "3.4" if args.protocol == "smpp" else "3.0"
+        args.version = {"smpp": "3.4", "sgip": "1.2"}.get(args.protocol, "3.0")
+    for option in ("listen", "callback"):
+        if getattr(args, option, None) and args.protocol not in CALLS:
+            raise UsageError(
+                f"--{option}: right would be none; carriers call senders in {', '.join(CALLS)} alone"
+            )
     if args.version not in versions:
         right = ", ".join(versions)
         raise UsageError(f"--version {args.version}: right for {args.protocol} would be {right}")
@@ -136,12 +155,13 @@ async def _send(args: argparse.Namespace) -> dict[str, Any]:
     took: list[float] = []
     results: Counter[str] = Counter()
     async with AsyncExitStack() as stack:
-        senders = []
+        senders: list[SenderSim] = []
         for _ in range(args.connections):
             sender = SenderSim(
                 *(args.host, args.port, args.account, secret, args.version),
                 protocol=args.protocol,
                 window=args.window,
+                called_at=endpoint(args.listen) if args.listen and not senders else None,
                 keep=0,
             )
             try:
@@ -244,6 +264,7 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
         report_after=None if args.no_reports else args.report_after,
         stat=args.stat,
         reply=reply,
+        callback=args.callback,
         keep=0,
     )
     carrier.faults.refuse_every, carrier.faults.refuse_with = args.refuse_every, args.refuse_with

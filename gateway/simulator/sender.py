@@ -3,17 +3,20 @@ comes back, and remembers all of it.
 """
 
 import asyncio
+from binascii import crc32
 from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import datetime
+from secrets import randbits
 from typing import NamedTuple, Self
 
 from gateway.errors import WireError
+from gateway.protocols import CALLS
 from gateway.protocols import text as codings
-from gateway.protocols.link import Asked, Closed, Event, Link, LoggedIn
+from gateway.protocols.link import Asked, Closed, Event, Link, LoggedIn, LoginAsked
 from gateway.protocols.message import Delivery, Report
 from gateway.simulator.end import CHINA, End, Watched, milliseconds
-from gateway.simulator.peers import PEERS, said_in
+from gateway.simulator.peers import PEERS, SgipPeer, said_in
 
 
 class LoginRefused(Exception):
@@ -46,6 +49,10 @@ class SenderSim(Watched):
 
     `version` is the one asked for; `sender.version` the one agreed on. `deliver_result` is what each DELIVER
     is answered with, None not to answer.
+
+    A sender of SGIP has a listener of its own at `called_at`, where the carrier's connections come in
+    (`calls`), each answered with `call_result`; without one it takes deliveries where it sends. `hush` shuts
+    it, `hear` opens it again.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class SenderSim(Watched):
         sequence: int = 1,
         login_seconds: float = 10.0,
         local: tuple[str, int] | None = None,
+        called_at: tuple[str, int] | None = None,
         keep: int = 100_000,
     ) -> None:
         super().__init__()
@@ -75,6 +83,13 @@ class SenderSim(Watched):
         self.digest_ok: bool | None = None
         self.peer = peer = PEERS[protocol]
         asked = peer.asks if version is None else version
+        if issubclass(peer, SgipPeer) and sequence == 1:
+            node = 3_057_100_000 + crc32(account.encode()) % 100_000
+            sequence = peer.first_number(node, datetime.now(CHINA), randbits(31))
+        self.calls: list[End] = []
+        self.call_result = 0
+        self.called_at = called_at
+        self._server: asyncio.Server | None = None
         self.end = End(
             Link(peer.wire(asked), window=window, idle=idle, wait=wait, sequence=sequence), self._happened
         )
@@ -94,15 +109,22 @@ class SenderSim(Watched):
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: self.end, *self._address, local_addr=self._local)
+        await self.hear()
+        try:
+            await loop.create_connection(lambda: self.end, *self._address, local_addr=self._local)
+        except OSError:
+            await self.hush()
+            raise
         self.end.link.login(self.connect(), milliseconds())
         self.end.flush()
         try:
             await self.until(lambda: self.status is not None or self.cause is not None, self._login_seconds)
         except TimeoutError:
             self.end.abort()
+            await self.hush()
             raise LoginRefused(None, "no answer") from None
         if self.status != 0:
+            await self.hush()
             raise LoginRefused(self.status, self.cause.detail if self.cause is not None else "")
         return self
 
@@ -112,6 +134,43 @@ class SenderSim(Watched):
             await self.until(lambda: self.cause is not None, 2.0)
         except TimeoutError:
             self.end.abort()
+        await self.hush()
+
+    async def hear(self) -> None:
+        """Open the sender's own listener, if it has one."""
+        if self.called_at is not None:
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self._accepted, *self.called_at)
+
+    async def hush(self) -> None:
+        """Shut it, and cut what came in there."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            for call in list(self.calls):
+                call.abort()
+            await server.wait_closed()
+
+    def _accepted(self) -> End:
+        call = End(Link(self.peer.wire()), self._called)
+        self.calls.append(call)
+        self.counts["calls"] += 1
+        return call
+
+    def _called(self, call: End, event: Event) -> None:
+        match event:
+            case LoginAsked(login=login, sequence=sequence):
+                answer = call.link.wire.login_answer(login, self.call_result, sequence)
+                if self.call_result:
+                    call.tell(call.link.refuse(answer))
+                else:
+                    call.tell(call.link.accept(answer, login.version, milliseconds()))
+            case Closed(cause=cause):
+                self.calls.remove(call)
+                self.counts[f"call_{cause}"] += 1
+                self.changed()
+            case _:
+                self._happened(call, event)
 
     def connect(self, sequence: int = 0) -> bytes:
         """What this sender logs in with."""
@@ -204,6 +263,9 @@ class SenderSim(Watched):
                 self.status = status
             case Asked(command=command) if self.peer.wire.CARRIER_SENDS.get(command) == "delivery":
                 self._delivered(end, event)
+            case Asked(command=command, sequence=sequence) if self._is_user_report(command):
+                self.counts["user_reports"] += 1
+                end.link.send(end.link.wire.answer(command, sequence, 0))
             case Asked(command=command, sequence=sequence, frame=frame):
                 self.counts["other"] += 1
                 end.link.send(end.link.wire.unknown(frame, (0, len(frame), command, sequence)) or b"")
@@ -223,5 +285,14 @@ class SenderSim(Watched):
             text, _ = codings.decode(delivery.content, delivery.fmt, delivery.udhi, wire.name)
             number, subscriber = delivery.number.decode("latin-1"), delivery.subscriber.decode("latin-1")
             self.replies.append(Heard(number, subscriber, text, delivery.message_id))
-        if self.deliver_result is not None:
+        if self.deliver_result is None:
+            return
+        if wire.SEQUENCE_IS_ID:  # there a reply and a report have different answers
+            end.link.send(wire.answer(event.command, event.sequence, self.deliver_result))
+        else:
             end.link.send(wire.delivery_answer(event.sequence, delivery.message_id, self.deliver_result))
+        end.soon()
+
+    def _is_user_report(self, command: int) -> bool:
+        call = CALLS.get(self.peer.wire.name)
+        return call is not None and call.CALLS.get(command) == "number"
