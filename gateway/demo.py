@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
 
 import aiohttp
 
@@ -32,6 +31,7 @@ from gateway.process import run_dir
 from gateway.protocols import CALLS
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
+from gateway.scenes import SCENES
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
@@ -44,46 +44,6 @@ READY_SECONDS = 90.0
 ACCOUNTS = ("900001", "900002", "900003", "900004", "900005", "900006")
 CALLBACK_PORT = 8811
 """Where the simulated carrier of SGIP calls, if it is free."""
-
-
-class Scene(NamedTuple):
-    """One message of the demonstration, and the verdict that it should get."""
-
-    verdict: str
-    account: str
-    source: str
-    subscribers: Sequence[str]
-    text: str
-    at_night: bool = False  # scheduled for 03:00 of the next day
-
-
-NEXT = ""
-"""Stands for a subscriber who was not addressed lately: those who answer "R" would soon be all."""
-
-OFTEN = "13800000505"
-"""Gets more than he may: the first ones of a day pass."""
-
-_SALE = "新客理财专享，详询网点。拒收请回复R"
-SCENES = (
-    Scene("pass", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}"),
-    Scene("pass", "900001", "106900020001", [NEXT], "【浙海示例银行】您尾号0000的账户入账100元"),
-    Scene("pass", "900002", "106900030001", [NEXT], "【钱塘示例消金】您的账单已逾期，请尽快处理"),
-    Scene("blacklisted", "900001", "106900090001", [NEXT], f"【浙海示例银行】{_SALE}"),
-    Scene("unregistered", "900001", "10699999", [NEXT], f"【浙海示例银行】{_SALE}"),
-    Scene("institution_barred", "900004", "106900060001", [NEXT], f"【西湖示例小贷】{_SALE}"),
-    Scene("mandate_missing", "900002", "106900040001", [NEXT], f"【钱塘示例消金】{_SALE}"),
-    Scene("not_effective", "900003", "106900050001", [NEXT], f"【钱塘示例消金】{_SALE}"),
-    Scene("account_mismatch", "900001", "106900070001", [NEXT], f"【钱塘示例消金】{_SALE}"),
-    Scene("refused_by_subscriber", "900001", "106900010001", ["13800000404"], f"【浙海示例银行】{_SALE}"),
-    Scene("quiet_hours", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}", at_night=True),
-    Scene("over_frequency", "900001", "106900010001", [OFTEN], f"【浙海示例银行】{_SALE}"),
-    Scene("signature_missing", "900001", "106900010001", [NEXT], _SALE),
-    Scene("signature_mismatch", "900001", "106900010001", [NEXT], f"【客服通知】{_SALE}"),
-    Scene("optout_hint_missing", "900001", "106900010001", [NEXT], "【浙海示例银行】新客理财专享"),
-    Scene("mass_refused", "900001", "106900010001", [NEXT, "13800000404"], f"【浙海示例银行】{_SALE}"),
-    Scene("pass", "900005", "10680001", [NEXT], "【示例商城】您的包裹已到驿站"),
-    Scene("pass", "900006", "10680002", [NEXT], "【示例人民法院】请查收电子送达文书"),
-)
 
 
 def carriers(options: Sequence[str]) -> dict[str, str]:
@@ -386,7 +346,7 @@ Ctrl-C stops all of it.""",
     def _called_at(self, protocol: str, account: str) -> tuple[str, int] | None:
         """Where a sender listens; None where he takes deliveries on the connection that he sends on."""
         listener = self._listeners.get(account, "") if protocol in CALLS else ""
-        return endpoint(listener) if listener else None
+        return endpoint(listener) if listener and _is_free(endpoint(listener)) else None
 
 
 def _said(settings: Config) -> list[status.Said]:
@@ -398,6 +358,16 @@ def _said(settings: Config) -> list[status.Said]:
 def _reply(received: Received) -> str | None:
     """What the sample subscribers answer: most nothing, one in 64 the plain word."""
     return "R" if received.sequence % 64 == 0 else None
+
+
+def _is_free(address: tuple[str, int]) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(address)
+        except OSError:
+            return False
+    return True
 
 
 def _free(port: int, stack: contextlib.AsyncExitStack) -> int:

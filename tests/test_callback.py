@@ -35,6 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PASSING, COLLECTS, REFUSED = MARKETING + "0001", COLLECTION + "0001", BANNED + "0001"
 PATIENCE, IDLE = 2.0, 1.0
+CONFIRMED = "您已退订，我们不再向您发送营销信息"
 HEAD = "carrier,protocol,account,holder,scope,refusal_manner,listener,callback"
 
 
@@ -66,6 +67,7 @@ async def made(house_of: HouseOf) -> AsyncIterator[Scene]:
     listeners = dict(zip(("bank", "agent", "own", "late"), [(HOST, p) for p in listening], strict=True))
     async with CarrierSim(HOST, protocol="sgip", secret=SECRET, report_after=None) as carrier:
         settings = (
+            f'confirmation = "{CONFIRMED}"\n'
             f'[[sms]]\nprotocol = "sgip"\nlisten = "{HOST}:{port}"\nupstream = ["{HOST}:{carrier.port}"]\n'
             f'callback_listen = "{HOST}:{shared}"\ncallback_patience = "{PATIENCE:.0f}s"\n'
             f'callback_idle = "{IDLE:.0f}s"\n'
@@ -116,6 +118,11 @@ async def test_a_reply_reaches_its_sender_octet_for_octet_and_its_answer_the_car
         assert reply.message_id == number.to_bytes(12, "big")
         refused = await sender.submit(PASSING, [subscriber], TEXT)
         assert refused.result == sgip.REFUSALS["refused_by_subscriber"]  # type: ignore[index]
+        await scene.carrier.until(lambda: scene.carrier.counts["answered"] == 2)
+        sent, confirmation = scene.carrier.submits
+        assert confirmation.text == f"【示例银行】{CONFIRMED}"
+        assert confirmation.sequence >> 64 == sent.sequence >> 64  # of the sender's own node
+        assert confirmation.sequence & 0xFFFF_FFFF > 0xF000_0000
 
 
 async def test_reports_go_to_whom_they_are_about_and_replies_by_their_number(scene: Scene) -> None:
@@ -218,6 +225,19 @@ async def test_what_was_not_delivered_in_time_is_not_answered_and_may_come_again
         call.write(call.link._outstanding[number].frame)  # as a carrier repeats it
         assert await waiting == 0
         assert len(sender.replies) == 1
+
+
+async def test_a_listener_that_does_not_let_the_carrier_in_has_been_told_nothing(scene: Scene) -> None:
+    async with scene.sender() as sender:
+        sender.call_result = 1
+        async with scene.house.counted("connections_closed_total", protocol="sgip", cause="listener_down"):
+            waiting = asyncio.create_task(scene.carrier.deliver(PASSING, scene.house.subscriber(), "你好"))
+        assert not waiting.done()
+        assert not sender.replies
+        (line,) = scene.house.log_lines("listener not reached", detail="login refused: 1")
+        assert line["account"] == "bank"
+        await scene.carrier.hang_up()
+        assert await waiting is None
 
 
 async def test_the_same_again_while_under_way_is_dropped_and_another_content_refused(scene: Scene) -> None:
@@ -381,7 +401,22 @@ async def test_a_called_sender_can_not_submit_there(scene: Scene) -> None:
     assert not scene.carrier.submits
 
 
-# The end of a node
+# The end of a port, and of a node
+
+
+async def test_a_callback_port_goes_with_its_filing(scene: Scene) -> None:
+    listener = "{}:{}".format(*scene.listeners["own"])
+    await scene.house.bring("accounts", f"{HEAD}\nmobile,sgip,own,BANK,financial,result,{listener},")
+
+    async def is_shut() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(*scene.own.split(":"))
+        except OSError:
+            return True
+        writer.close()
+        return False
+
+    await eventually(is_shut)
 
 
 async def test_a_drain_unbinds_both_sides_and_answers_nothing_that_was_not_delivered(scene: Scene) -> None:

@@ -30,7 +30,7 @@ PASSED, REFUSED = Verdict(None), Verdict(Reason.BLACKLISTED)
 class Book:
     """What routes ask of the registry."""
 
-    version = 1
+    changes = 1
 
     def __init__(self) -> None:
         self.filed: list[Account] = []
@@ -44,7 +44,7 @@ class Book:
         account = Account(len(self.filed) + 1, key, holder, listener=listener)
         self.filed.append(account)
         self.listed[name] = list(numbers)
-        self.version += 1
+        self.changes += 1
         return account
 
     def renew(self) -> None:
@@ -58,6 +58,9 @@ class Book:
 
     def accounts(self, carrier: str, protocol: str) -> Sequence[Account]:
         return [one for one in self.filed if one.key[:2] == (carrier, protocol)]
+
+    def account_of(self, identity: int) -> Account | None:
+        return next((one for one in self.filed if one.id == identity), None)
 
     def account_numbers(self, key: AccountKey) -> Sequence[AccountNumber]:
         return self.listed[key.account]
@@ -85,7 +88,7 @@ def submit(source: str, to: Sequence[str], sequence: int, verdicts: Sequence[Ver
         (0, 0, 3, sequence), 1, Submission(source.encode(), destinations, 8, False, b"", True, b"", 1, 1, 0)
     )
     made.verdicts = verdicts or [PASSED] * len(to)
-    made.ids = [(1_795_000_000_000 << 80 | sequence).to_bytes(16, "big")] * len(to)
+    made.ids = [((1_795_000_000_000 + sequence) << 80).to_bytes(16, "big")] * len(to)
     return made
 
 
@@ -98,9 +101,9 @@ def test_a_report_finds_the_account_of_its_submit_and_subscriber_in_every_worker
     mine.passed(one, [submit("1069", ["13800000001"], 7)])
     others.passed(two, [submit("1069", ["8613800000002"], 7)])  # node 0, the same instant, another subscriber
     for routes in (mine, others, worker("w2")):
-        assert routes.of_report(7, SUBSCRIBER) == one
-        assert routes.of_report(7, OTHER) == two
-        assert routes.of_report(8, SUBSCRIBER) is None
+        assert routes.of_report(7, b"+8613800000001") == routes.of_report(7, b"13800000001") == one
+        assert routes.of_report(7, b"13800000002") == two
+        assert routes.of_report(8, b"13800000001") is None
 
 
 def test_what_was_refused_or_of_nobodys_account_leaves_no_trace(book: Book, worker: Make) -> None:
@@ -109,19 +112,30 @@ def test_what_was_refused_or_of_nobodys_account_leaves_no_trace(book: Book, work
     whole = submit("1069", [SUBSCRIBER], 8, [REFUSED])
     whole.octets = b""
     routes.passed(one, [whole, submit("1069", [SUBSCRIBER, OTHER], 9, [REFUSED, PASSED])])
-    assert [routes.of_report(number, SUBSCRIBER) for number in (7, 8, 9)] == [None] * 3
-    assert routes.of_report(9, OTHER) == one
+    assert [routes.of_report(number, b"13800000001") for number in (7, 8, 9)] == [None] * 3
+    assert routes.of_report(9, b"13800000002") == one
 
 
-def test_a_reply_goes_to_who_sent_last_to_him_then_to_who_sent_last_from_there(
+def test_a_reply_goes_to_who_sent_last_to_him_where_several_do_and_else_to_who_was_first(
     book: Book, worker: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.relay.routes.time_ns", lambda: 1_795_000_000_000 * 1_000_000)
-    one, two, routes = book.add("one", BANK), book.add("two", BANK), worker("w0")
-    routes.passed(one, [submit("1069", [SUBSCRIBER], 7)])
-    routes.passed(two, [submit("1069", [OTHER], 8)])
-    assert routes.of_number("1069", SUBSCRIBER) == one
-    assert routes.of_number("1069", OTHER) == routes.of_number("1069", "+8613800000003") == two
+    now = 1_795_000_000_000
+    monkeypatch.setattr("gateway.relay.routes.time_ns", lambda: now * 1_000_000)
+    one, two = book.add("one", BANK), book.add("two", BANK)
+    mine, others = worker("w0"), worker("w1")
+    mine.passed(one, [submit("1069", [SUBSCRIBER], 7)])
+    others.passed(two, [submit("1069", [OTHER], 8)])
+    for routes in (mine, others):
+        assert routes.of_number("1069", SUBSCRIBER) == one
+        assert routes.of_number("1069", OTHER) == two
+        assert routes.of_number("1069", "+8613800000003") == one
+    now += 60_000
+    mine.passed(one, [submit("1069", [OTHER], 9)])
+    assert others.of_number("1069", OTHER) == one
+    book.filed.remove(one)
+    book.changes += 1
+    others.passed(two, [submit("1069", ["+8613800000004"], 10)])
+    assert others.of_number("1069", "+8613800000003") == two
 
 
 def test_who_does_not_listen_is_passed_over_where_another_may_show_the_number(
@@ -132,7 +146,7 @@ def test_who_does_not_listen_is_passed_over_where_another_may_show_the_number(
     assert routes.of_number("1069", SUBSCRIBER) == deaf  # at least it is known whose it was
     hears = book.add("hears", BANK, "10.0.0.1:8801", AccountNumber("1069", True, Span()))
     assert routes.of_number("1069", SUBSCRIBER) == hears
-    assert routes.of_report(7, SUBSCRIBER) == deaf  # another account's messages are not its business
+    assert routes.of_report(7, b"13800000001") == deaf  # another account's messages are not its business
 
 
 def test_a_number_that_nobody_sent_from_is_its_longest_lists_then_its_users_then_its_owners(

@@ -142,12 +142,17 @@ class Snapshot:
                     found = cursor.next()
         except lmdb.Error as error:
             raise self._damaged(error) from None
-        rows = [(identity, self._row("accounts", identity)) for identity in ids]
-        return [
-            tables.account(row, self._holds("accounts", identity))
-            for identity, row in rows
-            if row is not None
-        ]
+        return [one for identity in ids if (one := self.account_of(identity)) is not None]
+
+    def account_of(self, identity: int) -> Account | None:
+        """The account of this id."""
+        row = self._row("accounts", identity)
+        return tables.account(row, self._holds("accounts", identity)) if row is not None else None
+
+    @property
+    def changes(self) -> int:
+        """Another value when accounts, their numbers, or what else senders are made of may have changed."""
+        return self._sender_changes
 
     def numbers(self, source: str) -> Sequence[Number]:
         """Registrations whose range holds `source`: exact first, then longest; approved before revoked."""

@@ -219,7 +219,7 @@ class Callback:
             return wire.answer(command, sequence, wire.OTHER_CONTENT) or b""
         try:
             number, subscriber, of = wire.addressee(data, frame)
-            account = self._sought(canonical(number), canonical(subscriber), of)
+            account = self._sought(number, subscriber, of)
         except WireError as error:
             self._note("delivery not understood", error)
             return wire.malformed(command, sequence, error) or b""
@@ -235,7 +235,7 @@ class Callback:
         used[pipe] = None
         return b""
 
-    def _sought(self, number: str, subscriber: str, of: bytes) -> Account | None:
+    def _sought(self, number: bytes, subscriber: bytes, of: bytes) -> Account | None:
         """Whose it is: of the account whose port this is, else as `Routes` says, else of the account that the
         carrier logged in as."""
         if self._own:
@@ -243,7 +243,7 @@ class Callback:
         found = (
             self._routes.of_report(int.from_bytes(of, "big"), subscriber)
             if of
-            else self._routes.of_number(number, subscriber)
+            else self._routes.of_number(canonical(number), canonical(subscriber))
         )
         return found or self._routes.named(self._says)
 

@@ -32,9 +32,10 @@ class Outward(asyncio.Transport):
         leg.transport = self
 
     async def reach(self, wire: Wire, bind: bytes, address: tuple[str, int], patience: float) -> str:
-        """Connect and log in with `bind`: "" when the listener has let us in, else why it has not."""
+        """Connect and log in with `bind`: "" when the listener has let us in, or is not wanted any more; else
+        why it has not until `patience` (s) was over."""
         clock = asyncio.get_running_loop().time
-        deadline, pause, why = clock() + patience, FIRST_PAUSE, "closed meanwhile"
+        deadline, pause, why = clock() + patience, FIRST_PAUSE, ""
         while not self._over:
             left = deadline - clock()
             if left <= 0:
@@ -56,7 +57,11 @@ class Outward(asyncio.Transport):
                 why = f"login refused: {status}"
             await asyncio.sleep(max(0.0, min(pause, deadline - clock())))
             pause = min(2 * pause, LONGEST_PAUSE)
-        return why
+        return ""
+
+    @property
+    def connected(self) -> bool:
+        return self._real is not None
 
     def _use(self, real: Leg) -> None:
         if self._over:

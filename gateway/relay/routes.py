@@ -1,14 +1,18 @@
 """Whose a delivery is that a carrier makes on a connection of its own (SGIP).
 
-A report finds its account by the number of the submit that it names, and its subscriber; what a subscriber
-sends by the number he sent it to: who sent last from there to him, else who sent last from there, else who
-may show that number by the registry. What was passed on is in mapped files as contacts are (contacts.py):
-seen by all workers of the node at once, whole after a kill, kept for 30 days; they name accounts by their id.
+A report finds its account by the number of the submit that it names, and its subscriber. What a subscriber
+sends finds it by the number he sent it to: who sent last from there to him, where several accounts send from
+there; else who was the first to send from there; else who may show the number by the registry. What was
+passed on is in mapped files as contacts are (contacts.py): seen by all workers of the node at once, whole
+after a kill, kept for 30 days; they name accounts by their id.
+
+It costs one entry a message. That a second account sends from a number is known to the first within a minute.
 """
 
 from collections.abc import Sequence
 from time import time_ns
 
+from gateway.errors import NotReady
 from gateway.model import SMS, Account, AccountKey, AccountNumber, Number
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical
@@ -16,8 +20,12 @@ from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key
 from gateway.relay.memory import Submit
 
-MOST_SOURCES = 20_000  # of which it is remembered that they are noted today
+MOST_SOURCES = 20_000  # of which it is remembered who sends from there
+AGAIN = 60_000  # ms until that is looked up again
 DAY = 86_400_000
+ANYBODY, SHARED = "", "*"
+"""In place of a subscriber: who sends from a number, and who does beside him."""
+DIGITS = 11  # of a mobile number
 LISTED = 1000
 """What an account that a number is listed for counts beside one that only holds it: more."""
 
@@ -29,40 +37,61 @@ class Routes:
         self._of = carrier, protocol
         self._view = view
         self._noted = noted
-        self._sources: dict[str, tuple[int, int]] = {}  # by number: (account, day) as they were noted last
+        self._sources: dict[tuple[bytes, int], tuple[str, bool, int]] = {}
+        """By number and account: the number as text, whether others send from it, till when that is known."""
         self._accounts: list[tuple[Account, Sequence[AccountNumber]]] = []
-        self._version = -1
+        self._known: dict[int, Account | None] = {}  # by id
+        self._changes = self._known_of = -1  # the changes of the registry that they were read after
 
     def passed(self, account: Account | None, submits: Sequence[Submit]) -> None:
         """These submits of an account go on to the carrier, but for those that were refused."""
         if account is None:
             return
-        now, note = time_ns() // 1_000_000, self._noted.remember
+        now, note, sources = time_ns() // 1_000_000, self._noted.remember, self._sources
         for submit in submits:
             if submit.submission is None or submit.octets == b"":
                 continue
-            source, identity = canonical(submit.submission.source), submit.ids[0]
+            source, identity = submit.submission.source, submit.ids[0]
+            number, shared, until = sources.get((source, account.id), ("", False, 0))
+            if now >= until:
+                try:
+                    number, shared = self._sends(source, account.id, now, identity)
+                except NotReady:  # nobody can say now who else sends from there
+                    number, shared = canonical(source), True
             for raw, verdict in zip(submit.submission.destinations, submit.verdicts, strict=True):
                 if verdict.reason is None:
-                    subscriber = canonical(raw)
-                    note(self._key(submit.sequence, subscriber), now, account.id, identity)
-                    note(self._key(source, subscriber), now, account.id, identity)
-            noted = account.id, now // DAY
-            if self._sources.get(source) != noted:
-                if len(self._sources) >= MOST_SOURCES:
-                    self._sources.clear()
-                self._sources[source] = noted
-                note(self._key(source, ""), now, account.id, identity)
+                    note(self._report_key(submit.sequence, raw), now, account.id, identity)
+                    if shared:
+                        note(self._key(number, canonical(raw)), now, account.id, identity)
 
-    def of_report(self, sequence: int, subscriber: str) -> Account | None:
-        """Whose submit of this number to this subscriber is reported on. Raises NotReady."""
-        return self._by(self._key(sequence, subscriber), time_ns() // 1_000_000)
+    def _sends(self, source: bytes, account: int, now: int, identity: bytes) -> tuple[str, bool]:
+        """(The number as text, whether other accounts send from it, too); that this one does, all may see."""
+        number = canonical(source)
+        first, other = self._key(number, ANYBODY), self._key(number, SHARED)
+        known, holder = self._noted.last(first, now), self._by(first, now)
+        if holder is None or holder.id == account:
+            if holder is None or known is None or known.at < now - DAY:
+                self._noted.remember(first, now, account, identity)
+            shared = self._by(other, now) not in (None, holder)
+        else:
+            self._noted.remember(other, now, account, identity)
+            shared = True
+        if len(self._sources) >= MOST_SOURCES:
+            self._sources.clear()
+        self._sources[source, account] = number, shared, now + AGAIN
+        return number, shared
+
+    def of_report(self, sequence: int, subscriber: bytes) -> Account | None:
+        """Whose submit of this number to this subscriber (as on the wire) is reported on. Raises NotReady."""
+        self._view.renew()
+        return self._by(self._report_key(sequence, subscriber), time_ns() // 1_000_000)
 
     def of_number(self, number: str, subscriber: str) -> Account | None:
         """Who is to hear what this subscriber sends to this number (both canonical): one that listens, where
         there is one. Raises NotReady."""
         now = time_ns() // 1_000_000
-        sent = [self._by(self._key(number, to), now) for to in (subscriber, "")] if number else []
+        self._view.renew()
+        sent = [self._by(self._key(number, to), now) for to in (subscriber, ANYBODY)] if number else []
         for account in sent:
             if account is not None and account.listener:
                 return account
@@ -80,20 +109,30 @@ class Routes:
         """All that are filed, and the numbers that each may show. Raises NotReady."""
         view = self._view
         view.renew()
-        if self._version != view.version:
+        if self._changes != view.changes:
             filed = view.accounts(*self._of)
             self._accounts = [(account, view.account_numbers(account.key)) for account in filed]
-            self._version = view.version
+            self._changes = view.changes
         return self._accounts
 
     def _by(self, key: int, now: int) -> Account | None:
         contact = self._noted.last(key, now)
         if contact is None:
             return None
-        return next((one for one, _ in self.accounts() if one.id == contact.institution), None)
+        if self._known_of != self._view.changes:
+            self._known.clear()
+            self._known_of = self._view.changes
+        if contact.institution not in self._known:
+            self._known[contact.institution] = self._view.account_of(contact.institution)
+        return self._known[contact.institution]
 
-    def _key(self, what: int | str, subscriber: str) -> int:
-        return half_key(self._view.hash(f"{what} {subscriber}")) or 1
+    def _key(self, number: str, subscriber: str) -> int:
+        return half_key(self._view.hash(f"{number} {subscriber}")) or 1
+
+    def _report_key(self, sequence: int, subscriber: bytes) -> int:
+        """Subscribers are told apart by their last digits: 86 stands before them in one frame and not in
+        another."""
+        return half_key(self._view.hash(f"{sequence:x} {subscriber[-DIGITS:]!r}")) or 1
 
 
 def _rank(

@@ -300,37 +300,39 @@ class Worker:
         wire = CALLS[sms.protocol]()
         key = AccountKey(self._carrier, sms.protocol, arrival.account)
         login = wire.login(arrival.first)._replace(receives=False)  # not before its listener answers
-        carrier = await take_over(arrival.connection)
+        session: Session | None = None
         try:
+            carrier = await take_over(arrival.connection)
             account = self._filed(key, wire)
-        except LoginRefused:
-            account = None
-        if account is None or not account.listener or self._draining.is_set() or self._is_ours(account):
-            carrier.transport.abort()  # nothing is answered: the carrier comes again
-            return b""
-        sender = Leg()
-        outward = Outward(sender)
-        number = next(self._connection_ids)
-        session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
-        self._sessions[number] = session
-        try:
-            session.start()
-            patience = milliseconds(sms.callback_patience) / 1000
-            why = await outward.reach(wire, arrival.first, endpoint(account.listener), patience)
-            if why:
-                self._deaf.add(key)
-                self._telemetry.closed.labels(sms.protocol, "listener_down").inc()
-                self._note("listener not reached", key, arrival, "listener_down", why)
-            else:
-                self._deaf.discard(key)
-                session.reached()
-                self._receiving.note(key, _now())
-            await session.closed.wait()
-        except Exception:  # nothing that one connection does may leave it open or reach another
-            self._log.exception("delivery failed")
-            session.abort()
-        finally:
-            del self._sessions[number]
+            if account is None or not account.listener or self._draining.is_set() or self._is_ours(account):
+                carrier.transport.abort()  # nothing is answered: the carrier comes again
+                return b""
+            sender = Leg()
+            outward = Outward(sender)
+            number = next(self._connection_ids)
+            session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
+            self._sessions[number] = session
+            try:
+                session.start()
+                address, patience = endpoint(account.listener), milliseconds(sms.callback_patience) / 1000
+                why = await outward.reach(wire, arrival.first, address, patience)
+                if outward.connected:
+                    self._deaf.discard(key)
+                    session.reached()
+                    self._receiving.note(key, _now())
+                elif why:
+                    self._deaf.add(key)
+                    self._telemetry.closed.labels(sms.protocol, "listener_down").inc()
+                    self._note("listener not reached", key, arrival, "listener_down", why)
+                await session.closed.wait()
+            finally:
+                del self._sessions[number]
+        except Exception as error:  # nothing that one connection does may leave it open or reach another
+            if not isinstance(error, OSError | LoginRefused):
+                self._log.exception("delivery failed")
+            arrival.connection.close()
+            if session is not None:
+                session.abort()
         return b""
 
     def _is_ours(self, account: Account) -> bool:

@@ -17,7 +17,9 @@ from gateway.protocols.link import Asked, Closed, Event, Link, LoginAsked
 from gateway.protocols.message import Submission
 from gateway.protocols.table import Pdu
 from gateway.simulator.end import CHINA, End, Watched, milliseconds, stamp
-from gateway.simulator.peers import PEERS, SgipPeer, said_in
+from gateway.simulator.peers import PEERS
+from gateway.simulator.said import said_in
+from gateway.simulator.sgip_peer import SgipPeer
 from gateway.values import endpoint
 
 

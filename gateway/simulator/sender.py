@@ -16,7 +16,9 @@ from gateway.protocols import text as codings
 from gateway.protocols.link import Asked, Closed, Event, Link, LoggedIn, LoginAsked
 from gateway.protocols.message import Delivery, Report
 from gateway.simulator.end import CHINA, End, Watched, milliseconds
-from gateway.simulator.peers import PEERS, SgipPeer, said_in
+from gateway.simulator.peers import PEERS
+from gateway.simulator.said import said_in
+from gateway.simulator.sgip_peer import SgipPeer
 
 
 class LoginRefused(Exception):
