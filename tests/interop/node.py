@@ -37,6 +37,10 @@ class Node:
         """Where its senders log in."""
         return int(self.ready["listeners"][protocol].rpartition(":")[2])
 
+    def callback(self, protocol: str) -> int:
+        """Where its carrier calls."""
+        return int(self.ready["callbacks"][protocol].rpartition(":")[2])
+
     def command(self, *words: str | Path) -> str:
         run = subprocess.run(
             [ZHENGMING, *words, "-c", self.ready["config"]], capture_output=True, text=True, check=False

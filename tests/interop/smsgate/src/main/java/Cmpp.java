@@ -30,8 +30,8 @@ final class Cmpp implements Speech {
   }
 
   @Override
-  public EndpointEntity client(Options options) {
-    return Ends.at(logged(new CMPPClientEndpointEntity(), options), options);
+  public EndpointEntity client(Options options, int port) {
+    return Ends.at(logged(new CMPPClientEndpointEntity(), options), "client", port);
   }
 
   @Override
@@ -40,8 +40,8 @@ final class Cmpp implements Speech {
   }
 
   @Override
-  public EndpointEntity server(Options options, EndpointEntity child) {
-    CMPPServerEndpointEntity server = Ends.at(new CMPPServerEndpointEntity(), options);
+  public EndpointEntity server(EndpointEntity child, int port) {
+    CMPPServerEndpointEntity server = Ends.at(new CMPPServerEndpointEntity(), "server", port);
     server.addchild(child);
     return server;
   }

@@ -4,7 +4,7 @@ import com.zx.sms.connect.manager.EndpointEntity;
 final class Ends {
   /** Each message once: what is not answered or refused is not sent again. */
   static <E extends EndpointEntity> E common(E end) {
-    end.setId("peer");
+    end.setId("child");
     end.setMaxChannels((short) 1);
     end.setWindow(16);
     end.setReSendFailMsg(false);
@@ -12,12 +12,10 @@ final class Ends {
     return end;
   }
 
-  static <E extends EndpointEntity> E at(E end, Options options) {
-    if (end.getId() == null) {
-      end.setId("listener");
-    }
-    end.setHost(options.text("host", "127.0.0.1"));
-    end.setPort(options.number("port", 0));
+  static <E extends EndpointEntity> E at(E end, String name, int port) {
+    end.setId(name);
+    end.setHost("127.0.0.1");
+    end.setPort(port);
     return end;
   }
 }

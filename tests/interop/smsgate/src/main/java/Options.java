@@ -19,6 +19,14 @@ final class Options {
     return words.get(name);
   }
 
+  /** These, but with another value of one. */
+  Options but(String name, String value) {
+    Options others = new Options(new String[0]);
+    others.words.putAll(words);
+    others.words.put(name, value);
+    return others;
+  }
+
   int number(String name, int otherwise) {
     return words.containsKey(name) ? Integer.parseInt(words.get(name)) : otherwise;
   }

@@ -1,4 +1,5 @@
 import com.zx.sms.connect.manager.EndpointEntity;
+import com.zx.sms.connect.manager.EndpointEntity.ChannelType;
 import com.zx.sms.connect.manager.EndpointManager;
 import io.netty.channel.Channel;
 import java.util.List;
@@ -8,7 +9,8 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * Logs in, submits (every third one from a number that is to be refused), waits for answers, reports and replies, tests
- * the link and leaves.
+ * the link and leaves. With `listen` it is a listener, too, where carriers that call themselves `called-as` tell it of
+ * reports and replies.
  */
 final class Sender {
   private static final int WINDOW = 16;
@@ -23,7 +25,26 @@ final class Sender {
     int replies = options.number("replies", 0);
     long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(options.number("seconds", 30));
 
-    EndpointEntity client = speech.client(options);
+    Business.Heard delivered = (channel, message) -> {
+      Speech.Delivery delivery = speech.delivery(message);
+      if (delivery != null) {
+        delivery.answers().forEach(channel::writeAndFlush);
+        if (delivery.stat() != null) {
+          counts.one("reports", delivery.stat());
+        } else {
+          counts.reply(delivery.text());
+        }
+      }
+    };
+    EndpointEntity client = speech.client(options, options.number("port", 0));
+    if (options.text("listen") != null) {
+      client.setChannelType(ChannelType.DOWN);
+      String name = options.text("called-as", options.text("account"));
+      EndpointEntity called = speech.child(options.but("account", name));
+      called.setBusinessHandlerSet(
+          List.of(new Business(speech.firstHandler(), channel -> {}, (channel, message) -> {}, delivered)));
+      EndpointManager.INS.openEndpoint(speech.server(called, options.number("listen", 0)));
+    }
     client.setBusinessHandlerSet(List.of(new Business(
         speech.firstHandler(),
         connected::complete,
@@ -38,17 +59,7 @@ final class Sender {
             counts.one("terminated");
           }
         },
-        (channel, message) -> {
-          Speech.Delivery delivery = speech.delivery(message);
-          if (delivery != null) {
-            delivery.answers().forEach(channel::writeAndFlush);
-            if (delivery.stat() != null) {
-              counts.one("reports", delivery.stat());
-            } else {
-              counts.reply(delivery.text());
-            }
-          }
-        })));
+        delivered)));
     EndpointManager.INS.addEndpointEntity(client);
     EndpointManager.INS.openEndpoint(client);
 

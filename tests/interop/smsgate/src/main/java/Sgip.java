@@ -15,7 +15,7 @@ import com.zx.sms.connect.manager.sgip.SgipServerEndpointEntity;
 import java.util.ArrayList;
 import java.util.List;
 
-/** SGIP 1.2 over one connection that goes both ways, as SMSGate's senders have it. There is no heartbeat. */
+/** SGIP 1.2, over one connection that goes both ways or over two. There is no heartbeat. */
 final class Sgip implements Speech {
   private static <E extends SgipEndpointEntity> E logged(E end, Options options, long node) {
     end.setLoginName(options.text("account"));
@@ -25,8 +25,8 @@ final class Sgip implements Speech {
   }
 
   @Override
-  public EndpointEntity client(Options options) {
-    return Ends.at(logged(new SgipClientEndpointEntity(), options, 3_057_100_001L), options);
+  public EndpointEntity client(Options options, int port) {
+    return Ends.at(logged(new SgipClientEndpointEntity(), options, 3_057_100_001L), "client", port);
   }
 
   @Override
@@ -35,8 +35,8 @@ final class Sgip implements Speech {
   }
 
   @Override
-  public EndpointEntity server(Options options, EndpointEntity child) {
-    SgipServerEndpointEntity server = Ends.at(new SgipServerEndpointEntity(), options);
+  public EndpointEntity server(EndpointEntity child, int port) {
+    SgipServerEndpointEntity server = Ends.at(new SgipServerEndpointEntity(), "server", port);
     server.addchild(child);
     return server;
   }
@@ -86,14 +86,14 @@ final class Sgip implements Speech {
     return message instanceof SgipSubmitResponseMessage answer ? (int) answer.getResult() : null;
   }
 
-  /** The state of a report (0: delivered) stands for what other protocols say in a word. */
+  /** The state of a report, 0 or not, stands for what other protocols say in a word. */
   @Override
   public Delivery delivery(Object message) {
     if (message instanceof SgipReportRequestMessage report) {
       SgipReportResponseMessage answer = new SgipReportResponseMessage(report.getHeader());
       answer.setResult((short) 0);
       answer.setTimestamp(report.getTimestamp());
-      return new Delivery(report.getState() == 0 ? "DELIVRD" : "UNDELIV", null, List.of(answer));
+      return new Delivery(report.getState() == 0 ? "DELIVRD" : "REJECTD", null, List.of(answer));
     }
     if (!(message instanceof SgipDeliverRequestMessage deliver)) {
       return null;

@@ -27,8 +27,8 @@ final class Smgp implements Speech {
   }
 
   @Override
-  public EndpointEntity client(Options options) {
-    return Ends.at(logged(new SMGPClientEndpointEntity(), options), options);
+  public EndpointEntity client(Options options, int port) {
+    return Ends.at(logged(new SMGPClientEndpointEntity(), options), "client", port);
   }
 
   @Override
@@ -37,8 +37,8 @@ final class Smgp implements Speech {
   }
 
   @Override
-  public EndpointEntity server(Options options, EndpointEntity child) {
-    SMGPServerEndpointEntity server = Ends.at(new SMGPServerEndpointEntity(), options);
+  public EndpointEntity server(EndpointEntity child, int port) {
+    SMGPServerEndpointEntity server = Ends.at(new SMGPServerEndpointEntity(), "server", port);
     server.addchild(child);
     return server;
   }

@@ -30,8 +30,8 @@ final class Smpp implements Speech {
   }
 
   @Override
-  public EndpointEntity client(Options options) {
-    return Ends.at(logged(new SMPPClientEndpointEntity(), options), options);
+  public EndpointEntity client(Options options, int port) {
+    return Ends.at(logged(new SMPPClientEndpointEntity(), options), "client", port);
   }
 
   @Override
@@ -40,8 +40,8 @@ final class Smpp implements Speech {
   }
 
   @Override
-  public EndpointEntity server(Options options, EndpointEntity child) {
-    SMPPServerEndpointEntity server = Ends.at(new SMPPServerEndpointEntity(), options);
+  public EndpointEntity server(EndpointEntity child, int port) {
+    SMPPServerEndpointEntity server = Ends.at(new SMPPServerEndpointEntity(), "server", port);
     server.addchild(child);
     return server;
   }

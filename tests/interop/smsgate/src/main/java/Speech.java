@@ -10,12 +10,12 @@ interface Speech {
   /** A submit as a carrier reads it; `id` is what its answer and its report name it by. */
   record Submission(String from, String to, boolean wantsReport, Object id, BaseMessage message) {}
 
-  EndpointEntity client(Options options);
+  EndpointEntity client(Options options, int port);
 
-  /** A listener that lets one account in, whose end is `child`. */
-  EndpointEntity server(Options options, EndpointEntity child);
-
+  /** A listener's end of the one account that it lets in. */
   EndpointEntity child(Options options);
+
+  EndpointEntity server(EndpointEntity child, int port);
 
   /** The first of the library's own handlers that keep a message to themselves. */
   String firstHandler();
