@@ -50,8 +50,7 @@ async def may_call(address: str, sms: Sms, upstreams: Sequence[str]) -> bool:
     here = ip_address(address)
     if sms.callback_from:
         return any(here in ip_network(known, strict=False) for known in sms.callback_from)
-    for upstream in upstreams:
-        host, port = endpoint(upstream)
+    for host, port in dict.fromkeys(endpoint(upstream) for upstream in upstreams):
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port)
         except OSError:
