@@ -231,8 +231,8 @@ class CarrierSim(Watched):
         return end
 
     def _link(self) -> Link:
-        """One whose requests are numbered as the protocol has it: in SGIP by the time, and some senders answer
-        under another number when that is none."""
+        """One whose requests are numbered as the protocol has it: in SGIP by the time, and some senders
+        answer under another number when that is none."""
         peer, number = self.peer, 1
         if issubclass(peer, SgipPeer):
             number = peer.first_number(1_057_100_000, datetime.now(CHINA), randbits(31))
