@@ -141,7 +141,7 @@ def _smsgate(folder: Path) -> list[str]:
     if not classpath.exists() or not peer.exists() or peer.stat().st_mtime < newest:
         _run(
             folder,
-            "mvn", "--quiet", "--batch-mode", "--strict-checksums", "clean", "compile",
+            "mvn", "--quiet", "--batch-mode", "--strict-checksums", "compile",
             "dependency:build-classpath", f"-Dmdep.outputFile={classpath}",
         )  # fmt: skip
     # each refused message is an error to its log
