@@ -29,6 +29,7 @@ from gateway.commands.registry_arguments import (
     add_allocation_arguments,
     add_dispute_arguments,
     add_document_arguments,
+    add_hold_arguments,
     add_number_arguments,
     add_reply_arguments,
     add_run_arguments,
@@ -209,6 +210,9 @@ def parser() -> argparse.ArgumentParser:
         doing.add_argument("--by", required=True, metavar="LOGIN", help="who does this")
         doing.add_argument("--json", action="store_true")
 
+    add_hold_arguments(
+        acts(add("hold", "supervising:hold", "what stops an institution or agency for a time"))
+    )
     add_complaint_arguments(
         acts(add("complaint", "casework:complaint", "what subscribers, or 12321, report"))
     )

@@ -30,7 +30,7 @@ async def test_institution_is_registered_and_closed(office: Office) -> None:
     path = f"/institutions/{made.body['id']}"
     closed = await change(office, "regulator", path, {"status": "closed", "licence_until": "2026-01-31"})
     assert (closed.status, closed.body["status"]) == (200, "closed")
-    assert closed.body["licence_until"] == "2026-01-31T00:00:00+08:00"
+    assert closed.body["licence_until"] == "2026-02-01T00:00:00+08:00", "the day belongs to it"
     assert closed.body["name"] == BANK["name"]
     assert (await office.get("institution", path)).status == 404
     seen = await office.get("provider", "/institutions")

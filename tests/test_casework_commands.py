@@ -148,6 +148,19 @@ def test_an_appeal_is_answered_by_another_person(shell: Shell) -> None:
     assert shell.json("appeal", "show", str(made["id"]), *BANK)[0]["answered_by"] is None
 
 
+def test_a_hold_on_an_institution_is_placed_and_lifted(shell: Shell) -> None:
+    (made,) = shell.json("hold", "place", "BANK", "--cause", "许可核查中", "--case", "C-7", *R1)
+    assert (made["cause"], made["case_reference"], made["held_by"]) == ("许可核查中", "C-7", "r1")
+    assert shell.json("hold", "list", "BANK", *BANK) == [made]
+    assert "role institution" in refused(shell, "hold", "lift", "BANK", "--reason", "x", *BANK)
+    assert "'NONE'" in refused(shell, "hold", "place", "NONE", "--cause", "x", *R1)
+    assert "cause" in refused(shell, "hold", "place", "BANK", "--cause", " ", *R1)
+    over = ("hold", "place", "BANK", "--cause", "x", "--until", days_ago(1))
+    assert "until" in refused(shell, *over, *R1)
+    assert shell.json("hold", "lift", "BANK", "--reason", "核查完毕", *R2) == []
+    assert "nothing suspends it" in refused(shell, "hold", "lift", "BANK", "--reason", "x", *R2)
+
+
 WRONG = (
     (("complaint", "receive", *COMPLAINT, "--subscriber", "x", *R1), ("--subscriber 'x'", "such as 138")),
     (("complaint", "receive", *COMPLAINT, "--at", "2999-01-01", *R1), ("at", "past")),

@@ -111,8 +111,11 @@ def test_an_account_that_nobody_filed(setting: str, reason: Reason | None, enfor
     [verdict] = decide([stranger], good(), profile, NOW)
     assert verdict.reason is reason
     assert verdict.findings == (Finding(Reason.ACCOUNT_MISMATCH, "unknown_account", enforced),)
-    [unregistered] = decide([replace(stranger, source="10690009")], good(), profile, NOW)
+    shop = replace(stranger, source="10690009", text="【示例超市】周末满减，回T退订")
+    lender = replace(shop, text="【示例银行】新户专享利率，回T退订")
+    unregistered, forbidden = decide([shop, lender], good(), profile, NOW)
     assert unregistered.reason is (None if setting == "other" else Reason.UNREGISTERED)
+    assert forbidden.reason is Reason.UNREGISTERED
     assert unregistered.purpose == "unknown"
 
 

@@ -182,6 +182,25 @@ def test_all_bad_cells_of_a_row_are_named() -> None:
     assert [(column, cell) for column, cell, _ in flaws] == [("channels", "fax"), ("purposes", "")]
 
 
+@pytest.mark.parametrize(
+    ("cell", "end", "written"),
+    [
+        ("2026-01-31", "2026-02-01T00:00:00+08:00", "2026-01-31"),
+        ("2026/1/31", "2026-02-01T00:00:00+08:00", "2026-01-31"),
+        ("2026-01-31T00:00:00", "2026-01-31T00:00:00+08:00", "2026-01-30"),
+        ("2026-01-31T09:30", "2026-01-31T09:30:00+08:00", "2026-01-31T09:30:00+08:00"),
+    ],
+)
+def test_a_licence_until_a_day_lasts_to_its_end(cell: str, end: str, written: str) -> None:
+    found = KINDS["institutions"].column("许可有效期至")
+    assert found is not None
+    form = found.form
+    value = form.parse(cell)
+    assert value == datetime.datetime.fromisoformat(end)
+    assert form.write(value, False) == written
+    assert form.parse(written) == value
+
+
 def test_a_period_that_ends_before_it_begins_is_bad() -> None:
     row = NUMBER | {"effective_from": "2026-02-01", "effective_until": "2026-02-01"}
     _, [(column, _, flaw)] = parse_row(KINDS["numbers"], row)

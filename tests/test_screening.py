@@ -184,17 +184,18 @@ async def test_unknown_accounts_by_setting(house: House) -> None:
     text = house.path.read_text("utf-8")
     subscriber = house.subscriber()
     assert await result(house, MARKETING, TEXT, "999999") == 108
-    for setting, number, expected in (
-        ("observe", MARKETING, 0),
-        ("observe", UNFILED, 104),
-        ("other", UNFILED, 0),
-        ("other", BANNED, 103),
-        ("other", MARKETING, 108),
-        ("refuse", MARKETING, 108),
+    for setting, number, words, expected in (
+        ("observe", MARKETING, TEXT, 0),
+        ("observe", UNFILED, TEXT, 104),
+        ("other", UNFILED, "【示例超市】周末满减，回T退订", 0),
+        ("other", UNFILED, TEXT, 104),
+        ("other", BANNED, TEXT, 103),
+        ("other", MARKETING, TEXT, 108),
+        ("refuse", MARKETING, TEXT, 108),
     ):
         house.path.write_text(f'{text}\n[registry]\nunknown_account = "{setting}"\n', "utf-8")
         await house.reload()
-        assert await result(house, number, TEXT, "999999", subscriber) == expected, (setting, number)
+        assert await result(house, number, words, "999999", subscriber) == expected, (setting, number)
 
 
 async def test_effective_and_expired_by_time_alone(house: House) -> None:

@@ -107,6 +107,40 @@ async def test_a_penalty_hits_all_numbers_of_an_agency_until_it_is_lifted(office
     assert (wrong.status, wrong.body["code"]) == (422, "invalid")
 
 
+@pytest.mark.parametrize("table", ["institutions", "accounts"])
+async def test_a_hold_stops_an_institution_or_an_account_until_it_is_lifted(
+    office: Office, table: str
+) -> None:
+    identity = bank = office.institutions["BANK"]
+    if table == "accounts":
+        async with office.site.door.owner() as c:
+            identity = await c.fetchval(
+                """INSERT INTO accounts (carrier, protocol, account, holder_id)
+                   VALUES ('mobile', 'cmpp', '900001', $1) RETURNING id""",
+                bank,
+            )
+    place = f"/{table}/{identity}"
+    cause = {"cause": "许可核查中", "case_reference": "C-7"}
+    for who in ("carrier", "institution", "auditor", "admin"):
+        assert (await office.post(who, f"{place}/suspend", cause)).status == 403
+    assert (await office.post("regulator", f"/{table}/999999/suspend", cause)).status == 404
+    assert (await office.post("regulator", f"{place}/suspend", {"cause": ""})).status == 422
+    (first,) = (await office.post("regulator", f"{place}/suspend", cause)).body
+    assert (first["cause"], first["case_reference"], first["until"]) == ("许可核查中", "C-7", None)
+    both = (await office.post("regulator2", f"{place}/suspend", {"cause": "投诉集中"})).body
+    assert [one["cause"] for one in both] == ["许可核查中", "投诉集中"]
+    assert (await office.get("institution", f"{place}/holds")).body == both
+    which = await office.post("regulator", f"{place}/resume", {"reason": "核查完毕"})
+    assert (which.status, which.body["field"]) == (422, "hold")
+    unsaid = await office.post("regulator", f"{place}/resume", {"hold": first["id"]})
+    assert (unsaid.status, unsaid.body["field"]) == (422, "reason")
+    lifted = await office.post("regulator", f"{place}/resume", {"reason": "核查完毕", "hold": first["id"]})
+    assert lifted.body == both[1:]
+    assert (await office.post("regulator", f"{place}/resume", {"reason": "已整改"})).body == []
+    over = await office.post("regulator", f"{place}/resume", {"reason": "已整改"})
+    assert (over.status, over.body["code"]) == (409, "wrong_state")
+
+
 async def test_a_complaint_goes_its_way_and_its_case_is_closed(office: Office) -> None:
     await filed(office, "10690001", "BANK")
     complaint = {"subscriber": "13800000000", "number": "10690001", "channel": "sms",

@@ -148,3 +148,17 @@ def add_run_arguments(act: Act) -> None:
     listed.add_argument("--break-glass", action="store_true", help="only imports that broke the glass")
     listed.add_argument("--unseen", action="store_true", help="only what nobody has acknowledged")
     _one(act("acknowledge", "a regulator has seen a broken glass"))
+
+
+def add_hold_arguments(act: Act) -> None:
+    """`zhengming hold ACT`: of institutions and agencies; a number's are `number suspend` and `resume`."""
+    place = act("place", "a regulator stops all its numbers, until a time or until the hold is lifted")
+    lift = act("lift", "a regulator lifts one hold; nothing returns while another stands")
+    for doing in (place, lift, act("list", "what stands on it")):
+        doing.add_argument("code", metavar="CODE", help="of the institution, agency or provider")
+        _by(doing)
+    place.add_argument("--cause", required=True)
+    place.add_argument("--case", default="", help="case reference")
+    place.add_argument("--until", default="", metavar="TIME", help="when it ends by itself")
+    lift.add_argument("--reason", required=True)
+    lift.add_argument("--hold", type=whole(1), metavar="ID", help="which is lifted, when several stand")

@@ -1,4 +1,4 @@
-"""What regulators do by hand: blacklist, penalty."""
+"""What regulators do by hand: blacklist, penalty, hold."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ from gateway.commands import common
 from gateway.commands.working import acting, plain, read
 from gateway.config import Config
 from gateway.errors import UsageError
-from gateway.registry import bans, penalties
+from gateway.registry import bans, holds, penalties
 from gateway.registry.deadlines import terms_of
 from gateway.registry.rows import Bad
 
@@ -52,6 +52,14 @@ def penalty(options: argparse.Namespace) -> int:
             stands = "suspends all its numbers" if one.suspends else "suspends nothing"
             settled = "" if one.lifted_at else f"; to be settled by {one.due}"
             print(f"penalty {one.id}: {one.kind} on {one.institution}, {stands}{settled}")
+    return 0
+
+
+def hold(options: argparse.Namespace) -> int:
+    loaded = common.load(options)
+    with common.database(loaded) as dsn:
+        found = asyncio.run(_hold(dsn, options))
+    common.print_all([one.model_dump(mode="json") for one in found], as_json=options.json)
     return 0
 
 
@@ -113,6 +121,24 @@ async def _penalty(dsn: str, loaded: Config, options: argparse.Namespace) -> lis
             due=options.due,
         )
         return [await penalties.impose(c, actor, new, terms, now)]
+
+
+async def _hold(dsn: str, options: argparse.Namespace) -> list[holds.Hold]:
+    """What stands on the institution afterwards."""
+    async with acting(dsn, options.by, SEERS if options.doing == "list" else REGULATOR) as (c, actor):
+        identity = await c.fetchval("SELECT id FROM institutions WHERE code = $1", options.code)
+        if identity is None:
+            raise UsageError(
+                f"institution {options.code!r}: right would be the code of one that is registered"
+            )
+        if options.doing == "place":
+            end = common.instant("--until", options.until, 0)
+            until = datetime.fromtimestamp(end / 1000, UTC) if end else None
+            cause, case = options.cause.strip(), options.case
+            await holds.place(c, actor, "institutions", identity, cause, case=case, until=until)
+        elif options.doing == "lift":
+            await holds.lift(c, actor, "institutions", identity, options.reason, hold=options.hold)
+        return await holds.standing(c, "institutions", identity)
 
 
 async def _entry(c: "Connection", text: str, is_prefix: bool) -> int:

@@ -9,7 +9,7 @@ no clock: `now` is an argument, in ms.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
-from itertools import islice
+from itertools import groupby, islice
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ COUNTED_RULES: tuple[Rule[MessageJudge], ...] = _rules(counted_rules)
 RULES: tuple[Rule[Any], ...] = (*SENDER_RULES, *MESSAGE_RULES, *COUNTED_RULES)
 
 
-RULED: tuple[Reason, ...] = tuple(sorted((rule.reason for rule in RULES), key=ORDER.__getitem__))
+RULED: tuple[Reason, ...] = tuple(sorted({rule.reason for rule in RULES}, key=ORDER.__getitem__))
 """The reasons that have a rule, in rule order."""
 
 CHECKS = {
@@ -229,7 +229,8 @@ def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explana
             for rule in (*MESSAGE_RULES, *COUNTED_RULES)
         ),
     ]
-    answers.sort(key=lambda answer: ORDER[answer.reason])
+    answers.sort(key=lambda answer: (ORDER[answer.reason], answer.holds, answer.mode == "off"))
+    answers = [next(of) for _, of in groupby(answers, lambda answer: answer.reason)]  # two say unregistered
     broken = (answer for answer in answers if not answer.holds and answer.mode != "off")
     findings = tuple(
         said(Finding(answer.reason, "", answer.mode == "enforce"), answer.sub) for answer in broken

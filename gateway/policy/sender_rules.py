@@ -168,9 +168,9 @@ def number_is_not_banned(facts: Facts) -> bool | str:
     passes=[
         sms(),
         sms(source="1069000112", number={"extension_digits": 2}),
-        sms(number=None, account={"scope": "other"}),
+        sms(number=None, account={"scope": "other"}, text="周末特惠"),
         sms(number=None, account={"scope": "authority"}),
-        sms(number=None, account=None, unknown_account="other"),
+        sms(number=None, account=None, unknown_account="other", text="周末特惠"),
         sms(number={"status": "revoked"}),
     ],
     fact=_filing,

@@ -15,24 +15,32 @@ def _each(beginnings: str, rest: str) -> tuple[str, ...]:
     return tuple(beginning + rest for beginning in beginnings.split())
 
 
-OFFERS = (
-    r"新[客户](?:专享|专属|礼|活动|福利|特惠|立减|首)",
-    r"专[享属](?:额度|利率|优惠|福利|礼|活动|价|好礼|信贷|借款|贷)",
+CREDIT = (
+    r"专[享属](?:额度|利率|信贷|借款|贷)",
     r"额度(?:已批|待领|已到账|即将失效|待提取|待激活)",
     r"备用金(?:待领|可领|已到)",
-    r"邀请?您.{0,4}(?:体验|借|贷|申请|办理|领取|开户|抢)",
+    r"邀请?您.{0,4}(?:借|贷|申请.{0,6}(?:贷|借|卡)|办理.{0,6}(?:贷|借|卡)|开户)",
     r"年化(?:利率|收益率?)?.{0,10}%起",
     r"利率低至",
-    r"低至\d",
     r"日息\d",
     *_each("最高 随时 即刻", r"可[借贷]"),
     r"可[借贷]\d",
     *_each("黑户 不看征信 无视征信 百分百下款 免抵押 无抵押", ""),
     r"当天(?:放款|下款)",
-    r"秒(?:批|放款|下款|杀)",
+    r"秒(?:批|放款|下款)",
     *_each("保本保息 稳赚 涨停 牛股", ""),
+    *_each("免息券 加息券 理财专享 征信修复 债务优化 债务重组 全额退息", ""),
+)
+"""Of texts that sell credit, savings or shares."""
+
+GOODS = (
+    r"新[客户](?:专享|专属|礼|活动|福利|特惠|立减|首)",
+    r"专[享属](?:优惠|福利|礼|活动|价|好礼)",
+    r"邀请?您.{0,4}(?:体验|申请|办理|领取|抢)",
+    r"低至\d",
+    r"秒杀",
     r"限时(?:优惠|特惠|抢|免息|福利|领)",
-    *_each("名额有限 抢购 主会场 抽奖 满减 免息券 加息券 大礼包 好礼 理财专享 特约活动 优惠活动", ""),
+    *_each("名额有限 抢购 主会场 抽奖 满减 大礼包 好礼 特约活动 优惠活动", ""),
     *_each("领 领取 抢 送", "红包"),
     r"送豪?礼",
     r"重磅(?:推出|发售)",
@@ -40,6 +48,9 @@ OFFERS = (
     *_each("新品 产品", "发售"),
     r"欢迎(?:选购|认购|办理)",
 )
+"""Of texts that sell whatever it is, a shop's too."""
+
+OFFERS = CREDIT + GOODS
 """Of texts that sell."""
 
 DEMANDS = (
@@ -57,6 +68,18 @@ DEMANDS = (
 )
 """Of texts that collect; each has one of the words that `collects` looks for first."""
 
+DEBTS = ("贷", "借", "信用卡", "分期", "欠款", "债", "透支", "征信", "催收", "银行", "消金", "金融")
+"""Of which a text that collects a debt to a lender has one; rent, fees and fines are collected, too."""
+
+LENDERS = (
+    *("银行", "农商", "信用社", "信用卡", "小贷", "贷款", "消金", "金融"),
+    *("理财", "基金", "证券", "保险", "人寿", "信托"),
+)
+"""Of which the names of those have one that the whitelist is for."""
+
+THREATS = ("立案", "传票", "起诉", "失信", "律所", "法务")
+"""What is said in a lender's name to who does not pay."""
+
 NEITHER = (
     *_each("警惕 谨防 当心 严防 骗局 诈骗 冒充", ""),
     *_each("请勿 切勿 不要", "(?:轻信|相信)"),
@@ -65,7 +88,9 @@ NEITHER = (
 )
 """Of warnings, and of answers to what the reader did himself."""
 
-_OFFER, _DEMAND, _NEITHER = (re.compile("|".join(words)) for words in (OFFERS, DEMANDS, NEITHER))
+_OFFER, _CREDIT, _DEMAND, _NEITHER = (
+    re.compile("|".join(words)) for words in (OFFERS, CREDIT, DEMANDS, NEITHER)
+)
 
 
 def sells(text: str) -> bool:
@@ -78,3 +103,18 @@ def collects(text: str) -> bool:
     if "还" in text or "逾期" in text or "欠" in text or "催收" in text or "废" in text or "恶意" in text:
         return _DEMAND.search(text) is not None and _NEITHER.search(text) is None
     return False
+
+
+def is_financial(text: str, name: str, *, hinted: bool) -> bool:
+    """It sells credit, savings or shares, or asks for a debt to a lender: what only filed numbers may send.
+
+    In a lender's `name` (its signature, "" for none) whatever sells, asks or threatens does, and what is
+    `hinted`, offering a way to refuse: that is what marketing has to offer, and nothing else does.
+    """
+    if _NEITHER.search(text) is not None:
+        return False
+    if _CREDIT.search(text) is not None:
+        return True
+    if any(word in name for word in LENDERS):
+        return hinted or any(word in text for word in THREATS) or sells(text) or collects(text)
+    return collects(text) and any(word in text for word in DEBTS)

@@ -11,7 +11,7 @@ from gateway.policy.content import head, last_signature, offers_refusal, signatu
 from gateway.policy.facts import LIMITED, Facts, Sender, View
 from gateway.policy.message_rules import is_text
 from gateway.policy.rules import call, rule, sms
-from gateway.policy.text_purpose import collects, sells
+from gateway.policy.text_purpose import collects, is_financial, sells
 
 NO_TEXT = ("text", "binary")
 """Flaws of a text."""
@@ -47,6 +47,51 @@ def _purpose(attempt: Attempt, facts: Facts, view: View) -> Words:
         f"内容有{'、'.join(one.zh for one in found)}用语",
         f"words of {' and '.join(one.en for one in found)}",
     )
+
+
+def _is_financial(text: str) -> bool:
+    return is_financial(text, signature(text) or last_signature(text), hinted=offers_refusal(text))
+
+
+def _finance(attempt: Attempt, facts: Facts, view: View) -> Words:
+    if _is_financial(attempt.text):
+        return Words("内容为金融营销或催收", "the text sells what a lender sells, or collects for one")
+    return Words("内容非金融营销、催收", "neither financial marketing nor collection")
+
+
+def is_of_others(facts: Facts) -> bool:
+    """A shop, a hospital, a person: the whitelist is not for them, unless they send as a lender does."""
+    return is_text(facts) and facts.scope == "other" and facts.filing is None
+
+
+_SHOP = {"number": None, "account": {"scope": "other"}}
+
+
+@rule(
+    Reason.UNREGISTERED,
+    refuses=[
+        sms(**_SHOP, text="最高可借20万，日息3元，秒批"),
+        sms(**_SHOP, text="【浙海示例银行】新客礼，拒收请回复R"),
+        sms(**_SHOP, text="【西湖示例小贷】法院传票已寄出"),
+        sms(**_SHOP, text="您的网贷已逾期12天，请立即还款"),
+        sms(number=None, account=None, unknown_account="other", text="备用金待领取，点击查看"),
+    ],
+    passes=[
+        sms(**_SHOP, text="【示例超市】双11满减，新品发售，回T退订"),
+        sms(**_SHOP, text="【示例物业】您拖欠物业费3个月，请尽快缴纳"),
+        sms(**_SHOP, text="【浙海示例银行】您尾号1234账户于11月20日支出50.00元"),
+        sms(**_SHOP, text="【示例反诈中心】警惕不看征信的贷款骗局"),
+        sms(number=None, account={"scope": "authority"}, text="最高可借20万，日息3元"),
+        sms(text="【浙海示例银行】最高可借20万，拒收请回复R"),
+        call(**_SHOP),
+    ],
+    fact=_finance,
+    when=is_of_others,
+    everyone=True,
+)
+def text_is_not_financial(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """Who is not judged by the whitelist sends no financial marketing and collects for no lender."""
+    return "financial_text" if _is_financial(attempt.text) else True
 
 
 def is_bound_to_purpose(facts: Facts) -> bool:

@@ -21,6 +21,7 @@ from gateway.registry.fields import (
     Purposes,
     Scope,
     Sha256,
+    Until,
     channel_bits,
     channel_words,
     purpose_bits,
@@ -54,8 +55,8 @@ class InstitutionChange(BaseModel):
     kind: Kind = "other"
     licence_number: Line = ""
     licence_scope: Scope = ["marketing", "collection", "service"]
-    licence_until: Instant | None = None
-    verified_until: Instant | None = None
+    licence_until: Until | None = None
+    verified_until: Until | None = None
     region: Line = ""
     document_sha256: Sha256 | None = None
     status: Literal["active", "closed"] = "active"

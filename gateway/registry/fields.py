@@ -64,6 +64,13 @@ def _schema(**facts: Any) -> WithJsonSchema:
 _INSTANT = reading(forms.INSTANT.parse, forms.INSTANT)
 
 
+_UNTIL = reading(forms.UNTIL.parse, forms.UNTIL)
+
+
+def _until(value: Any) -> datetime.datetime:
+    return value if isinstance(value, datetime.datetime) else _UNTIL(value)
+
+
 def _instant(value: Any) -> datetime.datetime:
     """Of a request a text; of a row of ours, which an answer is made of, an instant already."""
     return value if isinstance(value, datetime.datetime) else _INSTANT(value)
@@ -99,6 +106,13 @@ Instant = Annotated[
     PlainSerializer(said, str, when_used="json"),
     _DATE_TIME,
 ]
+Until = Annotated[
+    datetime.datetime,
+    BeforeValidator(_until),
+    PlainSerializer(said, str, when_used="json"),
+    _DATE_TIME,
+]
+"""Until when a licence is valid; of a request: a bare date lasts to the end of that day."""
 Moment = Annotated[datetime.datetime, PlainSerializer(said, str, when_used="json"), _DATE_TIME]
 """An instant of an answer: said as `Instant`s are, in the time of Asia/Shanghai."""
 Sha256 = Annotated[

@@ -178,6 +178,19 @@ def _instant(cell: str) -> datetime.datetime:
     return value
 
 
+def _until(cell: str) -> datetime.datetime:
+    """What a licence says, 有效期至: a bare date lasts to the end of that day (Civil Code, article 203)."""
+    end = _instant(cell)
+    bare = re.fullmatch(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}", cell)
+    return end + datetime.timedelta(days=1) if bare else end
+
+
+def _write_until(value: datetime.datetime, chinese: bool) -> str:
+    """Midnight ends the day before; what is written reads back as the same instant."""
+    midnight = value.astimezone(SHANGHAI).time() == datetime.time()
+    return _write_instant(value - datetime.timedelta(days=1) if midnight else value, chinese)
+
+
 def _write_instant(value: datetime.datetime, _: bool) -> str:
     local = value.astimezone(SHANGHAI)
     if local.time() == datetime.time():
@@ -229,6 +242,11 @@ INSTANT = Form(
     "timestamptz", _instant, _write_instant,
     "a date or time such as 2026-01-31 or 2026-01-31T09:00:00+08:00",
     "日期或时间，例如 2026-01-31 或 2026-01-31T09:00:00+08:00",
+)  # fmt: skip
+UNTIL = Form(
+    "timestamptz", _until, _write_until,
+    "a date, which lasts to its end, or a time such as 2026-01-31T09:00:00+08:00",
+    "日期（至当日终了）或时间，例如 2026-01-31T09:00:00+08:00",
 )  # fmt: skip
 SHA256 = Form("bytea", _digest, lambda value, _: value.hex(), "64 hexadecimal digits", "64 位十六进制数")
 NUMBER_CELL = Form("text", lambda cell: cell, lambda value, _: value, *NUMBER_WORDS)

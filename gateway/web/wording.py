@@ -80,6 +80,7 @@ SUBS = {
     "unverifiable": Words("无名单可核对", "no list to look at"),
     "unverifiable_agency": Words("合作机构无名单可核对", "an agency without a list to look at"),
     "minute": Words("1分钟内已满", "the cap of a minute"),
+    "financial_text": Words("内容为金融营销或催收", "a lender's text"),
     "5_minutes": Words("5分钟内已满", "the cap of 5 minutes"),
     "hour": Words("1小时内已满", "the cap of an hour"),
     "day": Words("24小时内已满", "the cap of a day"),

@@ -120,8 +120,17 @@ class Bench:
     def stats(self) -> Path:
         return self.folder / "carrier.stats"
 
+    @contextlib.contextmanager
+    def carrier(self, protocol: str) -> Iterator[tuple[int, Path]]:
+        """One more carrier end, of another protocol; its port and its counters."""
+        port, stats = free_port(), self.folder / f"{protocol}.stats"
+        command = ["--proto", protocol, "--port", str(port), "--max-seconds", "7200", "--stats", str(stats)]
+        with running(self.folder / "bench-carrier", *command, stdout=subprocess.DEVNULL):
+            await_port(port)
+            yield port, stats
+
     def load(self, port: int, *arguments: str) -> dict[str, Any]:
-        """One run of the load generator; what it prints, as a dictionary."""
+        """One run of the load generator, CMPP 2.0 unless told otherwise; what it prints, as a dictionary."""
         run = subprocess.run(
             [
                 self.folder / "bench-senders", "--proto", "cmpp2", "--port", str(port), "--pass", "secret",
@@ -191,31 +200,41 @@ def relay(one: Bench, processes: int = 1) -> Iterator[tuple[int, list[int]]]:
 
 
 class Gateway:
-    """A whole node in a folder of its own: `zhengming serve` with the embedded PostgreSQL."""
+    """A whole node in a folder of its own: `zhengming serve` with the embedded PostgreSQL.
 
-    def __init__(self, one: Bench, workers: int, folder: Path) -> None:
-        self.port, self.web, self._metrics = free_port(), free_port(), free_port()
+    It carries CMPP to the bench's carrier end, and what `others` names to the ports given there.
+    """
+
+    def __init__(self, one: Bench, workers: int, folder: Path, others: dict[str, int] | None = None) -> None:
+        self.web, self._metrics = free_port(), free_port()
+        self._upstreams = {"cmpp": one.carrier_port, **(others or {})}
+        self.ports = {protocol: free_port() for protocol in self._upstreams}
+        self.port = self.ports["cmpp"]
         self.folder = folder
         self.config = folder / "zhengming.toml"
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
-        self.configure(one, workers)
+        self.configure(workers)
 
-    def configure(self, one: Bench, workers: int) -> None:
+    def configure(self, workers: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._workers = workers
         self.judge_by(EVERY_RULE)
+        listeners = "".join(
+            f"""[[sms]]
+protocol = "{protocol}"
+listen = "127.0.0.1:{self.ports[protocol]}"
+upstream = ["127.0.0.1:{upstream}"]
+"""
+            for protocol, upstream in self._upstreams.items()
+        )
         self.config.write_text(
             f"""[node]
 name = "bench"
 carrier = "mobile"
 data_dir = "var"
 workers = {workers}
-[[sms]]
-protocol = "cmpp"
-listen = "127.0.0.1:{self.port}"
-upstream = ["127.0.0.1:{one.carrier_port}"]
-[web]
+{listeners}[web]
 listen = "127.0.0.1:{self.web}"
 [metrics]
 listen = "127.0.0.1:{self._metrics}"
@@ -346,7 +365,7 @@ durability = "disk"
             ),
             "accounts": (
                 ["carrier", "protocol", "account", "holder"],
-                [["mobile", "cmpp", account, "BENCH"] for account in ACCOUNTS],
+                [["mobile", protocol, account, "BENCH"] for protocol in self.ports for account in ACCOUNTS],
             ),
             "numbers": (
                 ["number", "extension_digits", "channels", "purposes", "institution", "signatures"],

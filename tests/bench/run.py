@@ -1,17 +1,19 @@
 """`make bench`: what the goals say, measured on whole nodes; prints and keeps the figures.
 
-    python tests/bench/run.py [wire|rules|replies|counters|numbers|attempts|ban|import|find …]
+    python tests/bench/run.py [wire|protocols|rules|replies|counters|numbers|attempts|ban|import|find …]
         [--messages N …]
 
 `wire`: the gateway beside a bare relay, in turns, with the same load (performance.md's table of goals): the
 whole gateway (all rules enforced, records durable before sending, acceptor, keeper and PostgreSQL counted in
 the CPU) against relay.py at level 2. One submit in ten is refused, one recipient in five repeated, half of
 the texts are those of vectors/messages.csv. A run counts only if `equal` is true: every submit answered, and
-sent = arrived at the carrier + refused by us. `rules`: the same load with all rules in force and with those
-of the spine alone, in turns. `replies` and `counters` need no node; the others are registry.py's.
+sent = arrived at the carrier + refused by us. `protocols`: this load over each protocol, in turns. `rules`:
+the same load with all rules in force and with those of the spine alone, in turns. `replies` and `counters`
+need no node; the others are registry.py's.
 """
 
 import argparse
+import contextlib
 import datetime
 import os
 import platform
@@ -34,6 +36,7 @@ import rig
 
 from gateway import COMPILED
 from gateway.policy.content import offers_refusal, signature
+from gateway.protocols import WIRES
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -204,13 +207,51 @@ def wire(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Repo
         what = f"node start until it takes traffic, {options.refusals:,} refusals, s"
         report.row(what, "≤ 3", spread(starts, "{:.1f}"), "", "", met=statistics.median(starts) <= 3)
 
-        gateway.configure(one, 2)
+        gateway.configure(2)
         gateway.start()
         gateway.await_ready()
         load = ["--conns", "8", "--window", "100", "--messages", messages]
         report.rate("two workers, 8 accounts, w100", 50_000, 0, turns(one, gateway, 2, options.runs, *load))
     finally:
         gateway.stop()
+
+
+def protocols(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Report) -> None:
+    """The same load over each protocol that this node carries, in turns, on one worker."""
+    load = ["--conns", "4", "--window", "100", "--messages", str(options.messages)]
+    with contextlib.ExitStack() as stack:
+        ends = {name: stack.enter_context(one.carrier(name)) for name in WIRES if name != "cmpp"}
+        gateway = rig.Gateway(one, 1, folder, {name: port for name, (port, _) in ends.items()})
+        loads = {"cmpp": load}
+        loads |= {name: [*load, "--proto", name, "--stats", str(stats)] for name, (_, stats) in ends.items()}
+        sides = {name: Side() for name in loads}
+        try:
+            gateway.start()
+            gateway.await_ready()
+            gateway.fill(options.numbers, options.refusals)
+            gateway.await_registry()
+            for run in range(options.runs + 1):  # the first warms up
+                for name, words in loads.items():
+                    before = rig.cpu_seconds(gateway.pids())
+                    said = one.load(gateway.ports[name], *words)
+                    gateway.await_shipped()
+                    if run:
+                        sides[name].add(said, rig.cpu_seconds(gateway.pids()) - before)
+        finally:
+            gateway.stop()
+    base = sides.pop("cmpp")
+    for name, side in sides.items():
+        for what, ours, cmpp, least in (
+            ("msgs/s", side.rates, base.rates, 0.8),
+            ("messages for a second of CPU", [1e5 / s for s in side.cpu], [1e5 / s for s in base.cpu], None),
+        ):
+            ratios = [a / b for a, b in zip(ours, cmpp, strict=True)]
+            report.alone(
+                f"{name.upper()} beside CMPP, c4 w100, one worker: {what}",
+                f"≥ {least} × CMPP" if least else "",
+                f"{spread(ours)} against {spread(cmpp)}: {spread(ratios, '{:.2f}')} ×",
+                met=statistics.median(ratios) >= least if least else None,
+            )
 
 
 def rules(options: argparse.Namespace, one: rig.Bench, folder: Path, report: Report) -> None:
@@ -252,6 +293,9 @@ def nodes(options: argparse.Namespace, report: Report) -> None:
         if "wire" in options.names:
             with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
                 wire(options, one, Path(folder), report)
+        if "protocols" in options.names:
+            with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
+                protocols(options, one, Path(folder), report)
         if "rules" in options.names:
             with tempfile.TemporaryDirectory(prefix="zhengming-node-") as folder:
                 rules(options, one, Path(folder), report)
@@ -278,7 +322,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = ["wire", "rules", "replies", "counters", *registry.ALL]
+    known = ["wire", "protocols", "rules", "replies", "counters", *registry.ALL]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each, after one that warms up")
     parser.add_argument("--messages", type=int, default=200_000)

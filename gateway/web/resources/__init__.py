@@ -8,6 +8,7 @@ from gateway.web.resources.casework import ENDPOINTS as CASEWORK
 from gateway.web.resources.claims import ENDPOINTS as CLAIMS
 from gateway.web.resources.filing import ENDPOINTS as FILING
 from gateway.web.resources.finding import ENDPOINTS as FINDING
+from gateway.web.resources.holding import ENDPOINTS as HOLDING
 from gateway.web.resources.judging import ENDPOINTS as JUDGING
 from gateway.web.resources.papers import ENDPOINTS as PAPERS
 from gateway.web.resources.presses import ENDPOINTS as PRESSES
@@ -23,6 +24,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *CLAIMS,
     *FILING,
     *FINDING,
+    *HOLDING,
     *JUDGING,
     *PAPERS,
     *PRESSES,
