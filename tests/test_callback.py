@@ -28,13 +28,14 @@ from gateway.evidence import record as rec
 from gateway.protocols import sgip
 from gateway.protocols import sgip_tables as tables
 from gateway.protocols.sgip import Sgip
+from gateway.relay.callback import MOST_SILENT, SILENT
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import SenderSim
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PASSING, COLLECTS, REFUSED = MARKETING + "0001", COLLECTION + "0001", BANNED + "0001"
-PATIENCE, IDLE = 2.0, 1.0
+PATIENCE, IDLE = 2.0, 0.5
 CONFIRMED = "您已退订，我们不再向您发送营销信息"
 HEAD = "carrier,protocol,account,holder,scope,refusal_manner,listener,callback"
 
@@ -65,12 +66,12 @@ class Scene:
 async def made(house_of: HouseOf) -> AsyncIterator[Scene]:
     port, shared, own, *listening = free_ports(7)
     listeners = dict(zip(("bank", "agent", "own", "late"), [(HOST, p) for p in listening], strict=True))
-    async with CarrierSim(HOST, protocol="sgip", secret=SECRET, report_after=None) as carrier:
+    async with CarrierSim(HOST, protocol="sgip", secret=SECRET, report_after=None, wait=5_000) as carrier:
         settings = (
             f'confirmation = "{CONFIRMED}"\n'
             f'[[sms]]\nprotocol = "sgip"\nlisten = "{HOST}:{port}"\nupstream = ["{HOST}:{carrier.port}"]\n'
             f'callback_listen = "{HOST}:{shared}"\ncallback_patience = "{PATIENCE:.0f}s"\n'
-            f'callback_idle = "{IDLE:.0f}s"\n'
+            f'callback_idle = "{1000 * IDLE:.0f}ms"\n'
         )
         async with house_of(settings=settings, workers=2) as house:
             rows = [HEAD]
@@ -205,7 +206,7 @@ async def test_a_listener_that_is_down_is_tried_until_it_is_up_and_the_refusal_h
         sender.called_at = scene.listeners["bank"]
         await sender.hear()
         assert await answered == 0
-        assert len(sender.replies) == len(scene.replies(subscriber)) == 1
+        assert {heard.text for heard in sender.replies} == {"TD"}
 
 
 async def test_what_was_not_delivered_in_time_is_not_answered_and_may_come_again(scene: Scene) -> None:
@@ -225,6 +226,29 @@ async def test_what_was_not_delivered_in_time_is_not_answered_and_may_come_again
         call.write(call.link._outstanding[number].frame)  # as a carrier repeats it
         assert await waiting == 0
         assert len(sender.replies) == 1
+
+
+async def test_a_silent_sender_holds_few_places_of_the_carriers_window(scene: Scene) -> None:
+    async with scene.sender() as bank, scene.sender("agent") as agent:
+        bank.deliver_result = None
+        held = [
+            asyncio.create_task(scene.carrier.deliver(PASSING, scene.house.subscriber(), "你好"))
+            for _ in range(MOST_SILENT)
+        ]
+        await bank.until(lambda: len(bank.replies) == MOST_SILENT)
+        call = scene.carrier.call
+        assert call is not None
+        call.link.window = 2 * MOST_SILENT
+
+        due = asyncio.get_running_loop().time() + 1.5 * SILENT * PATIENCE
+        await eventually(lambda: asyncio.get_running_loop().time() > due)
+        subscriber = scene.house.subscriber()
+        assert await scene.carrier.deliver(PASSING, subscriber, "TD") == sgip.BUSY
+        assert [reply.meaning for reply in scene.replies(subscriber)] == ["refuse"]
+        assert await scene.carrier.deliver(COLLECTS, scene.house.subscriber(), "你好") == 0
+        assert len(agent.replies) == 1
+        await scene.carrier.hang_up()
+        await asyncio.gather(*held)
 
 
 async def test_a_listener_that_does_not_let_the_carrier_in_has_been_told_nothing(scene: Scene) -> None:

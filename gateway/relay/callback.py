@@ -8,7 +8,9 @@ answered is not answered here: it stays with the carrier, which comes again. The
 first is under way, is dropped (§3.7.2); the same number with other content is refused.
 
 Bounded: `MOST_UNDER_WAY` requests without an answer, then the carrier is not read; each is forgotten when the
-carrier's patience is over. A pipe that is not read stops the reading of the carrier.
+carrier's patience is over. A pipe that is not read stops the reading of the carrier. So that a sender who
+does not answer keeps nobody else's deliveries waiting in the carrier's window, on a shared port he holds few
+places of it; what else is his is put off with the busy code, replies when they are on record and in force.
 """
 
 import asyncio
@@ -16,10 +18,9 @@ import itertools
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from gateway.config import Sms
@@ -36,28 +37,14 @@ from gateway.relay.notes import CLOSED, Notes
 from gateway.relay.returns import Returns
 from gateway.relay.routes import Routes
 from gateway.telemetry import Telemetry
-from gateway.values import endpoint, milliseconds
+from gateway.values import milliseconds
 
 MOST_UNDER_WAY = 1024
+MOST_SILENT = 16  # of them for one sender who has been silent for this share of the carrier's patience
+SILENT = 0.1
 GOODBYE_SECONDS = 2.0
 ASTRAY = ""
 """In records the account of what finds no sender."""
-
-
-async def may_call(address: str, sms: Sms, upstreams: Sequence[str]) -> bool:
-    """Whether it is the carrier that calls from this address: of `callback_from`, else one that an upstream's
-    host has."""
-    here = ip_address(address)
-    if sms.callback_from:
-        return any(here in ip_network(known, strict=False) for known in sms.callback_from)
-    for host, port in dict.fromkeys(endpoint(upstream) for upstream in upstreams):
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port)
-        except OSError:
-            continue
-        if any(here == ip_address(place[0]) for *_, place in found):
-            return True
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +69,7 @@ class Pipe:
     waiting: list[bytes] = field(default_factory=list)
     under_way: int = 0
     used: float = 0.0  # when something went last
+    heard: float = 0.0  # when its sender answered last, or had nothing to answer
     leaving: bool = False  # we have said goodbye there
 
 
@@ -140,10 +128,13 @@ class Callback:
         if leg.gone:
             self._lost()
 
+    @property
+    def _patience(self) -> float:
+        return milliseconds(self._sms().callback_patience) / 1000
+
     def tick(self) -> None:
         """What is done a few times a second: requests are given up, idle pipes are closed, counts told."""
-        now, sms = self._clock(), self._sms()
-        patience, idle = milliseconds(sms.callback_patience) / 1000, milliseconds(sms.callback_idle) / 1000
+        now, patience, idle = self._clock(), self._patience, milliseconds(self._sms().callback_idle) / 1000
         while self._under_way:
             number, first = next(iter(self._under_way.items()))
             if now - first.since < patience:
@@ -227,8 +218,14 @@ class Callback:
             return wire.busy(command, sequence) or b""
         if account is None or not account.listener:
             return self._astray(data, frame, account)
-        pipe = self._pipe(account.key.account)
-        self._under_way[sequence] = UnderWay(pipe, hash(octets), self._clock())
+        pipe, now = self._pipe(account.key.account), self._clock()
+        if not pipe.under_way:
+            pipe.heard = now
+        elif pipe.under_way >= MOST_SILENT and now - pipe.heard > SILENT * self._patience and not self._own:
+            self._counts["put_off"] += 1
+            busy = wire.busy(command, sequence) or b""
+            return self._recorded(data, frame, account.key, busy) if number else busy
+        self._under_way[sequence] = UnderWay(pipe, hash(octets), now)
         pipe.under_way += 1
         pipe.waiting.append(octets)
         used[pipe] = None
@@ -249,24 +246,30 @@ class Callback:
     def _astray(self, data: bytes, frame: Frame, account: Account | None) -> bytes:
         """Nobody can be told: it is on record, what a subscriber refuses is in force, and the carrier hears
         that it found nobody."""
-        start, end, command, sequence = frame
-        wire, returns = self._wire, self._front.returns
+        _, _, command, sequence = frame
+        wire = self._wire
         self._counts["astray"] += 1
         cause = "no_listener" if account is not None else "nobody"
         self._note("delivery without a sender", WireError(cause, account.key.account if account else ""))
         no = wire.answer(command, sequence, wire.ASTRAY[command]) or b""
-        if wire.CARRIER_SENDS.get(command) != "delivery":
-            return no
         key = account.key if account is not None else AccountKey(self._front.carrier, wire.name, ASTRAY)
+        return self._recorded(data, frame, key, no)
+
+    def _recorded(self, data: bytes, frame: Frame, key: AccountKey, answer: bytes) -> bytes:
+        """The answer to what is not passed on; to a reply it goes when that is on record."""
+        start, end, command, sequence = frame
+        wire, returns = self._wire, self._front.returns
+        if wire.CARRIER_SENDS.get(command) != "delivery":
+            return answer
         delivery = wire.delivery(data, start, end)
         if delivery.report is not None:
             returns.report(key, delivery)
-            return no
+            return answer
 
         def done(error: Exception | None) -> None:
-            answer = no if error is None else wire.busy(command, sequence) or b""
+            octets = answer if error is None else wire.busy(command, sequence) or b""
             if not self._leg.transport.is_closing():
-                self._leg.transport.write(answer)
+                self._leg.transport.write(octets)
 
         returns.replies(key, [(delivery, done)])
         return b""
@@ -296,7 +299,7 @@ class Callback:
         return pipe
 
     async def _open(self, pipe: Pipe) -> None:
-        front, patience = self._front, milliseconds(self._sms().callback_patience) / 1000
+        front, patience = self._front, self._patience
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         arrival = handoff.Arrival(
@@ -340,6 +343,8 @@ class Callback:
                     self._over(sequence, before)
                     answers.append(data[start:end])
         pipe.used = self._clock()
+        if answers:
+            pipe.heard = pipe.used
         self._counts["answered"] += len(answers)
         if answers and not self._leg.transport.is_closing():
             self._leg.transport.write(b"".join(answers))

@@ -1,10 +1,13 @@
 """The callback ports that accounts have of their own (SGIP), as the registry files them: opened and shut as
-it changes, each by one worker of the node. One that several accounts name is shared by them.
+it changes, each by one worker of the node. One that several accounts name is shared by them. And who may call
+at any of them: the carrier alone, as its password is the senders' to check.
 """
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from time import monotonic
 
@@ -15,8 +18,25 @@ from gateway.relay import handoff
 from gateway.relay.acceptor import Acceptor, Door
 from gateway.relay.routes import Routes
 from gateway.telemetry import Telemetry
+from gateway.values import endpoint
 
 FOLLOW_SECONDS = 1.0
+
+
+async def may_call(address: str, sms: Sms, upstreams: Sequence[str]) -> bool:
+    """Whether it is the carrier that calls from this address: of `callback_from`, else one that an upstream's
+    host has."""
+    here = ip_address(address)
+    if sms.callback_from:
+        return any(here in ip_network(known, strict=False) for known in sms.callback_from)
+    for host, port in dict.fromkeys(endpoint(upstream) for upstream in upstreams):
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port)
+        except OSError:
+            continue
+        if any(here == ip_address(place[0]) for *_, place in found):
+            return True
+    return False
 
 
 class CallbackPorts:

@@ -21,8 +21,8 @@ from gateway.model import Account, AccountKey
 from gateway.protocols import CALLS, WIRES, Wire
 from gateway.registry.receiving import Receiving
 from gateway.relay import handoff
-from gateway.relay.callback import Callback, Front, may_call
-from gateway.relay.callback_ports import CallbackPorts
+from gateway.relay.callback import Callback, Front
+from gateway.relay.callback_ports import CallbackPorts, may_call
 from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
