@@ -148,6 +148,18 @@ async def test_reports_go_to_whom_they_are_about_and_replies_by_their_number(sce
     assert "DELIVRD" in out
 
 
+async def test_each_part_of_a_long_message_and_each_recipient_has_its_report(scene: Scene) -> None:
+    scene.carrier.report_after = 0.0
+    everybody = [scene.house.subscriber() for _ in range(3)]
+    async with scene.sender("bank") as bank:
+        parts = bank.frames(PASSING, everybody, TEXT + "，更多内容请见网点公告" * 12, report=True)
+        answers = await asyncio.gather(*(bank.request(frame) for frame in parts))
+        assert [answer.result for answer in answers] == [0, 0, 0]
+        await bank.until(lambda: bank.counts["reports"] == 9)
+        told = {(report.message_id, report.destination.decode()) for report in bank.reports}
+        assert told == {(answer.message_id, one) for answer in answers for one in everybody}
+
+
 async def test_an_account_may_have_a_callback_port_of_its_own(scene: Scene) -> None:
     scene.carrier.callback = scene.own
     subscriber = scene.house.subscriber()

@@ -5,13 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from playbook import HOST, free_ports
 
 from gateway.config import Sms
 from gateway.direct import owner
 from gateway.errors import NotReady
 from gateway.relay import callback_ports
-from gateway.relay.callback_ports import CallbackPorts
+from gateway.relay.callback_ports import CallbackPorts, may_call
 from gateway.telemetry import Telemetry
 
 WORKERS = 3
@@ -94,3 +95,22 @@ async def test_an_address_that_is_taken_is_said_once_and_tried_again(
     finally:
         first.close()
         second.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "upstreams", "may"),
+    [
+        ("127.0.0.1", (), ["127.0.0.1:8801"], True),
+        ("127.0.0.1", (), ["10.0.0.5:8801", "localhost:8801"], True),
+        ("127.0.0.2", (), ["127.0.0.1:8801"], False),
+        ("127.0.0.1", (), [], False),
+        ("127.0.0.1", (), ["nowhere.invalid:8801"], False),
+        ("10.0.0.7", ("10.0.0.0/29", "::1"), [], True),
+        ("::1", ("10.0.0.0/29", "::1"), [], True),
+        ("127.0.0.1", ("10.0.0.0/29",), ["127.0.0.1:8801"], False),
+    ],
+)
+async def test_the_carrier_alone_may_call(
+    address: str, said: tuple[str, ...], upstreams: list[str], may: bool
+) -> None:
+    assert await may_call(address, Sms(protocol="sgip", callback_from=said), upstreams) is may
