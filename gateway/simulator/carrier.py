@@ -165,8 +165,7 @@ class CarrierSim(Watched):
         if self.callback is None or not issubclass(peer, SgipPeer):
             return None
         if self.call is None or self.call.cause is not None:
-            number = peer.first_number(1_057_100_000, datetime.now(CHINA), randbits(31))
-            self.call = End(Link(peer.wire(), sequence=number, **self._timing), self._happened)
+            self.call = End(self._link(), self._happened)
             bind = peer.wire().encode(peer.calls(self.call_as, self._secret or b""), 0)
             task = asyncio.get_running_loop().create_task(self._dial(self.call, bind))
             self._dialling.add(task)
@@ -218,10 +217,18 @@ class CarrierSim(Watched):
             end.ask(frame, lambda answer: None)
 
     def _accepted(self) -> End:
-        end = End(Link(self.peer.wire(), **self._timing), self._happened)
+        end = End(self._link(), self._happened)
         self.ends.append(end)
         self.counts["connections"] += 1
         return end
+
+    def _link(self) -> Link:
+        """One whose requests are numbered as the protocol has it: in SGIP by the time, and some senders
+        answer under another number when that is none."""
+        peer, number = self.peer, 1
+        if issubclass(peer, SgipPeer):
+            number = peer.first_number(1_057_100_000, datetime.now(CHINA), randbits(31))
+        return Link(peer.wire(), sequence=number, **self._timing)
 
     def _happened(self, end: End, event: Event) -> None:
         match event:

@@ -1,6 +1,6 @@
 // A CMPP sender made of github.com/bigwhite/gocmpp: connects, submits (every third one from a number that is
 // to be refused), waits for answers, reports and replies, tests the link, terminates, and prints one JSON line.
-// The arguments and the line are those of every peer in tests/interop: see test_cmpp_peers.py.
+// The arguments and the line are those of every peer in tests/interop: see peers.py.
 package main
 
 import (
@@ -45,21 +45,42 @@ func fail(doing string, err error) {
 	os.Exit(1)
 }
 
-func submit(version, account, source, destination, text string) cmpp.Packer {
+// contents are what the submits of one text carry: the library splits nothing, so the header of a part is made here.
+func contents(text string, reference uint8) []string {
 	content, err := cmpputils.Utf8ToUcs2(text)
 	if err != nil {
 		fail("encoding the text", err)
 	}
+	if len(content) <= 140 {
+		return []string{content}
+	}
+	total := (len(content) + 133) / 134
+	parts := make([]string, total)
+	for i := range parts {
+		until := (i + 1) * 134
+		if until > len(content) {
+			until = len(content)
+		}
+		parts[i] = string([]byte{5, 0, 3, reference, uint8(total), uint8(i + 1)}) + content[i*134:until]
+	}
+	return parts
+}
+
+func submit(version, account, source, destination, content string, part, total uint8) cmpp.Packer {
+	udhi := uint8(0)
+	if total > 1 {
+		udhi = 1
+	}
 	if version == "30" {
 		return &cmpp.Cmpp3SubmitReqPkt{
-			PkTotal: 1, PkNumber: 1, RegisteredDelivery: 1, MsgLevel: 1, ServiceId: "SVC", FeeUserType: 2,
-			MsgFmt: 8, MsgSrc: account, FeeType: "01", FeeCode: "0", SrcId: source, DestUsrTl: 1,
+			PkTotal: total, PkNumber: part, RegisteredDelivery: 1, MsgLevel: 1, ServiceId: "SVC", FeeUserType: 2,
+			TpUdhi: udhi, MsgFmt: 8, MsgSrc: account, FeeType: "01", FeeCode: "0", SrcId: source, DestUsrTl: 1,
 			DestTerminalId: []string{destination}, MsgLength: uint8(len(content)), MsgContent: content,
 		}
 	}
 	return &cmpp.Cmpp2SubmitReqPkt{
-		PkTotal: 1, PkNumber: 1, RegisteredDelivery: 1, MsgLevel: 1, ServiceId: "SVC", FeeUserType: 2,
-		MsgFmt: 8, MsgSrc: account, FeeType: "01", FeeCode: "0", SrcId: source, DestUsrTl: 1,
+		PkTotal: total, PkNumber: part, RegisteredDelivery: 1, MsgLevel: 1, ServiceId: "SVC", FeeUserType: 2,
+		TpUdhi: udhi, MsgFmt: 8, MsgSrc: account, FeeType: "01", FeeCode: "0", SrcId: source, DestUsrTl: 1,
 		DestTerminalId: []string{destination}, MsgLength: uint8(len(content)), MsgContent: content,
 	}
 }
@@ -85,6 +106,11 @@ func (c *counts) deliver(registered uint8, content string, format uint8, udhi ui
 }
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == "--end" && os.Args[2] == "carrier" {
+		carrier(os.Args[3:])
+		return
+	}
+	flag.String("end", "sender", "or carrier")
 	host := flag.String("host", "127.0.0.1", "")
 	port := flag.Int("port", 7890, "")
 	account := flag.String("account", "", "")
@@ -96,8 +122,8 @@ func main() {
 	messages := flag.Int("messages", 30, "")
 	replies := flag.Int("replies", 0, "how many to wait for")
 	seconds := flag.Int("seconds", 30, "")
-	flag.String("verify", "", "not for this library")
-	flag.Int("parts", 1, "not for this library, which splits nothing")
+	flag.String("protocol", "cmpp", "the only one")
+	parts := flag.Int("parts", 1, "submits of one text")
 	flag.Parse()
 
 	client := cmpp.NewClient(map[string]cmpp.Type{"20": cmpp.V20, "21": cmpp.V21, "30": cmpp.V30}[*version])
@@ -114,13 +140,17 @@ func main() {
 				from = *refused
 			}
 			to := fmt.Sprintf("1380000%04d", seen.Submitted)
-			if _, err := client.SendReqPkt(submit(*version, *account, from, to, *text)); err != nil {
-				fail("submitting", err)
+			carried := contents(*text, uint8(seen.Submitted))
+			for i, content := range carried {
+				packet := submit(*version, *account, from, to, content, uint8(i+1), uint8(len(carried)))
+				if _, err := client.SendReqPkt(packet); err != nil {
+					fail("submitting", err)
+				}
+				outstanding++
 			}
 			seen.Submitted++
-			outstanding++
 		}
-		if !tested && seen.answered() == *messages && seen.reported() == seen.Results[0] && len(seen.Replies) >= *replies {
+		if !tested && seen.answered() == *messages**parts && seen.reported() == seen.Results[0] && len(seen.Replies) >= *replies {
 			if _, err := client.SendReqPkt(&cmpp.CmppActiveTestReqPkt{}); err != nil {
 				fail("testing the link", err)
 			}

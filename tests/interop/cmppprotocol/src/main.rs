@@ -1,6 +1,6 @@
 //! A CMPP 2.0 sender made of the crate cmppprotocol: connects, submits (every third one from a number that is to
 //! be refused), waits for answers, reports and replies, lives through tests of the link, terminates, and prints
-//! one JSON line. The arguments and the line are those of every peer in tests/interop: see test_cmpp_peers.py.
+//! one JSON line. The arguments and the line are those of every peer in tests/interop: see peers.py.
 //!
 //! The crate answers reports and tests the link by itself, and drops a link whose test stays without an answer:
 //! `active_tests` is 1 when the connection was still up after the longest time that it grants.
