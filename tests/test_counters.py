@@ -1,6 +1,7 @@
 """Counters of one node: exact whoever counts, over kills, restarts and midnights; and never a guess."""
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -186,7 +187,9 @@ def test_a_kill_at_any_instant_lets_the_others_go_on(folder: Path, counters: Sha
         process.stdout.readline()
         deadline = time.monotonic() + 0.01 * life
         while time.monotonic() < deadline:
-            counters.reserve(NOON, [entry(7 + life, manner=LOOK)])
+            # on a busy machine the other may be inside for longer than anybody waits
+            with contextlib.suppress(Unavailable):
+                counters.reserve(NOON, [entry(7 + life, manner=LOOK)])
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
