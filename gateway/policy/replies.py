@@ -34,6 +34,9 @@ from gateway.policy.reply_words import (
     IF,
     MEANING,
     OTHERS,
+    PART_OF_DAY,
+    RELATIVE,
+    RELAYS,
     SMALL,
     SURNAMES,
     TITLES,
@@ -83,8 +86,10 @@ _NAMED = re.compile(
 _UNKNOWN_TO = re.compile(
     f"(?:我|本人)(?:真的?|并|根本)?不是(?:[{STOP}{QUESTION}]|$)"
     f"|谁是{_NAME}(?:[啊呀{STOP}{QUESTION}]|$)|(?:^|[{STOP}{QUESTION}]){_NAME}(?:又|到底)?是谁"
+    f"|找(?:[他她]|{_NAME})[^{STOP}{QUESTION}]{{0,6}}[打拨][^{STOP}{QUESTION}]{{0,4}}[0-9]{{7}}"
+    f"|(?:[他她]|{_NAME})的新?(?:手机号码?|电话号码?|电话|手机|号码?)是[0-9]{{7}}"
 )
-"""我不是; 张三是谁."""
+"""我不是; 张三是谁; 找张三打13800000001."""
 
 _TAKEN_OVER = re.compile(
     f"(?:号码?|手机|卡)[^{STOP}{QUESTION}]{{0,6}}"
@@ -102,6 +107,13 @@ _ENDS = {STOP: "", QUESTION: "J"}
 """What ends a clause, and the sign that it leaves."""
 _SEPARATORS = re.compile(rf"_|{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
 _RUN = re.compile("[a-z]+|[0-9]+")
+
+_BETWEEN = re.compile("(?<=[^\x00-\x7f])[ \u3000]+(?=[^\x00-\x7f]|[a-zA-Z]{1,2}(?![a-zA-Z0-9]))")
+"""Where many put a blank for a comma; folding takes it out."""
+_NOT_UNDERSTOOD = frozenset(("unknown", "unclear"))
+_UNSETTLED = _NOT_UNDERSTOOD | {"no"}
+_DECLINED = re.compile("[^MBNZL]*H[pPh]*")
+"""不需要 退订: what is declined may be the goods or the word behind the blank."""
 
 # of shapes
 _WORD = re.compile("P*W+P*")
@@ -147,7 +159,20 @@ def classify(text: str, outbound: str = "") -> Meaning:
     )
     mentioned = _MENTIONED.search(own)
     mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
-    return _read_together(tuple(_shapes(plain)), another, mentions)
+    shapes = tuple(_shapes(plain))
+    if _BETWEEN.search(own) and not _settled(shapes):
+        parts = tuple(_cut(meant(folded(_BETWEEN.sub(STOP, own)))))
+        if _NOT_UNDERSTOOD.isdisjoint(map(_said, parts)):
+            if not any(_said(shape) == "no" for shape in shapes):
+                shapes = parts
+            elif _DECLINED.fullmatch(parts[0]) and _read_together(parts, another, mentions).kind == "refuse":
+                return Meaning("ambiguous")
+    return _read_together(shapes, another, mentions)
+
+
+def _settled(shapes: Sequence[str]) -> bool:
+    """Whether blanks can change nothing: each clause fits a sentence, none denies a refusal."""
+    return _UNSETTLED.isdisjoint(map(_said, shapes))
 
 
 @lru_cache(maxsize=_MOST_KNOWN)
@@ -271,6 +296,15 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "earlier" in says and "accept" not in says:
         says.add("ask")
     asks = any(_QUESTIONS.search(shape) for shape in rest)
+    if "at" in says and any(PART_OF_DAY in shape for what, shape in clauses if what == "demand"):
+        says.add("later")
+    if "later" in says:
+        if "threat" in says:
+            says.add("warn")
+        elif "demand" in says:
+            return "ambiguous"
+    if "wrong" in says and not says & {"ask", "code", "demand"} and _answered_for(clauses):
+        says.remove("wrong")
     if "wrong" in says and "accept" not in says:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
@@ -306,6 +340,13 @@ def _together(clauses: Sequence[Clause]) -> str:
     if held == {"threat"} and rest and not any(map(_MESSAGES.search, rest)):
         return "other"
     return "ambiguous" if held else "other"
+
+
+def _answered_for(clauses: Sequence[Clause]) -> bool:
+    """Whether one of the subscriber's own answers for the subscriber: 我是他儿子，晚点让他回."""
+    return any(RELAYS in shape or _BUSY.search(shape) for _, shape in clauses) and all(
+        RELATIVE in shape for what, shape in clauses if what == "wrong"
+    )
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:
