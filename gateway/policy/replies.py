@@ -33,6 +33,7 @@ from gateway.policy.reply_words import (
     GOODS,
     IF,
     MEANING,
+    NOW,
     OTHERS,
     PART_OF_DAY,
     RELATIVE,
@@ -86,14 +87,21 @@ _NAMED = re.compile(
 _UNKNOWN_TO = re.compile(
     f"(?:我|本人)(?:真的?|并|根本)?不是(?:[{STOP}{QUESTION}]|$)"
     f"|谁是{_NAME}(?:[啊呀{STOP}{QUESTION}]|$)|(?:^|[{STOP}{QUESTION}]){_NAME}(?:又|到底)?是谁"
-    f"|找(?:[他她]|{_NAME})[^{STOP}{QUESTION}]{{0,6}}[打拨][^{STOP}{QUESTION}]{{0,4}}[0-9]{{7}}"
+)
+"""我不是; 张三是谁."""
+
+_ELSEWHERE = re.compile(
+    f"找(?:[他她]|{_NAME})[^{STOP}{QUESTION}]{{0,6}}[打拨][^{STOP}{QUESTION}]{{0,4}}[0-9]{{7}}"
     f"|(?:[他她]|{_NAME})的新?(?:手机号码?|电话号码?|电话|手机|号码?)是[0-9]{{7}}"
 )
-"""我不是; 张三是谁; 找张三打13800000001."""
+"""找张三打13800000001: under which number the other one is met."""
+_LEAST_ELSEWHERE = 10
+"""Characters that this takes."""
 
 _TAKEN_OVER = re.compile(
     f"(?:号码?|手机|卡)[^{STOP}{QUESTION}]{{0,6}}"
     f"(?:我[^{STOP}{QUESTION}]{{0,5}}[才刚新][^{STOP}{QUESTION}]{{0,2}}[买办换用]|现在(?:是我|归我|我在?用)|我用了)"
+    "|号码?(?:已经?|早就|后来|现在|刚)*(?:换|转|过户|让)给我"
     "|[才刚新][买办换用][了的]?[这此]?个?(?:手机)?号"
     "|用这个?(?:手机)?号码?才"
 )
@@ -156,11 +164,12 @@ def classify(text: str, outbound: str = "") -> Meaning:
         _NAMED.search(plain) is not None
         or _UNKNOWN_TO.search(plain) is not None
         or _TAKEN_OVER.search(plain) is not None
+        or (len(plain) >= _LEAST_ELSEWHERE and _ELSEWHERE.search(plain) is not None)
     )
     mentioned = _MENTIONED.search(own)
     mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
     shapes = tuple(_shapes(plain))
-    if _BETWEEN.search(own) and not _settled(shapes):
+    if (" " in own or "\u3000" in own) and _BETWEEN.search(own) and not _settled(shapes):
         parts = tuple(_cut(meant(folded(_BETWEEN.sub(STOP, own)))))
         if _NOT_UNDERSTOOD.isdisjoint(map(_said, parts)):
             if not any(_said(shape) == "no" for shape in shapes):
@@ -311,7 +320,12 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
     if any(MEANING in shape for shape in rest):
         return "other"
-    if "demand" in says or says >= {"warn", "threat"}:
+    if says - {"polite"} == {"unknown", "demand"} and any(
+        NOW in shape and _BUSY.search(shape) for shape in rest
+    ):
+        again = any("a" in shape for what, shape in clauses if what == "demand")
+        return "refuse" if again else "ambiguous"
+    if "demand" in says or says >= {"warn", "threat"} or says >= {"keep", "dropped"}:
         return "refuse"
     if says >= {"stop", "dislike"} and any(
         what == "dislike" and _SENDS.search(shape) for what, shape in clauses

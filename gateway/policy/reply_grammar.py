@@ -102,6 +102,7 @@ SENTENCES = (
     Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpPOgY]*", "之前退订了"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
+    Sentence("ask", "R[Fp]*P[FpP]*W[FpPOgY]*", "收到请停发"),
     Sentence("ask", "~q[FpP]*(?:[Og]+[SR]?|[St])[FpPa]*", "关闭此短信推送"),
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
     Sentence("ask", "~(?:g[Og]*|0[FpP]*O|O[FpP]*0)[FpP]*w[FpP]*", "营销短信退掉"),
@@ -126,7 +127,7 @@ SENTENCES = (
     Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
     Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyR][FpPaOgY]*J?[FpP]*", "可以不发吗"),
     Sentence("how", "P*wJP*", "退？"),
-    Sentence("how", "[FpPDab]*w[FpP]*l[FpPJ]*", "退不了"),
+    Sentence("how", "[FpPDab]*w[FpP]*l[FpPQJ]*", "退不了"),
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
@@ -168,6 +169,8 @@ SENTENCES = (
     ),
     # a threat whose other half is another clause
     Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X3]*%?[FpP%]*", "再发一条试试"),
+    # refuses beside what is to go on
+    Sentence("dropped", "[FpPDab]*(?:[Og]+[F]*|[@])[FpP]*[wq][FpP]*", "推销的都停掉"),
     # what may go on
     Sentence("allow", "[FpPDaOj]*[tymv][FpPj]*", "有事发短信"),
     Sentence("allow", "[FpP]*[OY][FpP]*j[FpPSe]*", "电话可以打"),

@@ -29,6 +29,7 @@ __all__ = (
     "IF",
     "KINDS_OF_FILLERS",
     "MEANING",
+    "NOW",
     "OTHERS",
     "PART_OF_DAY",
     "RELATIVE",
@@ -46,7 +47,7 @@ UNKNOWN, SMALL, FIGURE = "X", "1", "9"
 """What is in no class: any other word, a number of one digit (05 as well), a longer one."""
 
 BUSY, OTHERS, MEANING, IF = "4", "3", ":", "8"
-PART_OF_DAY, RELATIVE, RELAYS = "λ", "κ", "π"
+NOW, PART_OF_DAY, RELATIVE, RELAYS = "τ", "λ", "κ", "π"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 

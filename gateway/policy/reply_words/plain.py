@@ -134,7 +134,8 @@ CLASSES: Mapping[str, str] = {
         一百遍 八百遍 无数遍 无数次 四次 五次 六次 八次 十次 数次 多遍 很多遍 以上 just id_like_to
         id_like would_like 我家人和我 我的家人和我 家人和我 本机 未经 未经过 没经过
         不经过 完全 根本 压根 确实 实在 今年 速 务必 一定要 郑重 特此 正式 在此 格只 格个 登记 设为 设成
-        标记为 列为 凡是 只要是 外全部 外其他 外都 拿我 使用我 利用我 个人信息 个人资料 手机号码
+        标记为 列为 凡是 只要是 外全部 外其他 外都 拿我 使用我 利用我 个人信息 个人资料 手机号码 再说一遍
+        再说一次 最后说一遍 最后说一次 最后一遍 最后一次 最后警告
     """,
     # p: the same, at the end of a sentence; may stand behind a code
     "p": """
@@ -177,7 +178,8 @@ CLASSES: Mapping[str, str] = {
     """,
     # 4: is busy now; 开车中勿扰 is no more than that
     "4": """
-        开会 会议 开车 驾驶 上课 睡觉 休息 忙 在忙 飞行
+        开会 会议 开车 驾驶 上课 睡觉 休息 忙 在忙 飞行 上班 在洗澡 在开车 在开会 在睡觉 在上班 在上课
+        在干活
     """,
     # ,: begins a clause of its own
     ",": """

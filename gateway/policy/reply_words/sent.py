@@ -15,7 +15,7 @@ CLASSES: Mapping[str, str] = {
         harass 乱发 瞎发 狂发 乱推 反复发 重复发 催收骚扰 推给我 推给 推过来 推了 推给我们 寄给我 传给
         做推销 搞推销 做营销 搞营销 做广告 打广告 做推广 搞推广 用于推销 用于营销 用于推广 用来推销 用来营销
         用作推销 用作营销 用于商业营销 推这种 推这些 推这类 推广告 推短信 推消息 推信息 推产品 推贷款 推保险
-        推理财
+        推理财 推基金 推股票 推信用卡 推课程 进行营销 进行推销 进行推广 进行商业营销 开展营销
     """,
     # R: what subscribers do with it
     "R": """
@@ -26,7 +26,8 @@ CLASSES: Mapping[str, str] = {
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
         短信 短信服务 短信业务 短讯 信息 消息 简讯 讯息 内容 通知 邮件 彩信 此信息
-        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信 短信订阅
+        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信 短信订阅 催收短信
+        催款短信 催收信息 催债短信
     """,
     "g": """
         广告 营销 推广 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类
