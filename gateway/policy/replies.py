@@ -129,6 +129,8 @@ _QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
 _MESSAGES = re.compile("[StyegOYR]")
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
+_WARNS_LATER = re.compile("[^Λ19X]*a[^Λ19X]*[Sty][^Λ19X]*")
+"""晚上再打, beside a threat."""
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
 _TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*[Mσ]|j[FpP]*O[FpP]*[Mσ][FpPa]*Y)")
 _CALLS_GO_ON = re.compile("v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*[Mσ]|j[FpP]*Y[FpP]*[Mσ][FpPa]*O)")
@@ -308,7 +310,7 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "at" in says and any(PART_OF_DAY in shape for what, shape in clauses if what == "demand"):
         says.add("later")
     if "later" in says:
-        if "threat" in says:
+        if "threat" in says and any(map(_WARNS_LATER.fullmatch, (shape for _, shape in clauses))):
             says.add("warn")
         elif "demand" in says:
             return "ambiguous"
