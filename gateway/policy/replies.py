@@ -131,6 +131,9 @@ _MESSAGES = re.compile("[StyegOYR]")
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
 _WARNS_LATER = re.compile("[^Λ19X]*a[^Λ19X]*[Sty][^Λ19X]*")
 """晚上再打, beside a threat."""
+_PUT_OFF = re.compile("[^gR@#2oTh!]*")
+_NOT_PUT_OFF = frozenset(("ask", "abuse", "threat", "allow", "keep"))
+"""别打，晚点打 puts off; 别发广告，晚点打 does not."""
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
 _TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*[Mσ]|j[FpP]*O[FpP]*[Mσ][FpPa]*Y)")
 _CALLS_GO_ON = re.compile("v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*[Mσ]|j[FpP]*Y[FpP]*[Mσ][FpPa]*O)")
@@ -312,7 +315,11 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "later" in says:
         if "threat" in says and any(map(_WARNS_LATER.fullmatch, (shape for _, shape in clauses))):
             says.add("warn")
-        elif "demand" in says:
+        elif (
+            "demand" in says
+            and not says & _NOT_PUT_OFF
+            and all(_PUT_OFF.fullmatch(shape) for what, shape in clauses if what == "demand")
+        ):
             return "ambiguous"
     if "wrong" in says and not says & {"ask", "code", "demand"} and _answered_for(clauses):
         says.remove("wrong")
