@@ -43,9 +43,11 @@ ASKED = [
 ]
 ONE_CLAUSE = [
     text
-    for text in ASKED
+    for text in (replies._BETWEEN.sub("", text) for text in ASKED)
     if len(text) < 12 and text == text.strip(AROUND_CLAUSES) and len(list(replies._cut(folded(text)))) == 1
+    if classify(text).kind == "refuse"
 ]
+"""Without blanks that may stand for a comma."""
 NOT_ASKED = [
     row["text"]
     for row in (*GIVEN, *HELD_OUT, *MENDED)

@@ -57,6 +57,11 @@ _FIGURES_ASKED = re.compile(
 )
 """What digits are then, 0000 too."""
 
+_SCORE_ASKED = re.compile(
+    f"评[分价]|打分|[几0-9]分|满意度|为{_NO_PAUSE}{{0,3}}满意|推荐{_NO_PAUSE}{{0,8}}可能"
+)
+"""What a number of one or two digits is then, 0 too."""
+
 _NOT_WANTED = re.compile(
     f"[如若]果?您?不再?(?:需要|想要|感兴趣){STOP}?[请可]?{_REPLY}(td?|r|0000)(?![a-z0-9])"
 )
@@ -114,6 +119,8 @@ def chosen(plain: str, outbound: str) -> str | None:
     if declined and _MORE_ASKED.search(outbound) and not _OF_SERVICE.search(outbound):
         return "refuse"
     if answer.isdecimal() and _FIGURES_ASKED.search(outbound):
+        return "other"
+    if answer.isdecimal() and len(answer) < 3 and _SCORE_ASKED.search(outbound):
         return "other"
     denied = answer in _DENIES and _WHO_ASKED.search(outbound)
     if denied or answer in chain.from_iterable(_DENIED.findall(outbound)):

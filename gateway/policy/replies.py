@@ -33,7 +33,11 @@ from gateway.policy.reply_words import (
     GOODS,
     IF,
     MEANING,
+    NOW,
     OTHERS,
+    PART_OF_DAY,
+    RELATIVE,
+    RELAYS,
     SMALL,
     SURNAMES,
     TITLES,
@@ -86,9 +90,18 @@ _UNKNOWN_TO = re.compile(
 )
 """我不是; 张三是谁."""
 
+_ELSEWHERE = re.compile(
+    f"找(?:[他她]|{_NAME})[^{STOP}{QUESTION}]{{0,6}}[打拨][^{STOP}{QUESTION}]{{0,4}}[0-9]{{7}}"
+    f"|(?:[他她]|{_NAME})的新?(?:手机号码?|电话号码?|电话|手机|号码?)是[0-9]{{7}}"
+)
+"""找张三打13800000001: under which number the other one is met."""
+_LEAST_ELSEWHERE = 10
+"""Characters that this takes."""
+
 _TAKEN_OVER = re.compile(
     f"(?:号码?|手机|卡)[^{STOP}{QUESTION}]{{0,6}}"
     f"(?:我[^{STOP}{QUESTION}]{{0,5}}[才刚新][^{STOP}{QUESTION}]{{0,2}}[买办换用]|现在(?:是我|归我|我在?用)|我用了)"
+    "|号码?(?:已经?|早就|后来|现在|刚)*(?:换|转|过户|让)给我"
     "|[才刚新][买办换用][了的]?[这此]?个?(?:手机)?号"
     "|用这个?(?:手机)?号码?才"
 )
@@ -103,12 +116,24 @@ _ENDS = {STOP: "", QUESTION: "J"}
 _SEPARATORS = re.compile(rf"_|{BLANK}|(?<![0-9]){STOP}|{STOP}(?![0-9])")
 _RUN = re.compile("[a-z]+|[0-9]+")
 
+_BETWEEN = re.compile("(?<=[^\x00-\x7f])[ \u3000]+(?=[^\x00-\x7f]|[a-zA-Z]{1,2}(?![a-zA-Z0-9]))")
+"""Where many put a blank for a comma; folding takes it out."""
+_NOT_UNDERSTOOD = frozenset(("unknown", "unclear"))
+_UNSETTLED = _NOT_UNDERSTOOD | {"no"}
+_DECLINED = re.compile("[^MBNZL]*H[pPh]*")
+"""不需要 退订: what is declined may be the goods or the word behind the blank."""
+
 # of shapes
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
 _MESSAGES = re.compile("[StyegOYR]")
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
+_WARNS_LATER = re.compile("[^Λ19X]*a[^Λ19X]*[Sty][^Λ19X]*")
+"""晚上再打, beside a threat."""
+_PUT_OFF = re.compile("[^gR@#2oTh!]*")
+_NOT_PUT_OFF = frozenset(("ask", "abuse", "threat", "allow", "keep"))
+"""别打，晚点打 puts off; 别发广告，晚点打 does not."""
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
 _TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*[Mσ]|j[FpP]*O[FpP]*[Mσ][FpPa]*Y)")
 _CALLS_GO_ON = re.compile("v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*[Mσ]|j[FpP]*Y[FpP]*[Mσ][FpPa]*O)")
@@ -144,10 +169,24 @@ def classify(text: str, outbound: str = "") -> Meaning:
         _NAMED.search(plain) is not None
         or _UNKNOWN_TO.search(plain) is not None
         or _TAKEN_OVER.search(plain) is not None
+        or (len(plain) >= _LEAST_ELSEWHERE and _ELSEWHERE.search(plain) is not None)
     )
     mentioned = _MENTIONED.search(own)
     mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
-    return _read_together(tuple(_shapes(plain)), another, mentions)
+    shapes = tuple(_shapes(plain))
+    if (" " in own or "\u3000" in own) and _BETWEEN.search(own) and not _settled(shapes):
+        parts = tuple(_cut(meant(folded(_BETWEEN.sub(STOP, own)))))
+        if _NOT_UNDERSTOOD.isdisjoint(map(_said, parts)):
+            if not any(_said(shape) == "no" for shape in shapes):
+                shapes = parts
+            elif _DECLINED.fullmatch(parts[0]) and _read_together(parts, another, mentions).kind == "refuse":
+                return Meaning("ambiguous")
+    return _read_together(shapes, another, mentions)
+
+
+def _settled(shapes: Sequence[str]) -> bool:
+    """Whether blanks can change nothing: each clause fits a sentence, none denies a refusal."""
+    return _UNSETTLED.isdisjoint(map(_said, shapes))
 
 
 @lru_cache(maxsize=_MOST_KNOWN)
@@ -271,13 +310,31 @@ def _together(clauses: Sequence[Clause]) -> str:
     if "earlier" in says and "accept" not in says:
         says.add("ask")
     asks = any(_QUESTIONS.search(shape) for shape in rest)
+    if "at" in says and any(PART_OF_DAY in shape for what, shape in clauses if what == "demand"):
+        says.add("later")
+    if "later" in says:
+        if "threat" in says and any(map(_WARNS_LATER.fullmatch, (shape for _, shape in clauses))):
+            says.add("warn")
+        elif (
+            "demand" in says
+            and not says & _NOT_PUT_OFF
+            and all(_PUT_OFF.fullmatch(shape) for what, shape in clauses if what == "demand")
+        ):
+            return "ambiguous"
+    if "wrong" in says and not says & {"ask", "code", "demand"} and _answered_for(clauses):
+        says.remove("wrong")
     if "wrong" in says and "accept" not in says:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
         return "ambiguous" if says & {"ask", "code", "demand", "unknown"} else "accept"
     if any(MEANING in shape for shape in rest):
         return "other"
-    if "demand" in says or says >= {"warn", "threat"}:
+    if says - {"polite"} == {"unknown", "demand"} and any(
+        NOW in shape and _BUSY.search(shape) for shape in rest
+    ):
+        again = any("a" in shape for what, shape in clauses if what == "demand")
+        return "refuse" if again else "ambiguous"
+    if "demand" in says or says >= {"warn", "threat"} or says >= {"keep", "dropped"}:
         return "refuse"
     if says >= {"stop", "dislike"} and any(
         what == "dislike" and _SENDS.search(shape) for what, shape in clauses
@@ -306,6 +363,13 @@ def _together(clauses: Sequence[Clause]) -> str:
     if held == {"threat"} and rest and not any(map(_MESSAGES.search, rest)):
         return "other"
     return "ambiguous" if held else "other"
+
+
+def _answered_for(clauses: Sequence[Clause]) -> bool:
+    """Whether one of the subscriber's own answers for the subscriber: 我是他儿子，晚点让他回."""
+    return any(RELAYS in shape or _BUSY.search(shape) for _, shape in clauses) and all(
+        RELATIVE in shape for what, shape in clauses if what == "wrong"
+    )
 
 
 def _narrowed(clauses: Sequence[Clause]) -> Meaning:

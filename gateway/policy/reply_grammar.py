@@ -15,7 +15,7 @@ from gateway.policy.reply_words import KINDS_OF_FILLERS
 MILD = "[FpPDab]*"
 ABOUT = "G+[Fp]*(?=[OgY])"
 AROUND = "(?:[FpPDabOgYojhHTu]|&)*"
-KINDS = {"F": KINDS_OF_FILLERS, "B": "!", "M": "σ"}
+KINDS = {"F": KINDS_OF_FILLERS, "B": "!", "M": "σ", "I": "κ", "X": "Λπ"}
 
 
 class Sentence(NamedTuple):
@@ -66,6 +66,11 @@ SENTENCES = (
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),
     Sentence("unclear", "[^MaB#hCKW]*τ[FpPb]*M[^Ma#hT]*", "现在别打电话"),
     Sentence("unknown", "[^M]*M[^M]*[Stye][F]6[pP]*", "别打电话给银行"),
+    Sentence(
+        "unclear", "[^M]*M~[Stye][FpPbOY]*(?:[λτ][FpP]*a|Λ[FpP]*a?)[FpP]*[Stye][FpPOY]*", "上班别打晚上再打"
+    ),
+    Sentence("unclear", "[FpP]*λ[FpP]*M~[Stye][FpPOY]*λ[FpP]*[Stye][FpPOY]*", "白天别打晚上打"),
+    Sentence("later", "[FpP19X]*(?:[λτ][FpP19]*a|Λ[FpP]*a?)[FpP]*[Stye][FpPOY]*", "晚上再打"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
     Sentence("wrong", "[FpPDabUniOgYX3Gf]*`[FpPDabdMStyeROgYiI3HGfs]*(?:9[FpP]*)?", "这个号不是我"),
@@ -97,8 +102,10 @@ SENTENCES = (
     Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpPOgY]*", "之前退订了"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
+    Sentence("ask", "R[Fp]*P[FpP]*W[FpPOgY]*", "收到请停发"),
     Sentence("ask", "~q[FpP]*(?:[Og]+[SR]?|[St])[FpPa]*", "关闭此短信推送"),
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
+    Sentence("ask", "~(?:g[Og]*|0[FpP]*O|O[FpP]*0)[FpP]*w[FpP]*", "营销短信退掉"),
     Sentence("ask", "~(?:O[FpP]*Y|Y[FpP]*O)[FpP]*q[pP]*", "电话短信都停掉"),
     Sentence("ask", "~[q/][FpP]*[OgY]+[FpP]*;[FpP]*", "我撤回对营销短信的授权"),
     Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
@@ -120,7 +127,7 @@ SENTENCES = (
     Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
     Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyR][FpPaOgY]*J?[FpP]*", "可以不发吗"),
     Sentence("how", "P*wJP*", "退？"),
-    Sentence("how", "[FpPDab]*w[FpP]*l[FpPJ]*", "退不了"),
+    Sentence("how", "[FpPDab]*w[FpP]*l[FpPQJ]*", "退不了"),
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
@@ -142,6 +149,8 @@ SENTENCES = (
     Sentence("demand", "[FpPD]*j[FpP]*[OgY]+[FpP]*M[FpPDa]*[OgYy][FpP]*", "可以短信不要电话"),
     Sentence("demand", "=j=M[FpPDabOgY]*[SRtye][FpPabojOgYSRtymvhHTukG]*J*P*", "能不能别发了？"),
     Sentence("demand", "(?:[^LNBZQJjMIWCKnGf3_]|Gp)*M~[Stye][FpPabh]*(?:p_)?", "已经还清不要再发"),
+    Sentence("demand", "~G+[FpPDa]*H[FpPabh]*M~[Stye][FpPabhj]*", "信用卡我不办别再发了"),
+    Sentence("demand", "[FpP]*G+[FpP]*M[FpP]*a[FpP]*[Sty][FpPh]*", "保险的不要再推了"),
     Sentence("demand", "(?:[FpPaboh]|&)*[OgYy][FpPOgYy]*M[FpPa]*", "短信电话都不要"),
     Sentence("demand", "[FpPDaboh]*M[FpPDa]*[OgYy][FpPaOgYh]*", "不要短信"),
     Sentence("unknown", ".*6[pPab]*[B].*", "你不收短信"),
@@ -160,9 +169,12 @@ SENTENCES = (
     ),
     # a threat whose other half is another clause
     Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X3]*%?[FpP%]*", "再发一条试试"),
+    # refuses beside what is to go on
+    Sentence("dropped", "[FpPDab]*(?:[Og]+[F]*|[@])[FpP]*[wq][FpP]*", "推销的都停掉"),
     # what may go on
     Sentence("allow", "[FpPDaOj]*[tymv][FpPj]*", "有事发短信"),
     Sentence("allow", "[FpP]*[OY][FpP]*j[FpPSe]*", "电话可以打"),
+    Sentence("at", "[FpP]*λ[FpP]*[Stye][FpPOY]*", "晚上打"),
     # dislike without a demand
     Sentence("threat", "[^QJj:MBLNZXGf]*[Tu][^QJj:MBLNZXGf]*", "我要投诉"),
     Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),

@@ -29,7 +29,11 @@ __all__ = (
     "IF",
     "KINDS_OF_FILLERS",
     "MEANING",
+    "NOW",
     "OTHERS",
+    "PART_OF_DAY",
+    "RELATIVE",
+    "RELAYS",
     "SMALL",
     "SURNAMES",
     "TITLES",
@@ -43,10 +47,11 @@ UNKNOWN, SMALL, FIGURE = "X", "1", "9"
 """What is in no class: any other word, a number of one digit (05 as well), a longer one."""
 
 BUSY, OTHERS, MEANING, IF = "4", "3", ":", "8"
+NOW, PART_OF_DAY, RELATIVE, RELAYS = "τ", "λ", "κ", "π"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 
-KINDS_OF_FILLERS = "608@#<τ"
+KINDS_OF_FILLERS = "608@#<τλ"
 """Of the classes, those that say as little as F in most sentences."""
 
 CLASSES: Mapping[str, str] = {

@@ -12,7 +12,10 @@ CLASSES: Mapping[str, str] = {
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
         短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话 harassing bothering
-        harass 乱发 瞎发 狂发 乱推 反复发 重复发 催收骚扰
+        harass 乱发 瞎发 狂发 乱推 反复发 重复发 催收骚扰 推给我 推给 推过来 推了 推给我们 寄给我 传给
+        做推销 搞推销 做营销 搞营销 做广告 打广告 做推广 搞推广 用于推销 用于营销 用于推广 用来推销 用来营销
+        用作推销 用作营销 用于商业营销 推这种 推这些 推这类 推广告 推短信 推消息 推信息 推产品 推贷款 推保险
+        推理财 推基金 推股票 推信用卡 推课程 进行营销 进行推销 进行推广 进行商业营销 开展营销
     """,
     # R: what subscribers do with it
     "R": """
@@ -23,7 +26,8 @@ CLASSES: Mapping[str, str] = {
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
         短信 短信服务 短信业务 短讯 信息 消息 简讯 讯息 内容 通知 邮件 彩信 此信息
-        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信 短信订阅
+        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信 短信订阅 催收短信
+        催款短信 催收信息 催债短信
     """,
     "g": """
         广告 营销 推广 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类
@@ -49,10 +53,12 @@ CLASSES: Mapping[str, str] = {
     """,
     "m": """
         发短信吧 发短信就行 发短信就好 发短信即可 只发短信 短信联系 短信通知 有事发短信 可以发短信
-        有事短信 发信息就行 发信息吧
+        有事短信 发信息就行 发信息吧 短信就行 短信就好 发信息就好 短信即可 发个短信就行 发短信就成
+        有事短信就行
     """,
     "v": """
-        打电话吧 打电话就行 打电话就好 打电话即可 只打电话 电话联系 有事打电话 可以打电话 电话通知
+        打电话吧 打电话就行 打电话就好 打电话即可 只打电话 电话联系 有事打电话 可以打电话 电话通知 电话就行
+        电话就好 电话即可 打个电话就行
     """,
     # s: service that is to go on; k: that it goes on
     "s": """
@@ -61,7 +67,7 @@ CLASSES: Mapping[str, str] = {
     """,
     "k": """
         照发 要发 照样发 照常 照常发 正常发 保留 留着 可以发 还要发 还是要发 照旧 别停 不要停 还是要 还要
-        仍要
+        仍要 要留着 留下 保留着 还是要的 正常发送 还要的 得留着 要保留 需要保留
     """,
     # o: that and nothing else
     "o": """
