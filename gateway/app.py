@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 KEEPER = "keeper"
 """The writer of registry acts; workers are w0, w1, …"""
 
+OF_SUBSCRIBERS = frozenset({"refusals", "replies"})
+"""Tables whose changes go by a subscriber's key, which no act may keep."""
+
 SCHEMA_SECONDS = 3.0
 """How long the keeper waits for the database's schema before it serves the replica that is there."""
 
@@ -241,13 +244,27 @@ async def keeper(process: Process) -> None:
     keys, key = Keys(config.data_dir / "keys"), load_key(registry_key(config))
     replica = Replica.open(config.data_dir / "registry", key, writer=True)
     durability = config.evidence.durability
-    acts = Journal(directory, config.node.name, KEEPER, keys, durability=durability, retention=REGISTRY)
+
+    def on_commit(_: int, octets: int, seconds: float) -> None:
+        process.telemetry.written += octets
+        process.telemetry.journal_sync.observe(seconds)
+
+    acts = Journal(
+        directory,
+        config.node.name,
+        KEEPER,
+        keys,
+        durability=durability,
+        retention=REGISTRY,
+        on_commit=on_commit,
+    )
 
     def record(changes: list[Change]) -> None:
         at = now()
         try:
             for change in changes:
-                row = "" if change.key is None else str(change.key)
+                # a subscriber's key would outlive the key of his day, as acts are kept for good
+                row = "" if change.key is None or change.table in OF_SUBSCRIBERS else str(change.key)
                 acts.act(at, change.table, row, change.op, change.row_version, change.by, "", lambda _: None)
         except NotReady as error:
             log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})

@@ -258,7 +258,7 @@ class Config(Section):
 
     @property
     def workers(self) -> int:
-        return self.node.workers or os.cpu_count() or 1
+        return self.node.workers or len(os.sched_getaffinity(0))
 
 
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:

@@ -79,6 +79,41 @@ async def test_a_foreign_number_is_a_missing_one(house: House, ask: Asker) -> No
         assert (await ask("bank", path, body)).status == 422
 
 
+async def test_who_held_a_number_once_learns_nothing_of_its_holder(house: House, ask: Asker) -> None:
+    number = "10690777"
+    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
+    ends = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    columns = "number,channels,purposes,institution,signatures,effective_from,effective_until\n"
+    await house.bring(
+        "numbers", f"{columns}{number},sms,marketing,BANK,示例银行,2024-01-01,{ends.isoformat()}"
+    )
+    mine = (await ask("bank", "/judge", asked(source=number))).body
+    assert mine["reason"] == "not_effective", "nobody else's yet"
+    await house.bring("numbers", f"{columns}{number},sms,marketing,FIN,示例消金,{ends.isoformat()},")
+
+    async def is_theirs() -> bool:
+        return (await ask("fin", "/judge", asked(source=number))).body.get("institution") == "FIN"
+
+    await eventually(is_theirs)
+    missing = await ask("bank", "/judge", asked(source=UNFILED))
+    assert await ask("bank", "/judge", asked(source=number)) == missing
+    assert (await ask("bank", "/scrub", {"number": number, "subscribers": [REFUSER]})).status == 404
+    then = {"at": before.isoformat()}
+    assert (await ask("fin", "/judge", asked(source=number, **then))).status == 404
+    assert (await ask("bank", "/judge", asked(source=number, **then))).body["institution"] == "BANK"
+
+
+async def test_a_day_to_come_is_judged_by_what_is_known_now(house: House, ask: Asker) -> None:
+    at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
+    said = (await ask("bank", "/judge", asked(at=at.isoformat()))).body
+    assert "not_judgeable" not in said["reasons"]
+    code, shown, _ = await house.cli(
+        "judge", "--from", MARKETING, "--to", "13800000001", "--text", TEXT, "--at", at.isoformat()
+    )
+    assert "not_judgeable" not in shown.splitlines()[0], shown
+    assert code in (0, 3)
+
+
 async def test_facts_are_those_of_then(house: House, ask: Asker) -> None:
     number = "10690008"
     before = datetime.datetime.now(datetime.UTC)

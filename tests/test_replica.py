@@ -583,7 +583,9 @@ sys.stdin.readline()
         assert replica.clear_dead_readers() == 0
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    assert replica.clear_dead_readers() >= 2
+    supervisor = Replica.open(replica.directory, replica.key, map_size=replica.map_size)
+    assert supervisor.clear_dead_readers() >= 2, "of `local` and of the copy, by who has read neither"
+    supervisor.close()
 
 
 WORKER = """

@@ -48,7 +48,7 @@ def test_what_is_judged_is_what_a_full_decode_says(values: dict[str, Any]) -> No
         fmt=values["message_coding"],
         udhi=values["tp_udhi"] & 0x41 != 0,
         content=values["message_content"],
-        wants_report=values["report_flag"] == 1,
+        wants_report=values["report_flag"] in (0, 1),
         at_time=values["schedule_time"],
         pk_total=1,
         pk_number=1,

@@ -27,6 +27,7 @@ from raw_ends import Raw, RawCarrier, answer_to, deliver, sequence_of, submit
 
 from gateway.direct import owner
 from gateway.evidence import record as rec
+from gateway.evidence.segment import Segment
 from gateway.policy.numbers import mask
 from gateway.protocols import text as codings
 from gateway.protocols.cmpp import V20, V30, Cmpp
@@ -358,3 +359,20 @@ async def test_the_node_never_said_anything_worse_than_info(house: House) -> Non
     output = (house.directory / "output").read_text("utf-8", "replace")
     assert "Traceback" not in output, output
     assert [line for line in house.log_lines() if line["level"] != "info"] == []
+
+
+async def test_what_the_registry_did_is_on_record_without_the_subscriber(house: House) -> None:
+    """Acts are kept for good; a subscriber's key would tell for ever who said no."""
+
+    def acts() -> list[rec.Act]:
+        found = []
+        for path in sorted((house.data_dir / "journal" / "keeper").glob("*.seg")):
+            with Segment(path) as segment:
+                for block in segment.blocks():
+                    found += [rec.decode(octets) for octets in block.records]
+        return [act for act in found if isinstance(act, rec.Act) and act.table == "refusals"]
+
+    before = len(acts())
+    await house.bring("refusals", f"subscriber,institution\n{house.subscriber()},BANK")
+    await eventually(lambda: len(acts()) > before)
+    assert {act.key for act in acts()} == {""}

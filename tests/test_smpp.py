@@ -105,7 +105,7 @@ def test_what_is_judged_is_what_a_full_decode_says(values: dict[str, Any]) -> No
         fmt=values["data_coding"],
         udhi=values["esm_class"] & 0x40 != 0,
         content=values["short_message"],
-        wants_report=values["registered_delivery"] & 3 == 1,
+        wants_report=values["registered_delivery"] & 3 in (1, 2),
         at_time=values["schedule_delivery_time"],
         pk_total=1,
         pk_number=1,
@@ -173,9 +173,9 @@ def test_a_message_to_several_is_one_to_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("registered", "wanted"), [(0, False), (1, True), (2, False), (0x11, True), (3, False)]
+    ("registered", "wanted"), [(0, False), (1, True), (2, True), (0x11, True), (0x12, True), (3, False)]
 )
-def test_only_1_asks_for_a_report_of_whatever_became_of_it(registered: int, wanted: bool) -> None:
+def test_a_final_report_is_asked_for_by_1_and_for_failures_by_2(registered: int, wanted: bool) -> None:
     assert read(submit(registered_delivery=registered)).wants_report is wanted
 
 

@@ -83,6 +83,10 @@ async def test_the_blacklist_is_read_in_pages(office: Office) -> None:
             break
         after = page["next"]
     assert numbers == [f"1067000{n}" for n in range(5)]
+    await office.post("regulator", "/blacklist", BAN | {"number": "0571-88886666"})
+    for asked in ("+8657188886666", "0571-88886666", "057188", "88"):
+        found = (await office.get("auditor", "/blacklist", params={"number": asked})).body["items"]
+        assert [one["number"] for one in found] == ([] if asked == "88" else ["+8657188886666"]), asked
 
 
 async def test_a_penalty_hits_all_numbers_of_an_agency_until_it_is_lifted(office: Office) -> None:

@@ -68,7 +68,7 @@ def judge(options: argparse.Namespace) -> int:
     profile = InForce(own).at(view, at)
     if not options.account:  # judged as the holder's own account would be
         profile = dataclasses.replace(profile, unknown_account="observe")
-    explanation = explain(attempt, view, profile, at)
+    explanation = explain(attempt, view, profile, at, asked=now)
     verdict = explanation.verdict
     digest = verdict.profile or profile.digest
     if options.json:

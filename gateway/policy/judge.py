@@ -264,10 +264,16 @@ class Explanation(NamedTuple):
     answers: tuple[Answer, ...]
 
 
-def explain(attempt: Attempt, view: View, profile: Profile, now: int) -> Explanation:
-    """Why an attempt gets its verdict; judges afresh, caches, counts and records nothing."""
+def explain(
+    attempt: Attempt, view: View, profile: Profile, now: int, *, asked: int | None = None
+) -> Explanation:
+    """Why an attempt gets its verdict; judges afresh, caches, counts and records nothing.
+
+    `asked` is when somebody asks, where that is before `now`: news of then are fresh, as there are no others.
+    """
     key = (attempt.account, attempt.source, attempt.channel)
-    facts = gather(key, view, profile, now, stale=is_stale(view, profile, now))
+    stale = is_stale(view, profile, now if asked is None else min(now, asked))
+    facts = gather(key, view, profile, now, stale=stale)
     sender = judged(facts, Texts())
     answers = [
         *(_answer(rule, facts, attempt, view, lambda judge: judge(facts)) for rule in SENDER_RULES),

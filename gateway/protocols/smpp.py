@@ -264,7 +264,7 @@ class Smpp:
         total, number, reference = 1, 1, 0
         if tlvs:
             text, total, number, reference = own.optional(tlvs, text)
-        udhi, report = esm & 0x40 != 0, registered & 3 == 1
+        udhi, report = esm & 0x40 != 0, registered & 3 in (1, 2)
         if udhi:  # which tells the parts better
             total, number, reference = 1, 1, 0
         said = Submission(source, destinations, coding, udhi, text, report, when, total, number, 0, reference)

@@ -18,6 +18,7 @@ from gateway.registry.fields import Moment
 from gateway.registry.kinds import KINDS
 from gateway.registry.loading import PROTECTED
 from gateway.registry.reading import parse_row
+from gateway.registry.rows import Bad
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -244,19 +245,29 @@ async def page(
 ) -> list[Ban]:
     """Entries by id, beginning after the id `after`: those that stand, waiting ones too, or all with
     `removed`; with `number` those that cover it or begin with it."""
-    digits = number.strip()
     rows = await c.fetch(
         f"""SELECT {_COLUMNS} FROM blacklist
              WHERE id > $1 AND ($4 OR removed_at IS NULL)
-               AND ($3 = '' OR starts_with(ltrim(number, '+'), ltrim($3, '+'))
-                    OR is_prefix AND starts_with(ltrim($3, '+'), ltrim(number, '+')))
+               AND (cardinality($3::text[]) = 0 OR EXISTS (
+                        SELECT FROM unnest($3::text[]) AS asked
+                         WHERE starts_with(ltrim(number, '+'), ltrim(asked, '+'))
+                            OR is_prefix AND starts_with(ltrim(asked, '+'), ltrim(number, '+'))))
              ORDER BY id LIMIT $2""",
         after,
         limit,
-        digits,
+        _spellings(number),
         removed,
     )
     return [Ban(**row) for row in rows]
+
+
+def _spellings(text: str) -> list[str]:
+    """What is looked for: as it was typed, and as the blacklist has it (0571…, 138…)."""
+    typed = text.strip()
+    try:
+        return [typed, numbering.prefix(typed)] if typed else []
+    except Bad:
+        return [typed]
 
 
 def _checked(new: NewBan) -> dict[str, str]:

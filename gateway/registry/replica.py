@@ -9,6 +9,7 @@ read is in snapshot.py.
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -120,6 +121,8 @@ class Replica:
 
     def clear_dead_readers(self) -> int:
         """Free the reader slots of processes that died; how many."""
+        with suppress(NotReady):  # before the first copy there is `local` alone
+            self.generation(self.local.state()[0])
         slots: int = self.local.env.reader_check()
         return slots + (self.current.env.reader_check() if self.current else 0)
 

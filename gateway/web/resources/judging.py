@@ -7,15 +7,15 @@ one), so many a day, and a list that looks counted up raises an alarm.
 import dataclasses
 import datetime
 import time
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import Problem, Words
-from gateway.model import AccountKey, Attempt, Number, Reason
+from gateway.model import SMS, VOICE, AccountKey, Attempt, Reason
 from gateway.policy import Explanation, Profile, decide, explain
 from gateway.policy.counted_rules import full_window
+from gateway.policy.facts import governing
 from gateway.policy.judge import Later
 from gateway.policy.numbers import mask
 from gateway.registry import past, quotas
@@ -115,12 +115,14 @@ async def judge(call: Call) -> Answer:
     account = own_account(call, view, asked.channel, asked.account).key if asked.account else None
     key = account or _nobodys(call)
     attempt = Attempt(key, CHANNELS[asked.channel], asked.source, asked.destination, asked.text)
-    await _own(call, view.numbers(asked.source))
-    await _use(call, "judge", 1, site.config.web.judge_per_day)
     if asked.registry_version is None and at >= now:
+        await _own(call, view, asked.source, attempt.channel, at)
+        await _use(call, "judge", 1, site.config.web.judge_per_day)
         return Answer(_judged(call, attempt, site.view(), at))
+    await _use(call, "judge", 1, site.config.web.judge_per_day)
     async with site.door.owner() as c:
         then = await past.view_at(c, site.key, attempt, past.Instant(at, asked.registry_version or 0))
+    await _own(call, then, asked.source, attempt.channel, at)  # whose it was then: the facts are his
     return Answer(_judged(call, attempt, then, at))
 
 
@@ -129,13 +131,13 @@ def _judged(call: Call, attempt: Attempt, view: Snapshot | PastView, at: int) ->
     profile = call.site.in_force.at(view, at)
     if not call.body.account:
         profile = dataclasses.replace(profile, unknown_account="observe")
-    return _said(explain(attempt, view, profile, at), view, profile, call)
+    return _said(explain(attempt, view, profile, at, asked=_now()), view, profile, call)
 
 
 async def scrub(call: Call) -> Answer:
     asked: Scrub = call.body
     site = call.site
-    await _own(call, site.view().numbers(asked.number))
+    await _own(call, site.view(), asked.number, CHANNELS[asked.channel], _now())
     await _use(call, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
     if quotas.counted_up(asked.subscribers):
         await site.alarm(call.actor, "enumeration", subscribers=len(asked.subscribers))
@@ -172,16 +174,18 @@ async def _use(call: Call, kind: str, count: int, most: int) -> None:
         raise
 
 
-async def _own(call: Call, filings: Sequence[Number]) -> None:
-    """Problem `not_found` when somebody asks about a number that is not his."""
-    actor = call.actor
+async def _own(call: Call, view: Snapshot | PastView, source: str, channel: int, at: int) -> None:
+    """Problem `not_found` when somebody asks about a number that is not his at `at`: who held it once and
+    holds it no more learns nothing of its holder and of who refused him."""
+    actor, filings = call.actor, view.numbers(source)
+    filing = governing(filings, channel, at) or governing(filings, SMS | VOICE, at)
     if actor.role in HOLDERS:
-        own = any(actor.institution in (filing.institution, filing.agency) for filing in filings)
+        own = filing is not None and actor.institution in (filing.institution, filing.agency)
     elif actor.role == "carrier":
-        own = not filings or any(filing.carrier in ("", actor.carrier) for filing in filings)
+        own = filing is None or filing.carrier in ("", actor.carrier)
     elif actor.role == "regulator" and actor.territory:
-        holders = [filing.institution for filing in filings]
-        own = await call.c.fetchval("SELECT EXISTS (SELECT FROM institutions WHERE id = ANY ($1))", holders)
+        holder = filing.institution if filing is not None else 0
+        own = await call.c.fetchval("SELECT EXISTS (SELECT FROM institutions WHERE id = $1)", holder)
     else:
         own = True
     if not own:

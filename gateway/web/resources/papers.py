@@ -167,7 +167,7 @@ def _rejected(path: Path, zh: bool) -> list[RejectedLine]:
     return found
 
 
-HANDERS = frozenset({"institution", "agency", "carrier", "regulator"})
+HANDERS = frozenset({"institution", "agency", "provider", "carrier", "regulator"})
 ENDPOINTS = (
     Endpoint(
         "POST", "/documents", HANDERS, "write",
