@@ -81,7 +81,6 @@ async def test_a_foreign_number_is_a_missing_one(house: House, ask: Asker) -> No
 
 async def test_who_held_a_number_once_learns_nothing_of_its_holder(house: House, ask: Asker) -> None:
     number = "10690777"
-    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
     ends = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     columns = "number,channels,purposes,institution,signatures,effective_from,effective_until\n"
     await house.bring(
@@ -89,6 +88,7 @@ async def test_who_held_a_number_once_learns_nothing_of_its_holder(house: House,
     )
     mine = (await ask("bank", "/judge", asked(source=number))).body
     assert mine["reason"] == "not_effective", "nobody else's yet"
+    before = datetime.datetime.now(datetime.UTC)
     await house.bring("numbers", f"{columns}{number},sms,marketing,FIN,示例消金,{ends.isoformat()},")
 
     async def is_theirs() -> bool:

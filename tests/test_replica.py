@@ -583,9 +583,22 @@ sys.stdin.readline()
         assert replica.clear_dead_readers() == 0
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    supervisor = Replica.open(replica.directory, replica.key, map_size=replica.map_size)
-    assert supervisor.clear_dead_readers() >= 2, "of `local` and of the copy, by who has read neither"
-    supervisor.close()
+    supervisor = """
+import sys
+from pathlib import Path
+from gateway.registry.keys import RegistryKey
+from gateway.registry.replica import Replica
+print(Replica.open(Path(sys.argv[1]), RegistryKey(bytes(32)), map_size=1 << 26).clear_dead_readers())
+"""
+    cleared = subprocess.run(
+        [sys.executable, "-c", supervisor, str(tmp_path / "registry")],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=CHECKOUT,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+    )
+    assert int(cleared.stdout) >= 2, "of `local` and of the copy, by who has read neither"
 
 
 WORKER = """

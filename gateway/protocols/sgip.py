@@ -54,7 +54,7 @@ of what its text says, PARAMETER of all else. None that senders try again by the
 _HEAD = Struct(">IIQI")  # of the sequence the first two words together
 _SUBMISSION = reader(
     wire.Submit,
-    "sp_number user_number message_coding tp_udhi&0x41!=0 message_content report_flag&2==0 schedule_time",
+    "sp_number user_number message_coding tp_udhi&0x41!=0 message_content report_flag<2 schedule_time",
 )
 _DELIVERY = reader(wire.Deliver, "user_number sp_number message_coding tp_udhi&0x41!=0 message_content")
 _ANSWERS: dict[int, type[Pdu]] = {

@@ -131,9 +131,8 @@ class Feed:
         self._unread.clear()
         self._waiting.clear()
         self._opened = True
-        with contextlib.suppress(NotReady):  # what is on the disk is as old as its news, not as this process
-            age = (_now() - self._replica.snapshot().news_at) / 1000
-            self._up_to_date_at = time.monotonic() - max(0.0, age)
+        if self._cursor is not None:  # what is on the disk is as old as its news, not as this process
+            self._up_to_date_at = time.monotonic() - max(0.0, (_now() - self._writer.news_at) / 1000)
 
     async def run(self) -> None:
         """Follow until cancelled; tries again whenever the database goes away.

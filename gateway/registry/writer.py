@@ -38,6 +38,7 @@ class ReplicaWriter:
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
         self.version = 0
+        self.news_at = 0  # ms; of the replica that was found on the disk
         self._highest = 0  # number of a generation that we have written: readers may be in it still
         self._building: Generation | None = None
 
@@ -63,7 +64,8 @@ class ReplicaWriter:
             with generation.env.begin() as txn:
                 if txn.get(b"format", db=generation.meta) != FORMAT:
                     return None  # of another version of this program; it serves until there is a fresh one
-                self.version = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))[0]
+                state = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))
+                self.version, _, self.news_at = state
                 return msgspec.msgpack.decode(txn.get(b"cursor", b"", db=generation.meta), type=Cursor)
         except (NotReady, lmdb.Error, struct.error, msgspec.DecodeError):
             return None
