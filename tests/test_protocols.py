@@ -22,10 +22,11 @@ from gateway.evidence import record as rec
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search, Shown
-from gateway.model import Reason
+from gateway.model import AccountKey, Reason
 from gateway.protocols import cmpp, sgip, smgp, smgp_tables, smpp_status
 from gateway.protocols import smpp_tables as tables
 from gateway.protocols.smpp import Smpp
+from gateway.registry.replica import Replica
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.said import Said
 from gateway.simulator.sender import LoginRefused, SenderSim
@@ -487,6 +488,15 @@ async def bare_port(lines: dict[str, Line]) -> int:
     rows = [f"mobile,{p},bare,BANK,financial,result,whole,{HOST}:{port},,0" for p in ("smpp", "smgp")]
     header = "carrier,protocol,account,holder,scope,refusal_manner,mass_manner,upstream,allowed_ips"
     await house.bring("accounts", "\n".join((f"{header},max_connections", *rows)))
+    replica = Replica.open(house.data_dir / "registry", house.key)
+    view = replica.snapshot()
+
+    def known() -> bool:  # an account that nobody filed goes to the listener's upstream
+        view.renew()
+        return all(view.account(AccountKey("mobile", p, "bare")) is not None for p in ("smpp", "smgp"))
+
+    await eventually(known)
+    replica.close()
     return port
 
 
