@@ -26,7 +26,7 @@ CAPPED = {"marketing": MARKETING, "collection": COLLECTION}
 
 SPOKEN = {MARKETING: Words("营销", "marketing"), COLLECTION: Words("催收", "collection")}
 
-RIGHT = (
+RIGHT: str = (
     "for marketing and collection caps such as { minute = 2, day = 10 }: windows out of"
     f" {', '.join(WINDOWS)}, each with a whole number from 1 to {MOST}"
 )

@@ -21,7 +21,7 @@ EPOCH = date(1970, 1, 1).toordinal()
 _WRITTEN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
 _KINDS = {"workday", "holiday"}
 
-RIGHT = (
+RIGHT: str = (
     'for each purpose hours such as "08:00-21:00", or { workday = "08:00-20:00", holiday = "09:00-18:00" }'
 )
 
