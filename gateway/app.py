@@ -115,10 +115,6 @@ async def worker(process: Process, index: int) -> None:
         log.error("journal poisoned", extra={"fields": {"error": why}})
         drains.append(asyncio.create_task(relay.drain("journal_poisoned")))
 
-    def on_commit(_: int, octets: int, seconds: float) -> None:
-        telemetry.written += octets
-        telemetry.journal_sync.observe(seconds)
-
     journal = Journal(
         data_dir / "journal",
         node=node,
@@ -128,7 +124,7 @@ async def worker(process: Process, index: int) -> None:
         apply=replica.add_local_refusals,
         on_full=lambda full: log.warning("journal", extra={"fields": {"full": full}}),
         on_poisoned=on_poisoned,
-        on_commit=on_commit,
+        on_commit=telemetry.committed,
     )
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
@@ -245,10 +241,6 @@ async def keeper(process: Process) -> None:
     replica = Replica.open(config.data_dir / "registry", key, writer=True)
     durability = config.evidence.durability
 
-    def on_commit(_: int, octets: int, seconds: float) -> None:
-        process.telemetry.written += octets
-        process.telemetry.journal_sync.observe(seconds)
-
     acts = Journal(
         directory,
         config.node.name,
@@ -256,7 +248,7 @@ async def keeper(process: Process) -> None:
         keys,
         durability=durability,
         retention=REGISTRY,
-        on_commit=on_commit,
+        on_commit=process.telemetry.committed,
     )
 
     def record(changes: list[Change]) -> None:

@@ -151,6 +151,11 @@ class Telemetry:
         known.observe(seconds)
         self._answers[route, status] += 1
 
+    def committed(self, records: int, octets: int, seconds: float) -> None:
+        """One group of a journal is durable."""
+        self.written += octets
+        self.journal_sync.observe(seconds)
+
     def flush(self) -> None:
         """Hand over what was added up; called a few times a second."""
         for durations in self._durations:

@@ -187,6 +187,15 @@ HOUSES: list["House"] = []
 """Those that stand now: a failing test shows what their nodes said last (conftest.py)."""
 
 
+def listening(ports: Mapping[str, int], carriers: Mapping[str, CarrierSim]) -> str:
+    """Settings: each protocol on its port, in front of its carrier."""
+    return "\n".join(
+        f'[[sms]]\nprotocol = "{protocol}"\nlisten = "{HOST}:{ports[protocol]}"\n'
+        f'upstream = ["{HOST}:{carrier.port}"]'
+        for protocol, carrier in carriers.items()
+    )
+
+
 class House:
     """A node with its carrier end. `async with House(…) as house:` is ready for traffic.
 

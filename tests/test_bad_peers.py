@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
-from playbook import HOST, MARKETING, SECRET, TEXT, House, eventually, free_ports, refresh
+from playbook import HOST, MARKETING, SECRET, TEXT, House, eventually, free_ports, listening, refresh
 from raw_ends import Raw
 from speech import ALL, Speech
 
@@ -85,11 +85,7 @@ async def lines(house_of: HouseOf) -> AsyncIterator[dict[str, Line]]:
             carriers[protocol] = await stack.enter_async_context(
                 CarrierSim(HOST, protocol=protocol, secret=SECRET, report_after=None)
             )
-        settings = "\n".join(
-            f'[[sms]]\nprotocol = "{protocol}"\nlisten = "{HOST}:{ports[protocol]}"\n'
-            f'upstream = ["{HOST}:{carrier.port}"]'
-            for protocol, carrier in carriers.items()
-        )
+        settings = listening(ports, carriers)
         filed = [
             f"mobile,{protocol},{account},BANK,financial,result,whole,,,0"
             for protocol in SPEECHES

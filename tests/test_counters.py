@@ -182,17 +182,17 @@ def test_several_processes_take_exactly_what_there_is(folder: Path, counters: Sh
 
 def test_a_kill_at_any_instant_lets_the_others_go_on(folder: Path, counters: Shared) -> None:
     for life in range(4):
-        process = counting(folder, -1, 100)
-        assert process.stdout is not None
-        process.stdout.readline()
-        deadline = time.monotonic() + 0.01 * life
-        while time.monotonic() < deadline:
-            # on a busy machine the other may be inside for longer than anybody waits
-            with contextlib.suppress(Unavailable):
-                counters.reserve(NOON, [entry(7 + life, manner=LOOK)])
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        with counting(folder, -1, 100) as process:
+            try:
+                assert process.stdout is not None
+                process.stdout.readline()
+                deadline = time.monotonic() + 0.01 * life
+                while time.monotonic() < deadline:
+                    # on a busy machine the other may be inside for longer than anybody waits
+                    with contextlib.suppress(Unavailable):
+                        counters.reserve(NOON, [entry(7 + life, manner=LOOK)])
+            finally:
+                process.send_signal(signal.SIGKILL)
         assert counters.reserve(NOON + life, [entry(7 + life)]).words == [""]
     assert [len(counters.sent(key, NOON)) for key in range(1, 6)] == [100] * 5
     assert [len(counters.sent(key, NOON)) for key in range(7, 11)] == [1] * 4

@@ -86,8 +86,11 @@ async def test_who_held_a_number_once_learns_nothing_of_its_holder(house: House,
     await house.bring(
         "numbers", f"{columns}{number},sms,marketing,BANK,示例银行,2024-01-01,{ends.isoformat()}"
     )
-    mine = (await ask("bank", "/judge", asked(source=number))).body
-    assert mine["reason"] == "not_effective", "nobody else's yet"
+
+    async def was_mine() -> bool:
+        return (await ask("bank", "/judge", asked(source=number))).body.get("reason") == "not_effective"
+
+    await eventually(was_mine)  # nobody else's yet; and the web process reads the replica at its own time
     before = datetime.datetime.now(datetime.UTC)
     await house.bring("numbers", f"{columns}{number},sms,marketing,FIN,示例消金,{ends.isoformat()},")
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
-from playbook import BANNED, HOST, MARKETING, SECRET, TEXT, House, eventually, free_ports, refresh
+from playbook import BANNED, HOST, MARKETING, SECRET, TEXT, House, eventually, free_ports, listening, refresh
 from raw_ends import Raw, RawCarrier
 
 from gateway.evidence import record as rec
@@ -70,11 +70,7 @@ async def lines(house_of: HouseOf) -> AsyncIterator[dict[str, Line]]:
             carriers[protocol] = await stack.enter_async_context(
                 CarrierSim(HOST, protocol=protocol, secret=SECRET, report_after=None)
             )
-        settings = "\n".join(
-            f'[[sms]]\nprotocol = "{protocol}"\nlisten = "{HOST}:{ports[protocol]}"\n'
-            f'upstream = ["{HOST}:{carrier.port}"]'
-            for protocol, carrier in carriers.items()
-        )
+        settings = listening(ports, carriers)
         house = await stack.enter_async_context(house_of(settings=settings, filed=ACCOUNTS))
         yield {p: Line(house, p, ports[p], carriers[p]) for p in REFUSALS}
 

@@ -10,7 +10,7 @@ import heapq
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -136,13 +136,15 @@ class Search:
             *map(of_writer, writers(self._journal)), key=lambda found: found.record.at, reverse=newest
         )
 
+    def _backwards(self, writer: str) -> Iterator[Segment]:
+        """A writer's segments that can be read, the newest first."""
+        for path in reversed(segments(self._journal / writer)):
+            with suppress(SegmentDamaged, FileNotFoundError):
+                yield Segment(path)
+
     def newest(self, writer: str, since: int) -> Iterator[Found]:
         """A writer's records since `since` (ms), newest first; what is older is not read."""
-        for path in reversed(segments(self._journal / writer)):
-            try:
-                segment = Segment(path)
-            except (SegmentDamaged, FileNotFoundError):
-                continue
+        for segment in self._backwards(writer):
             with segment:
                 for offset in reversed(list(segment.offsets())):
                     block = segment.block(offset)
@@ -162,11 +164,7 @@ class Search:
     def latest(self, writer: str, span: int, holding: bytes) -> Iterator[Found]:
         """A writer's records with these octets, newest first, of the last `span` ms in which it wrote."""
         last = 0
-        for path in reversed(segments(self._journal / writer)):
-            try:
-                segment = Segment(path)
-            except (SegmentDamaged, FileNotFoundError):
-                continue
+        for segment in self._backwards(writer):
             with segment:
                 for count, offset in enumerate(reversed(list(segment.offsets()))):
                     looked = count % STRIDE == 0

@@ -267,9 +267,6 @@ async def resume(
     """Lift one hold of a filing's own. Problem `wrong_state`, `invalid` (no reason, not said which)."""
     await get(c, identity)
     _may_hold(actor)
-    if not reason:
-        why = Words("须说明理由", "it takes a reason")
-        raise Problem("invalid", why, field="reason", value="", expected=holds.SAID)
     await holds.lift(c, actor, "numbers", identity, reason, hold=hold)
     return await get(c, identity)
 

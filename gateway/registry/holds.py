@@ -88,8 +88,11 @@ async def standing(c: "Connection", table: str, identity: int) -> list[Hold]:
 async def lift(
     c: "Connection", actor: Actor, table: str, identity: int, reason: str, *, hold: int | None = None
 ) -> None:
-    """End one hold on a row of `table` now. Problem `wrong_state` when none stands, `invalid` when several do
-    and none is named, or the one that is named doesn't."""
+    """End one hold on a row of `table` now. Problem `wrong_state` when none stands, `invalid` when no
+    reason is given, when several stand and none is named, or when the one that is named does not."""
+    if not reason:
+        why = Words("须说明理由", "it takes a reason")
+        raise Problem("invalid", why, field="reason", value="", expected=SAID)
     stand = [one for one in await standing(c, table, identity) if one.penalty is None]
     if not stand:
         raise Problem(

@@ -13,6 +13,7 @@ from gateway.protocols.message import Login, Submission
 from gateway.protocols.smgp import Smgp
 from gateway.protocols.smpp import V34, V50, Smpp
 from gateway.protocols.table import Pdu
+from gateway.simulator.clear_secret import ClearSecret
 from gateway.simulator.said import Said
 from gateway.simulator.sgip_peer import SgipPeer
 
@@ -234,10 +235,11 @@ def _parts(said: Said) -> list[tuple[int, bytes]]:
     ]
 
 
-class SmppPeer:
+class SmppPeer(ClearSecret):
     """Everybody else's."""
 
     wire = Smpp
+    answers_with = b"SMSC"
     asks, speaks = V34, V50
     versions: ClassVar = {"3.3": 0x33, "3.4": V34, "5.0": V50}
     most_recipients = 254
@@ -249,18 +251,6 @@ class SmppPeer:
         return smpp_tables.BindTransceiver(
             system_id=account, password=secret, system_type=b"SIM", interface_version=version
         )
-
-    @staticmethod
-    def is_proved(login: Login, secret: bytes) -> bool:
-        return compare_digest(secret, login.authenticator)
-
-    @staticmethod
-    def proof(login: Login, version: int, secret: bytes) -> bytes:
-        return b"SMSC"
-
-    @classmethod
-    def is_vouched(cls, frame: bytes, login: Login, secret: bytes) -> bool:
-        return True
 
     @staticmethod
     def message(

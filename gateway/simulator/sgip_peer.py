@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from hmac import compare_digest
 from typing import Any, ClassVar
 
 from gateway.protocols import sgip_tables
-from gateway.protocols.message import Login, Submission
+from gateway.protocols.message import Submission
 from gateway.protocols.sgip import V12, Sgip
 from gateway.protocols.table import Pdu
+from gateway.simulator.clear_secret import ClearSecret
 from gateway.simulator.said import Said
 
 
-class SgipPeer:
+class SgipPeer(ClearSecret):
     """China Unicom's. A sender's connection sends; a carrier's own, which `calls` the sender, delivers."""
 
     wire = Sgip
@@ -35,18 +35,6 @@ class SgipPeer:
     def first_number(node: int, now: datetime, counter: int) -> int:
         """Of the requests on a connection; no two may begin alike, as a number is a message id."""
         return sgip_tables.SequenceNumber(node, int(now.strftime("%m%d%H%M%S")), counter).number
-
-    @staticmethod
-    def is_proved(login: Login, secret: bytes) -> bool:
-        return compare_digest(secret, login.authenticator)
-
-    @staticmethod
-    def proof(login: Login, version: int, secret: bytes) -> bytes:
-        return b""
-
-    @classmethod
-    def is_vouched(cls, frame: bytes, login: Login, secret: bytes) -> bool:
-        return True
 
     @staticmethod
     def message(

@@ -2,13 +2,12 @@
 
 from functools import partial
 
-from gateway.errors import Problem, Words
+from gateway.errors import Words
 from gateway.registry import bodies, holds, lines
 from gateway.web.api import Answer, Call, Endpoint
 from gateway.web.resources.filing import Resumption, Suspension
+from gateway.web.resources.supervision import HOLDERS, REGULATOR, WATCHERS
 
-REGULATOR = frozenset({"regulator"})
-SEERS = frozenset({"regulator", "auditor", "institution", "agency", "provider"})
 TABLES = {
     "institutions": Words("机构", "an institution, agency or provider"),
     "accounts": Words("账号", "an account on the wire"),
@@ -33,9 +32,6 @@ async def suspend(table: str, call: Call) -> Answer:
 
 async def resume(table: str, call: Call) -> Answer:
     await standing(table, call)
-    if not call.body.reason:
-        why = Words("须说明理由", "it takes a reason")
-        raise Problem("invalid", why, field="reason", value="", expected=holds.SAID)
     await holds.lift(call.c, call.actor, table, call.path["id"], call.body.reason, hold=call.body.hold)
     return await standing(table, call)
 
@@ -45,7 +41,7 @@ ENDPOINTS = tuple(
     for table, what in TABLES.items()
     for endpoint in (
         Endpoint(
-            "GET", f"/{table}/{{id}}/holds", SEERS, "read",
+            "GET", f"/{table}/{{id}}/holds", WATCHERS | HOLDERS, "read",
             Words(f"{what.zh}的现有暂停事由", f"the holds that stand on {what.en}"),
             partial(standing, table), answer=list[holds.Hold],
         ),
