@@ -167,9 +167,10 @@ CREATE FUNCTION authors_of(kind text, attacked text) RETURNS bigint[] LANGUAGE p
 SET search_path = pg_catalog, public AS $$
 DECLARE
     target bigint := CASE WHEN attacked ~ '^[0-9]{1,18}$' THEN attacked::bigint END;
+    attempt uuid := CASE WHEN attacked ~ '^[0-9a-f]{32}$' THEN attacked::uuid END;
 BEGIN
     RETURN coalesce(array_remove(CASE kind
-        WHEN 'verdict' THEN ARRAY(SELECT verdict_authors(attacked::uuid))
+        WHEN 'verdict' THEN ARRAY(SELECT verdict_authors(attempt))
         WHEN 'penalty' THEN ARRAY(SELECT u.person_id FROM penalties p JOIN users u ON u.id = p.imposed_by WHERE p.id = target)
         WHEN 'ban' THEN (SELECT ARRAY[added_person, vouched_person, confirmed_person] FROM blacklist WHERE id = target)
         WHEN 'hold' THEN (SELECT ARRAY[held_person] FROM holds WHERE id = target)
