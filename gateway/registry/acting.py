@@ -313,6 +313,8 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         "same_person",
         Words("申诉不得由作出原决定的人员答复", "an appeal is not answered by the author of what it attacks"),
     ),
+    "refusals_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
+    "refusals_ended": ("wrong_state", Words("该拒收已解除", "this refusal has ended")),
     "import_run_glass": (
         "break_glass_needed",
         Words("监管人员已登录：审批须两人逐步办理，强制导入须注明案件",
