@@ -44,6 +44,9 @@ KINDS = (
     " released or complaints"
 )
 
+WRONG_USAGE = frozenset({"invalid", "media_type", "too_large"})
+"""Problems with what was typed or brought; any other is a state, a person or a row that does not allow it."""
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -58,9 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module, _, name = options.command.partition(":")
         command: Command = getattr(import_module(f"gateway.commands.{module}"), name)
         return command(options)
-    except (UsageError, Problem) as error:
+    except UsageError as error:
         print(f"zhengming: {error}", file=sys.stderr)
         return 2
+    except Problem as problem:
+        print(f"zhengming: {problem}", file=sys.stderr)
+        return 2 if problem.code in WRONG_USAGE else 1
     except NotReady as error:
         print(f"zhengming: {error}", file=sys.stderr)
         return 1

@@ -137,7 +137,7 @@ ACTS: "dict[str, tuple[Sequence[str], Do]]" = {
     "amend": (("institution",), _change),
     "list": (ROLES, _list),
     "show": (ROLES, _show),
-    "suspend": (ROLES, _suspend),
-    "resume": (ROLES, _resume),
+    "suspend": (("regulator",), _suspend),
+    "resume": (("regulator",), _resume),
 }
 """Who may do what, and how it is done; everything else is a step, which has its own roles."""
