@@ -149,6 +149,8 @@ def parser() -> argparse.ArgumentParser:
     give.add_argument("kind", help=KINDS)
     give.add_argument("file", type=Path)
     give.add_argument("--headers", choices=["en", "zh"], default="en")
+    give.add_argument("--by", default="", metavar="LOGIN", help="only the rows that he sees; default: all")
+    give.add_argument("--reason", default="", help="why full numbers of subscribers go out; on the audit")
 
     judge = add("judge", "evidence:judge", "the verdict on an attempt and why; records nothing")
     judge.add_argument("--channel", choices=["sms", "voice"], default="sms")

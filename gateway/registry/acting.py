@@ -187,6 +187,11 @@ class Door:
             raise _away() from error
 
 
+async def act_for(c: "Connection", actor: Actor) -> None:
+    """Have a connection that the Door does not lend work for this actor, until it ends."""
+    await c.execute(_SWITCH, *actor.settings)
+
+
 def _away() -> Problem:
     return Problem(
         "database_unavailable",

@@ -50,3 +50,9 @@ BEGIN
     NEW.lifted_by := regulator;
     RETURN NEW;
 END $$;
+
+-- Whose a row is, for who takes out his own rows: codes are public (0006 institution_of), what else is known of an
+-- institution is not.
+CREATE VIEW codes AS SELECT id, code FROM institutions;
+GRANT SELECT ON codes TO zhengming_regulator, zhengming_carrier, zhengming_institution, zhengming_agency,
+                         zhengming_provider, zhengming_auditor, zhengming_admin;
