@@ -554,7 +554,8 @@ def test_tightening_is_free_and_in_the_audit(guarded: psycopg.Connection, statem
            UPDATE holds SET valid_until = now() + interval '1 s', lifted_by = 'reg' FROM regulator
             WHERE penalty_id IS NULL""",
         """WITH regulator AS MATERIALIZED (SELECT set_config('zhengming.user', '2', true))
-           UPDATE refusals SET lifted_at = now(), lifted_by = 'reg' FROM regulator""",
+           UPDATE refusals SET lifted_at = now(), lifted_by = 'x', lifted_reason = 'r', lifted_case = 'C-1'
+             FROM regulator""",
     ],
 )
 def test_what_protects_subscribers_ends_by_those_who_may(guarded: psycopg.Connection, statement: str) -> None:
