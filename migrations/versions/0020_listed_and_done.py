@@ -1,4 +1,4 @@
-"""The view `whitelist` and judging agree: licence, mandates and the agency's own standing count.
+"""The view `whitelist` agrees with judging; the change log says what was changed, by whom, under which case.
 
 Revision 0020, after 0018. The SQL stands in the file of the same name.
 """
