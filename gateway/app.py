@@ -288,8 +288,10 @@ async def keeper(process: Process) -> None:
         process.telemetry.journal_unshipped.set(shipper.unshipped())
         if following.done() and (error := following.exception()) is not None:
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
-        if replica.used() > FULL:
-            log.error("replica nearly full", extra={"fields": {"used": round(replica.used(), 3)}})
+        for name, used in replica.used().items():
+            process.telemetry.map_used.labels(name).set(used)
+            if used > FULL:
+                log.error("map nearly full", extra={"fields": {"map": name, "used": round(used, 3)}})
         why = journal_missing(acts, KEEPER, process.telemetry)
         return why or ("" if feed.ready else "no replica of the registry yet") or shipper.hindered
 

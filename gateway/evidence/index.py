@@ -25,6 +25,7 @@ from gateway.evidence.gather import INTERCEPT, Batch, Cursor, Gatherer
 from gateway.evidence.lookup import build_index, drop_outdated, index_path, is_closed
 from gateway.evidence.seal import TRAFFIC, Keys
 from gateway.evidence.segment import SegmentDamaged
+from gateway.evidence.shipped import Shipped
 from gateway.registry import primary
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Shipper:
         self._oldest = 0
         self._gatherers: dict[str, Gatherer] = {}
         self._cursors: dict[str, Cursor] = {}
+        self._shipped = Shipped(journal)
         self._days: set[int] = set()
         self._upkept_at = float("-inf")
         self._hindered_at: float | None = None  # since when another ships under our name
@@ -147,6 +149,7 @@ class Shipper:
             cursor = self._cursors.get(folder.name)
             if cursor is None:
                 cursor = self._cursors[folder.name] = await _cursor(connection, self._node, folder.name)
+                self._shipped.note(folder.name, cursor)
             batch = Batch(cursor)
             more = True
             while more and batch.after.records - cursor.records < BATCH:
@@ -157,17 +160,17 @@ class Shipper:
             await self._make_days(connection, batch.days())
             if await _ship(connection, self._node, folder.name, cursor, batch):
                 self._cursors[folder.name] = batch.after
+                self._shipped.note(folder.name, batch.after)
                 shipped += batch.after.records - cursor.records
             else:  # the cursor stands elsewhere by now: another keeper, or a restored database
                 del self._cursors[folder.name]
         return shipped
 
     def unshipped(self) -> int:
-        """Durable records that are not in the database yet, as far as its cursors were ever read."""
+        """Durable records that are not in the database yet, as far as it was last heard of."""
         return sum(
-            self._gatherers[writer].unshipped(cursor)
-            for writer, cursor in self._cursors.items()
-            if writer in self._gatherers
+            self._gatherer(folder).unshipped(self._shipped.of(folder.name))
+            for folder in writers(self._journal)
         )
 
     def _gatherer(self, folder: Path) -> Gatherer:
