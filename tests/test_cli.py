@@ -256,6 +256,7 @@ async def test_config_prints_what_config_check_takes(folder: Path) -> None:
     code, out, err = await run_cli("config", "--check", "-c", str(path))
     assert code == GOOD, err
     assert "good" in out
+    assert "not served: evidence.checkpoint_seconds" in out  # the file names it, and it does nothing yet
 
 
 async def test_config_check_of_a_running_node_is_good(house: House) -> None:
