@@ -153,7 +153,14 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             right="true or false",
             check=lambda value: isinstance(value, bool),
             tighten=lambda one, other: one or other,
-        )
+        ),
+        "said_wrong_person": Option(
+            default="off",
+            right='"off", "observe" or "enforce"',
+            check=lambda value: isinstance(value, str) and value in MODES,
+            make=MODES.__getitem__,
+            tighten=max,
+        ),
     },
     Reason.NO_REPLY_PATH: {
         "exempt": Option(
