@@ -131,7 +131,9 @@ async def worker(process: Process, index: int) -> None:
     counters = counters_of(
         config.counters,
         data_dir / "counters",
-        lambda since: recounted(Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since),
+        lambda since: recounted(
+            Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since, screen.profile
+        ),
         log,
     )
     screen = Screen(node, view, profile, journal, counters, contacts, cities, telemetry, log)
