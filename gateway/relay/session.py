@@ -105,20 +105,23 @@ class Session:
         submits: list[Submit] = []
         cuts: Cuts = []
         answers: list[bytes] = []
+        may, last = wire.SENDER_MAY, -1
+        doing: str | None = None
         for frame in frames:
             start, end, command, sequence = frame
-            doing = wire.SENDER_MAY.get(command)
+            if command != last:  # most are alike
+                last, doing = command, may.get(command)
             if doing == "judge":
                 fingerprint = hash(data[start:end])
-                seen = memory.repeated(sequence, fingerprint)
-                if seen is not None:
+                seen = memory.known(sequence)
+                if seen is not None and seen.fingerprint == fingerprint:
                     answers.append(seen.repeat(start, end, cuts))
                 elif self.draining or full:
                     answers.append(wire.busy(command, sequence) or b"")
                     cuts.append((start, end, b""))
                 else:
                     submit = memory.read(wire, data, frame, fingerprint, self._note)
-                    memory.add(submit)
+                    memory.add(submit, seen)
                     if own is not None:
                         own.submit(submit, data)
                     if submit.part and self._held.take(submit, data):
@@ -203,18 +206,27 @@ class Session:
         outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
         reports: list[Frame] = []
+        sends, answer, last = wire.CARRIER_SENDS, wire.ANSWER, -1
+        doing: str | None = None
         for frame in frames:
-            _, _, command, sequence = frame
-            doing = wire.CARRIER_SENDS.get(command)
-            number: int | None = sequence
-            if not command & wire.ANSWER:
+            start, end, command, sequence = frame
+            if command != last:  # most are alike
+                last, doing = command, sends.get(command)
+            ours = False
+            number = sequence
+            if not command & answer:
                 number = numbering.request(sequence)
-            elif own is not None:
-                number = own.answer(command, sequence)
-            if number != sequence:
                 self._renumber(data, frame, number, cuts)
+            elif own is not None:
+                known = own.answer(command, sequence)
+                self._renumber(data, frame, known, cuts)
+                if known is None:
+                    ours = True
+                else:
+                    number = known
             if doing == "result":
-                self._outcome(data, frame, number, outcomes)
+                submit = None if ours else self.memory.answered(number)
+                self._outcome(data, start, end, sequence, submit, outcomes)
             elif doing == "delivery":
                 self._delivery(data, frame, replies, reports)
         if outcomes:
@@ -300,7 +312,7 @@ class Session:
         if submit.refused < submit.width:
             passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
             submit.octets = self._wire.reduced(batch.data, submit.start, submit.end, passed)
-            submit.ids = [submit.ids[i] for i in passed]
+            submit.ids = tuple([submit.ids[i] for i in passed])
             if renumbered:
                 submit.octets = self._own.renumbered(submit.octets, renumbered)
         else:
@@ -323,10 +335,16 @@ class Session:
         if self._half_closed and not waiting and not self._leaving:
             self._to_sender.close()
 
-    def _outcome(self, data: bytes, frame: Frame, number: int | None, outcomes: list[OutcomeItem]) -> None:
-        """An answer to the sender's submit of this number; None: to ours."""
-        start, end, _, sequence = frame
-        submit = None if number is None else self.memory.answered(number)
+    def _outcome(
+        self,
+        data: bytes,
+        start: int,
+        end: int,
+        sequence: int,
+        submit: Submit | None,
+        outcomes: list[OutcomeItem],
+    ) -> None:
+        """The carrier's answer in data[start:end] to a submit of the sender's; None: to one of ours."""
         try:
             result, message_id = self._wire.result(data, start, end)
         except WireError as error:
@@ -334,14 +352,16 @@ class Session:
             if submit is not None:
                 submit.close(b"")
             return
-        if submit is not None:
-            octets = b"" if result else data[start:end]
-            submit.close(octets if number == sequence else self._own.back(octets, submit), message_id)
-        if submit is not None and submit.several:
+        if submit is None:
+            outcomes += [(identity, result, message_id, 0) for identity in self._own.attempts(sequence)]
+            return
+        octets = b"" if result else data[start:end]
+        submit.close(octets if submit.sequence == sequence else self._own.back(octets, submit), message_id)
+        if submit.several:
             outcomes += submit.outcomes(result, message_id, self._wire.failures(data, start, end))
             return
-        for identity in self._own.attempts(sequence) if submit is None else submit.ids:
-            outcomes.append((identity, result, message_id, 0 if submit is None else submit.part))
+        for identity in submit.ids:
+            outcomes.append((identity, result, message_id, submit.part))
 
     def _delivery(
         self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
