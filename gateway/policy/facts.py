@@ -67,9 +67,10 @@ class View(Protocol):
         """When the registry was last heard of, in ms."""
 
     @property
-    def senders(self) -> dict[SenderKey, "Sender"]:
-        """A cache that `decide` fills and bounds; its owner empties it when any table that a Sender is
-        made of changes (all but the refusals), and of an account that receives again."""
+    def senders(self) -> dict[tuple[AccountKey, int], dict[str, "Sender"]]:
+        """Of each account and channel, by source number: a cache that `decide` fills and bounds; its owner
+        empties it when any table that a Sender is made of changes (all but the refusals), and of an account
+        that receives again."""
 
     @property
     def texts(self) -> "Texts":
