@@ -65,6 +65,10 @@ CHECKS = {
 """What a Sender holds of a message rule in force: the same objects in each."""
 
 
+OF_PLAIN = frozenset((Reason.MALFORMED, Reason.QUIET_HOURS))
+"""What a message that could be read and goes at once does not break, within the sender's hours."""
+
+
 PARTIAL = "counted_here"
 """Sub-code of `not_judgeable`: what other nodes count could not be asked, so this node's counts decided."""
 
@@ -100,7 +104,8 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
             found = said_before[1]
         else:
             found = _of_text(attempt, sender, view, now)
-        for judge, finding in sender.checks:
+        plain = not attempt.flaw and not attempt.deliver_at and attempt.destination and attempt.source
+        for judge, finding in sender.of_plain if plain else sender.checks:
             answer = judge(attempt, sender, view, at)
             if answer is not True:
                 found += (finding if answer is False else said(finding, answer),)
@@ -179,6 +184,9 @@ def judged(facts: Facts, texts: Texts) -> Sender:
     heads = tuple(head(name) for name in filing.signatures) if filing is not None else ()
     asked = [(rule.reason, mode) for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF]
     of_text = tuple(CHECKS[reason][mode] for reason, mode in asked if reason in TEXT_RULES)
+    others = [(reason, CHECKS[reason][mode]) for reason, mode in asked if reason not in TEXT_RULES]
+    checks = tuple(check for _, check in others)
+    is_open = hours.allow(facts.now, facts.profile.days)
     return Sender(
         general=facts.general,
         profile=facts.profile,
@@ -189,9 +197,10 @@ def judged(facts: Facts, texts: Texts) -> Sender:
         purposes=facts.purposes,
         heads=heads,
         hours=hours,
-        open=hours.allow(facts.now, facts.profile.days),
+        open=is_open,
         findings=tuple(findings),
-        checks=tuple(CHECKS[reason][mode] for reason, mode in asked if reason not in TEXT_RULES),
+        checks=checks,
+        of_plain=tuple(check for reason, check in others if reason not in OF_PLAIN) if is_open else checks,
         manner=texts.manner(facts.profile, facts.purposes, heads, of_text),
         clean=verdict_of(facts, tuple(findings)),
         verdicts={},
