@@ -23,6 +23,7 @@ HOT = (
     "counters/page.py",
     "counters/shared.py",
     "counters/table.py",
+    "durations.py",
     "evidence/journal.py",
     "evidence/seal.py",
     "model.py",

@@ -3,8 +3,10 @@
 Lengths are checked before anything waits for them; nothing is copied. This file knows no protocol.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gateway.errors import WireError
 from gateway.protocols.table import Frame, Unframed
 
 if TYPE_CHECKING:
@@ -53,3 +55,27 @@ def cut(data: bytes, size: int, cap: int, numbers: int = 4) -> tuple[list[Frame]
         if length > most:
             raise Unframed("length_too_large", str(length), found)
     return found, at
+
+
+class Stream:
+    """What one peer sends; the beginning of a frame whose rest has not come yet is its `tail`."""
+
+    __slots__ = ("tail",)
+
+    def __init__(self) -> None:
+        self.tail = b""
+
+    def frames(
+        self, cut: Callable[[bytes], tuple[list[Frame], int]], data: bytes
+    ) -> tuple[bytes, list[Frame], WireError | None]:
+        """What a read brought, by the protocol's `cut`: (octets, the whole frames in them, why no more can be
+        read)."""
+        if self.tail:
+            data = self.tail + data
+        error: WireError | None = None
+        try:
+            frames, used = cut(data)
+        except Unframed as broken:
+            error, frames, used = broken, broken.frames, len(data)
+        self.tail = data[used:] if used < len(data) else b""
+        return data, frames, error
