@@ -110,8 +110,8 @@ class Refusal(BaseModel):
 
 async def consents(c: "Connection", actor: Actor, key: RegistryKey, after: int, limit: int) -> list[Consent]:
     """A page by id."""
-    own = f"t.institution_id = {actor.institution}" if actor.role == "institution" else "true"
-    return [_consent(row, key) for row in await changing.page(c, CONSENT, "t", after, limit, own)]
+    rows = await changing.listed(c, actor, CONSENT, "consents", after, limit)
+    return [_consent(row, key) for row in rows]
 
 
 async def consent(c: "Connection", key: RegistryKey, identity: int) -> Consent:
@@ -150,8 +150,8 @@ async def change_consent(
 
 async def refusals(c: "Connection", actor: Actor, key: RegistryKey, after: int, limit: int) -> list[Refusal]:
     """A page by id."""
-    own = f"t.institution_id = {actor.institution}" if actor.role == "institution" else "true"
-    return [_refusal(row, key) for row in await changing.page(c, REFUSAL, "t", after, limit, own)]
+    rows = await changing.listed(c, actor, REFUSAL, "refusals", after, limit)
+    return [_refusal(row, key) for row in rows]
 
 
 async def refusal(c: "Connection", key: RegistryKey, identity: int) -> Refusal:
