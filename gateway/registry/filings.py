@@ -31,7 +31,7 @@ from gateway.registry.fields import (
 )
 from gateway.registry.loading import RESERVED
 from gateway.registry.references import known_carrier, reference, unknown
-from gateway.registry.shown import FILING, Filing, filing_of
+from gateway.registry.shown import FILING, ONE, Filing, filing_of
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -109,9 +109,6 @@ class Version(BaseModel):
     document_sha256: Sha256 | None
 
 
-_ONE = f"{FILING} WHERE n.id = $1"
-
-
 async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
     """File a draft. Problem `invalid` (a reference that is none), `exists`."""
     values = await _values(c, actor, new.model_dump(exclude={"number", "institution"}))
@@ -128,10 +125,15 @@ async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
 
 async def get(c: "Connection", identity: int) -> Filing:
     """One filing, with its standing now. Problem `not_found`."""
-    row = await c.fetchrow(_ONE, identity)
+    row = await c.fetchrow(ONE, identity)
     if row is None:
-        raise Problem("not_found", Words("没有此号码", "there is no such number"), value=identity)
+        raise missing(identity)
     return filing_of(row)
+
+
+def missing(identity: int) -> Problem:
+    """There is no such filing for this actor."""
+    return Problem("not_found", Words("没有此号码", "there is no such number"), value=identity)
 
 
 async def page(
