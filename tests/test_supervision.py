@@ -447,10 +447,11 @@ async def test_a_ban_is_appealed_by_those_whom_it_hits_and_is_not_there_for_othe
             number,
             is_prefix,
         )
-        async with bureau.acting("r1") as (c, _):  # a prefix that hits is in force when a second has said so
-            await c.execute(
-                "UPDATE blacklist SET confirmed_by = 'r1', confirmed_at = now() WHERE id = $1", ban
-            )
+        for regulator in ("r1", "r2"):  # what SQL bans and hits is in force when two have said so
+            async with bureau.acting(regulator) as (c, _):
+                await c.execute(
+                    "UPDATE blacklist SET confirmed_by = '', confirmed_at = now() WHERE id = $1", ban
+                )
         for login in ("bank", "fin", "agent", "shop"):
             if login in hit:
                 assert (await appeal(bureau, login, "ban", ban)).against == str(ban)
