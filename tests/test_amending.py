@@ -120,6 +120,28 @@ async def test_an_amendment_that_ends_before_its_hour_leaves_the_old_version(
             await c.execute("UPDATE numbers SET effective_until = NULL WHERE id = $1", old.id)
 
 
+async def test_what_is_revoked_is_revoked_with_the_versions_that_amend_it(node: Node) -> None:
+    """The number would be back on the day on which its amendment begins."""
+    cast = node.cast
+    old = await approved(cast)
+    second = await approve(cast, old, datetime.now(UTC) + 2 * HOUR)
+    third = await approve(cast, await seen(cast, "bank", second.id), datetime.now(UTC) + HOUR)
+    waits = await amended(cast, await seen(cast, "bank", third.id))
+    await step(cast, "bank", "submit", waits.id)
+    assert await step(cast, "regulator", "revoke", old.id, reason="冒用") == []
+    versions = (old, second, third, waits)
+    statuses = [(await seen(cast, "bank", one.id)).status for one in versions]
+    assert statuses == ["revoked", "withdrawn", "revoked", "revoked"]
+    assert [(await node.says(after))[1] for after in (timedelta(), 3 * HOUR)] == [HELD] * 2
+    async with cast.door.owner() as c:
+        steps = await c.fetch(
+            "SELECT number_id, step, reason FROM number_steps WHERE step IN ('revoke', 'veto') ORDER BY id"
+        )
+    assert [tuple(row) for row in steps] == [
+        (old.id, "revoke", "冒用"), (third.id, "revoke", "冒用"), (waits.id, "veto", "冒用")
+    ]  # fmt: skip
+
+
 async def test_an_amendment_that_has_begun_ends_for_itself(node: Node) -> None:
     cast = node.cast
     old = await approved(cast)

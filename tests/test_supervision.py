@@ -382,9 +382,11 @@ async def test_a_penalty_is_due_by_workdays_and_reaches_another_person(
     named = await impose(bureau, "r1", "AGENT", due="2026-02-25")
     # Friday 13 February 2026; 15 to 23 February are the Spring Festival's, the 14th and 28th are worked
     assert (fine.due, fine.overdue, fine.provisional) == (date(2026, 3, 12), False, False)
-    with pytest.raises(Problem) as caught:
-        await impose(bureau, "r1", "BANK", due="2026-02-12")
-    assert (caught.value.code, caught.value.field) == ("invalid", "due")
+    for day, right in (("2026-02-12", "2026-02-14"), ("2026-02-22", "2026-02-24")):  # over; a holiday
+        with pytest.raises(Problem) as caught:
+            await impose(bureau, "r1", "BANK", due=day)
+        assert (caught.value.code, caught.value.field) == ("invalid", "due")
+        assert right in caught.value.expected.en
     assert await sql.fetchval("SELECT escalate_overdue('2026-03-12')") == 1
     assert await sql.fetchval("SELECT escalate_overdue('2026-03-13')") == 2
     late = datetime(2026, 3, 13, 4, tzinfo=UTC)
@@ -452,10 +454,11 @@ async def test_a_ban_is_appealed_by_those_whom_it_hits_and_is_not_there_for_othe
             number,
             is_prefix,
         )
-        async with bureau.acting("r1") as (c, _):  # a prefix that hits is in force when a second has said so
-            await c.execute(
-                "UPDATE blacklist SET confirmed_by = 'r1', confirmed_at = now() WHERE id = $1", ban
-            )
+        for regulator in ("r1", "r2"):  # what SQL bans and hits is in force when two have said so
+            async with bureau.acting(regulator) as (c, _):
+                await c.execute(
+                    "UPDATE blacklist SET confirmed_by = '', confirmed_at = now() WHERE id = $1", ban
+                )
         for login in ("bank", "fin", "agent", "shop"):
             if login in hit:
                 assert (await appeal(bureau, login, "ban", ban)).against == str(ban)
@@ -483,20 +486,25 @@ async def test_a_case_ties_refers_and_closes(bureau: Bureau, sql: Connection) ->
     penalty = await impose(bureau, "r1", "AGENT", case=case.id)
     async with bureau.acting("r2") as (c, actor):
         tied = await cases.tie(c, actor, case.id, NewItem(kind="record", reference="ab" * 16), FRIDAY)
-        with pytest.raises(Problem) as refused:
-            await cases.tie(c, actor, case.id, NewItem(kind="complaint", reference="99"), FRIDAY)
-    assert refused.value.field == "reference"
+        for kind, reference in (("complaint", "99"), ("record", "nonsense"), ("document", "ab" * 32)):
+            item = NewItem.model_validate({"kind": kind, "reference": reference})
+            with pytest.raises(Problem) as refused:
+                await cases.tie(c, actor, case.id, item, FRIDAY)
+            assert refused.value.field == "reference"
     assert [(i.kind, i.reference) for i in tied.items] == [
         ("penalty", str(penalty.id)),
         ("record", "ab" * 16),
     ]
     async with bureau.acting("r1") as (c, actor):
-        case = await cases.change(c, actor, case.id, CaseChange(assigned_to="r2"), at, FRIDAY)
+        case = await cases.change(c, actor, case.id, CaseChange(assigned_to="r2"), at, TERMS, FRIDAY)
         assert (case.assigned_to, case.title) == ("r2", "无委托催收")
         with pytest.raises(Problem) as refused:
-            await cases.change(c, actor, case.id, CaseChange(title="x"), stale, FRIDAY)
+            await cases.change(c, actor, case.id, CaseChange(title="x"), stale, TERMS, FRIDAY)
+        saturday = CaseChange(due=date(2026, 3, 14))
+        with pytest.raises(Problem, match="not a workday"):
+            await cases.change(c, actor, case.id, saturday, at, TERMS, FRIDAY)
         with pytest.raises(Problem) as refused:
-            await cases.change(c, actor, case.id, CaseChange(assigned_to="bank"), at, FRIDAY)
+            await cases.change(c, actor, case.id, CaseChange(assigned_to="bank"), at, TERMS, FRIDAY)
         assert refused.value.field == "assigned_to"
         police = NewReferral(authority="示例市公安局", reason="涉嫌诈骗")
         referred = await cases.refer(c, actor, case.id, police, FRIDAY)

@@ -166,7 +166,7 @@ async def _case(work: Work, options: argparse.Namespace) -> Sequence[BaseModel]:
             change = read(cases.CaseChange, **{name: value for name, value in given.items() if value})
             if not change.model_fields_set:
                 raise UsageError("case change: nothing to change; right would be --title, --due or --assign")
-            return [await cases.change(c, actor, options.id, change, _whichever, now)]
+            return [await cases.change(c, actor, options.id, change, _whichever, work.terms, now)]
         case "tie":
             item = read(cases.NewItem, kind=options.kind, reference=options.reference, note=options.note)
             return [await cases.tie(c, actor, options.id, item, now)]

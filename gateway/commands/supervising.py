@@ -190,7 +190,8 @@ def _words(one: BaseModel) -> str:
     if one.removed_at is not None:
         state = "is off the blacklist"
     elif one.removal_proposed_at is not None:
-        state = "is blacklisted; its removal waits for another person"
+        stands = "is blacklisted" if one.in_force else "is not yet in force"
+        state = f"{stands}; its removal waits for another person"
     elif one.in_force:
         state = "is blacklisted"
     else:

@@ -279,7 +279,10 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         Words("已核验或已审批的登记只能以新版本变更", "what was checked is changed by a new version only"),
     ),
     "numbers_no_overlap": ("already_filed", Words("号码已被登记", "already filed")),
-    "numbers_once": ("already_filed", Words("号码已被登记", "already filed")),
+    "numbers_once": (
+        "already_filed",
+        Words("本机构已登记此号码，可变更原登记", "this institution has filed it: change that filing"),
+    ),
     "replies_once": ("wrong_state", Words("此回复已认定", "this reply was decided before")),
     "appeals_once": ("exists", Words("对此已有待答复的申诉", "an appeal against this is open already")),
     "numbers_one_amendment": ("exists", Words("已有待审的变更版本", "an amendment is under way already")),

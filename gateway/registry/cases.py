@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, as_problem, record
-from gateway.registry.deadlines import Terms, day_of, due
+from gateway.registry.deadlines import Terms, day_of, named_or_due
 from gateway.registry.fields import Moment
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ItemKind = Literal["record", "complaint", "penalty", "appeal", "ban", "number", "document"]
 
+_FORMS = {"record": re.compile(r"[0-9a-f]{32}"), "document": re.compile(r"[0-9a-f]{64}")}
 _TABLES = {
     "complaint": "complaints",
     "penalty": "penalties",
@@ -43,7 +44,7 @@ _FROM = """cases k
 
 
 class NewCase(BaseModel):
-    """`due`: a day; empty: as many workdays ahead as a complaint has."""
+    """`due`: a workday; empty: as many workdays ahead as a complaint has."""
 
     title: str = Field(min_length=1, max_length=200, pattern=r"\S", examples=["示例催收公司无委托催收"])
     due: date | None = None
@@ -115,7 +116,7 @@ async def open_case(c: "Connection", actor: Actor, new: NewCase, terms: Terms, n
     identity = await c.fetchval(
         "INSERT INTO cases (title, due, assigned_to) VALUES ($1, $2, $3) RETURNING id",
         new.title,
-        new.due or due(now, terms.complaint, terms.days).day,
+        named_or_due(new.due, now, terms.complaint, terms.days),
         actor.user,
     )
     found = await get(c, identity, now)
@@ -129,11 +130,14 @@ async def change(
     case: int,
     new: CaseChange,
     unchanged: Callable[[int], None],
+    terms: Terms,
     now: datetime,
 ) -> CaseFile:
     """Change title, due date or assignee. `unchanged` is called with the row version that is to be changed,
     and raises when the caller has read another."""
     unchanged(await _open(c, case))
+    if new.due is not None:
+        named_or_due(new.due, now, terms.complaint, terms.days)
     assignee = None
     if new.assigned_to is not None:
         assignee = await c.fetchval(
@@ -168,19 +172,29 @@ async def change(
 async def tie(c: "Connection", actor: Actor, case: int, new: NewItem, now: datetime) -> CaseFile:
     """Put something into a case, once. Problem `invalid`: there is no such thing."""
     await _open(c, case)
-    if new.kind in _TABLES:
+    reference = new.reference
+    if new.kind in _FORMS:
+        reference = reference.replace("-", "").lower()
+        there = _FORMS[new.kind].fullmatch(reference) is not None
+        if there and new.kind == "document":
+            there = await c.fetchval(
+                "SELECT EXISTS (SELECT FROM documents WHERE sha256 = decode($1, 'hex'))", reference
+            )
+    else:
         identity = int(new.reference) if re.fullmatch(r"[0-9]{1,18}", new.reference) else 0
         there = await c.fetchval(f"SELECT true FROM {_TABLES[new.kind]} WHERE id = $1", identity)
-        if not there:
-            raise Problem(
-                "invalid",
-                Words("没有此记录", "there is no such row"),
-                field="reference",
-                value=new.reference,
-                expected=Words("该类记录的编号", "the id of one of that kind"),
-            )
-    await put_item(c, case, new.kind, new.reference, new.note)
-    await record(c, actor, "case.tie", f"cases/{case}", kind=new.kind, reference=new.reference)
+    if not there:
+        raise Problem(
+            "invalid",
+            Words("没有此记录", "there is no such row"),
+            field="reference",
+            value=new.reference,
+            expected=Words(
+                "该类记录的编号，文件为其 SHA-256", "the id of one of that kind, of a document its SHA-256"
+            ),
+        )
+    await put_item(c, case, new.kind, reference, new.note)
+    await record(c, actor, "case.tie", f"cases/{case}", kind=new.kind, reference=reference)
     return await get(c, case, now)
 
 

@@ -1,7 +1,7 @@
 """Due dates of complaints, appeals, penalties, disputes and cases, by the national workday calendar.
 
 Rules: a due date beyond the days that are published is provisional, and said to be. Days are those of
-Asia/Shanghai.
+Asia/Shanghai. A day that somebody names instead is a workday, too.
 """
 
 from datetime import date, datetime
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.config import Cases
+from gateway.errors import Problem, Words
 from gateway.policy.calendar import Calendar
 from gateway.registry.forms import SHANGHAI
 from gateway.registry.workdays import calendar
@@ -55,3 +56,23 @@ def due(moment: datetime, workdays: int, days: Calendar) -> Due:
     """So many workdays after the day of `moment`."""
     found = days.after(day_of(moment), workdays)
     return Due(found, found > days.last)
+
+
+def named_or_due(named: date | None, moment: datetime, workdays: int, days: Calendar) -> date:
+    """The day that somebody named, else `due`. Problem `invalid` when it is over, or no workday."""
+    if named is None:
+        return due(moment, workdays, days).day
+    today = day_of(moment)
+    if named >= today and days.is_workday(named):
+        return named
+    right = days.after(max(named, today), 1).isoformat()
+    raise Problem(
+        "invalid",
+        Words("期限已过", "that day is over") if named < today else Words("不是工作日", "not a workday"),
+        field="due",
+        value=named.isoformat(),
+        expected=Words(
+            f"今天或以后的工作日，例如 {right}；空表示按工作日计算",
+            f"a workday from today on, such as {right}, or empty: by workdays",
+        ),
+    )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from gateway.errors import Problem, Words
 from gateway.registry import cases
 from gateway.registry.acting import Actor, as_problem, record
-from gateway.registry.deadlines import Terms, day_of, due
+from gateway.registry.deadlines import Terms, day_of, named_or_due
 from gateway.registry.fields import Instant, Misread, Moment
 from gateway.registry.rows import Flaw
 
@@ -104,14 +104,7 @@ class Penalty(BaseModel):
 
 async def impose(c: "Connection", actor: Actor, new: NewPenalty, terms: Terms, now: datetime) -> Penalty:
     """Impose a penalty, tied to its case if one is named. Problem `invalid` names what is not there."""
-    if new.due is not None and new.due < day_of(now):
-        raise Problem(
-            "invalid",
-            Words("期限已过", "that day is over"),
-            field="due",
-            value=new.due.isoformat(),
-            expected=Words("今天或以后的日期；空表示按工作日计算", "today or later, or empty: by workdays"),
-        )
+    settled_by = named_or_due(new.due, now, terms.penalty, terms.days)
     institution = await c.fetchval("SELECT id FROM institutions WHERE code = $1", new.institution)
     if institution is None:
         raise Problem(
@@ -137,7 +130,7 @@ async def impose(c: "Connection", actor: Actor, new: NewPenalty, terms: Terms, n
             new.case,
             new.valid_from,
             new.valid_until,
-            new.due or due(now, terms.penalty, terms.days).day,
+            settled_by,
         )
     except asyncpg.CheckViolationError as error:
         raise Problem(

@@ -256,6 +256,25 @@ CREATE TRIGGER numbers_narrow BEFORE INSERT OR UPDATE OF number, extension_digit
     FOR EACH ROW WHEN (NOT is_narrow(NEW.number, NEW.extension_digits)) EXECUTE FUNCTION numbers_narrow();
 ALTER TABLE numbers ENABLE ALWAYS TRIGGER numbers_narrow;
 
+-- What a regulator revokes is revoked with the versions that amend it, or the number would be back on the day on which
+-- its amendment begins. Those that wait are vetoed.
+CREATE FUNCTION number_step_versions() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public AS $$
+BEGIN
+    IF pg_trigger_depth() = 1 THEN -- one of these steps has nothing left to do
+        INSERT INTO number_steps (number_id, step, reason)
+        WITH RECURSIVE later (id, status) AS (
+            SELECT id, status FROM numbers WHERE supersedes = NEW.number_id
+             UNION SELECT n.id, n.status FROM numbers n JOIN later l ON n.supersedes = l.id)
+        SELECT id, CASE status WHEN 'approved' THEN 'revoke' ELSE 'veto' END, NEW.reason FROM later
+         WHERE status IN ('approved', 'submitted', 'checked') ORDER BY id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER number_step_versions AFTER INSERT ON number_steps -- after number_step_taken, by name
+    FOR EACH ROW WHEN (NEW.step = 'revoke') EXECUTE FUNCTION number_step_versions();
+ALTER TABLE number_steps ENABLE ALWAYS TRIGGER number_step_versions;
+
 -- Who of an authority did something is for authorities; a holder is told which authority it was.
 CREATE FUNCTION authority(login text) RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN login IS NOT NULL AND current_user IN ('zhengming_institution', 'zhengming_agency', 'zhengming_provider')

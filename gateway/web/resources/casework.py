@@ -143,7 +143,8 @@ async def get_case(call: Call) -> Answer:
 
 
 async def change_case(call: Call) -> Answer:
-    return _case(await cases.change(call.c, call.actor, call.path["id"], call.body, call.unchanged, _now()))
+    identity, terms = call.path["id"], call.site.terms
+    return _case(await cases.change(call.c, call.actor, identity, call.body, call.unchanged, terms, _now()))
 
 
 async def tie_to_case(call: Call) -> Answer:
