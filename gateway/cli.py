@@ -330,6 +330,13 @@ def parser() -> argparse.ArgumentParser:
         doing.add_argument("--reason", type=text(1000), help="why; goes on the audit")
         doing.add_argument("--by", default="", metavar="LOGIN", help="the regulator or auditor who looks")
 
+    replay = add("replay", "replaying:replay", "what another profile would have refused, out of real records")
+    replay.add_argument("--since", required=True, metavar="TIME")
+    replay.add_argument("--until", default="", metavar="TIME", help="default: now")
+    replay.add_argument("--profile", required=True, metavar="FILE", help="a shipped profile, or a file")
+    replay.add_argument("--here", action="store_true", help="the records of this node alone")
+    replay.add_argument("--json", action="store_true")
+
     act = acts(add("nodes", "nodes:nodes", "the nodes of this registry"))
     known = act("list", "where each is asked, when it was heard of, and whether it answers")
     known.add_argument("--json", action="store_true")

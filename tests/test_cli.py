@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import json
 import os
 import resource
@@ -238,6 +239,54 @@ async def test_records_find_and_show(house: House) -> None:
     code, _, err = await house.cli("records", "show", "00" * 16)
     assert code == BAD
     assert "no attempt" in err
+
+
+async def test_replay_says_what_another_profile_would_have_refused(house: House, tmp_path: Path) -> None:
+    """By the facts of then: what changed since makes no difference."""
+    since = datetime.datetime.now(datetime.UTC).isoformat()
+    refuser = house.subscriber()
+    async with house.sender() as sender:
+        for number, text, result in (
+            (MARKETING, TEXT, 0),
+            (MARKETING, "【示例银行】新客理财专享", 118),  # no way to refuse
+            (MARKETING, "没有签名，拒收请回复R", 116),
+            (BANNED, TEXT, 103),
+        ):
+            assert (await sender.submit(number, [house.subscriber()], text)).result == result
+        assert (await sender.submit(MARKETING, [refuser], TEXT)).result == 0
+        assert await house.carrier.deliver(MARKETING, refuser, "R") == 0
+
+        async def heard() -> bool:
+            return (await sender.submit(MARKETING, [refuser], TEXT)).result == 110
+
+        await eventually(heard)
+    house.sql("UPDATE institutions SET status = 'closed' WHERE code = 'BANK'")
+
+    async def replayed(profile: Path) -> dict[str, Any]:
+        code, out, err = await house.cli("replay", "--since", since, "--profile", str(profile), "--json")
+        assert (code, err) == (GOOD, "")
+        return dict(json.loads(out))
+
+    try:
+        same = await replayed(house.profile_path)
+        assert (same["attempts"] - same["refused"], same["changes"]) == (2, [])
+        other = tmp_path / "other.toml"
+        rules = {"signature_missing": "off", "blacklisted": "observe", "consent_missing": "enforce"}
+        text = "".join(f'[rules.{rule}]\nmode = "{mode}"\n' for rule, mode in rules.items())
+        other.write_text(f'extends = "{house.profile_path}"\n{text}', "utf-8")
+        said = await replayed(other)
+    finally:
+        house.sql("UPDATE institutions SET status = 'active' WHERE code = 'BANK'")
+    changes = {(one["was"], one["would"]): one["count"] for one in said["changes"]}
+    assert changes == {
+        ("pass", "consent_missing"): 2,
+        ("optout_hint_missing", "consent_missing"): 1,
+        ("signature_missing", "consent_missing"): 1,
+        ("blacklisted", "consent_missing"): 1,
+    }
+    assert all(len(one["examples"]) == one["count"] for one in said["changes"])
+    code, out, err = await house.cli("replay", "--since", since, "--until", since, "--profile", "zhejiang")
+    assert (code, out, "--until" in err) == (WRONG, "", True)
 
 
 # config, migrate

@@ -1,5 +1,6 @@
 """Tables out by HTTP: whose rows, in which form, subscribers only for a reason and on the audit."""
 
+import asyncio
 import csv
 import io
 import tempfile
@@ -81,7 +82,7 @@ async def test_each_takes_out_what_he_sees(office: Office, who: str, numbers: li
 @pytest.mark.parametrize("who", sorted(EXPORTS))
 async def test_a_role_has_its_kinds_and_no_others(office: Office, who: str) -> None:
     for kind in (*KINDS, "users", ".."):
-        status = 200 if kind in OPEN_KINDS and kind in EXPORTS[who] else 404
+        status = 404 if kind not in EXPORTS[who] else 200 if kind in OPEN_KINDS else 422
         assert (await office.get(who, f"/exports/{kind}")).status == status, kind
     reveals = set(EXPORTS[who]) - set(OPEN_KINDS)
     for kind in SUBSCRIBERS:
@@ -130,3 +131,28 @@ async def test_a_workbook_with_chinese_headers_and_nothing_stays_behind(office: 
     assert (again.body["unchanged"], again.body["rejected"]) == (2, 0), again.body
     assert (await office.get("institution", "/exports/numbers?format=pdf")).status == 422
     assert not list(Path(tempfile.gettempdir()).glob("zhengming-export-*/numbers.xlsx"))
+
+
+async def test_who_brings_a_file_in_sees_how_far_it_is(office: Office) -> None:
+    """His own alone; while it is under way the counts are of the batches that are in."""
+    (own, *_) = (await office.get("institution", "/imports")).body["items"]
+    assert (own["kind"], own["rows"], own["closed_at"] is None) == ("numbers", 2, False)
+    ids = {who: {one["id"] for one in (await office.get(who, "/imports")).body["items"]}
+           for who in ("institution", "institution2", "carrier")}  # fmt: skip
+    assert (ids["institution"] & ids["institution2"], ids["carrier"]) == (set(), set())
+    headers = {"Content-Type": "text/csv"}
+    table = "number,purposes,institution\n" + "".join(f"10693{n:05d},service,BANK\n" for n in range(9000))
+    whole = asyncio.create_task(
+        office.post("institution", "/imports/numbers", data=table.encode(), headers=headers)
+    )
+    seen = []
+    while not whole.done():
+        newest = (await office.get("institution", "/imports?limit=1")).body["items"][0]
+        if newest["id"] != own["id"]:
+            seen.append((newest["rows"], newest["closed_at"] is None))
+    assert (await whole).body["accepted"] == 9000
+    assert seen == sorted(seen, key=lambda one: one[0])
+    assert any(under_way and 0 < rows < 9000 for rows, under_way in seen), seen
+    (done, before) = (await office.get("institution", "/imports?limit=2")).body["items"]
+    assert (done["rows"], done["accepted"], before["id"]) == (9000, 9000, own["id"])
+    assert (await office.get("agency", "/imports")).status == 403

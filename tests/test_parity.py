@@ -68,6 +68,7 @@ COMMANDS = {
     "GET /import-runs": "import-run list", "POST /import-runs/{id}/acknowledge": "import-run acknowledge",
 }  # fmt: skip
 BY_HTTP_ALONE = {
+    "GET /imports": "`import` says how far it is while it runs",
     "GET /openapi.json": "it describes the API",
     "POST /session": "who types names himself by --by",
     "GET /session": "who types names himself by --by",

@@ -110,7 +110,7 @@ TABLES = {
     "documents": Rule("reg regcity car other bank bank2 agent prov aud"),
     "document_uses": Rule("bank aud", "reg regcity car other bank2 agent prov"),
     "alarms": Rule("reg aud adm", "regcity"),
-    "import_runs": Rule("reg aud adm", "regcity"),
+    "import_runs": Rule("reg aud adm", "regcity car other bank bank2"),
     "quota_uses": Rule("bank", "bank2 agent prov"),
     "kept_answers": Rule("bank", "reg regcity car other bank2 agent prov aud adm"),
     "credentials": Rule("adm"),  # of whom there are any, no more

@@ -164,7 +164,7 @@ def replica_of(loaded: Config) -> Replica:
 
 def records(options: argparse.Namespace) -> int:
     loaded = common.load(options)
-    _journal(loaded)
+    journal_of(loaded)
     if options.reveal and not (options.reason and options.by):
         raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
     if options.doing == "show":
@@ -187,7 +187,7 @@ def records(options: argparse.Namespace) -> int:
 
 def wanted_of(loaded: Config, options: argparse.Namespace, limit: int) -> Wanted:
     """What the options look for, the oldest `limit`. UsageError for what can be nobody's."""
-    _journal(loaded)
+    journal_of(loaded)
     if options.reveal and not (options.reason and options.by):
         raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
     since = common.instant("--since", options.since, 0)
@@ -256,7 +256,7 @@ async def _show(loaded: Config, options: argparse.Namespace) -> Shown | None:
 
 
 def search_of(loaded: Config, deadline: float = math.inf) -> search.Search:
-    return search.Search(_journal(loaded), Keys(loaded.data_dir / "keys"), deadline=deadline)
+    return search.Search(journal_of(loaded), Keys(loaded.data_dir / "keys"), deadline=deadline)
 
 
 @contextlib.asynccontextmanager
@@ -301,7 +301,7 @@ def say_missing(missing: Sequence[Missing]) -> None:
         print(f"zhengming: records may be missing: node {one.node} {words.en}（{words.zh}）", file=sys.stderr)
 
 
-def _journal(loaded: Config) -> Path:
+def journal_of(loaded: Config) -> Path:
     folder = loaded.data_dir / "journal"
     if not folder.is_dir():
         raise NotReady(f"{folder}: no journal; right would be the configuration (-c) of a node that has run")
@@ -316,7 +316,7 @@ def _identity(text: str) -> bytes:
 
 
 def journal(options: argparse.Namespace) -> int:
-    folder = _journal(common.load(options))
+    folder = journal_of(common.load(options))
     writers = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if options.writer not in writers:
         raise UsageError(

@@ -193,7 +193,7 @@ def records_export(options: argparse.Namespace) -> int:
 async def _write(loaded: Config, wanted: Wanted, options: argparse.Namespace, sink: "Sink") -> int:
     count = 0
     with tqdm(desc=f"records → {options.file.name}", disable=None, unit_scale=True) as bar:
-        async for page in _pages(loaded, wanted, here=options.here):
+        async for page in pages(loaded, wanted, here=options.here):
             for one in page:
                 sink.write(plain(one, revealed=options.reveal, alone=True))
             count += len(page)
@@ -201,7 +201,7 @@ async def _write(loaded: Config, wanted: Wanted, options: argparse.Namespace, si
     return count
 
 
-async def _pages(loaded: Config, wanted: Wanted, *, here: bool) -> AsyncIterator[list[Shown]]:
+async def pages(loaded: Config, wanted: Wanted, *, here: bool) -> AsyncIterator[list[Shown]]:
     """All that is wanted, oldest first, some hundreds at once. This node's own are read as they stand; where
     others are asked as well, all are asked for one stretch of time after the other."""
     others = [] if here else await evidence.others_of(loaded, wanted.since)

@@ -52,6 +52,19 @@ class ImportRun(BaseModel):
     acknowledged_at: Moment | None
 
 
+class OwnImport(BaseModel):
+    """An import of one's own. Under way: `closed_at` is empty, and the counts are of what is done."""
+
+    id: int
+    kind: str
+    file_name: str
+    opened_at: Moment
+    closed_at: Moment | None
+    rows: int
+    accepted: int
+    rejected: int
+
+
 _ALARMS = """SELECT a.id, a.kind, code_of(a.institution_id) AS institution, u.login AS "user", a.at,
            a.detail,
            seer.login AS acknowledged_by, a.acknowledged_at
@@ -91,6 +104,19 @@ async def runs(
         unseen,
     )
     return [ImportRun(**row) for row in rows]
+
+
+async def own_runs(c: "Connection", actor: Actor, *, before: int = 0, limit: int = 50) -> list[OwnImport]:
+    """What the actor brought in, newest first, from below the id `before` on where one is given."""
+    rows = await c.fetch(
+        """SELECT id, kind, file_name, opened_at, closed_at, coalesce(rows, 0) AS rows,
+                  coalesce(accepted, 0) AS accepted, coalesce(rejected, 0) AS rejected
+             FROM import_runs WHERE user_id = $1 AND ($2 = 0 OR id < $2) ORDER BY id DESC LIMIT $3""",
+        actor.user,
+        before,
+        limit,
+    )
+    return [OwnImport(**row) for row in rows]
 
 
 async def acknowledge(

@@ -278,6 +278,10 @@ class _Lanes:
 
     async def _take(self, intake: Intake, batch: Batch) -> Taken:
         taken = await intake.take(batch.good)
+        if self._run:
+            rejected = len(taken.refused) + len(batch.bad)
+            rows = len(batch.good) + len(batch.bad)
+            await intake.go_on(self._run, rows=rows, accepted=taken.changed, rejected=rejected)
         self._free.append(intake)
         return taken
 

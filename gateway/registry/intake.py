@@ -161,6 +161,10 @@ class Intake:
         """Work for a run that another connection opened."""
         await runs.take_on(self._connection, run)
 
+    async def go_on(self, run: int, *, rows: int, accepted: int, rejected: int) -> None:
+        """So many lines more are done: whoever asks is told how far it is."""
+        await runs.go_on(self._connection, run, rows=rows, accepted=accepted, rejected=rejected)
+
     async def close_run(self, run: int, *, rows: int, accepted: int, rejected: int) -> None:
         """The import is at its end."""
         await runs.close_run(self._connection, run, rows=rows, accepted=accepted, rejected=rejected)

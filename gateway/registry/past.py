@@ -173,15 +173,19 @@ async def _filings(reader: "_Reader", rows: Sequence[Sequence[Any]]) -> list[Num
     return sorted(filings, key=lambda one: (-len(one.number), one.status != "approved", -one.span.start))
 
 
+async def newest(c: "Connection") -> int:
+    """The version that the registry has reached."""
+    return int(await c.fetchval("SELECT last_value FROM registry_seq"))
+
+
 async def _version(c: "Connection", instant: Instant) -> int:
-    newest = int(await c.fetchval("SELECT last_value FROM registry_seq"))
-    if instant.version > newest:
+    if instant.version > (reached := await newest(c)):
         raise Problem(
             "invalid",
             Words("登记库尚无此版本", "the registry has not reached this version"),
             field="registry_version",
             value=instant.version,
-            expected=Words(f"不大于 {newest}", f"at most {newest}"),
+            expected=Words(f"不大于 {reached}", f"at most {reached}"),
         )
     if instant.version:
         return instant.version

@@ -70,6 +70,18 @@ async def take_on(c: "Connection", run: int) -> None:
     await c.execute("SELECT set_config('zhengming.run', $1, false)", str(run))
 
 
+async def go_on(c: "Connection", run: int, *, rows: int, accepted: int, rejected: int) -> None:
+    """So many lines more are done."""
+    await c.execute(
+        """UPDATE import_runs SET rows = coalesce(rows, 0) + $2, accepted = coalesce(accepted, 0) + $3,
+                                  rejected = coalesce(rejected, 0) + $4 WHERE id = $1""",
+        run,
+        rows,
+        accepted,
+        rejected,
+    )
+
+
 async def close_run(c: "Connection", run: int, *, rows: int, accepted: int, rejected: int) -> None:
     """End a run with its counts, in one transaction with its row in the audit."""
     async with c.transaction():

@@ -1,4 +1,5 @@
-"""A refusal that was entered by mistake is ended by a regulator, by name and with a reason.
+"""A refusal that was entered by mistake is ended by a regulator, by name and with a reason; what who takes
+his own rows out, or brings them in, has to see.
 
 Revision 0021, after 0020. The SQL stands in the file of the same name.
 """

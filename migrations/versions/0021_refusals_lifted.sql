@@ -56,3 +56,9 @@ END $$;
 CREATE VIEW codes AS SELECT id, code FROM institutions;
 GRANT SELECT ON codes TO zhengming_regulator, zhengming_carrier, zhengming_institution, zhengming_agency,
                          zhengming_provider, zhengming_auditor, zhengming_admin;
+
+-- Who brings a file in sees how far it is.
+CREATE POLICY institution_select ON import_runs FOR SELECT TO zhengming_institution USING (user_id = my_user());
+CREATE POLICY carrier_select ON import_runs FOR SELECT TO zhengming_carrier USING (user_id = my_user());
+GRANT SELECT ON import_runs TO zhengming_institution, zhengming_carrier;
+CREATE INDEX ON import_runs (user_id, id) WHERE user_id IS NOT NULL;

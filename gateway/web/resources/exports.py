@@ -32,8 +32,15 @@ class Form(Query):
 
 async def take_out(call: Call) -> Answer:
     """A kind without subscribers."""
-    if call.path["kind"] not in exchange.OPEN_KINDS:
-        raise not_found()
+    kind = call.path["kind"]
+    if kind not in exchange.OPEN_KINDS and kind in exchange.EXPORTS[call.actor.role]:
+        raise Problem(
+            "invalid",
+            Words("含用户号码，导出须说明事由", "it names subscribers, which takes a reason"),
+            field="kind",
+            value=kind,
+            expected=Words(f"POST /exports/{kind}", f"POST /exports/{kind}"),
+        )
     return await _export(call, "")
 
 

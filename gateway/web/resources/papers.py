@@ -12,12 +12,24 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, UsageError, Words
-from gateway.registry import exchange
+from gateway.registry import alarms, exchange
+from gateway.registry.alarms import OwnImport
 from gateway.registry.documents import KINDS, MOST, NAMING, Document, Documents
 from gateway.registry.forms import SHA256
 from gateway.registry.reading import REPORT
 from gateway.registry.rows import LINE_LIMIT, Bad, BadFile, rearm
-from gateway.web.api import Answer, Call, Endpoint, Octets, Query, Upload, not_found
+from gateway.web.api import (
+    Answer,
+    Call,
+    Endpoint,
+    Octets,
+    Page,
+    Paging,
+    Query,
+    Upload,
+    not_found,
+    page_of,
+)
 from gateway.web.problems import shown
 
 OCTETS = "application/octet-stream"
@@ -94,6 +106,12 @@ async def document(call: Call) -> Answer:
     path, media_type = await documents(call).get(call.c, sha256, call.query.of)
     name = f'attachment; filename="{sha256.hex()[:16]}"'
     return Answer(path, headers={"Content-Type": media_type, "Content-Disposition": name})
+
+
+async def imports(call: Call) -> Answer:
+    query: Paging = call.query
+    rows = await alarms.own_runs(call.c, call.actor, before=query.last, limit=query.limit + 1)
+    return Answer(page_of(rows, query.limit, lambda row: (row.id,)))
 
 
 async def bring(call: Call) -> Answer:
@@ -179,6 +197,11 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/documents/{sha256}", HANDERS | {"auditor"}, "read", Words("下载文件", "a document"),
         document, query=Of, answer=bytes,
+    ),
+    Endpoint(
+        "GET", "/imports", frozenset(IMPORTS), "read",
+        Words("本人的导入及进度，新的在前", "one's own imports, newest first, and how far they are"),
+        imports, query=Paging, answer=Page[OwnImport],
     ),
     Endpoint(
         "POST", "/imports/{kind}", frozenset(IMPORTS), "write",
