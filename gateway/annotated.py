@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.config import Config, Sms
+from gateway.secured import Secured
 
 
 def annotated() -> str:
@@ -17,7 +18,8 @@ def annotated() -> str:
         assert isinstance(section, type)
         assert issubclass(section, BaseModel)
         lines += ["", f"[[{name}]]" if name == "sms" else f"[{name}]"]
-        for key, setting in section.model_fields.items():
+        settings = sorted(section.model_fields.items(), key=lambda known: known[0] in Secured.model_fields)
+        for key, setting in settings:
             extra = setting.json_schema_extra
             reload = " (reload)" if isinstance(extra, dict) and extra.get("reload") else ""
             default = "cmpp" if setting.is_required() else _default(setting)

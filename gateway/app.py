@@ -72,6 +72,7 @@ async def acceptor(process: Process) -> None:
     await process.say_until_stopped(lambda: "" if not serving.done() else "stopped listening")
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
+    await door.emptied()
 
 
 async def worker(process: Process, index: int) -> None:

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from gateway.errors import UsageError
+from gateway.secured import CALLING, FILES, Secured
 from gateway.unserved import Voice, unserved
 from gateway.values import (
     DAY,
@@ -52,8 +53,6 @@ from gateway.values import (
 ENVIRONMENT_PREFIX = "ZHENGMING__"
 PROTOCOLS = {"cmpp": 7890, "sgip": 8801, "smgp": 8890, "smpp": 2775}
 """Protocols that this version carries, with their default ports."""
-CALLING = ("sgip",)
-"""Those of them whose carriers deliver on connections of their own."""
 RELOAD: dict[str, JsonValue] = {"reload": True}
 
 
@@ -70,7 +69,7 @@ class Database(Section):
     dsn: Dsn = Field("embedded", description="embedded, or postgresql://… (several hosts allowed)")
 
 
-class Sms(Section):
+class Sms(Secured):
     protocol: Annotated[str, one_of(*PROTOCOLS)] = Field(
         description="cmpp (2.0, 2.1, 3.0) | sgip (1.2) | smgp (1.3, 3.0) | smpp (3.3, 3.4, 5.0): all versions"
         " on one port, by login"
@@ -274,8 +273,8 @@ class Config(Section):
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration of a file (None: defaults only) and the environment.
 
-    A relative `node.data_dir` or `cases.workdays_file`, and a `policy.profile` that is a relative path, are
-    taken from the folder of the file. Raises UsageError.
+    A relative `node.data_dir`, `cases.workdays_file` or file of TLS, and a `policy.profile` that is a
+    relative path, are taken from the folder of the file. Raises UsageError.
     """
     name = str(path) if path else "the built-in defaults"
     tree: dict[str, Any] = {}
@@ -302,7 +301,13 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     cases = config.cases
     if cases.workdays_file:
         cases = cases.model_copy(update={"workdays_file": str((base / cases.workdays_file).resolve())})
-    return config.model_copy(update={"node": node, "policy": policy, "cases": cases})
+    sms = tuple(
+        one.model_copy(
+            update={name: str((base / file).resolve()) for name in FILES if (file := getattr(one, name))}
+        )
+        for one in config.sms
+    )
+    return config.model_copy(update={"node": node, "policy": policy, "cases": cases, "sms": sms})
 
 
 RIGHT_FILE = "right would be a TOML file in UTF-8, such as `zhengming config` prints"

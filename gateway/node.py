@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway import app, handed, regions, supervisor
+from gateway import app, handed, regions, secured, supervisor
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
@@ -38,7 +38,8 @@ EMBEDDED = "embedded"
 def parts(config: Config, only: str = "") -> list[supervisor.Part]:
     """The processes of a node, or of one of its parts."""
     workers = [supervisor.Part(f"worker-{n}", 1) for n in range(config.workers)]
-    relay = [supervisor.Part("acceptor", 0), *workers] if config.sms else workers
+    lasting = any(sms.tls_certificate for sms in config.sms)
+    relay = [supervisor.Part("acceptor", 0, lasting), *workers] if config.sms else workers
     keeper, web = [supervisor.Part("keeper", 2)], [supervisor.Part("web", 3)]
     return {"relay": relay, "keeper": keeper, "web": web, "": relay + keeper + web}[only]
 
@@ -185,6 +186,8 @@ class Node:
             check_name(config)
             for words in config.unserved:
                 self._log.warning("not served", extra={"fields": {"setting": words}})
+            for problem in secured.problems(config.sms):
+                raise UsageError(f"{self._path}: {problem}")
             await self._ports()
             if self._only in {"", "keeper"} and not self.stop.is_set():
                 self.database = await asyncio.to_thread(open_database, config)

@@ -31,10 +31,12 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass
 class Part:
-    """One process: `name` as in its status file; lower ranks stop first."""
+    """One process: `name` as in its status file; lower ranks stop first. One that is `lasting` is told to
+    stop with its rank, and waited for at the end: it serves what others still drain."""
 
     name: str
     rank: int
+    lasting: bool = False
     process: asyncio.subprocess.Process | None = None
     deaths: int = field(default=0)
 
@@ -62,8 +64,16 @@ class Supervisor:
         self._stop = stop
         keepers = [asyncio.create_task(self._keep(part)) for part in self._parts]
         await stop.wait()
+        lasting = []
         for rank in sorted({part.rank for part in self._parts}):
-            await asyncio.gather(*(self._end(part) for part in self._parts if part.rank == rank))
+            ending = [
+                (part.lasting, asyncio.create_task(self._end(part)))
+                for part in self._parts
+                if part.rank == rank
+            ]
+            lasting += [task for lasts, task in ending if lasts]
+            await asyncio.gather(*(task for lasts, task in ending if not lasts))
+        await asyncio.gather(*lasting)
         for task in keepers:
             task.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)

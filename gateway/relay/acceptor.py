@@ -10,6 +10,7 @@ once, and silent connections, however many, keep nobody out.
 import asyncio
 import logging
 import socket
+import ssl
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,10 @@ from gateway.config import Sms
 from gateway.direct import owner
 from gateway.errors import WireError
 from gateway.protocols import WIRES
-from gateway.relay import handoff
+from gateway.relay import handoff, tls
 from gateway.relay.dial import set_options
 from gateway.relay.login import turn_away
+from gateway.secured import Contexts
 from gateway.telemetry import Telemetry
 from gateway.values import endpoint
 
@@ -56,6 +58,11 @@ class Acceptor:
         self._telemetry = telemetry
         self._log = log
         self._channels = handoff.Channels(run_dir)
+        self._tls = [Contexts(sms) for sms in listeners]
+        self._secured: set[object] = set()
+        """A mark for each connection by TLS, as it ends here: as long as they last, so does this process."""
+        self._emptied = asyncio.Event()
+        self._emptied.set()
         self._tasks: dict[asyncio.Task[None], None] = {}  # oldest first
         self._sockets: dict[Door, socket.socket] = {}
         self._accepting: dict[Door, asyncio.Task[None]] = {}
@@ -99,6 +106,10 @@ class Acceptor:
         for task in self._tasks:
             task.cancel("draining")
 
+    async def emptied(self) -> None:
+        """Wait until no connection by TLS is left."""
+        await self._emptied.wait()
+
     async def serve(self) -> None:
         """Accept until cancelled."""
         try:
@@ -128,6 +139,8 @@ class Acceptor:
         try:
             set_options(connection)
             async with asyncio.timeout(LOGIN_SECONDS):
+                if door.kind == handoff.SENDER and (context := self._tls[door.section].senders):
+                    connection = await self._secure(connection, context)
                 first = await self._first_octets(wire, connection)
             frames, _ = wire.frames(first)
             start, end, command, sequence = frames[0]
@@ -149,6 +162,24 @@ class Acceptor:
             self._end(door, connection, address, "no_login")
         except OSError as error:
             self._end(door, connection, address, "login_interrupted", str(error))
+
+    async def _secure(self, connection: socket.socket, context: ssl.SSLContext) -> socket.socket:
+        """The plain end of a connection by TLS."""
+        mark = object()
+        self._secured.add(mark)
+        self._emptied.clear()
+        try:
+            return await tls.accept(connection, context, LOGIN_SECONDS, lambda: self._ended(mark))
+        except BaseException as error:
+            self._ended(mark)
+            if isinstance(error, OSError):
+                raise WireError("no_tls", str(error)) from error
+            raise
+
+    def _ended(self, mark: object) -> None:
+        self._secured.discard(mark)
+        if not self._secured:
+            self._emptied.set()
 
     async def _first_octets(self, wire: Any, connection: socket.socket) -> bytes:
         loop = asyncio.get_running_loop()

@@ -6,9 +6,12 @@ It knows addresses and sockets, and nothing of SMS protocols.
 import asyncio
 import ipaddress
 import socket
+import ssl
 import struct
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+from gateway.relay import tls
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -46,11 +49,34 @@ def _as_six(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress
     return ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed)
 
 
-async def dial(factory: Callable[[], P], host: str, port: int, bind: str = "") -> tuple[asyncio.Transport, P]:
-    """Connect with the options above. Raises OSError; the caller bounds the time."""
+class Way(NamedTuple):
+    """A connection to the carrier, and between which addresses it goes."""
+
+    transport: asyncio.Transport
+    here: tuple[str, int]
+    there: tuple[str, int]
+
+
+async def dial(
+    factory: Callable[[], P],
+    host: str,
+    port: int,
+    bind: str = "",
+    context: ssl.SSLContext | None = None,
+    name: str = "",
+) -> tuple[Way, P]:
+    """Connect with the options above, by TLS where there is a `context`, to who is certified as `name`, or as
+    the host. Raises OSError; the caller bounds the time."""
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.create_connection(
-        factory, host, port, local_addr=(bind, 0) if bind else None
-    )
-    set_options(transport.get_extra_info("socket"))
-    return transport, protocol
+    if context is None:
+        transport, protocol = await loop.create_connection(
+            factory, host, port, local_addr=(bind, 0) if bind else None
+        )
+        outer: asyncio.Transport = transport
+    else:
+        plain, outer = await tls.call(host, port, bind, context, name)
+        transport, protocol = await loop.connect_accepted_socket(factory, plain)
+    set_options(outer.get_extra_info("socket"))
+    return Way(
+        transport, outer.get_extra_info("sockname")[:2], outer.get_extra_info("peername")[:2]
+    ), protocol

@@ -7,6 +7,7 @@ the carrier can no longer see, the sender's address, is checked against the acco
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Sequence
 
 from gateway.config import Sms
@@ -15,6 +16,7 @@ from gateway.model import Account
 from gateway.protocols import Wire
 from gateway.relay.dial import dial, proxy_header
 from gateway.relay.leg import Leg
+from gateway.secured import Contexts
 from gateway.values import endpoint
 
 LOGIN_SECONDS = 5.0
@@ -52,6 +54,7 @@ async def ask_carrier(
     account: Account | None,
     peer: tuple[str, int],
     asking: set[tuple[str, int]],
+    tls: Contexts,
 ) -> tuple[Leg, bytes]:
     """Log in at the first upstream that answers: (its connection, its answer as it came).
 
@@ -67,7 +70,9 @@ async def ask_carrier(
         try:
             async with asyncio.timeout(LOGIN_SECONDS / len(upstreams)):
                 proxied = peer if sms.proxy_protocol else None
-                return await enter(wire, frame, endpoint(upstream), sms.upstream_bind, proxied, asking)
+                secured = tls.carrier, sms.upstream_tls_name
+                place = endpoint(upstream)
+                return await enter(wire, frame, place, sms.upstream_bind, proxied, asking, secured)
         except TimeoutError:
             failed.append(f"{upstream}: no answer in time")
         except (OSError, WireError, ValueError) as error:  # ValueError: what stands there is no address
@@ -82,16 +87,16 @@ async def enter(
     bind: str,
     proxied: tuple[str, int] | None,
     asking: set[tuple[str, int]],
+    tls: tuple[()] | tuple[ssl.SSLContext | None, str] = (),
 ) -> tuple[Leg, bytes]:
     """Connect, from `bind`, and log in with `frame`, `proxied` being named in a PROXY header before it: (the
     connection, the answer as it came). Raises OSError, WireError; the caller bounds the time."""
-    transport, leg = await dial(Leg, *address, bind)
-    here = transport.get_extra_info("sockname")[:2]
+    (transport, here, there), leg = await dial(Leg, *address, bind, *tls)
     asking.add(here)
     try:
         header = b""
         if proxied is not None:
-            header = proxy_header(proxied, transport.get_extra_info("peername")[:2])
+            header = proxy_header(proxied, there)
         transport.write(header + frame)
         answered = asyncio.get_running_loop().create_future()
 

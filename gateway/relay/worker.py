@@ -35,6 +35,7 @@ from gateway.relay.returns import Returns
 from gateway.relay.routes import Routes
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
+from gateway.secured import Contexts
 from gateway.telemetry import Telemetry
 from gateway.values import endpoint, milliseconds
 
@@ -61,6 +62,7 @@ class Worker:
         telemetry: Telemetry,
         log: logging.Logger,
     ) -> None:
+        self._tls = [Contexts(sms) for sms in listeners]
         self.listeners = listeners
         self._carrier = carrier
         self._screen = screen
@@ -199,7 +201,10 @@ class Worker:
             if wire.too_high(login):
                 raise LoginRefused(wire.VERSION_TOO_HIGH, "version_too_high")
             may_enter(account, arrival.peer[0], self._connections[key] - 1, type(wire))
-            carrier, answer = await ask_carrier(wire, login_frame, sms, account, arrival.peer, self._asking)
+            secured = self._tls[arrival.listener]
+            carrier, answer = await ask_carrier(
+                wire, login_frame, sms, account, arrival.peer, self._asking, secured
+            )
             legs.append(carrier)
             if self._draining.is_set():
                 carrier.transport.close()

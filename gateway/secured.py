@@ -1,0 +1,142 @@
+"""The settings of TLS on the way from senders and to carriers, and the contexts that they make.
+
+Rules: what is asked for is had or the node does not start: there is no way back to plain text. TLS 1.2 at
+least. Files are read when a context is made; a certificate that was renewed is taken for the next connection.
+"""
+
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
+
+from gateway.errors import UsageError
+from gateway.values import Flag, Section, right
+
+if TYPE_CHECKING:
+    from typing import Self
+
+MaybeFile = Annotated[
+    str, right("the path of a PEM file, in quotes, or empty", lambda text: "\0" not in text)
+]
+MaybeName = Annotated[
+    str, right("a host name without spaces, in quotes, or empty", lambda text: not {*text} & {*" \0\t\n"})
+]
+CALLING = ("sgip",)
+"""Protocols whose carriers deliver on connections of their own."""
+FILES = (
+    *("tls_certificate", "tls_key", "tls_client_ca"),
+    *("upstream_tls_ca", "upstream_tls_certificate", "upstream_tls_key"),
+)
+"""Settings that are paths, from the configuration's folder."""
+
+
+class Secured(Section):
+    """Both of a certificate and its key are named, or neither."""
+
+    tls_certificate: MaybeFile = Field(
+        "", description="PEM file: senders come by TLS alone, and are shown this chain; empty: plain TCP"
+    )
+    tls_key: MaybeFile = Field("", description="PEM file of its key")
+    tls_client_ca: MaybeFile = Field(
+        "", description="PEM file: senders show a certificate by one of these; empty: they need none"
+    )
+    upstream_tls: Flag = Field(False, description="go to the carrier by TLS")
+    upstream_tls_ca: MaybeFile = Field(
+        "", description="PEM file: who may have certified the carrier; empty: whom this machine trusts"
+    )
+    upstream_tls_name: MaybeName = Field(
+        "", description="name in the carrier's certificate; empty: the host of its address"
+    )
+    upstream_tls_certificate: MaybeFile = Field(
+        "", description="PEM file that the carrier is shown; empty: none"
+    )
+    upstream_tls_key: MaybeFile = Field("", description="PEM file of its key")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Self":
+        for one, other in (("tls_certificate", "tls_key"), ("upstream_tls_certificate", "upstream_tls_key")):
+            if bool(getattr(self, one)) != bool(getattr(self, other)):
+                raise ValueError(f"{one} and {other} together, or neither")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("tls_client_ca beside tls_certificate and tls_key")
+        more = [
+            name for name in Secured.model_fields if name.startswith("upstream_tls_") and getattr(self, name)
+        ]
+        if more and not self.upstream_tls:
+            raise ValueError(f"upstream_tls = true beside {more[0]}")
+        if self.upstream_tls and getattr(self, "proxy_protocol", False):
+            raise ValueError("upstream_tls or proxy_protocol: both on one connection are not served")
+        if (self.tls_certificate or self.upstream_tls) and getattr(self, "protocol", "") in CALLING:
+            raise ValueError("no TLS in sgip, where carriers and senders call each other in plain text")
+        return self
+
+
+class Contexts:
+    """Of one `[[sms]]` section; None where there is no TLS. Raises UsageError."""
+
+    def __init__(self, sms: Secured) -> None:
+        self._sms = sms
+        self._senders = self._carrier = None
+        self._seen: dict[str, int] = {}
+        if sms.tls_certificate:
+            self._senders = _made("tls_certificate", self._for_senders)
+        if sms.upstream_tls:
+            self._carrier = _made("upstream_tls", self._for_carrier)
+
+    @property
+    def senders(self) -> ssl.SSLContext | None:
+        """By whose certificate, in its newest form, the next sender is let in."""
+        self._renew(self._senders, self._sms.tls_certificate, self._sms.tls_key)
+        return self._senders
+
+    @property
+    def carrier(self) -> ssl.SSLContext | None:
+        self._renew(self._carrier, self._sms.upstream_tls_certificate, self._sms.upstream_tls_key)
+        return self._carrier
+
+    def _for_senders(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._sms.tls_certificate, self._sms.tls_key)
+        if self._sms.tls_client_ca:
+            context.load_verify_locations(self._sms.tls_client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _for_carrier(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self._sms.upstream_tls_ca or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._sms.upstream_tls_certificate:
+            context.load_cert_chain(self._sms.upstream_tls_certificate, self._sms.upstream_tls_key)
+        return context
+
+    def _renew(self, context: ssl.SSLContext | None, certificate: str, key: str) -> None:
+        if context is None or not certificate:
+            return
+        try:
+            written = Path(certificate).stat().st_mtime_ns
+            if self._seen.setdefault(certificate, written) != written:
+                context.load_cert_chain(certificate, key)
+                self._seen[certificate] = written
+        except OSError:  # half renewed: the one before goes on, and it is looked at again
+            return
+
+
+def _made(setting: str, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    try:
+        return make()
+    except OSError as error:  # ssl.SSLError is one
+        where = f"{error.filename}: " if error.filename else ""
+        why = error.strerror or error
+        raise UsageError(f"{setting}: {where}{why}; right would be PEM files that belong together") from None
+
+
+def problems(sections: Any) -> Iterator[str]:
+    """What is wrong with the TLS of these `[[sms]]` sections."""
+    for number, sms in enumerate(sections):
+        try:
+            Contexts(sms)
+        except UsageError as error:
+            yield f"sms.{number}.{error}"
