@@ -183,6 +183,7 @@ def test_who_said_wrong_person_has_a_mode_of_its_own(
         assert explained.verdict == verdict
         (answer,) = [one for one in explained.answers if one.reason is Reason.THIRD_PARTY]
         assert (answer.mode, answer.sub, answer.holds) == (mode, sub, False)
+        assert ("said to be another" in answer.fact.en) == (sub == "wrong_person")
 
 
 @pytest.mark.parametrize("name", shipped_profiles())

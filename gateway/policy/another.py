@@ -24,7 +24,8 @@ _NAMED_IN_ENGLISH = re.compile(
 """I am not Zhang San."""
 
 _UNKNOWN_TO = re.compile(
-    f"(?:我|本人)(?:真的?|并|根本)?不是(?:[{STOP}{QUESTION}]|$)"
+    f"(?:^|[{STOP}{QUESTION}])什么[{''.join(sorted(SURNAMES))}](?:先生|女士|小姐|总|某)"
+    f"|(?:我|本人)(?:真的?|并|根本)?不是(?:[{STOP}{QUESTION}]|$)"
     f"|谁是{_NAME}(?:[啊呀{STOP}{QUESTION}]|$)|(?:^|[{STOP}{QUESTION}]){_NAME}(?:又|到底)?是谁"
 )
 """我不是; 张三是谁."""

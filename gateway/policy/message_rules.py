@@ -52,8 +52,10 @@ def _consents(attempt: Attempt, facts: Facts, view: View) -> Words:
 def _recipients(attempt: Attempt, facts: Facts, view: View) -> Words:
     holder = facts.filing.institution if facts.filing is not None else 0
     found = view.recipients(attempt.destination, holder) if attempt.destination and holder else ()
-    if found:
-        roles = sorted(one.role for one in found)
+    roles = sorted({one.role for one in found if one.span.holds(facts.now)})
+    if "stranger" in roles:
+        return Words("用户自称不是要找的人", "the subscriber said to be another person")
+    if roles:
         return Words(
             f"在债务人名单上，身份：{'、'.join(named(role).zh for role in roles)}",
             f"on the recipient list as {', '.join(named(role).en for role in roles)}",

@@ -97,6 +97,9 @@ _DECLINED = re.compile("[^MBNZL]*H[pPh]*")
 """不需要 退订: what is declined may be the goods or the word behind the blank."""
 
 # of shapes
+PARTICLE, REQUESTS = "p", "P0"
+_OWN = re.compile("[^NnLQJjiI3:8κπ_`]*")
+"""What may stand before a demand that it runs on into."""
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
@@ -288,7 +291,23 @@ def _said(shape: str) -> str:
     if len(shape) > MOST_WORDS:
         return "unknown"
     found = _SENTENCE.fullmatch(shape)
-    return SENTENCES[found.lastindex - 1].says if found is not None and found.lastindex else "unknown"
+    says = SENTENCES[found.lastindex - 1].says if found is not None and found.lastindex else "unknown"
+    return _ran_on(shape) or says if says in _NOT_UNDERSTOOD else says
+
+
+def _ran_on(shape: str) -> str:
+    """What is asked at the end of a clause that nobody has cut, as when it was dictated; "" where that may be
+    somebody else's word."""
+    for place in range(len(shape) - 2, 1, -1):
+        if shape[place - 1] == PARTICLE and shape[place] != PARTICLE:
+            if not _OWN.fullmatch(shape, 0, place):
+                return ""
+            found = _SENTENCE.fullmatch(shape, place)
+            if found is not None and found.lastindex:
+                says = SENTENCES[found.lastindex - 1].says
+                if says == "demand" or (says == "ask" and shape[place] in REQUESTS):
+                    return says
+    return ""
 
 
 def _together(clauses: Sequence[Clause]) -> str:

@@ -61,6 +61,7 @@ SENTENCES = (
     Sentence("dislike", "[pP]*H[F]*Q[p]*", "退订链接在哪"),
     Sentence("how", "[FpP]*V[FpP]*Q[FpPj]*[B][aFp]*R[FpPOg]*J?", "回什么能不收到"),
     Sentence("how", "[FpPj]*(?:[OgY][FpPOgY]*)?Q[FpPj]*q[FpPOgY]*J?", "怎么取消这个短信"),
+    Sentence("unclear", "[FpP6]*M[FpPa]*λ[FpP]*[Stye][FpPOY0]*", "别一大早发"),
     Sentence("ask", "[FpPDab]*o[FpP]*w[FpP]*g[FpPOg]*", "只退营销"),
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOg]*Q.*", "我没退订怎么收不到了"),
     Sentence("unclear", "[^MNZLQJj]*[XB][^MNZLQJjF]*[ι][FpP0]*W[pP]*", "利率不降到3%我就退订"),
@@ -194,7 +195,7 @@ SENTENCES = (
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
     Sentence("demand", "[^PLNMBZQJjn3]*(?:[ae][FpPa]*[SRe]|an[FpPa]*R)[^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"),
-    Sentence("demand", "[FpPab]*[ae][FpPa]*[SRet][FpPaOgYh]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
+    Sentence("demand", "[FpPab]*[ae][FpPa]*[SRet][FpPaOgYhX]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
         "demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
     ),
@@ -211,7 +212,7 @@ SENTENCES = (
     Sentence("dislike", "[FpPDabOgY]*Q[FpPabJD]*b[FpPabD]*[Stye][FpPabOgYJ]*", "为什么老给我发"),
     Sentence("dislike", "[FpPbOY]*Qj?[FpPbOY]*c[FpPOYJ]*", "从哪里得到我的号码"),
     Sentence("dislike", "[FpPOgY]*(?:b~[RStye])+[FpPabOgYQJ]*", "又发"),
-    Sentence("dislike", "[FpP]*b~[Og]+[FpP]*", "又是广告"),
+    Sentence("dislike", "[FpP]*b~[Og]+[FpP]*", "又是短信"),
     Sentence("dislike", "[FpPDabOgYGj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
     Sentence("abuse", "(?!.*X.*h.*X)[^QJj:MBNZLCKWrwAEeGfIi`x]*h[^QJj:MBNZLCKWrwAEeGfIi`x]*", "一群骗子"),

@@ -56,6 +56,7 @@ CLASSES: Mapping[str, str] = {
         手机号去掉 手机号删除 把我拉入黑名单 将我拉入黑名单 把我加入黑名单 将我加入黑名单 把我列入黑名单
         把我放进黑名单 把我去掉 把我划掉 把我踢了 把我踢出去
         立即停止 马上停止 立刻停止 即刻停止 立马停止 马上停掉 立刻停掉
+        i_said_stop i_told_you_to_stop
     """,
     # r: refuses what is named
     "r": """
