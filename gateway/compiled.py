@@ -25,6 +25,7 @@ HOT = (
     "counters/table.py",
     "evidence/journal.py",
     "evidence/seal.py",
+    "evidence/skim.py",
     "model.py",
     "policy/content.py",
     "policy/facts.py",
