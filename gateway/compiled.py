@@ -26,6 +26,7 @@ HOT = (
     "durations.py",
     "evidence/journal.py",
     "evidence/seal.py",
+    "evidence/skim.py",
     "model.py",
     "policy/content.py",
     "policy/facts.py",

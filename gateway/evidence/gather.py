@@ -20,6 +20,7 @@ from msgspec import structs
 
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
+from gateway.evidence import skim as skimming
 from gateway.evidence.folder import Tail, segments
 from gateway.evidence.seal import KeyGone, Keys, keyed_hash
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
@@ -38,6 +39,8 @@ INTERCEPT = (
 """Columns of an intercept's row."""
 
 _NO_NUL = "\N{REPLACEMENT CHARACTER}"
+_MINUTE = 60_000
+_OUTCOME = rec.HEADS[rec.OUTCOME]
 
 Minute = tuple[int, str, str, str, int, str, str, str, str, str, str, str]
 """Members: those of the table traffic_minute, in its order; the minute in ms."""
@@ -60,31 +63,45 @@ class _Kind:
     findings: str  # JSON
 
 
+@dataclass(slots=True, eq=False)
+class _Sum:
+    """What passes and counts of one kind, one region and one minute."""
+
+    kind: _Kind
+    refused: bool
+    attempts: int = 0
+    parts: int = 0
+
+
+_Sums = dict[tuple[bytes, bytes], _Sum]
+"""By the octets of `judged`, and of the region."""
+
+
 @dataclass(slots=True)
 class Batch:
     """Rows of one writer, and the cursor behind them."""
 
     after: Cursor
     intercepts: list[tuple[object, ...]] = field(default_factory=list)
-    _sums: dict[tuple[int, _Kind, str], list[int]] = field(default_factory=dict)
+    _sums: dict[int, _Sums] = field(default_factory=dict)
 
     def days(self) -> set[int]:
         """The days (record.day_number) that its rows are of."""
-        return {rec.day_number(minute) for minute, _, _ in self._sums}
+        return {rec.day_number(minute) for minute in self._sums}
 
-    def count(self, at: int, kind: _Kind, region: str, attempts: int, parts: int) -> None:
-        key = (at - at % 60_000, kind, region)
-        sums = self._sums.get(key)
-        if sums is None:
-            sums = self._sums[key] = [0, 0]
-        sums[0] += attempts
-        sums[1] += parts
+    def of(self, minute: int) -> _Sums:
+        """What is counted in the minute that begins at this instant (ms)."""
+        return self._sums.setdefault(minute, {})
 
     def minutes(self) -> dict[Minute, list[int]]:
         """Count and parts of each row of traffic_minute."""
         rows: dict[Minute, list[int]] = {}
-        for (minute, kind, region), sums in self._sums.items():
-            judged = kind.judged
+        for minute, region, one in (
+            (minute, region.decode(), one)
+            for minute, sums in self._sums.items()
+            for (_, region), one in sums.items()
+        ):
+            judged = one.kind.judged
             row = (
                 minute,
                 judged.carrier,
@@ -100,8 +117,8 @@ class Batch:
                 judged.reason,
             )
             known = rows.setdefault(row, [0, 0])
-            known[0] += sums[0]
-            known[1] += sums[1]
+            known[0] += one.attempts
+            known[1] += one.parts
         return rows
 
 
@@ -125,6 +142,7 @@ class Gatherer:
         self._oldest_day = oldest_day
         self._on_damage = on_damage
         self._kinds: dict[bytes, _Kind] = {}
+        self._findings: dict[tuple[tuple[str, str, bool], ...], str] = {}  # as JSON: many kinds share them
         self._counts: dict[str, int] = {}
         self._damaged: set[str] = set()
 
@@ -221,31 +239,53 @@ class Gatherer:
             self._on_damage(why)
 
     def _rows(self, segment: Segment, opener: "_Opener", block: Block, oldest: int, batch: Batch) -> None:
-        kinds, glance, kind_of, count = self._kinds, half_read.glance, rec.kind_of, batch.count
+        skim = skimming.attempt
+        sums: _Sums = {}
+        since = until = 0  # the minute that they are of
+        skipped = False
         for place, octets in enumerate(block.records, block.first):
+            if octets[:3] == _OUTCOME:
+                continue
+            places = skim(octets)
             try:
-                if kind_of(octets) != rec.ATTEMPT:
+                if places is None:
+                    if rec.kind_of(octets) != rec.ATTEMPT:
+                        continue
+                    seen = half_read.glance(octets)
+                    at, total, number = seen.at, seen.pk_total, seen.pk_number
+                    key = bytes(seen.judged), seen.region.encode()
+                else:
+                    at, total, number, begin, end, judged = places
+                    key = octets[judged:], octets[begin:end]
+                if not since <= at < until:
+                    since = at - at % _MINUTE
+                    until = since + _MINUTE
+                    skipped = rec.day_number(at) < oldest
+                    sums = {} if skipped else batch.of(since)
+                if skipped:
                     continue
-                seen = glance(octets)
-                key = bytes(seen.judged)
-                kind = kinds.get(key) or self._kind(key)
+                one = sums.get(key)
+                if one is None:
+                    kind = self._kinds.get(key[0]) or self._kind(key[0])
+                    one = sums[key] = _Sum(kind, kind.judged.verdict == rec.REFUSE)
+                if one.refused:
+                    batch.intercepts.append(self._intercept(segment, opener, block, place, octets, one.kind))
+                    one.attempts += 1
+                elif not 2 <= number <= total:  # see half_read.continues
+                    one.attempts += 1
+                one.parts += 1 if number else max(total, 1)
             except rec.RecordError as error:
                 self._tell(segment.path, f"{segment.path}: record {place}: {error}")
-                continue
-            if rec.day_number(seen.at) < oldest:
-                continue
-            refused = kind.judged.verdict == rec.REFUSE
-            parts = max(seen.pk_total, 1) if seen.pk_number == 0 else 1
-            attempts = 1 if refused or not half_read.continues(seen) else 0
-            count(seen.at, kind, seen.region, attempts, parts)
-            if refused:
-                batch.intercepts.append(self._intercept(segment, opener, block, place, seen, kind))
 
     def _kind(self, key: bytes) -> _Kind:
         if len(self._kinds) >= MOST_KINDS:
             self._kinds.clear()
+            self._findings.clear()
         judged = _storable(rec.decode_judged(key))
-        kind = self._kinds[key] = _Kind(judged, json.dumps(judged.findings, ensure_ascii=False))
+        findings = self._findings.get(judged.findings)
+        if findings is None:
+            findings = self._findings[judged.findings] = json.dumps(judged.findings, ensure_ascii=False)
+        kind = self._kinds[key] = _Kind(judged, findings)
         return kind
 
     def _intercept(
@@ -254,10 +294,10 @@ class Gatherer:
         opener: "_Opener",
         block: Block,
         place: int,
-        seen: half_read.Glance,
+        octets: bytes,
         kind: _Kind,
     ) -> tuple[object, ...]:
-        judged = kind.judged
+        judged, seen = kind.judged, half_read.glance(octets)
         subscriber = opener.subscriber(place, seen.sealed)
         return (
             UUID(bytes=seen.id),
@@ -289,7 +329,9 @@ class Gatherer:
 
 def _storable(judged: rec.Judged) -> rec.Judged:
     """Without the character that PostgreSQL's text can't hold, should a peer have sent one."""
-    words = {name: getattr(judged, name) for name in judged.__struct_fields__}
+    if "\0" not in "".join([word for word in structs.astuple(judged) if type(word) is str]):
+        return judged
+    words = structs.asdict(judged)
     clean = {
         name: word.replace("\0", _NO_NUL)
         for name, word in words.items()

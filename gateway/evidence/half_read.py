@@ -64,6 +64,18 @@ class Reported(Struct, frozen=True, array_like=True):
     subscriber: bytes
 
 
+class Numbers(Struct, frozen=True, array_like=True):
+    """A `Judged`, up to the numbers that it names."""
+
+    carrier: Raw
+    node: Raw
+    protocol: Raw
+    account: Raw
+    channel: int
+    number: str
+    registration: str
+
+
 def continues(attempt: Attempt | Glance) -> bool:
     """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
     counts as no attempt, and outcomes of its parts name the first record. `pk_number` counts the records; in
@@ -84,6 +96,7 @@ def is_part(reply: Reply) -> bool:
 
 _following = Decoder(Following)
 _glance = Decoder(Glance)
+_numbers = Decoder(Numbers)
 _reported = Decoder(Reported)
 
 
@@ -93,6 +106,15 @@ def glance(octets: bytes) -> Glance:
         return _glance.decode(octets)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(str(error)) from error
+
+
+def numbers(judged: bytes) -> tuple[str, str]:
+    """The number shown and the registered one of an attempt's `judged`. Raises RecordError."""
+    try:
+        read = _numbers.decode(judged)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(str(error)) from error
+    return read.number, read.registration
 
 
 def reported(octets: bytes) -> Reported:

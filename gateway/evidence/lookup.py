@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.evidence import half_read
+from gateway.evidence import half_read, skim
 from gateway.evidence import record as rec
 from gateway.evidence.folder import is_alive, segments
 from gateway.evidence.found import ties
@@ -60,8 +60,7 @@ def build_index(path: Path) -> Path:
             seen.look(block.records)
             for judged in seen.judged:
                 if judged not in shown:
-                    whole = rec.decode_judged(judged)
-                    shown[judged] = whole.number, whole.registration
+                    shown[judged] = half_read.numbers(judged)
                 seen.numbers.update(shown[judged])
             subscribers += [key[:8] + where for key in seen.subscribers if key]
             tied += [key + where for key in seen.ties]
@@ -108,17 +107,18 @@ class _Seen:
         self.numbers: set[str] = set()
 
     def look(self, records: list[bytes]) -> None:
-        kind_of, glance, following = rec.kind_of, half_read.glance, half_read.following
-        times, subscribers, judged = self.times.append, self.subscribers.add, self.judged.add
-        for octets in records:
-            kind = kind_of(octets)
+        first, last, rest = skim.sort_out(records, self.subscribers, self.judged, self.ties)
+        self.times += [at for at in (first, last) if at]
+        times, subscribers = self.times.append, self.subscribers.add
+        for octets in rest:
+            kind = rec.kind_of(octets)
             if kind == rec.ATTEMPT:
-                attempt = glance(octets)
+                attempt = half_read.glance(octets)
                 times(attempt.at)
                 subscribers(attempt.subscriber)
-                judged(bytes(attempt.judged))
+                self.judged.add(bytes(attempt.judged))
             elif kind == rec.OUTCOME:
-                outcome = following(octets)
+                outcome = half_read.following(octets)
                 times(outcome.at)
                 self.ties.add(outcome.attempt[8:])
             else:

@@ -230,6 +230,9 @@ _heads = {_head(len(table.__struct_fields__), kind): kind for kind, table in _ta
 _content = Decoder(Content)
 _judged = Decoder(Judged)
 
+HEADS: Final[dict[int, bytes]] = {kind: head for head, kind in _heads.items()}
+"""What the octets of a record begin with, by kind: for who looks at many."""
+
 
 def encode(record: Record) -> bytes:
     """The record's octets. Raises UnicodeEncodeError for text with lone surrogates."""

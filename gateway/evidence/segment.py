@@ -29,6 +29,8 @@ from typing import Self
 import msgspec
 import zstandard
 
+from gateway.evidence.skim import split
+
 MAGIC = b"ZMJSEG1\n"
 CHUNK = 1 << 20
 """Octets of a segment reserved on disk at a time, filled with 0. Over blocks that are written already a write
@@ -262,11 +264,7 @@ class Segment:
         lengths = _lengths(raw, count)
         if 4 * count + sum(lengths) != len(raw):
             return None
-        records, at = [], 4 * count
-        for size in lengths:
-            records.append(raw[at : at + size])
-            at += size
-        return Block(offset, end, first, records)
+        return Block(offset, end, first, split(raw, lengths, 4 * count))
 
     def record(self, offset: int, index: int) -> bytes | None:
         """The record of this index in the block at an offset, read alone; None where there is none."""
