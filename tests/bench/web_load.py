@@ -5,8 +5,8 @@ that finds no free connection waits for one, and one that this process hands ove
 both count, so that no pause is left out because nobody asked during it. How late it handed over is kept
 beside it: a client that is short of CPU, or not woken in time, measures itself.
 
-Blocking sockets in one thread without an event loop, requests made beforehand: on a machine that the node has
-to share with its client, the client takes as little as it can.
+Blocking sockets in one thread without an event loop, requests made beforehand, short slices of the processor:
+on a machine that the node has to share with its client, the client takes as little as it can, when it is due.
 """
 
 import gc
@@ -16,6 +16,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from gateway import slices
 
 LATE_MS = 3.0
 """A client that hands one request in a hundred over later than this measures itself."""
@@ -67,6 +69,7 @@ def load(
 ) -> Outcome:
     """Send them all at this rate; those of the first `warm` seconds are not counted. ConnectionError when
     the node hangs up, TimeoutError when it does not answer."""
+    slices.ask_for_short()
     client = _Client(port, connections)
     gc.collect()
     gc.disable()
