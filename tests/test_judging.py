@@ -1,6 +1,7 @@
 """POST /judge and /scrub: what would be said of an attempt, now and then; to whom, and how often."""
 
 import datetime
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -183,6 +184,11 @@ async def test_a_list_is_scrubbed_in_its_order(house: House, ask: Asker) -> None
     ]
     assert (await ask("bank", "/scrub", {"number": COLLECTION, "subscribers": [REFUSER]})).status == 404
     assert (await ask("regulator", "/scrub", {"number": MARKETING, "subscribers": [REFUSER]})).status == 403
+    listed = await house.cli("scrub", MARKETING, "13800000001", REFUSER, "--json", "--by", "bank")
+    assert (listed[0], json.loads(listed[1])) == (0, said.body["results"])
+    foreign = await house.cli("scrub", COLLECTION, REFUSER, "--by", "bank")
+    assert (foreign[0], "no such thing" in foreign[2]) == (1, True)
+    assert (await house.cli("scrub", MARKETING, REFUSER, "--by", "regulator"))[0] == 2
 
 
 async def test_counting_up_raises_one_alarm_and_a_quota_ends_it(house: House, ask: Asker) -> None:

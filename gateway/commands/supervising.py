@@ -103,9 +103,14 @@ async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
 
 async def _penalty(dsn: str, loaded: Config, options: argparse.Namespace) -> list[penalties.Penalty]:
     terms, now = terms_of(loaded.cases), datetime.now(UTC)
-    async with acting(dsn, options.by, SEERS if options.doing == "list" else REGULATOR) as (c, actor):
+    async with acting(dsn, options.by, SEERS if options.doing in ("list", "show") else REGULATOR) as (
+        c,
+        actor,
+    ):
         if options.doing == "list":
             return await penalties.page(c, terms, now, limit=options.limit + 1, overdue=options.overdue)
+        if options.doing == "show":
+            return [await penalties.get(c, options.subject, terms, now)]
         if options.doing == "lift":
             return [await penalties.lift(c, actor, options.subject, options.reason, terms, now)]
         try:

@@ -187,6 +187,11 @@ class Door:
             raise _away() from error
 
 
+async def act_for(c: "Connection", actor: Actor) -> None:
+    """Have a connection that the Door does not lend work for this actor, until it ends."""
+    await c.execute(_SWITCH, *actor.settings)
+
+
 def _away() -> Problem:
     return Problem(
         "database_unavailable",
@@ -317,6 +322,8 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         "same_person",
         Words("申诉不得由作出原决定的人员答复", "an appeal is not answered by the author of what it attacks"),
     ),
+    "refusals_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
+    "refusals_ended": ("wrong_state", Words("该拒收已解除", "this refusal has ended")),
     "import_run_glass": (
         "break_glass_needed",
         Words("监管人员已登录：审批须两人逐步办理，强制导入须注明案件",
