@@ -622,3 +622,55 @@ def test_a_registry_of_before_is_brought_up(empty: str) -> None:
         assert kept == [("approved", None), ("approved", 1)]
         assert connection.execute("SELECT count(*) FROM holds_history").fetchone() == (1,)
         assert connection.execute("SELECT audit_broken()").fetchone() == (None,)
+
+
+PROPOSED = """UPDATE blacklist
+                 SET removal_proposed_by = 'x', removal_proposed_at = now(), removal_reason = 'x'"""
+BEGUN = f"""
+INSERT INTO registry_keys (key_id, fingerprint) VALUES (1, decode(md5('f'), 'hex'));
+INSERT INTO institutions (code, name, kind, licence_scope) VALUES ('A', 'A', 'bank', 7);
+INSERT INTO persons (name) VALUES ('name');
+INSERT INTO persons (name, identity_hash, identity_sealed, key_id)
+SELECT n, decode(md5(n), 'hex'), decode('00', 'hex'), 1 FROM unnest(ARRAY['one', 'two']) n;
+INSERT INTO users (login, person_id, role)
+SELECT name, id, 'regulator' FROM persons ORDER BY id;
+INSERT INTO users (login, person_id, role, institution_id) VALUES ('bank', 3, 'institution', 1);
+INSERT INTO numbers (number, extension_digits, channels, purposes, institution_id, status)
+VALUES ('106', 12, 1, 1, 1, 'submitted');
+SELECT set_config('zhengming.user', '2', false);
+INSERT INTO blacklist (number, reason, case_reference) VALUES ('1008611', 'r', 'c');
+SELECT set_config('zhengming.user', '1', false);
+{PROPOSED};
+SELECT set_config('zhengming.user', '4', false);
+CREATE TABLE all_intercepts PARTITION OF intercepts DEFAULT;
+INSERT INTO intercepts (id, at, carrier, node, protocol, account, channel, number, registration, institution,
+                        agency, purpose, region, subscriber, reason, sub, findings, profile,
+                        registry_version, writer, segment, "offset", place)
+VALUES (repeat('ab', 16)::uuid, now(), 'mobile', 'n', 'cmpp', '9', 1, '1008611', '', 'A',
+        '', '', '', '', 'blacklisted', '', '[]', '', 1, 'w', 1, 1, 1);
+INSERT INTO appeals (against_kind, against, institution_id, grounds, due)
+VALUES ('verdict', repeat('ab', 16), 1, 'g', '2026-12-14');
+"""
+
+
+def test_what_one_known_by_name_only_had_begun_is_begun_anew(empty: str) -> None:
+    """Under 0018: a removal proposed by a name, an open appeal without authors, and a filing and a ban that
+    are too wide now: these two stand, and can be taken away."""
+    from alembic import command  # noqa: PLC0415
+
+    command.upgrade(migrate._config(dsn=empty), "0018")
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(BEGUN)
+        migrate.upgrade(empty)
+        proposed = "SELECT removal_proposed_by, removal_reason FROM blacklist_in_force"
+        assert connection.execute(proposed).fetchall() == [(None, "x")]
+        assert connection.execute("SELECT author_persons FROM appeals").fetchall() == [([2],)]
+        for user, statement in (
+            ("2", "INSERT INTO number_steps (number_id, step, reason) VALUES (1, 'veto', 'too wide')"),
+            ("2", PROPOSED),
+            ("3", "UPDATE blacklist SET removed_by = 'x', removed_at = now()"),
+        ):
+            connection.execute("SELECT set_config('zhengming.user', %s, false)", (user,))
+            connection.execute(statement)
+        assert connection.execute("SELECT status FROM numbers").fetchall() == [("revoked",)]
+        assert connection.execute("SELECT count(*) FROM blacklist_in_force").fetchone() == (0,)

@@ -23,8 +23,8 @@ from gateway.registry.exchange import import_file
 PREFIX = {"number": "1069", "is_prefix": True, "reason": "诈骗", "case_reference": "C-1"}
 NAMELESS = """WITH p AS (INSERT INTO persons (name) VALUES (%s) RETURNING id)
               INSERT INTO users (login, person_id, role) SELECT %s, id, 'regulator' FROM p"""
+MINUTE = datetime.timedelta(minutes=1)
 INSERT = "INSERT INTO blacklist (number, is_prefix, reason, case_reference) VALUES ('1069', true, 'r', 'C')"
-NOW = datetime.datetime.now(datetime.UTC)
 
 
 @pytest.fixture
@@ -169,8 +169,9 @@ async def test_a_profile_is_put_in_force_by_two_who_are_known(office: Office) ->
     assert (await office.post("regulator2", f"{activate}/confirm", wanted)).body["state"] == "in_force"
 
 
-def refused(office: Office, reason: str, at: datetime.datetime, number: str = "106900010001") -> str:
-    """An intercept of BANK's number, whose verdict had this reason; its id."""
+def refused(office: Office, reason: str, after: datetime.timedelta = MINUTE) -> str:
+    """An intercept of BANK's number so long from now, whose verdict had this reason; its id."""
+    at = datetime.datetime.now(datetime.UTC) + after
     identity = uuid.uuid4()
     office.sql("CREATE TABLE IF NOT EXISTS all_intercepts PARTITION OF intercepts DEFAULT")
     office.sql(
@@ -179,7 +180,7 @@ def refused(office: Office, reason: str, at: datetime.datetime, number: str = "1
                                    profile, registry_version, writer, segment, "offset", place)
            VALUES (%s, %s, 'mobile', 'n', 'cmpp', '900001', 1, %s, '10690001', 'BANK', '', 'marketing', '',
                    '138****0000', %s, '', '[]', '', 1, 'w', 1, 1, 1)""",
-        identity, at, number, reason,
+        identity, at, "106900010001", reason,
     )  # fmt: skip
     return identity.hex
 
@@ -196,14 +197,13 @@ REJECTED = {"decision": "rejected", "answer": "事实清楚"}
 
 
 async def test_who_banned_answers_no_appeal_against_the_verdict(office: Office) -> None:
-    early = refused(office, "blacklisted", NOW - datetime.timedelta(days=1))
+    early = refused(office, "blacklisted", -60 * MINUTE)
     assert await said(office, "regulator", "/blacklist", PREFIX) == "waits"
     assert await said(office, "regulator2", "/blacklist/1/confirm") == "in force"
-    later = NOW + datetime.timedelta(minutes=1)
-    place = await appealed(office, refused(office, "blacklisted", later))
+    place = await appealed(office, refused(office, "blacklisted"))
     for author in ("regulator", "regulator2"):
         assert await said(office, author, place, REJECTED) == "same_person"
-    other = refused(office, "unregistered", later)
+    other = refused(office, "unregistered")
     assert (await office.post("regulator", await appealed(office, other), REJECTED)).status == 200
     # what was said before there was this entry did not follow from it
     assert (await office.post("regulator", await appealed(office, early), REJECTED)).status == 200
@@ -231,6 +231,6 @@ async def test_who_stopped_a_holder_or_a_number_answers_no_appeal_against_what_f
     tag = (await office.get("regulator", f"/numbers/{number}")).headers.get("ETag", "")
     done = await office.post("regulator", place, body, headers={"If-Match": tag} if "number" in path else {})
     assert done.status < 300, done.body
-    place = await appealed(office, refused(office, reason, NOW + datetime.timedelta(minutes=1)))
+    place = await appealed(office, refused(office, reason))
     assert await said(office, "regulator", place, REJECTED) == "same_person"
     assert (await office.post("regulator2", place, REJECTED)).status == 200

@@ -131,11 +131,12 @@ CREATE TRIGGER profile_activations_proven BEFORE INSERT OR UPDATE ON profile_act
 ALTER TABLE profile_activations ENABLE ALWAYS TRIGGER profile_activations_proven;
 
 -- Who made what an appeal attacks; of a verdict, who made the entry, hold, penalty or decision that it followed from.
--- A node may judge by news that is three days old (registry.max_age), so what ended within that time counts.
+-- A node may judge by news that is three days old (registry.max_age), and its clock may be a minute behind: what ended
+-- or began within that time counts.
 CREATE FUNCTION verdict_authors(attempt uuid) RETURNS SETOF bigint LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, public AS $$
     WITH judged AS (
-        SELECT i.at, i.reason, i.number, i.registration, i.institution, i.agency, i.carrier, i.protocol, i.account
+        SELECT i.at + interval '1 minute' AS at, i.reason, i.number, i.registration, i.institution, i.agency, i.carrier, i.protocol, i.account
           FROM intercepts i WHERE i.id = attempt),
     filing AS (
         SELECT n.id, j.at FROM judged j JOIN numbers n ON n.number = j.registration
