@@ -210,3 +210,13 @@ async def test_counting_up_raises_one_alarm_and_a_quota_ends_it(house: House, as
     for kind in ("enumeration", "quota"):
         assert await house.metric("alarms_total", kind=kind) == 1
     assert (await ask("bank", "/scrub", {"number": MARKETING, "subscribers": [REFUSER]})).status == 200
+
+
+async def test_counting_up_by_small_lists_raises_it_too(house: House, ask: Asker) -> None:
+    told = "SELECT detail->>'subscribers' FROM alarms JOIN users u ON u.id = user_id WHERE login = 'agent'"
+    for tail in range(9):
+        assert not house.sql(told)
+        some = [f"1390000{n:03d}{tail}" for n in range(6)]
+        assert (await ask("agent", "/scrub", {"number": COLLECTION, "subscribers": some})).status == 200
+    ((asked_about,),) = house.sql(told)
+    assert int(asked_about) >= 50

@@ -194,8 +194,9 @@ def _words(one: BaseModel) -> str:
     elif one.in_force:
         state = "is blacklisted"
     else:
+        whom = "another regulator" if one.vouched_by else "a second person"
         state = (
-            f"waits for a second person: it hits {one.hits_numbers} effective numbers and"
+            f"waits for {whom}: it hits {one.hits_numbers} effective numbers and"
             f" {one.hits_share:.2%} of yesterday's traffic"
         )
     return f"{one.number} {state} (entry {one.id})"

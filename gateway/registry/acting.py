@@ -259,6 +259,7 @@ _KEPT = Words(
     "名单条目只能确认、提请移除或移除",
     "an entry is confirmed, proposed for removal or removed, never rewritten",
 )
+_UNPROVEN = Words("操作用户未绑定实名身份", "the user is bound to no person with an identity number")
 REFUSALS: dict[str, tuple[str, Words]] = {
     "number_step_own": ("not_found", Words("没有此号码", "there is no such number")),
     "number_step_order": ("wrong_state", _ORDER),
@@ -267,10 +268,7 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         Words("所变更的版本已不再有效", "the version that this one amends stands no more"),
     ),
     "number_step_reason": ("invalid", Words("此操作须说明理由", "this step needs a reason")),
-    "number_step_identity": (
-        "no_identity",
-        Words("操作用户未绑定实名身份", "the user is bound to no person with an identity number"),
-    ),
+    "number_step_identity": ("no_identity", _UNPROVEN),
     "number_step_persons": (
         "same_person",
         Words("审批须由与核验不同的人员办理", "approving takes another person than checking"),
@@ -297,6 +295,9 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         Words("须由另一名监管人员办理；录入人可在 30 分钟内自行撤回",
               "this takes another person; the author may withdraw within 30 minutes"),
     ),
+    "blacklist_identity": ("no_identity", _UNPROVEN),
+    "profile_activations_identity": ("no_identity", _UNPROVEN),
+    "appeals_identity": ("no_identity", _UNPROVEN),
     "blacklist_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
     "profile_activations_regulator": (
         "forbidden",

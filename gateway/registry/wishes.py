@@ -137,8 +137,8 @@ class Refusal(BaseModel):
 
 async def consents(c: "Connection", actor: Actor, key: RegistryKey, after: int, limit: int) -> list[Consent]:
     """A page by id."""
-    own = f"t.institution_id = {actor.institution}" if actor.role == "institution" else "true"
-    return [_consent(row, key) for row in await changing.page(c, CONSENT, "t", after, limit, own)]
+    rows = await changing.listed(c, actor, CONSENT, "consents", after, limit)
+    return [_consent(row, key) for row in rows]
 
 
 async def consent(c: "Connection", key: RegistryKey, identity: int) -> Consent:
@@ -179,11 +179,12 @@ async def refusals(
     c: "Connection", actor: Actor, key: RegistryKey, after: int, limit: int, subscriber: str = ""
 ) -> list[Refusal]:
     """A page by id; of one subscriber, where one is named."""
-    own = f"t.institution_id = {actor.institution}" if actor.role == "institution" else "true"
+    one = []
     if subscriber:
         digest = key.hash(subscriber).hex()
-        own += f""" AND t.subscriber_hash = '\\x{digest}' AND t.subscriber_key = first_eight('\\x{digest}')"""
-    return [_refusal(row, key) for row in await changing.page(c, REFUSAL, "t", after, limit, own)]
+        one = [f"t.subscriber_hash = '\\x{digest}'", f"t.subscriber_key = first_eight('\\x{digest}')"]
+    rows = await changing.listed(c, actor, REFUSAL, "refusals", after, limit, *one)
+    return [_refusal(row, key) for row in rows]
 
 
 async def find_refusals(c: "Connection", actor: Actor, key: RegistryKey, wanted: RefusalsOf) -> list[Refusal]:

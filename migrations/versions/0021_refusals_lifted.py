@@ -1,7 +1,7 @@
 """A refusal that was entered by mistake is ended by a regulator, by name and with a reason; what who takes
 his own rows out, or brings them in, has to see.
 
-Revision 0021, after 0018. The SQL stands in the file of the same name.
+Revision 0021, after 0020. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0021"
-down_revision = "0018"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

@@ -1,12 +1,13 @@
 """What would be said of an attempt: the verdict rule by rule, now or as of a time; and who may be reached.
 
 Nothing is sent or recorded. Institutions are told of their own numbers only (a foreign number is a missing
-one), so many a day, and a list that looks counted up raises an alarm.
+one), so many a day; a list that looks counted up raises an alarm, and so do questions one by one.
 """
 
 import dataclasses
 import datetime
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -123,8 +124,10 @@ async def judge(call: Call) -> Answer:
     if asked.registry_version is None and at >= now:
         await only_own(call.c, call.actor, view, asked.source, attempt.channel, at)
         await _use(call, "judge", 1, site.config.web.judge_per_day)
+        await _watch(call, (asked.destination,))
         return Answer(_judged(call, attempt, site.view(), at))
     await _use(call, "judge", 1, site.config.web.judge_per_day)
+    await _watch(call, (asked.destination,))
     async with site.door.owner() as c:
         then = await past.view_at(c, site.key, attempt, past.Instant(at, asked.registry_version or 0))
     await only_own(
@@ -146,8 +149,7 @@ async def scrub(call: Call) -> Answer:
     site = call.site
     await only_own(call.c, call.actor, site.view(), asked.number, CHANNELS[asked.channel], _now())
     await _use(call, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
-    if quotas.counted_up(asked.subscribers):
-        await site.alarm(call.actor, "enumeration", subscribers=len(asked.subscribers))
+    await _watch(call, asked.subscribers)
     return Answer(reached(asked, site.view(), site.in_force, site.config.node.carrier))
 
 
@@ -184,6 +186,16 @@ async def _use(call: Call, kind: str, count: int, most: int) -> None:
     except Problem:
         await call.site.alarm(call.actor, "quota", asked=kind)
         raise
+
+
+async def _watch(call: Call, subscribers: Sequence[str]) -> None:
+    """Tell the regulators when this list, or all that the caller asked about today, looks counted up."""
+    day = datetime.datetime.now(quotas.SHANGHAI).date()
+    count = call.site.asked.counted_up(call.actor, subscribers, day)
+    if not count and quotas.counted_up(subscribers):
+        count = len(subscribers)
+    if count:
+        await call.site.alarm(call.actor, "enumeration", subscribers=count)
 
 
 async def only_own(
