@@ -77,7 +77,7 @@ def test_an_account_and_what_it_may_show(shell: Shell) -> None:
     assert "--number 'x'" in refused(shell, "account", "set-numbers", place, "x", *C1)
     assert shell.json("account", "set-numbers", place, *C1) == []
     (held,) = shell.json("account", "suspend", place, "--cause", "许可核查中", "--case", "C-7", *R1)
-    assert shell.json("account", "holds", place, *BANK) == [held]
+    assert shell.json("account", "holds", place, *BANK) == [held | {"held_by": "regulator"}]
     assert shell.json("account", "resume", place, "--reason", "核查完毕", *R1) == []
     assert [one["account"] for one in shell.json("account", "list", *BANK)] == ["900009"]
     assert shell.json("account", "list", *FIN) == []
@@ -105,6 +105,7 @@ def test_a_refusal_is_entered_found_and_ended(shell: Shell) -> None:
     assert "role institution" in refused(shell, *both, "--reason", "x", *BANK)
     ended = shell.json(*both, "--reason", "录入有误", *R1)
     assert [(one["lifted_by"], one["lifted_reason"]) for one in ended] == [("r1", "录入有误")] * 2
+    assert shell.json("refusal", "list", *BANK)[0]["lifted_by"] == "regulator"  # not told who
     assert "has ended" in refused(shell, *both, "--reason", "x", *R1, code=1)
     acts = shell.json("audit", "list", "--subject", f"refusals/{own['id']}")
     assert [(one["act"], one["reason"]) for one in acts] == [

@@ -3,6 +3,7 @@
 import datetime
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -176,7 +177,7 @@ async def test_the_past_says_of_each_number_what_the_replica_says_now(house: Hou
             assert then == now
 
 
-async def test_a_list_is_scrubbed_in_its_order(house: House, ask: Asker) -> None:
+async def test_a_list_is_scrubbed_in_its_order(house: House, ask: Asker, tmp_path: Path) -> None:
     said = await ask("bank", "/scrub", {"number": MARKETING, "subscribers": ["13800000001", REFUSER]})
     assert said.body["results"] == [
         {"place": 0, "subscriber": "138****0001", "verdict": "pass", "reason": ""},
@@ -189,6 +190,12 @@ async def test_a_list_is_scrubbed_in_its_order(house: House, ask: Asker) -> None
     foreign = await house.cli("scrub", COLLECTION, REFUSER, "--by", "bank")
     assert (foreign[0], "no such thing" in foreign[2]) == (1, True)
     assert (await house.cli("scrub", MARKETING, REFUSER, "--by", "regulator"))[0] == 2
+    file = tmp_path / "list.txt"
+    missing = await house.cli("scrub", MARKETING, "--file", str(file), "--by", "bank")
+    assert (missing[0], "one subscriber on each line" in missing[2]) == (2, True)
+    file.write_text(f"\ufeff138 0000 0001\n\n{REFUSER}\n", "utf-8")
+    listed = await house.cli("scrub", MARKETING, "--file", str(file), "--json", "--by", "bank")
+    assert json.loads(listed[1]) == said.body["results"]
 
 
 async def test_counting_up_raises_one_alarm_and_a_quota_ends_it(house: House, ask: Asker) -> None:

@@ -52,8 +52,7 @@ COLUMNS = (
 def scrub(options: argparse.Namespace) -> int:
     """Each by his place; asked for more than a day's quota nobody is told."""
     loaded = common.load(options)
-    listed = options.file.read_text("utf-8-sig").split() if options.file is not None else []
-    subscribers = [*options.subscribers, *listed]
+    subscribers = [*options.subscribers, *_listed(options.file)]
     if not subscribers:
         raise UsageError("scrub: nobody to look for; right would be SUBSCRIBER …, or --file FILE")
     lists = [
@@ -93,6 +92,17 @@ def scrub(options: argparse.Namespace) -> int:
     ]
     common.print_all([one.model_dump() for one in found], as_json=options.json)
     return 0
+
+
+def _listed(file: Path | None) -> list[str]:
+    """The lines of a file; nothing for none."""
+    try:
+        text = file.read_text("utf-8-sig") if file is not None else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{file}: {error}; right would be a text file with one subscriber on each line"
+        ) from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 async def _alarm(dsn: str, actor: Actor, kind: str, **detail: int | str) -> None:

@@ -40,7 +40,10 @@ SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.so
   FROM consents t"""
 REFUSAL = """
 SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.number, t.purposes, t.channels,
-       t.source, t.refused_at AS at, t.undecided_until, t.lifted_at, coalesce(t.lifted_by, '') AS lifted_by,
+       t.source, t.refused_at AS at, t.undecided_until, t.lifted_at,
+       CASE WHEN t.lifted_by = 'reply' THEN t.lifted_by WHEN t.lifted_reason <> '' THEN authority(t.lifted_by)
+            WHEN current_user <> 'zhengming_institution' THEN coalesce(t.lifted_by, '') ELSE ''
+       END AS lifted_by,
        t.lifted_reason, t.lifted_case, t.row_version,
        CASE WHEN current_user <> 'zhengming_institution' THEN t.complaint_id END AS complaint
   FROM refusals t"""
@@ -115,8 +118,8 @@ class RefusalsOf(BaseModel):
 class Refusal(BaseModel):
     """As it is kept; the subscriber masked. `undecided_until`: until then it is a hold, as an ambiguous reply
     waits. `lifted_at`: when the subscriber accepted again, or a person found that it was none; `lifted_by`:
-    `reply`, or who that was. `complaint`: of 12321, that it came by; null for the institution, which is not
-    told who complained."""
+    `reply`, or who that was, which the institution is not told. `complaint`: of 12321, that it came by; null
+    for the institution, which is not told who complained."""
 
     id: int
     subscriber: str

