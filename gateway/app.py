@@ -129,15 +129,16 @@ async def worker(process: Process, index: int) -> None:
     counters = counters_of(
         config.counters,
         data_dir / "counters",
-        lambda since: recounted(Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since),
+        lambda since: recounted(
+            Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since, screen.profile
+        ),
         log,
     )
     screen = Screen(node, view, profile, journal, counters, contacts, cities, telemetry, log)
     context = Context(Sayings(data_dir / "journal", keys))
-    confirmation = config.policy.confirmation
-    confirmations = Confirmations(node, screen, cities, telemetry, log, confirmation)
+    confirmations = Confirmations(node, screen, cities, telemetry, log, config.policy.confirmations)
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
-    presses = Presses(node, screen, key, returns, telemetry)
+    presses = Presses(node, screen, key, returns, confirmations, telemetry)
     asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     calling = CALLS.keys() & {sms.protocol for sms in config.sms}
     noted = Contacts(data_dir / "routes", writer)
@@ -159,7 +160,7 @@ async def worker(process: Process, index: int) -> None:
 
     def reload(fresh: Handed) -> None:
         screen.use(fresh.profile)
-        confirmations.text = fresh.config.policy.confirmation
+        confirmations.texts = fresh.config.policy.confirmations
         relay.listeners = fresh.config.sms
 
     def missing() -> str:

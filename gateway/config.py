@@ -153,10 +153,21 @@ class Policy(Section):
     )
     confirmation: Text50 = Field(
         "",
-        description="SMS to a subscriber who has refused by reply, once, behind the signature; such as"
-        ' "您已退订，我们不再向您发送营销信息"; empty: none',
+        description="SMS to a subscriber who has refused by reply or key press, once, behind the signature;"
+        ' such as "您已退订，我们不再向您发送营销信息"; empty: none',
         json_schema_extra=RELOAD,
     )
+    confirmation_accepted: Text50 = Field(
+        "",
+        description="the same to one who had refused and accepts again; such as"
+        ' "您已恢复接收，如需退订请回复R"; empty: none',
+        json_schema_extra=RELOAD,
+    )
+
+    @property
+    def confirmations(self) -> dict[str, str]:
+        """What is said to a reply, by its kind."""
+        return {"refuse": self.confirmation, "accept": self.confirmation_accepted}
 
 
 class Counters(Section):

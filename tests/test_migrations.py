@@ -225,6 +225,7 @@ def test_no_two_holders_overlap(schema: psycopg.Connection) -> None:
     file_number(schema, "A", "10690001", extension=4, start="2025-01-01", end="2026-01-01")
 
     file_number(schema, "A", "1069000122", start="2025-01-01")  # one's own may nest
+    file_number(schema, "A", "9558812345", start="2025-01-01")
     file_number(schema, "B", "10690001", extension=4, channels=2)  # another channel
     file_number(schema, "B", "106900012", start="2026-01-01")  # the period after
     file_number(schema, "B", "10690001", end="2025-01-01")  # the period before
@@ -236,8 +237,8 @@ def test_no_two_holders_overlap(schema: psycopg.Connection) -> None:
         ("10690001", 0),
         ("106900012", 0),
         ("106900019999", 0),
-        ("1069000", 1),
-        ("1069", 12),
+        ("95588", 5),
+        ("955881", 12),
     ]:
         with pytest.raises(psycopg.errors.ExclusionViolation):
             file_number(schema, "B", number, extension=extension, start="2025-03-02", end="2025-04-01")
@@ -554,7 +555,8 @@ def test_tightening_is_free_and_in_the_audit(guarded: psycopg.Connection, statem
            UPDATE holds SET valid_until = now() + interval '1 s', lifted_by = 'reg' FROM regulator
             WHERE penalty_id IS NULL""",
         """WITH regulator AS MATERIALIZED (SELECT set_config('zhengming.user', '2', true))
-           UPDATE refusals SET lifted_at = now(), lifted_by = 'reg' FROM regulator""",
+           UPDATE refusals SET lifted_at = now(), lifted_by = 'x', lifted_reason = 'r', lifted_case = 'C-1'
+             FROM regulator""",
     ],
 )
 def test_what_protects_subscribers_ends_by_those_who_may(guarded: psycopg.Connection, statement: str) -> None:

@@ -1,6 +1,6 @@
 """The view `whitelist` agrees with judging; the change log says what was changed, by whom, under which case.
 
-Revision 0020, after 0018. The SQL stands in the file of the same name.
+Revision 0020, after 0019. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
