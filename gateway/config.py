@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from gateway.errors import UsageError
-from gateway.secured import CALLING, FILES, Secured
-from gateway.unserved import Voice, unserved
+from gateway.secured import CALLING, Secured
+from gateway.unserved import Voice
 from gateway.values import (
     DAY,
     Address,
@@ -261,11 +261,6 @@ class Config(Section):
         return self.web.url or f"http://{self.web.listen}"
 
     @property
-    def unserved(self) -> Iterator[str]:
-        """What it asks for and this version does not do, in words."""
-        return unserved(self.voice, self.evidence)
-
-    @property
     def workers(self) -> int:
         return self.node.workers or len(os.sched_getaffinity(0))
 
@@ -301,12 +296,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     cases = config.cases
     if cases.workdays_file:
         cases = cases.model_copy(update={"workdays_file": str((base / cases.workdays_file).resolve())})
-    sms = tuple(
-        one.model_copy(
-            update={name: str((base / file).resolve()) for name in FILES if (file := getattr(one, name))}
-        )
-        for one in config.sms
-    )
+    sms = tuple(one.beside(base) for one in config.sms)
     return config.model_copy(update={"node": node, "policy": policy, "cases": cases, "sms": sms})
 
 

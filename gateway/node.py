@@ -24,6 +24,7 @@ from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
 from gateway.registry.replica import Replica
 from gateway.telemetry import FOLDER_VARIABLE, logger
+from gateway.unserved import unserved
 from gateway.values import endpoint
 
 PORT_SECONDS = 5.0
@@ -184,7 +185,7 @@ class Node:
         with contextlib.ExitStack() as stack:
             alone = self._held or stack.enter_context(claimed(run_dir(config), self._only))
             check_name(config)
-            for words in config.unserved:
+            for words in unserved(config.voice, config.evidence):
                 self._log.warning("not served", extra={"fields": {"setting": words}})
             for problem in secured.problems(config.sms):
                 raise UsageError(f"{self._path}: {problem}")

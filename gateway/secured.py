@@ -54,6 +54,11 @@ class Secured(Section):
     )
     upstream_tls_key: MaybeFile = Field("", description="PEM file of its key")
 
+    def beside(self, folder: Path) -> "Self":
+        """With its files taken from that folder."""
+        files = {name: str((folder / file).resolve()) for name in FILES if (file := getattr(self, name))}
+        return self.model_copy(update=files)
+
     @model_validator(mode="after")
     def _whole(self) -> "Self":
         for one, other in (("tls_certificate", "tls_key"), ("upstream_tls_certificate", "upstream_tls_key")):

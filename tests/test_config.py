@@ -11,6 +11,7 @@ from gateway.annotated import annotated
 from gateway.errors import UsageError
 from gateway.model import Reason
 from gateway.policy.profile import OBSERVE
+from gateway.unserved import unserved
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -73,7 +74,7 @@ def test_the_contract_s_own_example_is_taken_and_what_nobody_serves_is_said(tmp_
     assert loaded.sms[0].upstream == ("10.0.0.5:7890",)
     assert loaded.data_dir == tmp_path / "var"
     assert (loaded.voice.mode, loaded.evidence.checkpoint_seconds) == ("proxy", 10)
-    said = list(loaded.unserved)
+    said = list(unserved(loaded.voice, loaded.evidence))
     assert [words.partition(":")[0] for words in said] == [
         *("voice.listen", "voice.listen", "voice.next_hop"),
         "evidence.checkpoint_seconds",
@@ -82,7 +83,8 @@ def test_the_contract_s_own_example_is_taken_and_what_nobody_serves_is_said(tmp_
 
 
 def test_who_names_nothing_that_is_not_served_is_told_nothing(tmp_path):
-    assert list(config.load(written(tmp_path, ""), {}).unserved) == []
+    loaded = config.load(written(tmp_path, ""), {})
+    assert list(unserved(loaded.voice, loaded.evidence)) == []
 
 
 def test_the_environment_overrides_the_file(tmp_path):

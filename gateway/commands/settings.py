@@ -5,6 +5,7 @@ import sys
 
 from gateway.annotated import annotated
 from gateway.commands import common
+from gateway.unserved import unserved
 
 
 def config(options: argparse.Namespace) -> int:
@@ -17,7 +18,7 @@ def config(options: argparse.Namespace) -> int:
     problems = check.problems(settings, options.config)
     for problem in problems:
         print(f"zhengming: {problem}", file=sys.stderr)
-    for words in settings.unserved:
+    for words in unserved(settings.voice, settings.evidence):
         print(f"not served: {words}")
     if not problems:
         print("configuration, profile, keys, ports and database are good")
