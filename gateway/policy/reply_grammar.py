@@ -62,6 +62,8 @@ SENTENCES = (
     Sentence("how", "[FpP]*V[FpP]*Q[FpPj]*[B][aFp]*R[FpPOg]*J?", "回什么能不收到"),
     Sentence("how", "[FpPj]*(?:[OgY][FpPOgY]*)?Q[FpPj]*q[FpPOgY]*J?", "怎么取消这个短信"),
     Sentence("unclear", "[FpP6]*M[FpPa]*λ[FpP]*[Stye][FpPOY0]*", "别一大早发"),
+    Sentence("moved", "[FpP]*I[FpP]*9[FpP]*", "新号13800000001"),
+    Sentence("dislike", "λ[X19FpP]*b[FpP]*[Sty][FpPOgYQJ]*|b[FpP]*[X19][FpP]*[OgY][FpP]*", "晚上十点了还发"),
     Sentence("ask", "[FpPDab]*o[FpP]*w[FpP]*g[FpPOg]*", "只退营销"),
     Sentence("unclear", "[FpPabj]*L~V?[WA][FpPaOg]*Q.*", "我没退订怎么收不到了"),
     Sentence("unclear", "[^MNZLQJj]*[XB][^MNZLQJjF]*[ι][FpP0]*W[pP]*", "利率不降到3%我就退订"),
