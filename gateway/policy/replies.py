@@ -98,6 +98,7 @@ _OWN = re.compile("[^NnLQJjiI3:8κπ_`]*")
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
+_ONLY_BUSY = re.compile(f"[FpP]*{BUSY}[FpPJ]*")
 _MESSAGES = re.compile("[StyegOYR]")
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
 _WARNS_LATER = re.compile("[^Λ19X]*a[^Λ19X]*[Sty][^Λ19X]*")
@@ -330,7 +331,7 @@ def _together(clauses: Sequence[Clause]) -> str:
     if any(MEANING in shape for shape in rest):
         return "other"
     if says - {"polite"} == {"unknown", "demand"} and any(
-        NOW in shape and _BUSY.search(shape) for shape in rest
+        _BUSY.search(shape) and (NOW in shape or _ONLY_BUSY.fullmatch(shape)) for shape in rest
     ):
         again = any("a" in shape for what, shape in clauses if what == "demand")
         return "refuse" if again else "ambiguous"

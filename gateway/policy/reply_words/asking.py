@@ -58,6 +58,7 @@ CLASSES: Mapping[str, str] = {
         立即停止 马上停止 立刻停止 即刻停止 立马停止 马上停掉 立刻停掉
         i_said_stop i_told_you_to_stop
         stop_it
+        不停止发送就 不停止发就 移出群发 把我移出群发 清除我的资料 清除我资料
     """,
     # r: refuses what is named
     "r": """
