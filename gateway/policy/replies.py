@@ -47,7 +47,7 @@ MOST_WORDS = 60
 """In one clause that is read; nobody refuses in a longer one."""
 MOST_UNKNOWN = 3
 """Clauses that are not understood beside a word that refuses; in a longer story it may be told of."""
-_MOST_KNOWN = 1 << 12
+_MOST_KNOWN = 1 << 13
 """Shapes whose sentence is remembered; bounded, as subscribers choose what is met."""
 LEAST_SENT = 10
 """Characters that a message of an institution has at least; a shorter reply repeats none."""
