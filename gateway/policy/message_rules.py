@@ -219,10 +219,12 @@ def subscriber_consented(attempt: Attempt, sender: Sender, view: View, now: int)
     if not attempt.destination:
         return True
     spans = view.consents(attempt.destination, sender.institution)
+    if not spans:
+        return False
     for span in spans:
         if span.holds(now):
             return True
-    return "lapsed" if spans else False
+    return "lapsed"
 
 
 def collects(facts: Facts) -> bool:

@@ -31,9 +31,9 @@ class Counting:
     def entries(
         self,
         batches: Sequence[Batch],
-        attempts: Sequence[Attempt],
-        verdicts: Sequence[Verdict],
-        subscribers: Sequence[int],
+        attempts: list[Attempt],
+        verdicts: list[Verdict],
+        subscribers: list[int],
     ) -> tuple[list[Entry], list[int]]:
         """What is to be counted, and the place of the attempt that each entry is of. `subscribers`: a half of
         the key for each attempt, out of its subscriber's hash (see `key_of`).
