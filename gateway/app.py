@@ -136,7 +136,7 @@ async def worker(process: Process, index: int) -> None:
     )
     screen = Screen(node, view, profile, journal, counters, contacts, cities, telemetry, log)
     context = Context(Sayings(data_dir / "journal", keys))
-    confirmations = Confirmations(node, screen, cities, telemetry, log, config.policy.confirmations)
+    confirmations = Confirmations(node, screen, cities, telemetry, log, _confirmations(config))
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
     presses = Presses(node, screen, key, returns, confirmations, telemetry)
     asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
@@ -160,7 +160,7 @@ async def worker(process: Process, index: int) -> None:
 
     def reload(fresh: Handed) -> None:
         screen.use(fresh.profile)
-        confirmations.texts = fresh.config.policy.confirmations
+        confirmations.texts = _confirmations(fresh.config)
         relay.listeners = fresh.config.sms
 
     def missing() -> str:
@@ -201,6 +201,11 @@ async def worker(process: Process, index: int) -> None:
     contacts.close()
     noted.close()
     replica.close()
+
+
+def _confirmations(config: Config) -> dict[str, str]:
+    """What is said to a reply, by its kind."""
+    return {"refuse": config.policy.confirmation, "accept": config.policy.confirmation_accepted}
 
 
 def journal_missing(journal: "Journal", writer: str, telemetry: Telemetry) -> str:

@@ -164,11 +164,6 @@ class Policy(Section):
         json_schema_extra=RELOAD,
     )
 
-    @property
-    def confirmations(self) -> dict[str, str]:
-        """What is said to a reply, by its kind."""
-        return {"refuse": self.confirmation, "accept": self.confirmation_accepted}
-
 
 class Counters(Section):
     url: SharedCounter = Field(

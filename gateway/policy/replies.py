@@ -20,13 +20,13 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
 from gateway.policy.another import is_another
 from gateway.policy.content import CLOSE, OPEN, quoted
 from gateway.policy.folding import BLANK, QUESTION, STOP, folded
 from gateway.policy.meant import meant
 from gateway.policy.offers import chosen, may_choose, nearly, spelled
 from gateway.policy.reply_grammar import SENTENCES
+from gateway.policy.reply_scope import ALL_PURPOSES, BOTH_CHANNELS, Clause, covered
 from gateway.policy.reply_words import (
     BUSY,
     CLASSES,
@@ -43,13 +43,11 @@ from gateway.policy.reply_words import (
     UNKNOWN,
 )
 
-BOTH_CHANNELS = SMS | VOICE
-ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
 MOST_WORDS = 60
 """In one clause that is read; nobody refuses in a longer one."""
 MOST_UNKNOWN = 3
 """Clauses that are not understood beside a word that refuses; in a longer story it may be told of."""
-_MOST_KNOWN = 1 << 12
+_MOST_KNOWN = 1 << 13
 """Shapes whose sentence is remembered; bounded, as subscribers choose what is met."""
 LEAST_SENT = 10
 """Characters that a message of an institution has at least; a shorter reply repeats none."""
@@ -64,9 +62,6 @@ class Meaning(NamedTuple):
     channels: int = BOTH_CHANNELS
     purposes: int = ALL_PURPOSES
 
-
-Clause = tuple[str, str]
-"""What a clause says (`says` of a sentence, or unknown) and its shape."""
 
 WORDS = {word.replace("_", " "): sign for sign, words in CLASSES.items() for word in words.split()}
 _LENGTHS: dict[str, list[int]] = {}
@@ -103,6 +98,7 @@ _OWN = re.compile("[^NnLQJjiI3:8κπ_`]*")
 _WORD = re.compile("P*W+P*")
 _QUESTIONS = re.compile("[QJj:]")
 _PRODUCTS, _BUSY = re.compile(f"[{GOODS}]"), re.compile(BUSY)
+_ONLY_BUSY = re.compile(f"[FpP]*{BUSY}[FpPJ]*")
 _MESSAGES = re.compile("[StyegOYR]")
 _SENDS, _SENT_GOODS = re.compile("[Styeg]"), re.compile("f")
 _WARNS_LATER = re.compile("[^Λ19X]*a[^Λ19X]*[Sty][^Λ19X]*")
@@ -110,13 +106,8 @@ _WARNS_LATER = re.compile("[^Λ19X]*a[^Λ19X]*[Sty][^Λ19X]*")
 _PUT_OFF = re.compile("[^gR@#2oTh!]*")
 _NOT_PUT_OFF = frozenset(("ask", "abuse", "threat", "allow", "keep"))
 """别打，晚点打 puts off; 别发广告，晚点打 does not."""
-_TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
-_TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*[Mσ]|j[FpP]*O[FpP]*[Mσ][FpPa]*Y)")
-_CALLS_GO_ON = re.compile("v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*[Mσ]|j[FpP]*Y[FpP]*[Mσ][FpPa]*O)")
-"""短信可以电话不要, 可以电话不要短信."""
-_ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
-_ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
-
+_NOT_HERE, _GOES_TO = re.compile("[FpP]*M[Fp]*[Sty]F+p*"), re.compile("[FpP]*[Sty][F]*[X9][FpX9]*")
+"""别打这个号码; 打另一个."""
 _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike", "quotes"))
 """All that the clauses of a reply may say when it refuses by a code."""
 _HELD = frozenset(("how", "unclear", "stop", "dislike", "threat", "code", "mistake", "abuse"))
@@ -180,7 +171,7 @@ def _read_together(shapes: tuple[str, ...], another: bool, mentions: bool) -> Me
     kind = _together(clauses)
     if kind == "refuse" and mentions and any(what == "unknown" for what, _ in clauses):
         return Meaning("ambiguous")
-    return _narrowed(clauses) if kind == "refuse" else Meaning(kind)
+    return Meaning(kind, *covered(clauses)) if kind == "refuse" else Meaning(kind)
 
 
 def _unquoted(text: str, outbound: str) -> str | None:
@@ -329,8 +320,10 @@ def _together(clauses: Sequence[Clause]) -> str:
             and all(_PUT_OFF.fullmatch(shape) for what, shape in clauses if what == "demand")
         ):
             return "ambiguous"
-    if "wrong" in says and not says & {"ask", "code", "demand"} and _answered_for(clauses):
-        says.remove("wrong")
+    if "moved" in says or (
+        "wrong" in says and not says & {"ask", "code", "demand"} and _answered_for(clauses)
+    ):
+        says.discard("wrong")
     if "wrong" in says and "accept" not in says:
         return "refuse" if says & {"ask", "code"} else "wrong_person"
     if "accept" in says:
@@ -338,10 +331,12 @@ def _together(clauses: Sequence[Clause]) -> str:
     if any(MEANING in shape for shape in rest):
         return "other"
     if says - {"polite"} == {"unknown", "demand"} and any(
-        NOW in shape and _BUSY.search(shape) for shape in rest
+        _BUSY.search(shape) and (NOW in shape or _ONLY_BUSY.fullmatch(shape)) for shape in rest
     ):
         again = any("a" in shape for what, shape in clauses if what == "demand")
         return "refuse" if again else "ambiguous"
+    if "demand" in says and _sent_elsewhere(clauses):
+        return "ambiguous"
     if "demand" in says or says >= {"warn", "threat"} or says >= {"keep", "dropped"}:
         return "refuse"
     if says >= {"stop", "dislike"} and any(
@@ -382,19 +377,8 @@ def _answered_for(clauses: Sequence[Clause]) -> bool:
     )
 
 
-def _narrowed(clauses: Sequence[Clause]) -> Meaning:
-    """The refusal that these clauses are, no wider than their words."""
-    asking = [shape for what, shape in clauses if what in ("ask", "demand")]
-    allowing = [shape for what, shape in clauses if what == "allow"]
-    texts_go_on = any(map(_TEXTS_GO_ON.search, asking)) or any(map(_TEXTS.search, allowing))
-    calls_go_on = any(map(_CALLS_GO_ON.search, asking)) or any(map(_CALLS.search, allowing))
-    if texts_go_on != calls_go_on:
-        channels = VOICE if texts_go_on else SMS
-    elif asking and all(_ONLY_CALLS.fullmatch(shape) for shape in asking):
-        channels = VOICE
-    else:
-        channels = BOTH_CHANNELS
-    marketing = any(what == "keep" for what, _ in clauses) or any(
-        _ONLY_MARKETING.search(shape) for shape in asking
+def _sent_elsewhere(clauses: Sequence[Clause]) -> bool:
+    """Whether no more is asked than another number: 别打这个号，打我另一个."""
+    return any(what == "unknown" and _GOES_TO.fullmatch(shape) for what, shape in clauses) and all(
+        _NOT_HERE.fullmatch(shape) for what, shape in clauses if what == "demand"
     )
-    return Meaning("refuse", channels, MARKETING if marketing else ALL_PURPOSES)

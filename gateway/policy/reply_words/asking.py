@@ -39,7 +39,7 @@ CLASSES: Mapping[str, str] = {
         cancel_my_subscription stop_sending_me quit_texting quit_sending quit_messaging quit_calling
         cease desist knock_it_off leave_me_be no_longer_wish_to_receive no_longer_want
         no_longer_interested_in_receiving remove_us unsubscribe_me unsubscribed opt_us_out remove_number
-        erase_my_number stop_it 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
+        erase_my_number 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
         短信停掉吧 短信取消吧 短信关了吧 短信停吧 短信取消了吧 短信停掉 短信关掉 短信取消掉 短信停掉了吧
         短信都停了吧 短信关闭吧 举收 bzfl byzfl take_me_out
         no_advertising no_promotions no_more_ads no_more_spam 再退订一次 再退一次
@@ -57,6 +57,8 @@ CLASSES: Mapping[str, str] = {
         把我放进黑名单 把我去掉 把我划掉 把我踢了 把我踢出去
         立即停止 马上停止 立刻停止 即刻停止 立马停止 马上停掉 立刻停掉
         i_said_stop i_told_you_to_stop
+        stop_it
+        不停止发送就 不停止发就 移出群发 把我移出群发 清除我的资料 清除我资料
     """,
     # r: refuses what is named
     "r": """
@@ -111,5 +113,6 @@ CLASSES: Mapping[str, str] = {
     "q": """
         取消 关闭 关掉 停掉 关了 cancel quit end 停 结束 remove
         关
+        解除
     """,
 }  # fmt: skip

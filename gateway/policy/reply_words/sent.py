@@ -6,7 +6,6 @@ CLASSES: Mapping[str, str] = {
     # S: what senders do
     "S": """
         发 发送 传送 推送 打 打扰 骚扰 骚扰我 联系 推销 传 群发 轰炸 烦我 来烦 打搅 扰民 来打扰 来骚扰
-        吵
         拨打 推荐 轰炸我 搞
         发来 发过来 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
@@ -18,6 +17,8 @@ CLASSES: Mapping[str, str] = {
         推理财 推基金 推股票 推信用卡 推课程 进行营销 进行推销 进行推广 进行商业营销 开展营销
         来信 来短信 来消息 来信息
         寄送
+        骚扰行为 吵我 吵我们
+        吵吾
     """,
     # R: what subscribers do with it
     "R": """
@@ -40,6 +41,7 @@ CLASSES: Mapping[str, str] = {
         商业类 商业电话短信 广告推广 推广广告 商业推广 商业营销 基金推销 信用卡推销 保险推销 贷款推销
         理财推销 advertising advertisements
         推销保险的 推销贷款的 推销理财的 卖理财的 卖基金的 放贷款的 办信用卡的 推销信用卡的
+        营销行为 推销行为
     """,
     "Y": """
         电话 来电 语音 语音电话 营销电话 推销电话 calls phone_calls 催收电话 催款电话 骚扰来电 商业电话

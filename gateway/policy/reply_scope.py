@@ -1,0 +1,42 @@
+"""How far a refusal goes: which channels and purposes its words leave alone.
+
+Rules of this file: it is narrowed only by words that say so plainly; 别再发短信了 says nothing of calls, and
+is a refusal of both. Pure.
+"""
+
+import re
+from collections.abc import Sequence
+
+from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
+
+BOTH_CHANNELS = SMS | VOICE
+ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
+
+Clause = tuple[str, str]
+"""What a clause says (`says` of a sentence, or unknown) and its shape."""
+
+_TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
+_TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*[Mσ]|j[FpP]*O[FpP]*[Mσ][FpPa]*Y)")
+_CALLS_GO_ON = re.compile("v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*[Mσ]|j[FpP]*Y[FpP]*[Mσ][FpPa]*O)")
+"""短信可以电话不要, 可以电话不要短信."""
+_ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
+_ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
+
+
+def covered(clauses: Sequence[Clause]) -> tuple[int, int]:
+    """The channels and purposes (bits of the model) of the refusal that these clauses are, no wider than
+    their words."""
+    asking = [shape for what, shape in clauses if what in ("ask", "demand")]
+    allowing = [shape for what, shape in clauses if what == "allow"]
+    texts_go_on = any(map(_TEXTS_GO_ON.search, asking)) or any(map(_TEXTS.search, allowing))
+    calls_go_on = any(map(_CALLS_GO_ON.search, asking)) or any(map(_CALLS.search, allowing))
+    if texts_go_on != calls_go_on:
+        channels = VOICE if texts_go_on else SMS
+    elif asking and all(_ONLY_CALLS.fullmatch(shape) for shape in asking):
+        channels = VOICE
+    else:
+        channels = BOTH_CHANNELS
+    marketing = any(what == "keep" for what, _ in clauses) or any(
+        _ONLY_MARKETING.search(shape) for shape in asking
+    )
+    return channels, MARKETING if marketing else ALL_PURPOSES
