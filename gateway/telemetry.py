@@ -91,6 +91,9 @@ class Telemetry:
         self.journal_unshipped = gauge(
             "journal_unshipped_records", "Records not yet in PostgreSQL", mode="livemax"
         )
+        self.map_used = gauge(
+            "map_used_ratio", "Share of a mapped file that is in use", "map", mode="livemax"
+        )
         self.registry_version = gauge(
             "registry_version", "Version of the registry that is judged by", mode="livemax"
         )

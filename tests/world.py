@@ -112,7 +112,7 @@ class World:
         filed = (rows for (body, _), rows in self.listed.items() if body == institution)
         return any(row.role != "stranger" for rows in filed for row in rows)
 
-    def sent(self, subscriber: str, institution: str, channel: int, purpose: int) -> Sequence[int] | None:
+    def sent(self, subscriber: str, institution: str, channels: int, purpose: int) -> Sequence[int] | None:
         return self.passed
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:

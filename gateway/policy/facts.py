@@ -97,9 +97,10 @@ class View(Protocol):
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         """What the subscriber refused, and where he accepted again."""
 
-    def sent(self, subscriber: str, institution: str, channel: int, purpose: int) -> Sequence[int] | None:
-        """When attempts of this institution (its code) for this purpose passed to the subscriber within the
-        longest window, in ms, newest first; None when that can't be said here. For explanations alone."""
+    def sent(self, subscriber: str, institution: str, channels: int, purpose: int) -> Sequence[int] | None:
+        """When attempts of this institution (its code) for this purpose, of a channel or counted jointly over
+        several (bits), passed to the subscriber within the longest window, in ms, newest first; None when
+        that can't be said here. For explanations alone."""
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         """The periods for which the subscriber asked for this institution's marketing."""

@@ -6,7 +6,7 @@ message costs its own rules only, and one without findings of its own shares its
 no clock: `now` is an argument, in ms.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import groupby, islice
@@ -75,6 +75,9 @@ PARTIAL = "counted_here"
 COUNTED = frozenset({"unverifiable", PARTIAL})
 """Sub-codes that never refuse, whatever the rule's mode (domain.md `third_party`)."""
 
+OWN_MODES = {"wrong_person": "said_wrong_person"}
+"""Sub-codes that a profile may give a stricter mode than their rule has, and the option that says it."""
+
 
 def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) -> list[Verdict]:
     """One verdict per attempt, in their order."""
@@ -108,7 +111,7 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
         for judge, finding in sender.of_plain if plain else sender.checks:
             answer = judge(attempt, sender, view, at)
             if answer is not True:
-                found += (finding if answer is False else said(finding, answer),)
+                found += (finding if answer is False else said(finding, answer, sender.profile),)
         if not found:
             verdicts.append(sender.clean)
             continue
@@ -161,9 +164,12 @@ def _of_text(attempt: Attempt, sender: Sender, view: View, now: int) -> tuple[Fi
     return found
 
 
-def said(finding: Finding, sub: str) -> Finding:
-    """A rule's finding with a sub-code."""
-    return Finding(finding.reason, sub, finding.enforced and sub not in COUNTED)
+def said(finding: Finding, sub: str, profile: Profile | None = None) -> Finding:
+    """A rule's finding with a sub-code, as this profile has it."""
+    enforced = finding.enforced and sub not in COUNTED
+    if not enforced and profile is not None and sub in OWN_MODES:
+        enforced = profile.option(finding.reason, OWN_MODES[sub]) == ENFORCE
+    return Finding(finding.reason, sub, enforced)
 
 
 def is_stale(view: View, profile: Profile, now: int) -> bool:
@@ -185,7 +191,9 @@ def judged(facts: Facts, texts: Texts) -> Sender:
     asked = [(rule.reason, mode) for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF]
     of_text = tuple(CHECKS[reason][mode] for reason, mode in asked if reason in TEXT_RULES)
     others = [(reason, CHECKS[reason][mode]) for reason, mode in asked if reason not in TEXT_RULES]
-    checks = tuple(check for _, check in others)
+    own = tuple(_own_checks(facts, {reason for reason, _ in asked}))
+    checks = (*(check for _, check in others), *own)
+    of_plain = (*(check for reason, check in others if reason not in OF_PLAIN), *own)
     is_open = hours.allow(facts.now, facts.profile.days)
     return Sender(
         general=facts.general,
@@ -200,18 +208,28 @@ def judged(facts: Facts, texts: Texts) -> Sender:
         open=is_open,
         findings=tuple(findings),
         checks=checks,
-        of_plain=tuple(check for reason, check in others if reason not in OF_PLAIN) if is_open else checks,
+        of_plain=of_plain if is_open else checks,
         manner=texts.manner(facts.profile, facts.purposes, heads, of_text),
         clean=verdict_of(facts, tuple(findings)),
         verdicts={},
     )
 
 
-def mode_of(rule: Rule[Any], facts: Facts, at: int = 0) -> int:
-    """OFF where the rule has no say about this sender, else what the profile says of it, now or `at` then."""
+def _own_checks(facts: Facts, asked: Collection[Reason]) -> Iterator[tuple[MessageJudge, Finding]]:
+    """Of rules that are not asked, the part whose mode is its own."""
+    rule = message_rules.recipient_is_party
+    if rule.reason not in asked and (mode := mode_of(rule, facts, sub="wrong_person")) != OFF:
+        yield message_rules.was_not_disowned, Finding(rule.reason, "", mode == ENFORCE)
+
+
+def mode_of(rule: Rule[Any], facts: Facts, at: int = 0, sub: str = "") -> int:
+    """OFF where the rule has no say about this sender, else what the profile says of it, or of its sub-code,
+    now or `at` then."""
     if not rule.asks(facts):
         return OFF
     mode = facts.profile.mode(rule.reason, facts.purposes, at or facts.now)
+    if sub in OWN_MODES:
+        mode = max(mode, facts.profile.option(rule.reason, OWN_MODES[sub]))
     unfiled = rule.reason is Reason.ACCOUNT_MISMATCH and facts.account is None
     return min(mode, OBSERVE) if unfiled and facts.profile.unknown_account == "observe" else mode
 
@@ -318,16 +336,17 @@ def _answer(
     rule: Rule[Judge], facts: Facts, attempt: Attempt, view: View, ask: Callable[[Judge], bool | str]
 ) -> Answer:
     answer = ask(rule.judge) if rule.asks(facts) else True
-    mode, setting = mode_of(rule, facts), facts.profile.rules.get(rule.reason)
+    sub = answer if isinstance(answer, str) else ""
+    mode, setting = mode_of(rule, facts, sub=sub), facts.profile.rules.get(rule.reason)
     start = setting.start if setting is not None else 0
-    then = mode_of(rule, facts, start) if start > facts.now else mode
+    then = mode_of(rule, facts, start, sub) if start > facts.now else mode
     return Answer(
         reason=rule.reason,
         words=REASONS[rule.reason],
         mode=WORDS_OF_MODES[mode],
         later=later(then, start, facts.now) if then != mode else None,
         holds=answer is True,
-        sub=answer if isinstance(answer, str) else "",
+        sub=sub,
         fact=rule.fact(attempt, facts, view),
         source=facts.profile.source(rule.reason),
     )

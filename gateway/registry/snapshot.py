@@ -197,9 +197,9 @@ class Snapshot:
             for row in self._rows("account_numbers", pack_id(account[0]))
         ]
 
-    def sent(self, subscriber: str, institution: str, channel: int, purpose: int) -> Sequence[int] | None:
+    def sent(self, subscriber: str, institution: str, channels: int, purpose: int) -> Sequence[int] | None:
         """What `counted` says, whose owner has counters to look at."""
-        return None if self.counted is None else self.counted(subscriber, institution, channel, purpose)
+        return None if self.counted is None else self.counted(subscriber, institution, channels, purpose)
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         beginning = self._consents.get(institution)
