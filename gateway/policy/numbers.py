@@ -43,7 +43,9 @@ def canonical(raw: bytes | str) -> str:
     if not isinstance(raw, bytes):
         text = raw
     elif len(raw) == 11 and raw[0] == 0x31 and 0x33 <= raw[1] <= 0x39 and raw.isdigit():
-        return (b"+86" + raw).decode("ascii")  # nearly all that subscribers are spelt by
+        return (b"+86" + raw).decode("ascii")  # nearly all that subscribers are spelt by; or the next
+    elif len(raw) == 13 and raw[:3] == b"861" and 0x33 <= raw[3] <= 0x39 and raw.isdigit():
+        return (b"+" + raw).decode("ascii")
     elif raw.isdigit():
         text, digits = raw.decode("ascii"), True
     else:

@@ -73,6 +73,7 @@ _ANSWERS: dict[int, type[Pdu]] = {
     REPORT: wire.ReportResp,
     USERRPT: wire.UserRptResp,
 }
+_REFUSED = {reason: wire.SubmitResp(result=n).encode() for reason, n in REFUSALS.items()}
 _FIRST_OWN, _LAST_OWN = 0xF000_0001, 0xFFFF_FFFF
 _STATES = {0: b"DELIVRD", 1: b"ACCEPTD", 2: b"UNDELIV"}
 
@@ -85,6 +86,10 @@ def result_of(error: WireError) -> int:
 def _head(data: bytes, at: int) -> tuple[int, int, int]:
     length, command, first, last = _HEAD.unpack_from(data, at)
     return length, command, first << 32 | last
+
+
+def _framed(command: int, sequence: int, body: bytes) -> bytes:
+    return _HEAD.pack(20 + len(body), command, sequence >> 32, sequence & 0xFFFF_FFFF) + body
 
 
 class Sgip:
@@ -156,9 +161,7 @@ class Sgip:
 
     def encode(self, body: Pdu, sequence: int) -> bytes:
         """The frame of a PDU."""
-        octets = body.encode()
-        head = _HEAD.pack(20 + len(octets), body.command, sequence >> 32, sequence & 0xFFFF_FFFF)
-        return head + octets
+        return _framed(body.command, sequence, body.encode())
 
     @staticmethod
     def with_sequence(frame: bytes, sequence: int) -> bytes:
@@ -261,7 +264,7 @@ class Sgip:
         return self.answer(command, sequence, BUSY)
 
     def refusal(self, sequence: int, reason: Reason, command: int = SUBMIT) -> bytes:
-        return self.encode(wire.SubmitResp(result=REFUSALS[reason]), sequence)
+        return _framed(SUBMIT | ANSWER, sequence, _REFUSED[reason])
 
     def acceptance(self, sequence: int, message_id: bytes, command: int = SUBMIT) -> bytes:
         """The answer to a Submit; what it is named by is its own number."""

@@ -26,8 +26,9 @@ DAY = 86_400_000
 ANYBODY, SHARED = "", "*"
 """In place of a subscriber: who sends from a number, and who does beside him."""
 DIGITS = 11  # of a mobile number
-ODD, BITS = 0x9E37_79B9_7F4A_7C15, 2**64 - 1
-"""By which the words of a number above 64 bits are spread over those below."""
+PRIME = 2**61 - 1
+"""By which numbers of 96 bits are brought below 64."""
+_UNKNOWN = (0, False, 0)
 LISTED = 1000
 """What an account that a number is listed for counts beside one that only holds it: more."""
 
@@ -39,8 +40,8 @@ class Routes:
         self._of = carrier, protocol
         self._view = view
         self._noted = noted
-        self._sources: dict[tuple[bytes, int], tuple[str, bool, int]] = {}
-        """By number and account: the number as text, whether others send from it, till when that is known."""
+        self._sources: dict[tuple[bytes, int], tuple[int, bool, int]] = {}
+        """By number and account: its half of keys, whether others send from it, till when that is known."""
         self._accounts: list[tuple[Account, Sequence[AccountNumber]]] = []
         self._known: dict[int, Account | None] = {}  # by id
         self._changes = self._known_of = -1  # the changes of the registry that they were read after
@@ -49,25 +50,28 @@ class Routes:
         """These submits of an account go on to the carrier, but for those that were refused."""
         if account is None:
             return
-        now, note, sources = time_ns() // 1_000_000, self._noted, self._sources
+        now, mine = time_ns() // 1_000_000, account.id
         for submit in submits:
-            if submit.submission is None or submit.octets == b"":
+            submission, verdicts = submit.submission, submit.verdicts
+            if submission is None or submit.octets == b"":
                 continue
-            source, identity = submit.submission.source, submit.ids[0]
-            number, shared, until = sources.get((source, account.id), ("", False, 0))
+            source, identity = submission.source, submit.ids[0]
+            number, shared, until = self._sources.get((source, mine), _UNKNOWN)
             if now >= until:
                 try:
-                    number, shared = self._sends(source, account.id, now, identity)
+                    number, shared = self._sends(source, mine, now, identity)
                 except NotReady:  # nobody can say now who else sends from there
-                    number, shared = canonical(source), True
-            for raw, verdict in zip(submit.submission.destinations, submit.verdicts, strict=True):
-                if verdict.reason is None:
-                    note.remember(self._report_key(submit.sequence, raw), now, account.id, identity)
+                    number, shared = self._half(canonical(source)), True
+            for place, raw in enumerate(submission.destinations):
+                if verdicts[place].reason is None:
+                    whom = self._whom(raw)
+                    self._noted.remember(pair_key(submit.sequence % PRIME, whom), now, mine, identity)
                     if shared:
-                        note.remember(self._key(number, canonical(raw)), now, account.id, identity)
+                        self._noted.remember(pair_key(number, whom), now, mine, identity)
 
-    def _sends(self, source: bytes, account: int, now: int, identity: bytes) -> tuple[str, bool]:
-        """(The number as text, whether other accounts send from it, too); that this one does, all may see."""
+    def _sends(self, source: bytes, account: int, now: int, identity: bytes) -> tuple[int, bool]:
+        """(The number's half of keys, whether other accounts send from it, too); that this one does, all may
+        see."""
         number = canonical(source)
         first, other = self._key(number, ANYBODY), self._key(number, SHARED)
         known, holder = self._noted.last(first, now), self._by(first, now)
@@ -80,13 +84,15 @@ class Routes:
             shared = True
         if len(self._sources) >= MOST_SOURCES:
             self._sources.clear()
-        self._sources[source, account] = number, shared, now + AGAIN
-        return number, shared
+        half = self._half(number)
+        self._sources[source, account] = half, shared, now + AGAIN
+        return half, shared
 
     def of_report(self, sequence: int, subscriber: bytes) -> Account | None:
         """Whose submit of this number to this subscriber (as on the wire) is reported on. Raises NotReady."""
         self._view.renew()
-        return self._by(self._report_key(sequence, subscriber), time_ns() // 1_000_000)
+        key = pair_key(sequence % PRIME, self._whom(subscriber))
+        return self._by(key, time_ns() // 1_000_000)
 
     def of_number(self, number: str, subscriber: str) -> Account | None:
         """Who is to hear what this subscriber sends to this number (both canonical): one that listens, where
@@ -129,15 +135,15 @@ class Routes:
         return self._known[contact.institution]
 
     def _key(self, number: str, subscriber: str) -> int:
-        view = self._view
-        return pair_key(half_key(view.hash(number)), half_key(view.hash(subscriber)))
+        return pair_key(self._half(number), self._half(subscriber))
 
-    def _report_key(self, sequence: int, subscriber: bytes) -> int:
-        """Of a submit's number and one of its subscribers, whose hash is known since he was judged. One who
-        can't be read is told apart by his last octets: 86 stands before in one frame and not in another."""
-        whom = canonical(subscriber) or repr(subscriber[-DIGITS:])
-        number = sequence if sequence <= BITS else (sequence ^ (sequence >> 64) * ODD) & BITS
-        return pair_key(number, half_key(self._view.hash(whom)))
+    def _half(self, said: str) -> int:
+        return half_key(self._view.hash(said))
+
+    def _whom(self, subscriber: bytes) -> int:
+        """A subscriber's half of keys; his hash is known since he was judged. One who can't be read is told
+        apart by his last octets: 86 stands before them in one frame and not in another."""
+        return self._half(canonical(subscriber) or repr(subscriber[-DIGITS:]))
 
 
 def _rank(

@@ -26,7 +26,7 @@ from gateway.protocols.text import UCS2, decode
 from gateway.regions import Regions
 from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
-from gateway.relay.contacts import KEY, Contacts, half_key, pair_key
+from gateway.relay.contacts import KEY, Contacts, pair_key
 from gateway.relay.counting import Counting, reduces, settle_masses
 from gateway.relay.memory import Batch
 from gateway.relay.shares import Shared, Shares
@@ -93,7 +93,6 @@ class Screen:
         self._sources: dict[bytes, str] = {}
         self._texts: dict[bytes | tuple[bytes, ...], tuple[str, str]] = {}  # of UCS-2 without a header
         self.shares = Shares(node, telemetry)
-        self._number_keys: dict[str, int] = {}
         self._waiting: list[Batch] = []
         self._submits = 0  # in `_waiting`
         self._reserving = False  # the counters have not answered yet: who comes meanwhile waits
@@ -368,7 +367,6 @@ class Screen:
     ) -> None:
         """Tell each submit what became of it, count, and note who sent to whom, so that a reply finds its
         institution."""
-        numbers = self._number_keys
         first = self.journal.index
         index = 0
         for batch in batches:
@@ -390,13 +388,6 @@ class Screen:
                         if not one:
                             shared.tally.count += 1
                     elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
-                        number = numbers.get(attempt.source) or self._number_key(attempt.source)
-                        pair = pair_key(number, subscribers[index])
+                        pair = pair_key(shared.half, subscribers[index])
                         self._contacts.remember(pair, now, shared.institution, ids[index], first + index)
                     index += 1
-
-    def _number_key(self, number: str) -> int:
-        if len(self._number_keys) >= MOST_CACHED:
-            self._number_keys.clear()
-        key = self._number_keys[number] = half_key(self.view.hash(number))
-        return key

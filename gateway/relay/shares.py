@@ -12,6 +12,7 @@ from gateway.evidence.record import judged
 from gateway.model import SMS, VOICE, AccountKey, Verdict
 from gateway.policy import Profile
 from gateway.registry.snapshot import Snapshot
+from gateway.relay.contacts import half_key
 from gateway.telemetry import Telemetry
 
 MOST_CACHED = 20_000  # then it starts anew
@@ -34,14 +35,17 @@ class Tally:
 class Shared:
     """What the attempts of one sender with one verdict share; it keeps the verdict's id from being reused."""
 
-    __slots__ = ("institution", "key", "passed", "record", "source", "tally", "verdict")
+    __slots__ = ("half", "institution", "key", "passed", "record", "source", "tally", "verdict")
 
-    def __init__(self, verdict: Verdict, key: AccountKey, source: str, record: Raw, tally: Tally) -> None:
+    def __init__(
+        self, verdict: Verdict, key: AccountKey, source: str, half: int, record: Raw, tally: Tally
+    ) -> None:
         self.verdict = verdict
         self.passed = verdict.reason is None
         self.institution = verdict.institution
         self.key = key
         self.source = source
+        self.half = half  # what the number gives to the key of each pair that it is in
         self.record = record  # as each of their records holds it
         self.tally = tally
 
@@ -82,7 +86,9 @@ class Shares:
         tally = self._tallies.get(told)
         if tally is None:
             tally = self._tallies[told] = Tally(channel, key.protocol, verdict)
-        shared = self.by_verdict[id(verdict)] = Shared(verdict, key, source, record, tally)
+        shared = self.by_verdict[id(verdict)] = Shared(
+            verdict, key, source, half_key(view.hash(source)), record, tally
+        )
         return shared
 
     def flush_metrics(self) -> None:
