@@ -46,8 +46,13 @@ class Office:
 
     def forget(self) -> None:
         """As if the cache's second had passed."""
+        self.age(10)
+
+    def age(self, seconds: float) -> None:
+        """As if all had been looked up so long ago."""
+        seen = time.monotonic() - seconds
         self.access._known = type(self.access._known)(
-            (digest, known._replace(seen=known.seen - 10)) for digest, known in self.access._known.items()
+            (digest, known._replace(seen=seen)) for digest, known in self.access._known.items()
         )
 
 
@@ -191,6 +196,46 @@ async def test_a_cached_token_does_not_outlive_its_expiry(office: Office) -> Non
     await office.c.execute("UPDATE tokens SET expires_at = now()")
     office.now = time.time() + 31 * 86400
     assert await office.access.by_token(secret) is None
+
+
+async def test_many_at_once_are_one_look_up_and_who_goes_on_asking_waits_for_none(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, secret = await office.token("bank", "read")
+    looked = 0
+    look_up = office.door.looking_up
+
+    def counted() -> Any:
+        nonlocal looked
+        looked += 1
+        return look_up()
+
+    monkeypatch.setattr(office.door, "looking_up", counted)
+    found = await asyncio.gather(*(office.access.by_token(secret) for _ in range(20)))
+    assert looked == 1
+    assert {one.login for one in found if one} == {"bank"}
+
+    office.age(0.7)  # still good, and soon not
+    async with asyncio.timeout(0):  # told without waiting for anything
+        assert await office.access.by_token(secret) == found[0]
+        assert await office.access.by_token(secret) == found[0]
+    async with asyncio.timeout(10):
+        await asyncio.gather(*office.access._looking.values())
+    assert looked == 2
+    office.forget()
+    assert await office.access.by_token(secret) == found[0]
+    assert looked == 3
+
+
+async def test_what_is_signed_out_is_not_remembered_by_a_look_up_under_way(office: Office) -> None:
+    totp = await office.enrolled("bank")
+    cookie, _ = await office.access.sign_in("bank", PASSWORD, totp.at(NOW), "192.0.2.1")
+    assert await office.access.by_session(cookie)
+    office.age(0.7)
+    await asyncio.gather(
+        office.access.by_session(cookie), office.access.sign_out(cookie), office.access.by_session(cookie)
+    )
+    assert await office.access.by_session(cookie) is None
 
 
 async def test_known_tokens_bring_attempts_while_the_database_is_away(

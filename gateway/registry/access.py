@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -36,6 +36,8 @@ TRIES = 5
 LOCKED_MINUTES = 15
 STEP_SECONDS = 30
 CACHE_SECONDS = 1.0
+AHEAD_SECONDS = 0.5
+"""A look-up that is older is done again for the next, while the old one still holds."""
 REMEMBERED = 10_000
 SHORTEST_PASSWORD = 12
 
@@ -52,6 +54,11 @@ class _Known(NamedTuple):
     actor: Actor
     expires_at: float
     seen: float  # monotonic seconds
+
+
+_Found = tuple[Actor, datetime] | None
+_Look = Callable[["Connection", bytes], Awaitable[_Found]]
+"""Whose secret it is and until when, by its hash."""
 
 
 class Access:
@@ -76,6 +83,7 @@ class Access:
         self._hashing = ThreadPoolExecutor(2, "argon2")  # 64 MiB each
         self._nobody = _hashed(os.urandom(8).hex(), cost)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._looking: dict[bytes, asyncio.Task[Actor | None]] = {}
         self._unknown: OrderedDict[str, tuple[int, float]] = OrderedDict()  # login: failures, locked until
 
     def close(self) -> None:
@@ -86,41 +94,18 @@ class Access:
         """Whose token it is, with its scopes; None for one that is unknown, expired, revoked or of a disabled
         user. While the database is away: a token seen before, for the `scope` attempts alone, or Problem."""
         digest = token_hash(secret)
-        if (actor := self._fresh(digest)) is not None:
-            return actor
         try:
-            async with self._door.looking_up() as c:
-                row = await c.fetchrow(
-                    """SELECT user_id, scopes, expires_at FROM tokens
-                        WHERE hash = $1 AND revoked_at IS NULL AND expires_at > now()""",
-                    digest,
-                )
-                actor = await actor_where(c, "u.id = $1", row["user_id"], door="api") if row else None
+            return await self._who(digest, self._token)
         except Problem as problem:
             old = self._known.get(digest)
             known = old is not None and "attempts" in old.actor.scopes and old.expires_at > self._clock()
             if old is None or not known or scope != "attempts":
                 raise problem from None
             return _with(old.actor, frozenset({"attempts"}))
-        if row is None or actor is None:
-            self._known.pop(digest, None)
-            return None
-        return self._remember(digest, _with(actor, frozenset(row["scopes"])), row["expires_at"])
 
     async def by_session(self, cookie: str) -> Actor | None:
         """Whose console session it is; None for one that has ended."""
-        digest = token_hash(cookie)
-        if (actor := self._fresh(digest)) is not None:
-            return actor
-        async with self._door.looking_up() as c:
-            row = await c.fetchrow(
-                "SELECT user_id, expires_at FROM sessions WHERE hash = $1 AND expires_at > now()", digest
-            )
-            actor = await actor_where(c, "u.id = $1", row["user_id"], door="console") if row else None
-        if row is None or actor is None:
-            self._known.pop(digest, None)
-            return None
-        return self._remember(digest, actor, row["expires_at"])
+        return await self._who(token_hash(cookie), self._session)
 
     async def sign_in(self, login: str, password: str, code: str, address: str) -> tuple[str, Actor]:
         """Begin a console session: its cookie, and who it is.
@@ -174,12 +159,13 @@ class Access:
     async def sign_out(self, cookie: str) -> None:
         """End a console session; one that has ended already is no error."""
         digest = token_hash(cookie)
-        self._known.pop(digest, None)
+        self._forget(digest)
         async with self._door.owner() as c, c.transaction():
             user = await c.fetchval("DELETE FROM sessions WHERE hash = $1 RETURNING user_id", digest)
             actor = await actor_where(c, "u.id = $1", user, door="console") if user else None
             if actor is not None:
                 await record(c, actor, "session.end", f"users/{actor.user}")
+        self._forget(digest)  # what was being looked up meanwhile may have seen it
 
     async def set_password(self, c: "Connection", actor: Actor | None, user: int, password: str) -> None:
         """Give a user a password; his sessions end. Problem `invalid` for a short one."""
@@ -259,22 +245,64 @@ class Access:
                 return step
         return None
 
-    def _fresh(self, digest: bytes) -> Actor | None:
+    async def _who(self, digest: bytes, look: "_Look") -> Actor | None:
+        """Whose secret this is, as `look` said a second ago at most. One look-up serves all who ask
+        meanwhile; while somebody keeps asking it is begun before it is needed, and nobody waits."""
         known = self._known.get(digest)
-        if (
-            known is None
-            or time.monotonic() - known.seen > CACHE_SECONDS
-            or known.expires_at <= self._clock()
-        ):
-            return None
-        return known.actor
+        if known is not None and known.expires_at > self._clock():
+            age = time.monotonic() - known.seen
+            if age <= CACHE_SECONDS:
+                if age > AHEAD_SECONDS and digest not in self._looking:
+                    self._begin(digest, look)
+                return known.actor
+        looking = self._looking.get(digest) or self._begin(digest, look)
+        return await asyncio.shield(looking)
 
-    def _remember(self, digest: bytes, actor: Actor, expires_at: datetime) -> Actor:
-        self._known[digest] = _Known(actor, expires_at.timestamp(), time.monotonic())
-        self._known.move_to_end(digest)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return actor
+    def _begin(self, digest: bytes, look: "_Look") -> "asyncio.Task[Actor | None]":
+        def ended(task: "asyncio.Task[Actor | None]") -> None:
+            if self._looking.get(digest) is task:
+                del self._looking[digest]
+            if not task.cancelled():
+                task.exception()  # told to who waits, and to nobody else
+
+        task = asyncio.create_task(self._look(digest, look))
+        self._looking[digest] = task
+        task.add_done_callback(ended)
+        return task
+
+    async def _look(self, digest: bytes, look: "_Look") -> Actor | None:
+        began, mine = time.monotonic(), asyncio.current_task()
+        async with self._door.looking_up() as c:
+            found = await look(c, digest)
+        if self._looking.get(digest) is mine:  # else it was signed out meanwhile
+            if found is None:
+                self._known.pop(digest, None)
+            else:
+                self._known[digest] = _Known(found[0], found[1].timestamp(), began)
+                self._known.move_to_end(digest)
+                if len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+        return found[0] if found is not None else None
+
+    async def _token(self, c: "Connection", digest: bytes) -> "_Found":
+        row = await c.fetchrow(
+            """SELECT user_id, scopes, expires_at FROM tokens
+                WHERE hash = $1 AND revoked_at IS NULL AND expires_at > now()""",
+            digest,
+        )
+        actor = await actor_where(c, "u.id = $1", row["user_id"], door="api") if row else None
+        return (_with(actor, frozenset(row["scopes"])), row["expires_at"]) if row and actor else None
+
+    async def _session(self, c: "Connection", digest: bytes) -> "_Found":
+        row = await c.fetchrow(
+            "SELECT user_id, expires_at FROM sessions WHERE hash = $1 AND expires_at > now()", digest
+        )
+        actor = await actor_where(c, "u.id = $1", row["user_id"], door="console") if row else None
+        return (actor, row["expires_at"]) if row and actor else None
+
+    def _forget(self, digest: bytes) -> None:
+        self._known.pop(digest, None)
+        self._looking.pop(digest, None)
 
     async def _loop_run(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._hashing, work, *arguments)

@@ -31,7 +31,8 @@ from gateway.registry.fields import (
 )
 from gateway.registry.loading import RESERVED
 from gateway.registry.references import known_carrier, reference, unknown
-from gateway.registry.shown import FILING, Filing, filing_of
+from gateway.registry.rows import Bad
+from gateway.registry.shown import FILING, ONE, Filing, filing_of
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -109,9 +110,6 @@ class Version(BaseModel):
     document_sha256: Sha256 | None
 
 
-_ONE = f"{FILING} WHERE n.id = $1"
-
-
 async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
     """File a draft. Problem `invalid` (a reference that is none), `exists`."""
     values = await _values(c, actor, new.model_dump(exclude={"number", "institution"}))
@@ -128,38 +126,38 @@ async def create(c: "Connection", actor: Actor, new: NewFiling) -> Filing:
 
 async def get(c: "Connection", identity: int) -> Filing:
     """One filing, with its standing now. Problem `not_found`."""
-    row = await c.fetchrow(_ONE, identity)
+    row = await c.fetchrow(ONE, identity)
     if row is None:
-        raise Problem("not_found", Words("没有此号码", "there is no such number"), value=identity)
+        raise missing(identity)
     return filing_of(row)
+
+
+def missing(identity: int) -> Problem:
+    """There is no such filing for this actor."""
+    return Problem("not_found", Words("没有此号码", "there is no such number"), value=identity)
 
 
 async def page(
     c: "Connection", actor: Actor, after: int, limit: int, wanted: FilingFilter | None = None
 ) -> list[Filing]:
     """Up to `limit` filings with an id above `after`, by id."""
-    conditions, values = ["n.id > $1"], [after, limit]
+    conditions: list[str] = []
+    values: list[Any] = [after, limit]
     named: Mapping[str, Any] = wanted.model_dump() if wanted is not None else {}
-    for name, column in (("status", "n.status"), ("number", "n.number")):
+    for name, column in (("status", "t.status"), ("number", "t.number")):
         if named.get(name):
             values.append(named[name])
             conditions.append(f"{column} = ${len(values)}")
-    for name, column in (("institution", "n.institution_id"), ("agency", "n.agency_id")):
+    for name, column in (("institution", "t.institution_id"), ("agency", "t.agency_id")):
         if named.get(name):
             values.append(named[name])
             conditions.append(f"{column} = institution_of(${len(values)})")
-    # Row security asks the same; said here as well, it is what an index is read by.
-    own = {
-        "institution": [f"n.institution_id = {actor.institution}"],
-        "agency": [f"n.agency_id = {actor.institution}"],
-        "carrier": ["n.carrier = my_carrier()", "n.carrier IS NULL"],
-    }.get(actor.role, ["true"])
-    ids = " UNION ALL ".join(
-        f"(SELECT n.id FROM numbers n WHERE {' AND '.join([*conditions, mine])} ORDER BY n.id LIMIT $2)"
-        for mine in own
-    )
-    found = await c.fetch(f"SELECT id FROM ({ids}) mine ORDER BY id LIMIT $2", *values)
-    rows = await c.fetch(f"{FILING} WHERE n.id = ANY ($1) ORDER BY n.id", [row[0] for row in found])
+    others = {
+        "agency": [f"t.agency_id = {actor.institution}"],
+        "carrier": ["t.carrier = my_carrier()", "t.carrier IS NULL"],
+    }
+    ids = changing.reached(actor, "numbers", conditions, others)
+    rows = await c.fetch(f"{FILING} WHERE n.id = ANY (ARRAY({ids})) ORDER BY n.id", *values)
     return [filing_of(row) for row in rows]
 
 
@@ -375,15 +373,16 @@ def _in_order(since: datetime | None, until: datetime | None) -> None:
 
 async def _fits(c: "Connection", number: str, extension_digits: int, holder: int) -> None:
     """Whether the holder may file the number with so many further digits. Problem `invalid`."""
-    if len(number.removeprefix("+")) + extension_digits > numbering.DIGITS_MAX:
-        most = str(numbering.DIGITS_MAX)
+    try:
+        numbering.be_fit(number, extension_digits)
+    except Bad as bad:
         raise Problem(
             "invalid",
-            Words("号码与扩展位数之和过长", "number and extension digits are too long together"),
+            Words(bad.flaw.cause_zh, bad.flaw.cause),
             field="extension_digits",
             value=extension_digits,
-            expected=Words(f"合计不超过 {most} 位", f"at most {most} digits in all"),
-        )
+            expected=Words(bad.flaw.expected_zh, bad.flaw.expected),
+        ) from None
     if covered := await c.fetchval("SELECT reserved($1, $2, $3)", number, extension_digits, holder):
         cause, cause_zh, expected, expected_zh = RESERVED
         raise Problem(

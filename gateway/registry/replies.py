@@ -97,13 +97,13 @@ async def replies(
     undecided: bool = False,
 ) -> list[Reply]:
     """A page by id; `kind` one of them, `undecided`: only what is still to be decided."""
-    conditions = [f"t.institution_id = {actor.institution}"] if actor.role == "institution" else []
+    conditions = []
     if kind:
         assert kind in Kind.__args__  # type: ignore[attr-defined]  # a Literal has them
         conditions.append(f"t.kind = '{kind}'")
     if undecided:
         conditions.append(_UNDECIDED)
-    found = await changing.page(c, REPLY, "t", after, limit, " AND ".join(conditions) or "true")
+    found = await changing.listed(c, actor, REPLY, "replies", after, limit, *conditions)
     return [_reply(row, key) for row in found]
 
 

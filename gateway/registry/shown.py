@@ -7,15 +7,18 @@ may see them.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from gateway.model import ALWAYS, FOREVER, Hold, Institution, Mandate, Number, Span
 from gateway.registry import holds, workflow
 from gateway.registry.fields import Channels, Instant, Purposes, Sha256, channel_words, purpose_words
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
 
 FILING = """
 SELECT n.id, n.number, n.extension_digits, n.channels, n.purposes, i.code AS institution, a.code AS agency,
@@ -26,8 +29,8 @@ SELECT n.id, n.number, n.extension_digits, n.channels, n.purposes, i.code AS ins
        a.status AS a_status, a.licence_until AS a_licence, a.verified_until AS a_verified, a.held AS a_held,
        EXISTS (SELECT FROM holds h WHERE h.number_id = n.id AND h.valid_from <= now()
                                      AND coalesce(now() < h.valid_until, true)) AS held,
-       (SELECT jsonb_agg(jsonb_build_array(h.id, h.cause, h.case_reference, h.held_by, h.valid_from,
-                                           h.valid_until, h.penalty_id) ORDER BY h.id)::text
+       (SELECT jsonb_agg(jsonb_build_array(h.id, h.cause, h.case_reference, authority(h.held_by),
+                                           h.valid_from, h.valid_until, h.penalty_id) ORDER BY h.id)::text
           FROM holds h WHERE (h.number_id = n.id OR h.institution_id IN (n.institution_id, n.agency_id))
                          AND h.valid_from <= now() AND coalesce(now() < h.valid_until, true)) AS holds,
        (SELECT jsonb_agg(jsonb_build_array(m.channels, m.purposes, m.status,
@@ -37,6 +40,8 @@ SELECT n.id, n.number, n.extension_digits, n.channels, n.purposes, i.code AS ins
   FROM numbers n CROSS JOIN LATERAL body_of(n.institution_id) i
        LEFT JOIN LATERAL body_of(n.agency_id) a ON true
 """
+ONE = f"{FILING} WHERE n.id = $1"
+_SOME = f"{FILING} WHERE n.id = ANY ($1)"
 
 
 class Filing(BaseModel):
@@ -70,6 +75,12 @@ class Filing(BaseModel):
 
 _FIELDS = set(Filing.model_fields)
 _AS_STORED = sorted(_FIELDS - {"channels", "purposes", "standing", "causes", "holds"})
+
+
+async def some(c: "Connection", ids: Sequence[int]) -> Mapping[int, Filing]:
+    """Those of these filings that are there, by id."""
+    rows = await c.fetch(_SOME, ids) if len(ids) > 1 else await c.fetch(ONE, ids[0])
+    return {row["id"]: filing_of(row) for row in rows}
 
 
 def filing_of(row: Mapping[str, Any]) -> Filing:

@@ -15,10 +15,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway.errors import Problem, Words
+from gateway.registry.changing import MOST_ID
 from gateway.web.api import ALTERNATIVES, MOST_BODY, Endpoint, Octets, Upload, not_found
 from gateway.web.problems import Invalid, Wrong
 
-MOST_ID = (1 << 63) - 1
 CHUNK = 1 << 16
 
 _INSTANT = ("如 2026-01-01T08:00:00+08:00", "such as 2026-01-01T08:00:00+08:00")

@@ -22,11 +22,12 @@ from gateway.evidence.everywhere import Nodes
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
 from gateway.policy.profile import Profile
-from gateway.registry import quotas, runs
+from gateway.registry import quotas, runs, shown
 from gateway.registry.access import Access
 from gateway.registry.acting import Actor, Door
 from gateway.registry.alarms import AlarmKind
 from gateway.registry.deadlines import Terms, terms_of
+from gateway.registry.gathered import Gathered
 from gateway.registry.in_force import InForce
 from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Replica
@@ -79,8 +80,10 @@ class Site:
             session_hours=config.web.session_hours,
             on_lock_out=telemetry.alarms.labels("lock_out").inc,
         )
+        self.filings = Gathered(door, shown.some)
         self.workers = Workers(config.data_dir / "run", config.workers)
         self.nodes = Nodes(config.node.name, key.nodes_key, self.searching)
+        self.asked = quotas.Asked()
         self.openapi = b""  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None

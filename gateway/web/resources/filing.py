@@ -92,7 +92,11 @@ async def file(call: Call) -> Answer:
 
 
 async def number(call: Call) -> Answer:
-    return shown(await filings.get(call.c, call.path["id"]))
+    identity = call.path["id"]
+    filing = await call.site.filings.one(call.actor, identity)
+    if filing is None:
+        raise filings.missing(identity)
+    return shown(filing)
 
 
 async def change(call: Call) -> Answer:
@@ -196,7 +200,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         "GET", "/numbers/{id}", READERS, "read", Words("一个登记号码", "one filing"), number,
-        answer=Filing, versioned=True,
+        answer=Filing, versioned=True, connected=False,
     ),
     Endpoint(
         "PATCH", "/numbers/{id}", frozenset({"institution", "agency"}), "write",
