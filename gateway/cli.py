@@ -45,7 +45,7 @@ from gateway.commands.registry_arguments import (
 )
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.model import PROTOCOLS
-from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments
+from gateway.simulator.arguments import add_carrier_arguments, add_sender_arguments
 
 ROLES = "regulator, carrier, institution, agency, provider, auditor or admin"
 KINDS = (

@@ -13,9 +13,11 @@ import pytest
 
 from gateway.protocols import cmpp_tables as wire
 from gateway.protocols.cmpp import PRIVATE, V20, V21, V30, Cmpp
+from gateway.simulator.arguments import VERSIONS
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.end import End
 from gateway.simulator.faults import CARRIER, SENDER, Faults, faults_of, misbehaviour
+from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
 
 HOST, NUMBER, SUBSCRIBER, SECRET = "127.0.0.1", "10690001", "13800000000", "s3cret"
@@ -222,7 +224,8 @@ async def test_two_thousand_submits() -> None:
 
 PROGRAM = """
 import argparse, sys
-from gateway.simulator.commands import add_carrier_arguments, add_sender_arguments, run_carrier, run_sender
+from gateway.simulator.arguments import add_carrier_arguments, add_sender_arguments
+from gateway.simulator.commands import run_carrier, run_sender
 parser = argparse.ArgumentParser()
 sides = parser.add_subparsers(dest="side")
 add_sender_arguments(sides.add_parser("sender"))
@@ -230,6 +233,13 @@ add_carrier_arguments(sides.add_parser("carrier"))
 args = parser.parse_args()
 sys.exit((run_sender if args.side == "sender" else run_carrier)(args))
 """
+
+
+def test_the_words_of_the_command_line_are_the_peers_own_and_cost_no_other_command() -> None:
+    assert {name: tuple(peer.versions) for name, peer in PEERS.items()} == VERSIONS
+    code = "import sys, gateway.cli as c; c.parser(); print(*[m for m in sys.modules if 'protocols' in m])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == []
 
 
 def test_each_word_of_the_command_line_is_a_fault_that_is_driven_through_a_node() -> None:

@@ -65,7 +65,7 @@ class _Kind:
 
 @dataclass(slots=True, eq=False)
 class _Sum:
-    """What passes and counts of one kind, one region and one minute."""
+    """The attempts of one kind, one region and one minute."""
 
     kind: _Kind
     refused: bool

@@ -1,0 +1,89 @@
+"""The words of `zhengming simulate sender|carrier`: every command imports them, and they no protocol."""
+
+import argparse
+from pathlib import Path
+
+from gateway.arguments import amount, octets, place, port, whole
+from gateway.simulator.faults import CARRIER, SENDER, Misbehaviour, explained, misbehaviour
+
+VERSIONS = {
+    "cmpp": ("2.0", "2.1", "3.0"),
+    "sgip": ("1.2",),
+    "smgp": ("1.3", "3.0"),
+    "smpp": ("3.3", "3.4", "5.0"),
+}
+"""Of each protocol that a peer speaks."""
+
+_TEXT = "【示例银行】您的账单已出，请按时还款。拒收请回复R"
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--protocol", choices=VERSIONS, default="cmpp")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=port, help="left out: the protocol's own")
+    parser.add_argument("--secret-file", type=Path, help="a file that holds the shared secret")
+    parser.add_argument(
+        "--version",
+        choices=sorted({version for versions in VERSIONS.values() for version in versions}),
+        help="asked for, or the highest spoken; left out: the newest usual one",
+    )
+
+
+def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--account", required=True, type=octets(16, 1), help="CMPP: SP_Id, 6 characters")
+    parser.add_argument("--from", dest="source", type=octets(21), default="10690001", metavar="NUMBER")
+    parser.add_argument(
+        "--to",
+        nargs="+",
+        type=octets(21),
+        default=["13800000000"],
+        metavar="NUMBER",
+        help="all in one submit",
+    )
+    parser.add_argument("--text", default=_TEXT)
+    parser.add_argument("--messages", type=whole(0), default=1, metavar="N")
+    parser.add_argument("--rate", type=amount, default=0.0, metavar="PER_SECOND", help="0: without limit")
+    parser.add_argument("--connections", type=whole(1, 10_000), default=1, metavar="N")
+    parser.add_argument("--window", type=whole(1, 65_535), default=16, metavar="N")
+    parser.add_argument("--report", action="store_true", help="ask for status reports, and wait for them")
+    parser.add_argument("--wait", type=amount, default=0.0, metavar="SECONDS", help="stay for replies")
+    _add_misbehaviour(parser, SENDER)
+    parser.add_argument(
+        "--listen",
+        type=place,
+        metavar="HOST:PORT",
+        help="SGIP: where the carrier calls the sender",
+    )
+
+
+def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--account", type=octets(16, 1), help="the only one let in")
+    parser.add_argument("--report-after", type=amount, default=0.0, metavar="SECONDS")
+    parser.add_argument("--no-reports", action="store_true")
+    parser.add_argument("--stat", type=octets(7, 1), default="DELIVRD")
+    parser.add_argument("--reply-every", type=whole(0), default=0, metavar="N", help="N-th recipients answer")
+    parser.add_argument("--reply-text", default="R")
+    parser.add_argument("--refuse-every", type=whole(0), default=0, metavar="N")
+    parser.add_argument("--refuse-with", type=whole(0, 0xFFFF), default=0, metavar="RESULT")
+    parser.add_argument("--answer-after", type=amount, default=0.0, metavar="SECONDS")
+    parser.add_argument("--seconds", type=amount, default=0.0, help="0: until Ctrl-C")
+    parser.add_argument(
+        "--callback",
+        type=place,
+        metavar="HOST:PORT",
+        help="SGIP: where to deliver; left out: on the sender's own connection",
+    )
+    _add_misbehaviour(parser, CARRIER)
+
+
+def _add_misbehaviour(parser: argparse.ArgumentParser, side: dict[str, Misbehaviour]) -> None:
+    parser.add_argument(
+        "--misbehave",
+        type=misbehaviour(side),
+        action="append",
+        default=[],
+        metavar="WORD[:N]",
+        help=explained(side),
+    )
