@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 KEEPER = "keeper"
 """The writer of registry acts; workers are w0, w1, …"""
 
-OF_SUBSCRIBERS = frozenset({"refusals", "replies"})
-"""Tables whose changes go by a subscriber's key, which no act may keep."""
-
 SCHEMA_SECONDS = 3.0
 """How long the keeper waits for the database's schema before it serves the replica that is there."""
 
@@ -131,15 +128,16 @@ async def worker(process: Process, index: int) -> None:
     counters = counters_of(
         config.counters,
         data_dir / "counters",
-        lambda since: recounted(Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since),
+        lambda since: recounted(
+            Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since, screen.profile
+        ),
         log,
     )
     screen = Screen(node, view, profile, journal, counters, contacts, cities, telemetry, log)
     context = Context(Sayings(data_dir / "journal", keys))
-    confirmation = config.policy.confirmation
-    confirmations = Confirmations(node, screen, cities, telemetry, log, confirmation)
+    confirmations = Confirmations(node, screen, cities, telemetry, log, config.policy.confirmations)
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
-    presses = Presses(node, screen, key, returns, telemetry)
+    presses = Presses(node, screen, key, returns, confirmations, telemetry)
     asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     calling = CALLS.keys() & {sms.protocol for sms in config.sms}
     noted = Contacts(data_dir / "routes", writer)
@@ -161,7 +159,7 @@ async def worker(process: Process, index: int) -> None:
 
     def reload(fresh: Handed) -> None:
         screen.use(fresh.profile)
-        confirmations.text = fresh.config.policy.confirmation
+        confirmations.texts = fresh.config.policy.confirmations
         relay.listeners = fresh.config.sms
 
     def missing() -> str:
@@ -255,9 +253,8 @@ async def keeper(process: Process) -> None:
         at = now()
         try:
             for change in changes:
-                # a subscriber's key would outlive the key of his day, as acts are kept for good
-                row = "" if change.key is None or change.table in OF_SUBSCRIBERS else str(change.key)
-                acts.act(at, change.table, row, change.op, change.row_version, change.by, "", lambda _: None)
+                what = change.table, change.subject, change.op, change.row_version
+                acts.act(at, *what, change.by, change.case, lambda _: None)
         except NotReady as error:
             log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})
 
@@ -292,8 +289,10 @@ async def keeper(process: Process) -> None:
         process.telemetry.journal_unshipped.set(shipper.unshipped())
         if following.done() and (error := following.exception()) is not None:
             raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
-        if replica.used() > FULL:
-            log.error("replica nearly full", extra={"fields": {"used": round(replica.used(), 3)}})
+        for name, used in replica.used().items():
+            process.telemetry.map_used.labels(name).set(used)
+            if used > FULL:
+                log.error("map nearly full", extra={"fields": {"map": name, "used": round(used, 3)}})
         why = journal_missing(acts, KEEPER, process.telemetry)
         return why or ("" if feed.ready else "no replica of the registry yet") or shipper.hindered
 

@@ -17,6 +17,15 @@ from pathlib import Path
 from types import FrameType
 
 from gateway.arguments import amount, day, text, whole
+from gateway.commands.bodies_arguments import (
+    add_account_arguments,
+    add_consent_arguments,
+    add_institution_arguments,
+    add_intercepts_arguments,
+    add_mandate_arguments,
+    add_refusal_arguments,
+    add_scrub_arguments,
+)
 from gateway.commands.casework_arguments import (
     Act,
     add_appeal_arguments,
@@ -44,6 +53,9 @@ KINDS = (
     " released or complaints"
 )
 
+WRONG_USAGE = frozenset({"invalid", "media_type", "too_large"})
+"""Problems with what was typed or brought; any other is a state, a person or a row that does not allow it."""
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -58,9 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module, _, name = options.command.partition(":")
         command: Command = getattr(import_module(f"gateway.commands.{module}"), name)
         return command(options)
-    except (UsageError, Problem) as error:
+    except UsageError as error:
         print(f"zhengming: {error}", file=sys.stderr)
         return 2
+    except Problem as problem:
+        print(f"zhengming: {problem}", file=sys.stderr)
+        return 2 if problem.code in WRONG_USAGE else 1
     except NotReady as error:
         print(f"zhengming: {error}", file=sys.stderr)
         return 1
@@ -143,6 +158,8 @@ def parser() -> argparse.ArgumentParser:
     give.add_argument("kind", help=KINDS)
     give.add_argument("file", type=Path)
     give.add_argument("--headers", choices=["en", "zh"], default="en")
+    give.add_argument("--by", default="", metavar="LOGIN", help="only the rows that he sees; default: all")
+    give.add_argument("--reason", default="", help="why full numbers of subscribers go out; on the audit")
 
     judge = add("judge", "evidence:judge", "the verdict on an attempt and why; records nothing")
     judge.add_argument("--channel", choices=["sms", "voice"], default="sms")
@@ -206,7 +223,9 @@ def parser() -> argparse.ArgumentParser:
     penalised = act("list", "by id")
     penalised.add_argument("--overdue", action="store_true", help="only what is overdue")
     penalised.add_argument("--limit", type=whole(1), default=1000)
-    for doing in (impose, lift, penalised):
+    shown = act("show", "with its due date")
+    shown.add_argument("subject", metavar="ID", type=whole(1), help="of the penalty")
+    for doing in (impose, lift, penalised, shown):
         doing.add_argument("--by", required=True, metavar="LOGIN", help="who does this")
         doing.add_argument("--json", action="store_true")
 
@@ -236,15 +255,31 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(what=name)
         take(acts(made))
 
+    for name, words, take in (
+        ("institution", "banks, agencies, providers and authorities", add_institution_arguments),
+        ("mandate", "which agency may act for which institution", add_mandate_arguments),
+        ("account", "logins on the wire, and what they may show", add_account_arguments),
+        ("consent", "proof that subscribers asked for marketing", add_consent_arguments),
+        ("refusal", "what subscribers will not have", add_refusal_arguments),
+    ):
+        made = add(name, "bodies:run", words)
+        made.set_defaults(what=name)
+        take(acts(made))
+    add_scrub_arguments(add("scrub", "looking:scrub", "which subscribers a number may reach just now"))
+    add_intercepts_arguments(add("intercepts", "looking:intercepts", "refused attempts, newest first"))
+    stats = add("stats", "looking:stats", "the numbers of an overview")
+    stats.add_argument("--by", required=True, metavar="LOGIN", help="of what he may see")
+    stats.add_argument("--json", action="store_true")
+
     user = add("user", "people:user", "who works with the registry")
-    user.add_argument("doing", choices=["add", "list", "disable", "enable", "renew"])
+    user.add_argument("doing", choices=["add", "list", "change", "disable", "enable", "renew"])
     user.add_argument("login", nargs="?", default="")
     user.add_argument("--role", default="", help=ROLES)
     user.add_argument("--person", default="", metavar="NAME", help="whose login it is; default: the login")
     user.add_argument("--identity", type=Path, metavar="FILE", help="holds the person's identity number")
     user.add_argument("--carrier", default="", help="code, for the role carrier")
     user.add_argument("--institution", default="", metavar="CODE", help="for institution, agency, provider")
-    user.add_argument("--territory", default="", help="beginning of a region, such as 浙江省宁波市")
+    user.add_argument("--territory", help="beginning of a region, such as 浙江省宁波市; '' for all")
     user.add_argument("--password", type=Path, metavar="FILE", help="holds the password for the console")
     user.add_argument("--totp", action="store_true", help="for `renew`: a new code generator, too")
     user.add_argument("--json", action="store_true")
@@ -268,17 +303,28 @@ def parser() -> argparse.ArgumentParser:
 
     act = acts(add("records", "evidence:records", "what the journals of all nodes hold"))
     find = act("find", "attempts and replies, oldest first")
-    find.add_argument("--number", default="", help="sending number")
-    find.add_argument("--subscriber", default="")
-    find.add_argument("--since", default="", metavar="TIME")
-    find.add_argument("--until", default="", metavar="TIME")
-    find.add_argument("--verdict", choices=["pass", "refuse"], default="")
     find.add_argument("--limit", type=whole(1), default=100)
     find.add_argument("--json", action="store_true")
     show = act("show", "one attempt, and all that became of it")
     show.add_argument("id", help="32 hexadecimal digits")
     show.add_argument("--json", action="store_true", help="on one line")
-    for doing in (find, show):
+    export = act("export", "what is found as a file, CSV or JSON Lines, whole and in order")
+    export.add_argument("file", type=Path, help=".csv or .jsonl")
+    export.set_defaults(command="looking:records_export")
+    timeline = act("timeline", "what all sent to one subscriber, and what he said; on record")
+    timeline.add_argument("subscriber")
+    timeline.set_defaults(command="looking:timeline")
+    timeline.add_argument("--json", action="store_true")
+    timeline.add_argument("--by", required=True, metavar="LOGIN", help="the regulator or auditor who looks")
+    timeline.add_argument("--reason", required=True, type=text(1000), help="why; goes on the audit")
+    for doing in (find, export):
+        doing.add_argument("--number", default="", help="sending number")
+        doing.add_argument("--subscriber", default="")
+        doing.add_argument("--verdict", choices=["pass", "refuse"], default="")
+    for doing in (find, export, timeline):
+        doing.add_argument("--since", default="", metavar="TIME")
+        doing.add_argument("--until", default="", metavar="TIME")
+    for doing in (find, export, show):
         doing.add_argument("--here", action="store_true", help="ask this node alone: takes no database")
         doing.add_argument("--reveal", action="store_true", help="subscribers and texts in full, on record")
         doing.add_argument("--reason", type=text(1000), help="why; goes on the audit")

@@ -12,22 +12,15 @@ import os
 import platform
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from gateway.errors import UsageError
+from gateway.unserved import Voice, unserved
 from gateway.values import (
     DAY,
     Address,
@@ -43,6 +36,7 @@ from gateway.values import (
     Network,
     PerDay,
     Rate,
+    Section,
     SharedCounter,
     Text50,
     Url,
@@ -61,10 +55,6 @@ PROTOCOLS = {"cmpp": 7890, "sgip": 8801, "smgp": 8890, "smpp": 2775}
 CALLING = ("sgip",)
 """Those of them whose carriers deliver on connections of their own."""
 RELOAD: dict[str, JsonValue] = {"reload": True}
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Node(Section):
@@ -164,10 +154,21 @@ class Policy(Section):
     )
     confirmation: Text50 = Field(
         "",
-        description="SMS to a subscriber who has refused by reply, once, behind the signature; such as"
-        ' "您已退订，我们不再向您发送营销信息"; empty: none',
+        description="SMS to a subscriber who has refused by reply or key press, once, behind the signature;"
+        ' such as "您已退订，我们不再向您发送营销信息"; empty: none',
         json_schema_extra=RELOAD,
     )
+    confirmation_accepted: Text50 = Field(
+        "",
+        description="the same to one who had refused and accepts again; such as"
+        ' "您已恢复接收，如需退订请回复R"; empty: none',
+        json_schema_extra=RELOAD,
+    )
+
+    @property
+    def confirmations(self) -> dict[str, str]:
+        """What is said to a reply, by its kind."""
+        return {"refuse": self.confirmation, "accept": self.confirmation_accepted}
 
 
 class Counters(Section):
@@ -187,6 +188,9 @@ class Counters(Section):
 
 
 class Evidence(Section):
+    checkpoint_seconds: Annotated[int, whole(1, 3600)] = Field(
+        10, description="a signed checkpoint at least that often; none is signed by this version"
+    )
     durability: Annotated[Literal["disk", "os"], one_of("disk", "os")] = Field(
         "disk", description="disk: fdatasync before anything is sent on | os: page cache"
     )
@@ -236,6 +240,7 @@ class Config(Section):
     node: Node = Node()
     database: Database = Database()
     sms: tuple[Sms, ...] = ()
+    voice: Voice = Voice()
     web: Web = Web()
     metrics: Metrics = Metrics()
     policy: Policy = Policy()
@@ -255,6 +260,11 @@ class Config(Section):
         if host in {"0.0.0.0", "::"}:
             return self.web.url or f"http://{platform.node()}:{port}"
         return self.web.url or f"http://{self.web.listen}"
+
+    @property
+    def unserved(self) -> Iterator[str]:
+        """What it asks for and this version does not do, in words."""
+        return unserved(self.voice, self.evidence)
 
     @property
     def workers(self) -> int:

@@ -17,7 +17,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from gateway.process import run_dir
 from gateway.protocols import CALLS
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
-from gateway.scenes import SCENES
+from gateway.scenes import SCENES, at_time
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
@@ -42,6 +42,8 @@ from gateway.values import endpoint
 ORDER = ("institutions", "mandates", "numbers", "accounts", "blacklist", "refusals")
 READY_SECONDS = 90.0
 ACCOUNTS = ("900001", "900002", "900003", "900004", "900005", "900006")
+ANSWERS = {0: "R", 16: "怎么退订？", 32: "这是新号", 48: "谢谢"}
+"""What a subscriber answers to each 64th message: of every kind, but that nobody accepts again."""
 CALLBACK_PORT = 8811
 """Where the simulated carrier of SGIP calls, if it is free."""
 
@@ -331,13 +333,12 @@ Ctrl-C stops all of it.""",
                         if sender.cause is not None:
                             break
                         destinations = [known or next(subscribers) for known in scene.subscribers]
-                        night = f"{datetime.now(SHANGHAI) + timedelta(days=1):%y%m%d}030000032+"
                         await sender.submit(
                             scene.source,
                             destinations,
                             scene.text,
                             report=True,
-                            at_time=night if scene.at_night else "",
+                            at_time=at_time(scene, datetime.now(SHANGHAI)),
                         )
                         await asyncio.sleep(0.1)
             except (OSError, LoginRefused):
@@ -356,8 +357,8 @@ def _said(settings: Config) -> list[status.Said]:
 
 
 def _reply(received: Received) -> str | None:
-    """What the sample subscribers answer: most nothing, one in 64 the plain word."""
-    return "R" if received.sequence % 64 == 0 else None
+    """What the sample subscribers answer: most nothing, one in 64 the plain word, as many something else."""
+    return ANSWERS.get(received.sequence % 64)
 
 
 def _is_free(address: tuple[str, int]) -> bool:

@@ -36,8 +36,8 @@ class UsageError(Exception):
 
 
 class Problem(Exception):
-    """What was asked of the registry can't be done. The command line ends with exit code 2, the API answers
-    problem+json.
+    """What was asked of the registry can't be done. The command line ends with exit code 1, or 2 where what
+    was typed is wrong in itself; the API answers problem+json.
 
     `code` is of a closed list (gateway/web/problems.py has status and title of each); `detail` says what is
     wrong, `expected` what would be right; `field` and `value` name what is to blame; `facts` are further

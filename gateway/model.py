@@ -267,10 +267,11 @@ class Limit(NamedTuple):
 
 class Count(NamedTuple):
     """What an attempt for `purpose` (a bit) adds to: the attempts for it that this subscriber had of this
-    institution on this channel; and how many there may be."""
+    institution on these channels (bits); and how many there may be."""
 
     purpose: int
     limits: tuple[Limit, ...]
+    channels: int
 
 
 class Caps(NamedTuple):

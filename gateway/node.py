@@ -183,6 +183,8 @@ class Node:
         with contextlib.ExitStack() as stack:
             alone = self._held or stack.enter_context(claimed(run_dir(config), self._only))
             check_name(config)
+            for words in config.unserved:
+                self._log.warning("not served", extra={"fields": {"setting": words}})
             await self._ports()
             if self._only in {"", "keeper"} and not self.stop.is_set():
                 self.database = await asyncio.to_thread(open_database, config)

@@ -1,18 +1,30 @@
-"""The messages of the demonstration: one of every verdict."""
+"""The messages of the demonstration: one of every verdict, at any hour of the day.
+
+`not_judgeable` takes a node that has lost its registry or its counters, and `no_reply_path` an account that
+was not reachable for a day: neither is made here.
+"""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
+
+ANY_HOUR, BY_DAY, AT_NIGHT = "any_hour", "by_day", "at_night"
 
 
 class Scene(NamedTuple):
-    """One message of the demonstration, and the verdict that it should get."""
+    """One message of the demonstration, and the verdict that it should get.
+
+    `when`: it goes at once at any hour; by day, and at night is scheduled for the next morning; or is
+    scheduled for 03:00. `observed` is what a rule that blocks nothing yet says of it.
+    """
 
     verdict: str
     account: str
     source: str
     subscribers: Sequence[str]
     text: str
-    at_night: bool = False  # scheduled for 03:00 of the next day
+    when: str = BY_DAY
+    observed: str = ""
 
 
 NEXT = ""
@@ -21,11 +33,23 @@ NEXT = ""
 OFTEN = "13800000505"
 """Gets more than he may: the first ones of a day pass."""
 
+UNREADABLE = "1380000x606"
+
 _SALE = "新客理财专享，详询网点。拒收请回复R"
+_LONG = "尊敬的客户，" + "本周末网点举办理财知识讲座，到场可领取纪念品，名额有限，先到先得，" * 3
 SCENES = (
-    Scene("pass", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}"),
-    Scene("pass", "900001", "106900020001", [NEXT], "【浙海示例银行】您尾号0000的账户入账100元"),
-    Scene("pass", "900002", "106900030001", [NEXT], "【钱塘示例消金】您的账单已逾期，请尽快处理"),
+    Scene("pass", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}", observed="consent_missing"),
+    Scene("pass", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_LONG}{_SALE}"),  # in parts
+    Scene("pass", "900001", "106900020001", [NEXT], "【浙海示例银行】您尾号0000的账户入账100元", ANY_HOUR),
+    Scene(
+        *("pass", "900001", "106900020001", [NEXT], f"【浙海示例银行】{_SALE}", ANY_HOUR),
+        observed="purpose_mismatch",
+    ),
+    Scene(
+        *("pass", "900002", "106900030001", [NEXT], "【钱塘示例消金】您的账单已逾期，请尽快处理"),
+        observed="third_party",
+    ),
+    Scene("malformed", "900001", "106900010001", [UNREADABLE], f"【浙海示例银行】{_SALE}"),
     Scene("blacklisted", "900001", "106900090001", [NEXT], f"【浙海示例银行】{_SALE}"),
     Scene("unregistered", "900001", "10699999", [NEXT], f"【浙海示例银行】{_SALE}"),
     Scene("institution_barred", "900004", "106900060001", [NEXT], f"【西湖示例小贷】{_SALE}"),
@@ -33,12 +57,23 @@ SCENES = (
     Scene("not_effective", "900003", "106900050001", [NEXT], f"【钱塘示例消金】{_SALE}"),
     Scene("account_mismatch", "900001", "106900070001", [NEXT], f"【钱塘示例消金】{_SALE}"),
     Scene("refused_by_subscriber", "900001", "106900010001", ["13800000404"], f"【浙海示例银行】{_SALE}"),
-    Scene("quiet_hours", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}", at_night=True),
-    Scene("over_frequency", "900001", "106900010001", [OFTEN], f"【浙海示例银行】{_SALE}"),
+    Scene("quiet_hours", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_SALE}", AT_NIGHT),
+    *(Scene("over_frequency", "900001", "106900010001", [OFTEN], f"【浙海示例银行】{_SALE}"),) * 3,
     Scene("signature_missing", "900001", "106900010001", [NEXT], _SALE),
     Scene("signature_mismatch", "900001", "106900010001", [NEXT], f"【客服通知】{_SALE}"),
     Scene("optout_hint_missing", "900001", "106900010001", [NEXT], "【浙海示例银行】新客理财专享"),
+    Scene("optout_hint_missing", "900001", "106900010001", [NEXT], f"【浙海示例银行】{_LONG}"),  # in parts
     Scene("mass_refused", "900001", "106900010001", [NEXT, "13800000404"], f"【浙海示例银行】{_SALE}"),
-    Scene("pass", "900005", "10680001", [NEXT], "【示例商城】您的包裹已到驿站"),
-    Scene("pass", "900006", "10680002", [NEXT], "【示例人民法院】请查收电子送达文书"),
+    Scene("pass", "900005", "10680001", [NEXT], "【示例商城】您的包裹已到驿站", ANY_HOUR),
+    Scene("pass", "900006", "10680002", [NEXT], "【示例人民法院】请查收电子送达文书", ANY_HOUR),
 )
+
+
+def at_time(scene: Scene, now: datetime) -> str:
+    """When the carrier is asked to deliver it, as the protocols write it; "": at once. `now`: in Shanghai."""
+    morning = now.replace(hour=10) + timedelta(days=now.hour >= 10)
+    if scene.when == AT_NIGHT:
+        return f"{now + timedelta(days=1):%y%m%d}030000032+"
+    if scene.when == BY_DAY and not 8 <= now.hour < 21:
+        return f"{morning:%y%m%d}100000032+"
+    return ""

@@ -10,13 +10,13 @@ import logging
 import os
 import sys
 import time
-from bisect import bisect_left
 from collections import Counter as Counts
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from gateway.durations import Durations
 from gateway.model import REPLY_KINDS, Reason
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -39,34 +39,6 @@ NOBODY_WAITED = 499
 _FAST = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _ROUTES = (0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)  # few: there is a histogram for each route
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-
-
-class Durations:
-    """One histogram, added up in this process and handed over in one go by `flush`.
-
-    An observation of prometheus-client in its multi-process mode costs 4 µs, and a batch makes several.
-    """
-
-    def __init__(self, child: Histogram) -> None:
-        self._buckets = child._buckets  # there is no public way to add many observations at once
-        self._sum = child._sum
-        self._bounds = [float(bound) for bound in child._upper_bounds]
-        self._counts = [0] * len(self._bounds)
-        self._seconds = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._seconds += seconds
-
-    def flush(self) -> None:
-        """Hand over what was observed since the last call."""
-        for place, count in enumerate(self._counts):
-            if count:
-                self._buckets[place].inc(count)
-                self._counts[place] = 0
-        if self._seconds:
-            self._sum.inc(self._seconds)
-            self._seconds = 0.0
 
 
 class Telemetry:
@@ -118,6 +90,9 @@ class Telemetry:
         self.journal_stopped = gauge("journal_stopped", "Journals that take nothing: full, poisoned", "cause")
         self.journal_unshipped = gauge(
             "journal_unshipped_records", "Records not yet in PostgreSQL", mode="livemax"
+        )
+        self.map_used = gauge(
+            "map_used_ratio", "Share of a mapped file that is in use", "map", mode="livemax"
         )
         self.registry_version = gauge(
             "registry_version", "Version of the registry that is judged by", mode="livemax"

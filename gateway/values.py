@@ -7,12 +7,18 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 RIGHT_ENDPOINT = "host:port, such as 10.0.0.5:7890"
 RIGHT_DURATION = "a whole number above 0 and a unit out of ms, s, m, h, d, such as 72h"
 DAY = 86_400_000  # ms
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": DAY}
+
+
+class Section(BaseModel):
+    """A table of the configuration: what it does not name is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def milliseconds(text: str) -> int:
@@ -109,6 +115,22 @@ Url = Annotated[
     str,
     right("http:// or https:// and a host that other nodes reach, such as http://10.0.0.5:8080", _is_url),
 ]
+
+
+def _is_signalling(text: str) -> bool:
+    found = re.fullmatch(r"(?:udp|tcp|tls)://(.*)", text, re.ASCII)
+    return found is not None and bool(endpoint(found[1]))
+
+
+def _is_hop(text: str) -> bool:
+    found = re.fullmatch(r"sips?:([^@;?\s]+)", text, re.ASCII)
+    return not text or (found is not None and _is_host(found[1]))
+
+
+Signalling = Annotated[
+    str, right("udp://, tcp:// or tls:// and host:port, such as udp://0.0.0.0:5060", _is_signalling)
+]
+Hop = Annotated[str, right("sip:host:port, such as sip:10.0.0.6:5060, or empty", _is_hop)]
 
 
 def _is_shared_counter(text: str) -> bool:

@@ -67,9 +67,10 @@ async def settle(dsn: str, key: RegistryKey = KEY) -> None:
     try:
         key_id = await store.register_key(c, key.fingerprint)
         await c.execute(
-            """INSERT INTO institutions (code, name, kind, region) VALUES
-               ('BANK', '示例银行', 'bank', '浙江省杭州市'), ('FIN', '示例消金', 'consumer_finance', ''),
-               ('AGENT', '示例催收', 'agency', '浙江省宁波市'), ('SHOP', '示例服务商', 'provider', '')
+            """INSERT INTO institutions (code, name, kind, region, licence_scope) VALUES
+               ('BANK', '示例银行', 'bank', '浙江省杭州市', 7),
+               ('FIN', '示例消金', 'consumer_finance', '', 7),
+               ('AGENT', '示例催收', 'agency', '浙江省宁波市', 0), ('SHOP', '示例服务商', 'provider', '', 0)
                ON CONFLICT DO NOTHING"""
         )
         for login, (name, role, carrier, institution) in PEOPLE.items():

@@ -36,8 +36,6 @@ PERHAPS, AGAIN, STRANGER = "怎么退订？", "恢复订阅", "你打错了"
 STRICT = """
 [rules.consent_missing]
 mode = { marketing = "observe" }
-[rules.third_party]
-mode = { collection = "enforce" }
 """
 
 

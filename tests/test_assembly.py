@@ -1,5 +1,6 @@
 """Parts of long messages find each other: what is whole, what has waited, what sticks, what is bounded."""
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -56,7 +57,7 @@ def submission(
     content: bytes, udhi: bool = False, total: int = 1, number: int = 1, **fields: Any
 ) -> Submission:
     made = Submission(b"1069", [b"13800000001"], 8, udhi, content, False, b"", total, number, 0)
-    return made._replace(**fields)
+    return replace(made, **fields)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_parts_of_one_message_are_alike_in_all_but_text_and_number() -> None:
         {"source": b"1068"}, {"destinations": [b"13800000002"]}, {"fmt": 0}, {"at_time": b"x"},
         {"reference": 1}, {"pk_total": 3}, {"pseudo": 1},
     ):  # fmt: skip
-        other = place_of(submission(b"cd", total=2, number=2)._replace(**changes))  # type: ignore[arg-type]
+        other = place_of(replace(submission(b"cd", total=2, number=2), **changes))  # type: ignore[arg-type]
         assert other is not None
         assert other.message != first.message, changes
 

@@ -69,7 +69,11 @@ async def test_a_number_is_banned_at_once_and_once(bureau: Bureau, sql: Connecti
 
 @pytest.mark.parametrize(
     ("number", "is_prefix"),
-    [("110", False), ("12321", False), ("1008", True), ("123", True), ("10086", True)],
+    [
+        *(("110", False), ("12321", False), ("1008", True), ("123", True), ("10086", True), ("100", True)),
+        *(("1008611", False), ("1008611", True), ("8610086", False), ("12110571", False)),  # within one
+        *(("0571-12345", False), ("+86571123", True), ("0571", True)),  # a city's line
+    ],
 )
 async def test_protected_numbers_cannot_be_covered_by_any_hand(
     number: str, is_prefix: bool, bureau: Bureau, sql: Connection, tmp_path: Path
@@ -80,12 +84,26 @@ async def test_protected_numbers_cannot_be_covered_by_any_hand(
         await ban(bureau, "r1", number, is_prefix)
     assert (refused.value.code, refused.value.field) == ("protected_number", "number")
     with pytest.raises(asyncpg.CheckViolationError, match="protected"):
-        await sql.fetch(INSERT, number, is_prefix)
+        await sql.fetch(INSERT, bans.canonical(number, is_prefix), is_prefix)
     path = tmp_path / "bans.csv"
     path.write_text(f"number,is_prefix,reason,case_reference\n{number},{is_prefix},r,C-1\n", "utf-8")
     result = await import_file("blacklist", path, bureau.dsn, KEY, approve=("checker", "approver"))
     assert result.rejected == 1
     assert await in_force(sql) == set()
+
+
+async def test_sql_covers_no_protected_number_that_the_other_doors_cannot_spell(sql: Connection) -> None:
+    for number in ("10", "1", "+86", "+8610", "+861", "+86571", "+8657112345678", "11", "9611"):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await sql.fetch(INSERT, number, True)
+
+
+async def test_what_only_looks_like_a_protected_number_is_banned(bureau: Bureau) -> None:
+    """What begins with three protected digits is another's, and so is what merely contains protected ones."""
+    for number in ("1100001", "4001234567", "0571-88886666"):
+        assert (await ban(bureau, "r1", number)).in_force
+    for number in ("1190", "1069", "95588", "+86138", "+865718", "+85212345", "10200"):
+        assert (await ban(bureau, "r1", number, is_prefix=True)).in_force
 
 
 @pytest.mark.parametrize("number", ["x", "+", "1" * 40, "4e11"])
@@ -165,19 +183,15 @@ async def test_sql_and_imports_meet_the_same_guard(bureau: Bureau, sql: Connecti
                 await sql.execute(statement)
     await sql.execute("RESET session_replication_role")
     assert await in_force(sql) == {"10670009"}
-    path.write_text("number,is_prefix,reason,case_reference\n106900,true,r,C-1\n", "utf-8")
-    await import_file("blacklist", path, bureau.dsn, KEY, approve=("checker", "approver"))
-    assert await in_force(sql) == {"10670009", "106900"}  # two persons brought it
-    persons = "SELECT added_by, confirmed_by FROM blacklist WHERE number = '106900'"
-    assert tuple(await sql.fetchrow(persons)) == ("checker", "approver")
 
 
-async def test_an_operator_s_prefix_waits_for_a_regulator(bureau: Bureau, sql: Connection) -> None:
+async def test_an_operator_s_prefix_waits_for_two_regulators(bureau: Bureau, sql: Connection) -> None:
     await file_number(sql, "10690001", "BANK")
     found, fresh = await bans.add(sql, None, new("1069", True))
     assert (fresh, found.added_by, found.in_force) == (True, "operator", False)
-    async with bureau.acting("r1") as (c, actor):
-        assert (await bans.confirm(c, actor, found.id)).in_force
+    for login in ("r1", "r2"):
+        async with bureau.acting(login) as (c, actor):
+            assert (await bans.confirm(c, actor, found.id)).in_force == (login == "r2")
     assert await bureau.acts("blacklist") == ["sql.insert"]
 
 

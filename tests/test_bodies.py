@@ -1,5 +1,6 @@
 """Institutions, mandates, accounts, consents and refusals by HTTP; each role its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -77,20 +78,55 @@ async def test_account_shows_what_its_list_says(office: Office) -> None:
     assert (made.status, made.body["carrier"], made.body["allowed_ips"]) == (201, "mobile", ["192.0.2.0/24"])
     path = f"/accounts/{made.body['id']}"
     shown = [{"number": "10690001"}, {"number": "1069", "is_prefix": True, "valid_until": "2027-01-01"}]
-    put = await office.ask("carrier2", "PUT", f"{path}/numbers", shown)
+
+    async def put_by(who: str, numbers: Any, tag: str = "*") -> Any:
+        return await office.ask(who, "PUT", f"{path}/numbers", numbers, headers={"If-Match": tag})
+
+    put = await put_by("carrier2", shown)
     assert [(one["number"], one["is_prefix"]) for one in put.body] == [("10690001", False), ("1069", True)]
     versions = office.sql("SELECT row_version FROM account_numbers ORDER BY id")
-    fewer = await office.ask("carrier", "PUT", f"{path}/numbers", shown[1:])
+    fewer = await put_by("carrier", shown[1:])
     assert [one["number"] for one in fewer.body] == ["1069"]
     assert office.sql("SELECT row_version FROM account_numbers ORDER BY id") == versions[1:]  # untouched
     assert (await office.get("institution", f"{path}/numbers")).body == fewer.body
     assert (await office.get("institution2", f"{path}/numbers")).status == 404
-    twice = await office.ask("carrier", "PUT", f"{path}/numbers", [{"number": "95588"}] * 2)
+    twice = await put_by("carrier", [{"number": "95588"}] * 2)
     assert (twice.status, twice.body["code"]) == (409, "exists")
-    assert (await office.ask("carrier", "PUT", f"{path}/numbers", [])).body == []
+    assert (await put_by("carrier", [])).body == []
     assert (await change(office, "carrier", path, {"holder": "FIN"})).body["holder"] == "FIN"
     bad = await office.post("carrier", "/accounts", new | {"account": "1", "upstream": ["nowhere"]})
     assert (bad.status, bad.body["field"]) == (422, "upstream.0")
+
+
+async def test_a_list_of_numbers_is_replaced_as_it_was_read(office: Office) -> None:
+    """Whatever another hand did to it meanwhile, by HTTP or by file, is not lost."""
+    new = {"protocol": "cmpp", "account": "900009", "holder": "BANK"}
+    made = await office.post("carrier", "/accounts", new)
+    path = f"/accounts/{made.body['id']}/numbers"
+
+    async def tag() -> str:
+        return str((await office.get("carrier", path)).headers["ETag"])
+
+    async def put(numbers: Any, tag: str) -> tuple[int, str]:
+        said = await office.ask("carrier", "PUT", path, numbers, headers={"If-Match": tag} if tag else {})
+        return said.status, said.headers.get("ETag", "")
+
+    empty = await tag()
+    assert (await put([{"number": "10690001"}], ""))[0] == 428
+    status, first = await put([{"number": "10690001"}], empty)
+    assert (status, first) == (200, await tag())
+    assert (await put([], empty))[0] == 412
+    for change in (
+        f"INSERT INTO account_numbers (account_id, number) VALUES ({made.body['id']}, '10690002')",
+        "UPDATE account_numbers SET valid_until = '2099-01-01' WHERE number = '10690002'",
+        "DELETE FROM account_numbers WHERE number = '10690002'",
+    ):
+        read = await tag()
+        office.sql(change)
+        assert (await put([], read))[0] == 412, change
+    assert await tag() == first
+    both = await asyncio.gather(*(put([{"number": f"1069000{n}"}], first) for n in (3, 4)))
+    assert sorted(status for status, _ in both) == [200, 412]
 
 
 async def test_subscriber_is_never_shown_in_full(office: Office) -> None:

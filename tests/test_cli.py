@@ -22,6 +22,7 @@ import pytest_asyncio
 from conftest import HouseOf
 from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually, free_ports, refresh, run_cli
 
+from gateway.scenes import SCENES
 from gateway.simulator.sender import SenderSim
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -256,6 +257,7 @@ async def test_config_prints_what_config_check_takes(folder: Path) -> None:
     code, out, err = await run_cli("config", "--check", "-c", str(path))
     assert code == GOOD, err
     assert "good" in out
+    assert "not served: evidence.checkpoint_seconds" in out  # the file names it, and it does nothing yet
 
 
 async def test_config_check_of_a_running_node_is_good(house: House) -> None:
@@ -430,11 +432,6 @@ class Demo:
 
 
 SIGNED = "【浙海示例银行】新客理财专享，详询网点。拒收请回复R"
-VERDICTS = (
-    "blacklisted", "unregistered", "institution_barred", "mandate_missing", "not_effective",
-    "account_mismatch", "refused_by_subscriber", "signature_missing", "signature_mismatch",
-    "optout_hint_missing", "mass_refused",
-)  # fmt: skip
 
 
 async def page(address: str) -> tuple[int, str]:
@@ -448,14 +445,13 @@ async def test_two_demos_side_by_side(folder: Path, cities: Path) -> None:
     """Each with its own ports, files, database; one goes on when the other stops, and both stop cleanly."""
     profile = str(any_hour.written(folder))
     quiet = Demo(folder / "quiet", cities, "--no-traffic", "--profile", profile)
-    lively = Demo(folder / "lively", cities, "--profile", profile)
+    lively = Demo(folder / "lively", cities)  # shows all of it at any hour
     async with quiet:
         async with lively:
             assert not set(quiet.running()) & set(lively.running())
             for demo in (quiet, lively):
                 assert set(demo.ready) >= KEYS
                 assert len(demo.running()) >= 6
-                assert await demo.result("106900010001", SIGNED) == 0
                 assert await demo.result("106900090001", SIGNED) == 103
                 with psycopg.connect(demo.ready["database"]) as connection:
                     (count,) = connection.execute("SELECT count(*) FROM numbers").fetchone() or (0,)
@@ -466,10 +462,15 @@ async def test_two_demos_side_by_side(folder: Path, cities: Path) -> None:
 
             async def every_verdict() -> bool:
                 _, text = await page(lively.ready["metrics"])
-                counted = [
-                    line for line in text.splitlines() if line.startswith("zhengming_intercepts_total{")
-                ]
-                return all(any(f'reason="{reason}"' in line for line in counted) for reason in VERDICTS)
+                lines = [line for line in text.splitlines() if not line.endswith(" 0.0")]
+                refused = [line for line in lines if line.startswith("zhengming_intercepts_total{")]
+                seen = [line for line in lines if line.startswith("zhengming_observed_total{")]
+                return all(
+                    any(f'reason="{scene.observed or scene.verdict}"' in line for line in among)
+                    for scene in SCENES
+                    for among in ([seen] if scene.observed else [refused])
+                    if scene.observed or scene.verdict != "pass"
+                )
 
             await eventually(every_verdict, 40.0, every=0.2)
             judge = ("judge", "--from", "106900090001", "--to", "13800000001", "--text", SIGNED)

@@ -33,34 +33,56 @@ def test_every_setting_is_described():
             assert lines[number - 1].startswith("# ")
 
 
-def test_the_contract_s_own_example_is_taken(tmp_path):
-    text = """
-        [node]
-        name = "node-1"
-        carrier = "mobile"
-        data_dir = "var"
-        workers = 0
-        [database]
-        dsn = "embedded"
-        [[sms]]
-        protocol = "cmpp"
-        listen = "0.0.0.0:7890"
-        upstream = ["10.0.0.5:7890"]
-        [web]
-        listen = "127.0.0.1:8080"
-        [metrics]
-        listen = "127.0.0.1:9464"
-        [policy]
-        profile = "zhejiang"
-        [evidence]
-        durability = "disk"
-        [registry]
-        max_age = "72h"
-        unknown_account = "refuse"
-    """
-    loaded = config.load(written(tmp_path, text), {})
+CONTRACT = """
+[node]
+name = "node-1"
+carrier = "mobile"             # the tenant whose gateway this node stands before
+data_dir = "var"               # replica, journal, keys, embedded database
+workers = 0                    # 0: one per core
+[database]
+dsn = "embedded"               # or postgresql://…, several hosts allowed
+[[sms]]
+protocol = "cmpp"              # cmpp | sgip | smgp | smpp ; CMPP 2.0/2.1/3.0 on one port, by login
+listen = "0.0.0.0:7890"
+upstream = ["10.0.0.5:7890"]   # tried in order; an account may name its own
+# tls_*, upstream_tls_*, callback_listen (SGIP: where the carrier delivers)
+[voice]
+listen = ["udp://0.0.0.0:5060", "tcp://0.0.0.0:5060"]
+next_hop = "sip:10.0.0.6:5060"
+mode = "proxy"                 # proxy | redirect
+[web]
+listen = "127.0.0.1:8080"
+[metrics]
+listen = "127.0.0.1:9464"
+[policy]
+profile = "zhejiang"           # a shipped name, or the path of a file
+[counters]
+url = "local"                  # or redis://…, for caps over several nodes
+[evidence]
+checkpoint_seconds = 10
+durability = "disk"            # disk: fdatasync before sending | os: page cache
+[registry]
+max_age = "72h"                # older news than this: not_judgeable
+unknown_account = "refuse"     # refuse | observe | other
+"""
+"""contract.md "Configuration", whole."""
+
+
+def test_the_contract_s_own_example_is_taken_and_what_nobody_serves_is_said(tmp_path):
+    loaded = config.load(written(tmp_path, CONTRACT), {})
     assert loaded.sms[0].upstream == ("10.0.0.5:7890",)
     assert loaded.data_dir == tmp_path / "var"
+    assert (loaded.voice.mode, loaded.evidence.checkpoint_seconds) == ("proxy", 10)
+    said = list(loaded.unserved)
+    assert [words.partition(":")[0] for words in said] == [
+        *("voice.listen", "voice.listen", "voice.next_hop"),
+        "evidence.checkpoint_seconds",
+    ]
+    assert "udp://0.0.0.0:5060" in said[0]
+
+
+def test_who_names_nothing_that_is_not_served_is_told_nothing(tmp_path):
+    assert list(config.load(written(tmp_path, ""), {}).unserved) == []
 
 
 def test_the_environment_overrides_the_file(tmp_path):
@@ -132,6 +154,11 @@ def test_the_environment_overrides_the_file(tmp_path):
         ('[[sms]]\nprotocol = "sgip"\ncallback_patience = "30"\n', ["callback_patience", "72h"]),
         ('[[sms]]\nprotocol = "sgip"\ncallback_idle = "0s"\n', ["callback_idle", "above 0"]),
         ('[evidence]\nkeep = "90d"\n', ["evidence.keep", "at least 155d"]),
+        ('[voice]\nlisten = ["0.0.0.0:5060"]\n', ['voice.listen.0 = "0.0.0.0:5060"', "udp://0.0.0.0:5060"]),
+        ('[voice]\nlisten = ["udp://0.0.0.0"]\n', ["voice.listen.0", "host:port"]),
+        ('[voice]\nnext_hop = "10.0.0.6:5060"\n', ["voice.next_hop", "sip:10.0.0.6:5060"]),
+        ('[voice]\nmode = "b2bua"\n', ["voice.mode", "one of proxy, redirect"]),
+        ("[evidence]\ncheckpoint_seconds = 0\n", ["evidence.checkpoint_seconds = 0", "from 1 to 3600"]),
         ("[node\n", ["not TOML"]),
     ],
 )

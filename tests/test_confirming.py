@@ -1,4 +1,4 @@
-"""A subscriber who refuses is told so once, and the sender on whose connection that goes notices nothing."""
+"""Who refuses, or accepts again, is told so once; the sender by whose connection that goes sees nothing."""
 
 import asyncio
 import errno
@@ -8,9 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import aiohttp
 import pytest
 import pytest_asyncio
 import world
+from asker import Asker
 from conftest import HouseOf
 from playbook import BANNED, MARKETING, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
@@ -29,12 +31,17 @@ from gateway.telemetry import Telemetry
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WORDS = "您已退订，我们不再向您发送营销信息"
+AGAIN = "您已恢复接收，如需退订请回复R"
 PASSING = MARKETING + "0001"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node(house_of: HouseOf) -> AsyncIterator[House]:
-    async with house_of(environment={"ZHENGMING__POLICY__CONFIRMATION": WORDS}) as house:
+    environment = {
+        "ZHENGMING__POLICY__CONFIRMATION": WORDS,
+        "ZHENGMING__POLICY__CONFIRMATION_ACCEPTED": AGAIN,
+    }
+    async with house_of(environment=environment) as house:
         yield house
 
 
@@ -53,6 +60,24 @@ def attempts(house: House, subscriber: str) -> list[tuple[str, str]]:
 def outcomes(house: House, identity: bytes) -> list[int]:
     found = [one.record for one in house.records(rec.Outcome, kinds=frozenset({rec.OUTCOME}))]
     return [one.result for one in found if isinstance(one, rec.Outcome) and one.attempt == identity]
+
+
+def accepting(subscriber: str, number: int) -> bytes:
+    """The subscriber's "accept again"."""
+    return deliver(PASSING, subscriber, "恢复订阅".encode("utf-16-be"), number, msg_fmt=8)
+
+
+async def accept(raw: Raw, there: Raw, subscriber: str, number: int) -> bytes:
+    """As `refuse`, with an "accept again"."""
+    reply = accepting(subscriber, number)
+    there.send(reply)
+    assert await raw.frame() == reply
+    return await there.frame()
+
+
+def text_of(octets: bytes) -> str:
+    """Of a SUBMIT of CMPP 2.0."""
+    return tables.Submit.decode(octets, 12, len(octets), 0).msg_content.decode("utf-16-be")
 
 
 async def refuse(raw: Raw, there: Raw, subscriber: str, number: int, version: int = V20) -> bytes:
@@ -193,14 +218,68 @@ async def test_who_accepted_again_and_refuses_again_is_told_again(house: House) 
     async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
         there = await carrier.session()
         first = await refuse(raw, there, subscriber, 5)
-        words = "恢复订阅".encode("utf-16-be")
-        there.send(answer_to(first, 8), accepts := deliver(PASSING, subscriber, words, 6, msg_fmt=8))
-        assert await raw.frame() == accepts
-        second = await refuse(raw, there, subscriber, 7)
-        assert command_of(second) == tables.SUBMIT
-        there.send(answer_to(second, 9))
+        there.send(answer_to(first, 8))
+        accepted = await accept(raw, there, subscriber, 6)
+        assert (command_of(accepted), text_of(accepted)) == (tables.SUBMIT, f"【示例银行】{AGAIN}")
+        there.send(answer_to(accepted, 9), again := accepting(subscriber, 7))
+        assert await raw.frame() == again
+        raw.send(Cmpp.heartbeat(2))
+        assert await there.frame() == Cmpp.heartbeat(2)  # nothing else: he was not refused any more
+        second = await refuse(raw, there, subscriber, 8)
+        assert (command_of(second), text_of(second)) == (tables.SUBMIT, f"【示例银行】{WORDS}")
+        there.send(answer_to(second, 10))
         marked = house.records(subscriber=subscriber)
-        await eventually(lambda: [told(house, one) for one in marked] == [[0], [0]])
+        await eventually(lambda: [told(house, one) for one in marked] == [[0], [0], [0]])
+
+
+async def test_who_had_refused_nothing_is_not_told_that_he_accepted(house: House) -> None:
+    subscriber = house.subscriber()
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        there.send(accepts := accepting(subscriber, 5))
+        assert await raw.frame() == accepts
+        raw.send(Cmpp.heartbeat(2))
+        assert await there.frame() == Cmpp.heartbeat(2)
+    assert attempts(house, subscriber) == []
+
+
+async def test_one_who_accepts_after_the_senders_goodbye_is_on_record_as_untold(house: House) -> None:
+    subscriber = house.subscriber()
+    async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
+        there = await carrier.session()
+        there.send(answer_to(await refuse(raw, there, subscriber, 5), 8))
+        raw.send(goodbye := Cmpp.terminate(1))
+        assert await there.frame() == goodbye
+        there.send(accepts := accepting(subscriber, 6))
+        assert await raw.frame() == accepts
+        untold = [("confirmation", "service"), ("confirmation_unsent", "service")]
+        assert await eventually(lambda: attempts(house, subscriber) == untold)
+
+
+async def test_a_key_press_is_confirmed_where_the_number_may_send(house: House) -> None:
+    """Once; by a number that is for calls alone, or without a session, it is on record as unsent."""
+    subscriber, other = house.subscriber(), house.subscriber()
+    async with RawCarrier(house.upstreams.raw) as carrier, aiohttp.ClientSession() as client:
+        ask = Asker(house, client)
+
+        async def press(to: str) -> None:
+            body = {"account": "900014", "source": PASSING, "subscriber": to, "key": "9"}
+            assert (await ask("bank", "/voice/refusals", body)).status == 201
+
+        async with Raw.login(house, "900014") as raw:
+            there = await carrier.session()
+            await press(subscriber)
+            octets = await there.frame()
+            told = tables.Submit.decode(octets, 12, len(octets), 0)
+            assert (told.src_id, told.dest_terminal_id) == (PASSING.encode(), [subscriber.encode()])
+            assert text_of(octets) == f"【示例银行】{WORDS}"
+            there.send(answer_to(octets, 8))
+            await press(subscriber)
+            raw.send(Cmpp.heartbeat(2))
+            assert await there.frame() == Cmpp.heartbeat(2)
+        await press(other)
+    assert attempts(house, subscriber) == [("confirmation", "service")]
+    assert await eventually(lambda: attempts(house, other) == [("confirmation_unsent", "service")])
 
 
 def told(house: House, found: Any) -> list[int]:
@@ -241,7 +320,7 @@ async def test_what_a_full_disk_took_no_record_of_is_owed(tmp_path: Path) -> Non
     journal = make(tmp_path, disk=disk)
     screen = SimpleNamespace(view=view, profile=PROFILE, journal=journal)
     regions, log = SimpleNamespace(region=lambda subscriber: ""), logging.getLogger(__name__)
-    desk = Confirmations("n", cast(Any, screen), cast(Any, regions), Telemetry(), log, WORDS)
+    desk = Confirmations("n", cast(Any, screen), cast(Any, regions), Telemetry(), log, {"refuse": WORDS})
     desk.join(world.KEY, line)
     reply = Reply(world.KEY, world.SOURCE, world.SUBSCRIBER, "R", "refuse", institution=world.BANK)
     delivery = Delivery(b"m", b"13800000001", world.SOURCE.encode(), 0, False, b"R", None)

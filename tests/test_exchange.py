@@ -608,8 +608,9 @@ STATES: dict[str, str] = {
     "mandates": "UPDATE mandates SET status = 'revoked' WHERE id = (SELECT min(id) FROM mandates)",
     "bans": """INSERT INTO blacklist (number, is_prefix, reason, case_reference)
                VALUES ('1069', true, 'r', 'c'), ('10691', true, 'r', 'c') ON CONFLICT DO NOTHING""",
-    "lifted": """UPDATE refusals SET lifted_at = clock_timestamp(), lifted_by = 'r1'
-                  WHERE id = (SELECT min(id) FROM refusals)""",
+    "lifted": """UPDATE refusals SET lifted_at = now(), lifted_by = 'r1', lifted_reason = 'r',
+                                     lifted_case = 'C'
+                  WHERE lifted_at IS NULL AND id = (SELECT min(id) FROM refusals)""",
     "reply": """INSERT INTO refusals (subscriber_hash, key_id, subscriber_sealed, institution_id, purposes,
                                       channels, source, refused_at, flags)
                 SELECT subscriber_hash, key_id, subscriber_sealed, institution_id, 3, 3, 'reply',

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from office import Office
 
@@ -121,22 +122,53 @@ async def test_list_filters_and_pages(office: Office) -> None:
 
 async def test_only_an_authority_files_a_protected_number(office: Office) -> None:
     """By hand, in a change and by file: whoever sends from 110 is taken for the police."""
-    for number, digits in (("110", 0), ("12321", 0), ("1234", 1), ("1008", 2), ("96110", 0)):
+    for number, digits in (
+        *(("110", 0), ("12321", 0), ("110", 2), ("96110", 0)),
+        *(("1008611", 0), ("123456", 2), ("0571 12345", 0), ("057110086", 0)),  # within one; a city's line
+    ):
         new = DRAFT | {"number": number, "extension_digits": digits}
         said = await office.post("institution", "/numbers", new)
         assert (said.status, said.body["field"]) == (422, "number"), number
-    made = await draft(office, number="1234", extension_digits=0)
-    tag = {"If-Match": "*"}
-    wider = await office.ask("institution", "PATCH", f"/numbers/{made}", {"extension_digits": 2}, headers=tag)
-    assert (wider.status, wider.body["field"]) == (422, "number")
     table = "number,purposes,institution,extension_digits\n"
-    for line in ("12345,service,BANK,0", "1234,service,BANK,1", "123456,service,BANK,0"):
+    for line in ("12345,service,BANK,0", "057112345,service,BANK,0", "123406,service,BANK,0"):
         table += line + "\n"
     headers = {"Content-Type": "text/csv"}
     done = await office.post("institution", "/imports/numbers", data=table.encode(), headers=headers)
     assert [(one["line"], one["column"]) for one in done.body["lines"]] == [(2, "number"), (3, "number")]
     office.sql("UPDATE institutions SET kind = 'authority' WHERE code = 'BANK'")
     assert await draft(office, number="12345", extension_digits=0)
+
+
+async def test_nobody_files_a_beginning_of_all_others_numbers(office: Office) -> None:
+    """With 106 and twelve further digits one bank would have filed every other's number before it."""
+    for number, digits in (
+        ("106", 12),
+        ("1069000", 12),
+        ("1066", 1),
+        ("9558", 4),
+        ("4001234", 3),
+        ("0571", 8),
+    ):
+        said = await office.post(
+            "institution", "/numbers", DRAFT | {"number": number, "extension_digits": digits}
+        )
+        assert (said.status, said.body["field"]) == (422, "number"), number
+        assert "at least" in said.body["expected"]
+    made = await draft(office, number="1069000", extension_digits=0)
+    tag = {"If-Match": "*"}
+    wider = await office.ask("institution", "PATCH", f"/numbers/{made}", {"extension_digits": 2}, headers=tag)
+    assert (wider.status, wider.body["field"]) == (422, "extension_digits")
+    table = "number,purposes,institution,extension_digits\n106,service,BANK,12\n10690008,service,BANK,12\n"
+    headers = {"Content-Type": "text/csv"}
+    done = await office.post("institution", "/imports/numbers", data=table.encode(), headers=headers)
+    assert [(one["line"], one["column"]) for one in done.body["lines"]] == [(2, "number")]
+    columns = "number, extension_digits, channels, purposes, institution_id"
+    for statement in (
+        f"INSERT INTO numbers ({columns}) SELECT '106', 12, 1, 1, id FROM institutions WHERE code = 'BANK'",
+        "UPDATE numbers SET extension_digits = 1 WHERE number = '1069000'",
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation, match="other holders' numbers"):
+            office.sql(statement)
 
 
 async def test_a_filing_ends_after_it_begins(office: Office) -> None:

@@ -1,6 +1,8 @@
 """Finding by HTTP: whose records one sees, masked; what is looked at in full goes on the audit."""
 
+import csv
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from office import Said
 from shell import Shell
 from traces import AGENTS, BANKS, DRAFTS, MASKED, SUBSCRIBER, TEXT, Traces
 
+from gateway.commands import looking
 from gateway.web.finding import SHANGHAI
 
 here = pytest.mark.asyncio(loop_scope="session")
@@ -317,3 +320,59 @@ def test_by_command_line_full_numbers_take_a_watcher_and_a_reason(
         ("auditor", "records", "CASE-9"),
         ("regulator", f"records/{traces.passed}", "CASE-9"),
     ]
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_what_is_found_goes_out_whole_and_in_order(
+    traces: Traces,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    page: int,
+) -> None:
+    """However many are found at once; subscribers and texts for a reason, on the audit."""
+    monkeypatch.setattr(looking, "PAGE", page)
+    shell = Shell(tmp_path, traces.office.dsn, capsys, "records", data_dir=traces.office.folder)
+    out = {suffix: tmp_path / f"out.{suffix}" for suffix in ("jsonl", "csv")}
+    code, said, _ = shell("export", str(out["jsonl"]), "--here")
+    rows = [json.loads(line) for line in out["jsonl"].read_text("utf-8").splitlines()]
+    assert (code, rows) == (0, shell.json("find", "--here"))
+    assert (f"records: {len(rows)} written" in said, len(rows) > 4) == (True, True)
+    code, _, err = shell("export", str(out["jsonl"]))
+    everywhere = [json.loads(line) for line in out["jsonl"].read_text("utf-8").splitlines()]
+    assert (code, err.count("node-2")) == (0, 1)  # that node is away
+    assert sorted(everywhere, key=lambda row: row["index"]) == rows
+    assert [row["at"] for row in everywhere] == sorted(row["at"] for row in rows)
+    why = ("--reason", "CASE-9", "--by")
+    before = audited(traces, "record.export")
+    for more in ((), ("--reason", "x"), (*why, "institution2")):
+        assert shell("export", str(out["csv"]), "--here", "--reveal", *more)[0] == 2
+    assert shell("export", str(tmp_path / "out.txt"), "--here")[0] == 2
+    assert (list(tmp_path.glob("*.part")), out["csv"].exists()) == ([], False)
+    found = ("--here", "--number", BANKS + "01", "--verdict", "pass", "--reveal", *why, "auditor")
+    assert shell("export", str(out["csv"]), *found)[0] == 0
+    (row,) = csv.DictReader(out["csv"].read_text("utf-8-sig").splitlines())
+    assert (row["id"], row["subscriber"], row["text"]) == (traces.passed, "'" + SUBSCRIBER, TEXT)
+    assert (row["delivery"], row["verdict"], row["channel"]) == ("delivered", "pass", "sms")
+    assert audited(traces, "record.export") == [*before, ("auditor", "records", "CASE-9")]
+
+
+def test_by_command_line_intercepts_numbers_and_timelines_are_those_of_the_api(
+    traces: Traces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell = Shell(tmp_path, traces.office.dsn, capsys, data_dir=traces.office.folder)
+    assert [one["id"] for one in shell.json("intercepts", "--by", "institution")] == [
+        traces.foreign, traces.refused,
+    ]  # fmt: skip
+    code, out, err = shell("intercepts", "--limit", "1", "--by", "regulator")
+    assert (code, len(out.splitlines()), "only the first 1" in err) == (0, 1, True)
+    wanted = ("--reason", "mandate_missing", "--since", "2020-01-01", "--by", "agency")
+    assert [one["id"] for one in shell.json("intercepts", *wanted)] == [traces.entrusted]
+    assert shell("intercepts", "--since", "soon", "--by", "agency")[0] == 2
+    assert shell("intercepts", "--by", "provider")[0] == 2
+    assert shell.json("stats", "--by", "institution")[0]["numbers"]["approved"] == 2
+    code, out, _ = shell("records", "timeline", SUBSCRIBER, "--reason", "CASE-9", "--by", "auditor", "--json")
+    kinds = {event["kind"] for event in json.loads(out)}
+    assert (code, kinds >= {"attempt", "reply", "refusal", "consent", "complaint"}) == (0, True)
+    assert audited(traces, "subscriber.timeline")[-1] == ("auditor", "subscribers", "CASE-9")
+    assert shell("records", "timeline", SUBSCRIBER, "--reason", "x", "--by", "institution")[0] == 2

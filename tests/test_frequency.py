@@ -180,6 +180,41 @@ async def test_calls_have_their_own_caps(house: House, ask: Asker) -> None:
     assert said.body["reason"] == "over_frequency"
 
 
+async def test_where_contacts_count_jointly_texts_and_calls_use_up_one_cap(house: House, ask: Asker) -> None:
+    """As in Ningxia, from any worker and all at once; in a dry run, and after the counts were lost."""
+    house.write_profile(
+        f'{CAPS}joint = {{ marketing = {{ day = 3 }} }}\n[rules.third_party]\nmode = "observe"'
+    )
+    await house.reload()
+    subscriber, other = house.subscriber(), house.subscriber()
+    call = {
+        "channel": "voice", "account": "900001", "source": CALLING, "destination": subscriber, "text": ""
+    }  # fmt: skip
+    told_calls, *results = await asyncio.gather(
+        ask("bank", "/attempts", [call] * 2),
+        *(sent(house, subscriber, account=account) for account in ("900001", "900003", "900007", "900012")),
+    )
+    passed = [one["reason"] for one in told_calls.body].count("") + results.count(0)
+    assert passed == 3
+
+    async def refused() -> list[tuple[str, str]]:
+        said = await ask("bank", "/attempts", call)
+        return [(one["reason"], one["sub"]) for one in said.body["reasons"] if one["enforced"]]
+
+    assert await refused() == [("over_frequency", "day")]
+    said = await ask("bank", "/attempts", call | {"destination": other})
+    assert said.body["reason"] == ""
+    assert await told(house, other) == (
+        0,
+        "marketing: 0 of 2 in the last minute, 0 of 10 in the last day;"
+        " marketing (SMS and calls together): 1 of 3 in the last day",
+    )
+    await house.stop()
+    shutil.rmtree(house.data_dir / "counters")
+    await house.start()
+    assert await refused() == [("over_frequency", "day")]
+
+
 async def told(house: House, subscriber: str) -> tuple[int, str]:
     """What a dry run says: its exit code, and what the rule has looked at."""
     asked = ("--from", MARKETING, "--to", subscriber, "--text", TEXT, "--account", "900001")

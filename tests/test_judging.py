@@ -1,6 +1,7 @@
 """POST /judge and /scrub: what would be said of an attempt, now and then; to whom, and how often."""
 
 import datetime
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -183,6 +184,11 @@ async def test_a_list_is_scrubbed_in_its_order(house: House, ask: Asker) -> None
     ]
     assert (await ask("bank", "/scrub", {"number": COLLECTION, "subscribers": [REFUSER]})).status == 404
     assert (await ask("regulator", "/scrub", {"number": MARKETING, "subscribers": [REFUSER]})).status == 403
+    listed = await house.cli("scrub", MARKETING, "13800000001", REFUSER, "--json", "--by", "bank")
+    assert (listed[0], json.loads(listed[1])) == (0, said.body["results"])
+    foreign = await house.cli("scrub", COLLECTION, REFUSER, "--by", "bank")
+    assert (foreign[0], "no such thing" in foreign[2]) == (1, True)
+    assert (await house.cli("scrub", MARKETING, REFUSER, "--by", "regulator"))[0] == 2
 
 
 async def test_counting_up_raises_one_alarm_and_a_quota_ends_it(house: House, ask: Asker) -> None:
@@ -197,3 +203,13 @@ async def test_counting_up_raises_one_alarm_and_a_quota_ends_it(house: House, as
     for kind in ("enumeration", "quota"):
         assert await house.metric("alarms_total", kind=kind) == 1
     assert (await ask("bank", "/scrub", {"number": MARKETING, "subscribers": [REFUSER]})).status == 200
+
+
+async def test_counting_up_by_small_lists_raises_it_too(house: House, ask: Asker) -> None:
+    told = "SELECT detail->>'subscribers' FROM alarms JOIN users u ON u.id = user_id WHERE login = 'agent'"
+    for tail in range(9):
+        assert not house.sql(told)
+        some = [f"1390000{n:03d}{tail}" for n in range(6)]
+        assert (await ask("agent", "/scrub", {"number": COLLECTION, "subscribers": some})).status == 200
+    ((asked_about,),) = house.sql(told)
+    assert int(asked_about) >= 50

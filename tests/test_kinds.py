@@ -109,6 +109,8 @@ def test_cells_that_say_nothing_are_bad(form: forms.Form, cell: str) -> None:
         ("057188886", 3, "+8657188886"),
         ("95588", 0, "95588"),
         ("4008123456", 0, "4008123456"),
+        ("106", 0, "106"),
+        ("955880", 12, "955880"),
     ],
 )
 def test_numbers_that_may_be_filed(cell: str, extension: int, number: str) -> None:
@@ -121,6 +123,11 @@ def test_numbers_that_may_be_filed(cell: str, extension: int, number: str) -> No
         ("88886666", 0),
         ("057188886", 0),
         ("10690001", 13),
+        ("106", 12),
+        ("1069000", 12),
+        ("955", 1),
+        ("400812345", 1),
+        ("0571", 8),
         ("13800000000", 8),
         ("+861380000", 0),
         ("abc", 2),

@@ -57,16 +57,23 @@ def test_users_tokens_and_the_audit(shell: Shell, database: str) -> None:
             "no institution has this code",
         ),
         (("user", "add", "x", "--role", "auditor", "--identity", "nowhere"), "right would be a text file"),
-        (("user", "disable", "x"), "there is no such user"),
-        (("user", "renew", "x"), "there is no such user"),
         (("token", "create"), "--role R or --user LOGIN"),
         (("token", "create", "--role", "auditor", "--days", "401"), "1 to 400"),
         (("token", "create", "--role", "auditor", "--scope", "all"), "one of read, write"),
         (("token", "revoke", "x"), "the id that `token list` shows"),
-        (("token", "revoke", "7"), "there is no such row"),
     ],
 )
-def test_mistakes_are_said(shell: Shell, arguments: tuple[str, ...], words: str) -> None:
+def test_wrong_usage_is_said(shell: Shell, arguments: tuple[str, ...], words: str) -> None:
     code, out, err = shell(*arguments)
     assert (code, out) == (2, "")
     assert words in err
+
+
+def test_what_is_not_there_is_no_wrong_usage(shell: Shell) -> None:
+    for arguments, words in (
+        (("user", "disable", "x"), "there is no such user"),
+        (("user", "renew", "x"), "there is no such user"),
+        (("token", "revoke", "7"), "there is no such row"),
+    ):
+        code, out, err = shell(*arguments)
+        assert (code, out, words in err) == (1, "", True)

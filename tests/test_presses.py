@@ -2,6 +2,7 @@
 
 import datetime
 import signal
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -165,3 +166,46 @@ async def test_it_holds_since_the_key_was_pressed(house: House, ask: Asker) -> N
         return house.sql("SELECT refused_at FROM refusals WHERE message_id = %s", b"call-19")
 
     assert await eventually(stored) == [(at,)]
+
+
+async def test_a_refusal_that_was_none_ends_on_all_workers_by_a_regulator(house: House, ask: Asker) -> None:
+    """One that was entered by mistake takes a reason; what its subscriber pressed, a case as well."""
+    subscriber = house.subscriber()
+    made = await ask("bank", "/refusals", {"subscriber": subscriber, "purposes": ["marketing"]})
+    refused = ["refused_by_subscriber"] * 3
+
+    async def are(wanted: list[str]) -> bool:
+        return await reasons(ask, subscriber) == wanted
+
+    await eventually(lambda: are(refused))
+    why = {"reason": "导入时号码错位"}
+    place = f"/refusals/{made.body['id']}/lift"
+    for who, status in (("bank", 403), ("carrier", 403), ("city", 404)):
+        assert (await ask(who, place, why)).status == status
+    assert (await ask("regulator", place, {"reason": " "})).status == 422
+    done = await ask("regulator", place, why)
+    assert (done.status, done.body["lifted_by"], done.body["lifted_reason"]) == (
+        200, "regulator", why["reason"],
+    )  # fmt: skip
+    began = time.monotonic()
+    await eventually(lambda: are([""] * 3))
+    assert time.monotonic() - began < 5  # 1 s; under load more
+    assert (await ask("regulator", place, why)).body["code"] == "wrong_state"
+
+    await ask("bank", "/voice/refusals", press(house, subscriber=subscriber))
+    assert await are(refused)
+    find = {"subscriber": subscriber, "reason": "用户来电"}
+
+    async def brought() -> Any:
+        own = (await ask("regulator", "/refusals/find", find)).body
+        return own[-1] if own[-1]["source"] == "voice_key" else None
+
+    pressed = await eventually(brought)
+    place = f"/refusals/{pressed['id']}/lift"
+    bare = await ask("regulator", place, why)
+    assert (bare.status, bare.body["field"]) == (422, "case_reference")
+    assert (await ask("regulator", place, why | {"case_reference": "C-9"})).status == 200
+    await eventually(lambda: are([""] * 3))
+    acts = house.sql("SELECT reason, detail->>'case' FROM audit WHERE act = 'refusal.lift' ORDER BY id")
+    assert acts == [(why["reason"], ""), (why["reason"], "C-9")]
+    assert (await ask("fin", "/refusals/find", find)).body == []

@@ -92,6 +92,8 @@ def test_what_a_province_adds_to_the_nations_rules() -> None:
     hours = ningxia.option(Reason.QUIET_HOURS, "voice")
     assert str(hours[COLLECTION]) == "08:00-20:00 on workdays, 09:00-18:00 on other days"
     assert str(hours[MARKETING]) == "08:00-21:00"
+    assert ningxia.option(Reason.OVER_FREQUENCY, "joint") == {COLLECTION: (("day", 86_400_000, 3),)}
+    assert not nation.option(Reason.OVER_FREQUENCY, "joint")
 
 
 def test_a_table_of_numbers_is_laid_over_the_extended_ones() -> None:
@@ -165,6 +167,7 @@ def test_a_mistake_below_names_its_own_file() -> None:
         ("sms = { service = { day = 3 } }", '{"service": {"day": 3}}'),
         ("sms = { marketing = 3 }", '{"marketing": 3}'),
         ("voice = 3", "3"),
+        ("joint = { service = { day = 3 } }", '{"service": {"day": 3}}'),
     ],
 )
 def test_a_wrong_cap_is_named(written: str, shown: str) -> None:

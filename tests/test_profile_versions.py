@@ -68,9 +68,9 @@ async def becomes(house: House, sender: SenderSim, result: int) -> None:
 async def test_two_persons_make_it_hold_on_all_workers_within_a_second(house: House) -> None:
     assert (await did(house, "show"))["name"] == "profile.toml"
     version = await did(house, "activate", "strict", "--reason", "修订", "--by", "r1")
-    for login, why in (("r1b", "another person"), ("bank", "role institution")):
+    for login, ended, why in (("r1b", 1, "another person"), ("bank", 2, "role institution")):
         code, _, err = await house.cli("profile", "confirm", "strict", "--by", login)
-        assert (code, why in err) == (2, True)
+        assert (code, why in err) == (ended, True)
     accounts = (
         "900001",
         next(one for one in ("900003", "900007", "900012") if owner(one, 2) != owner("900001", 2)),

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from counting_servers import PROGRAMS, Server, counting_cluster, counting_server
 from hypothesis import HealthCheck, given, settings
 from test_counters import ENTRIES, Naive, entry
 
-from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved
+from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved, count_key, key_of
 from gateway.counters.local import Local
 from gateway.counters.remote import Remote
+from gateway.model import COLLECTION, SMS, VOICE
+from gateway.policy.caps import caps_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LOG = logging.getLogger(__name__)
@@ -212,6 +215,44 @@ async def test_a_cluster_counts_as_one(node: Nodes, cluster: list[Server]) -> No
             with server.client() as client:
                 client.script_flush()
         assert await one.words(*(entry(key) for key in range(400, 440))) == [""] * 40
+
+
+CONTACTS = caps_of({"collection": {"day": 3}})[COLLECTION]
+MANY = caps_of({"collection": {"day": 20}})[COLLECTION]
+
+
+async def test_a_joint_cap_is_one_for_texts_and_calls(pair: list[Node]) -> None:
+    await contacted(*pair)
+
+
+async def test_a_joint_cap_is_one_in_a_cluster_too(node: Nodes, cluster: list[Server]) -> None:
+    async with node(cluster[0].url) as one, node(cluster[1].url) as other:
+        await contacted(one, other)
+
+
+async def contacted(one: Node, other: Node) -> None:
+    """Asked for from both nodes at once, half by SMS and half by voice: no contact is lost, none too many."""
+
+    def hashed(text: str) -> bytes:
+        return sha256(text.encode()).digest()
+
+    def contact(channel: int, subscriber: int) -> list[Entry]:
+        of = hashed(f"+86138{subscriber:08}")
+        keys = (key_of(count_key(hashed, "BANK", on, COLLECTION), of) for on in (channel, SMS | VOICE))
+        return [entry(key, limits, group=1) for key, limits in zip(keys, (MANY, CONTACTS), strict=True)]
+
+    for subscriber in range(10):
+        tries = (
+            (node, contact(channel, subscriber)) for node in (one, other) for channel in (SMS, VOICE) * 3
+        )
+        told = await asyncio.gather(*(node.words(*entries) for node, entries in tries))
+        assert sorted(words[1] or "" for words in told) == [""] * 3 + ["day"] * 9
+        assert {words[0] for words in told} == {""}
+        assert await one.words(*contact(SMS, subscriber)) == ["", "day"]
+        alone = [
+            entry(contact(channel, subscriber)[0][0], MANY) for channel in (SMS, VOICE) for _ in range(20)
+        ]
+        assert (await other.words(*alone)).count("") == 40 - 3  # what the joint cap refused was given back
 
 
 async def test_a_cluster_that_loses_a_server_is_away(node: Nodes, cluster: list[Server]) -> None:

@@ -1,6 +1,7 @@
 """What is remembered of messages that a carrier has taken: enough to judge what replaces them."""
 
 import gc
+from dataclasses import replace
 
 import pytest
 
@@ -13,12 +14,12 @@ KEY = AccountKey("mobile", "smpp", "bank")
 
 def message(at_time: bytes = b"", **more: object) -> Submission:
     plain = Submission(b"1069", [b"13800000001"], 8, False, b"secret", True, at_time, 1, 1, 0)
-    return plain._replace(**more)
+    return replace(plain, **more)
 
 
 def replacing(identity: bytes, **more: object) -> Replaces:
     said = Submission(b"1069", [], 0, False, b"new", False, b"", 1, 1, 0)
-    return Replaces(identity, said._replace(**more))
+    return Replaces(identity, replace(said, **more))
 
 
 def take(taken: Taken, identity: bytes, sent: Submission) -> None:

@@ -492,7 +492,7 @@ def test_without_room_for_another_a_cut_one_lets_nobody_judge(
                 replica.check()
             with pytest.raises(NotReady, match="was cut"):
                 view.renew()
-        assert replica.used() < 1
+        assert replica.used()["replica"] < 1
     replica.check()
     with pytest.raises(NotReady):
         view.renew()
@@ -689,16 +689,16 @@ def remove(registry: Path, what: str) -> None:
 
 
 def test_the_map_says_how_full_it_is(replica: Replica, writer: ReplicaWriter) -> None:
-    before = replica.used()
+    before = replica.used()["replica"]
     put(writer, "blacklist", *[[i, f"1069{i:07}", False, "r" * 400, "c"] for i in range(2000)])
-    assert before < replica.used() < 0.1
+    assert before < replica.used()["replica"] < 0.1
 
 
 def test_a_view_that_is_renewed_lets_pages_be_used_again(replica: Replica, writer: ReplicaWriter) -> None:
     view = replica.snapshot()
 
     def growth(look: Callable[[], None]) -> int:
-        before = replica.used()
+        before = replica.used()["replica"]
         for round_ in range(30):
             put(
                 writer,
@@ -706,7 +706,7 @@ def test_a_view_that_is_renewed_lets_pages_be_used_again(replica: Replica, write
                 *[[i, f"1069{i:07}", False, f"{round_} {'r' * 300}", "c"] for i in range(100)],
             )
             look()
-        return round((replica.used() - before) * (1 << 26) / 4096)
+        return round((replica.used()["replica"] - before) * (1 << 26) / 4096)
 
     growth(view.renew)
     pinned = growth(lambda: None)

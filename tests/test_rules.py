@@ -15,7 +15,8 @@ from gateway.config import read_profile, shipped_profiles
 from gateway.model import COLLECTION, MARKETING, PURPOSES, SERVICE, Finding, Reason, Span
 from gateway.policy import decide, explain, parse_profile
 from gateway.policy.judge import COUNTED_RULES, ORDER, RULES, Later
-from gateway.policy.rules import Example, Rule, sms
+from gateway.policy.profile import MODES
+from gateway.policy.rules import Example, Rule, call, sms
 from gateway.policy.text_rules import text_is_of_purpose
 from gateway.policy.words import REASONS
 
@@ -154,6 +155,41 @@ def test_the_good_example_breaks_no_rule() -> None:
 )
 def test_sub_codes_say_more(changes: dict[str, Any], reason: Reason, sub: str) -> None:
     assert findings(Example(1, changes))[reason].sub == sub
+
+
+LISTED: dict[str, Any] = {"institution": 1, "subscriber": "+8613800000009"}
+DISOWNED: dict[str, Any] = {"role": "stranger"}
+
+
+@pytest.mark.parametrize("rule", ["off", "observe", "enforce"])
+@pytest.mark.parametrize("said", ["off", "observe", "enforce"])
+@pytest.mark.parametrize(
+    ("recipient", "sub"), [(None, "unverifiable"), (LISTED, ""), (DISOWNED, "wrong_person")]
+)
+def test_who_said_wrong_person_has_a_mode_of_its_own(
+    rule: str, said: str, recipient: dict[str, Any] | None, sub: str
+) -> None:
+    """The stricter one of that and its rule's; who is only not listed has the rule's."""
+    own = f'extends = "zhejiang"\n[rules.third_party]\nmode = "{rule}"\nsaid_wrong_person = "{said}"'
+    profile = parse_profile((TEXTS | {"own": own}).__getitem__, "own")
+    for make in (sms, call):
+        message, world = after(make(number={"purposes": COLLECTION}, recipient=recipient))
+        (verdict,) = decide([message], world, profile, NOW)
+        found = [one for one in verdict.findings if one.reason is Reason.THIRD_PARTY]
+        mode = max(rule, said, key=list(MODES).index) if sub == "wrong_person" else rule
+        enforced = mode == "enforce" and sub != "unverifiable"
+        assert found == ([] if mode == "off" else [Finding(Reason.THIRD_PARTY, sub, enforced)])
+        explained = explain(message, world, profile, NOW)
+        assert explained.verdict == verdict
+        (answer,) = [one for one in explained.answers if one.reason is Reason.THIRD_PARTY]
+        assert (answer.mode, answer.sub, answer.holds) == (mode, sub, False)
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_who_said_wrong_person_is_not_asked_for_money_as_shipped(name: str) -> None:
+    message, world = after(sms(number={"purposes": COLLECTION}, recipient=DISOWNED))
+    (verdict,) = decide([message], world, parse_profile(read_profile, name), NOW)
+    assert (verdict.reason, verdict.sub) == (Reason.THIRD_PARTY, "wrong_person")
 
 
 def test_signature_at_the_end_is_enough_where_the_profile_says_so() -> None:

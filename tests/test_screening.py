@@ -403,13 +403,16 @@ attempts_total{channel,protocol,purpose,verdict} intercepts_total{channel,instit
 observed_total{reason} refusal_effective_seconds_count{} decision_seconds_count{}
 relay_seconds_count{protocol,direction} sessions{protocol,side} window_used{} journal_bytes{}
 journal_sync_seconds_count{} journal_unshipped_records{} registry_version{} registry_lag_seconds{}
+map_used_ratio{map}
 """
 """Of contract.md "Metrics", those that exist so far."""
 
 
 async def test_the_metrics_of_the_contract_are_there(house: House) -> None:
-    assert await result(house, MARKETING) == 0
-    assert await result(house, BANNED) == 103
+    async with house.counted("attempts_total", verdict="pass"):
+        assert await result(house, MARKETING) == 0
+    async with house.counted("intercepts_total", reason="blacklisted"):
+        assert await result(house, BANNED) == 103
     samples = await house.metrics()
     for entry in METRICS.split():
         name, _, labels = entry.rstrip("}").partition("{")
@@ -417,6 +420,8 @@ async def test_the_metrics_of_the_contract_are_there(house: House) -> None:
         assert any(found == f"zhengming_{name}" and wanted <= set(dict(has)) for found, has in samples), name
     assert await house.metric("registry_version") > 0
     assert await house.metric("registry_lag_seconds") < 10
+    for name in ("local", "replica"):
+        assert 0 < await house.metric("map_used_ratio", map=name) < 0.8
 
 
 async def test_what_was_counted_is_what_was_recorded(house: House) -> None:

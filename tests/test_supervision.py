@@ -77,6 +77,11 @@ async def test_a_penalty_on_an_agency_stops_it_at_every_institution(bureau: Bure
     await file_number(sql, "10690001", "BANK", agency="AGENT")
     await file_number(sql, "10690002", "FIN", agency="AGENT")
     await file_number(sql, "10690003", "FIN")
+    await sql.execute(
+        """INSERT INTO mandates (institution_id, agency_id, channels, purposes)
+           SELECT b.id, a.id, 3, 2 FROM institutions b, institutions a
+            WHERE b.code IN ('BANK', 'FIN') AND a.code = 'AGENT'"""
+    )
     found = await impose(bureau, "r1", "AGENT")
     assert (found.institution, found.suspends, found.imposed_by) == ("AGENT", True, "r1")
     assert await standing(sql) == ["10690003"]

@@ -1,5 +1,6 @@
 """Supervision by HTTP, as regulators, auditors and those whom it hits do it."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from bureau import file_number
 from office import Office
 
 from gateway.evidence.seal import keyed_hash
+from gateway.web.resources import ENDPOINTS
 
 BAN = {"number": "10670001", "reason": "诈骗", "case_reference": "C-1"}
 
@@ -91,6 +93,7 @@ async def test_the_blacklist_is_read_in_pages(office: Office) -> None:
 
 async def test_a_penalty_hits_all_numbers_of_an_agency_until_it_is_lifted(office: Office) -> None:
     number = await filed(office, "10690001", "BANK", agency="AGENT")
+    office.sql("UPDATE users SET login = 'reg.a' WHERE login = 'regulator'")
     office.sql(
         "INSERT INTO mandates (institution_id, agency_id, channels, purposes) VALUES (%s, %s, 3, 7)",
         office.institutions["BANK"],
@@ -133,7 +136,8 @@ async def test_a_hold_stops_an_institution_or_an_account_until_it_is_lifted(
     assert (first["cause"], first["case_reference"], first["until"]) == ("许可核查中", "C-7", None)
     both = (await office.post("regulator2", f"{place}/suspend", {"cause": "投诉集中"})).body
     assert [one["cause"] for one in both] == ["许可核查中", "投诉集中"]
-    assert (await office.get("institution", f"{place}/holds")).body == both
+    shown = (await office.get("institution", f"{place}/holds")).body
+    assert shown == [hold | {"held_by": "regulator"} for hold in both]  # not which of them
     which = await office.post("regulator", f"{place}/resume", {"reason": "核查完毕"})
     assert (which.status, which.body["field"]) == (422, "hold")
     unsaid = await office.post("regulator", f"{place}/resume", {"hold": first["id"]})
@@ -317,3 +321,35 @@ async def test_the_timeline_of_a_complaint_has_what_all_did(office: Office) -> N
     seen = await office.get("institution", "/intercepts", params={"until": "2026-02-01"})
     assert [one["reason"] for one in seen.body["items"]] == ["refused_by_subscriber"]
     assert (await office.get("institution2", "/intercepts")).body["items"] == []
+
+
+async def test_a_holder_learns_that_a_regulator_did_it_and_not_which(office: Office) -> None:
+    number = await filed(office, "10690001", "BANK", agency="AGENT")
+    office.sql("UPDATE users SET login = 'reg.a' WHERE login = 'regulator'")
+    assert (await office.post("regulator", f"/numbers/{number}/suspend", {"cause": "核查"})).status < 300
+    bank = office.institutions["BANK"]
+    assert (await office.post("regulator", f"/institutions/{bank}/suspend", {"cause": "核查"})).status < 300
+    assert (await office.post("regulator", "/blacklist", BAN)).status == 201
+    for who, name in (
+        *((holder, "regulator") for holder in ("institution", "agency")),
+        *((authority, "reg.a") for authority in ("carrier", "regulator", "auditor")),
+    ):
+        shown = (await office.get(who, f"/numbers/{number}")).body["holds"]
+        assert {hold["held_by"] for hold in shown} == {name}, who
+        assert {ban["added_by"] for ban in (await office.get(who, "/blacklist")).body["items"]} == {name}
+    for who, name in (("institution", "regulator"), ("regulator2", "reg.a")):
+        [hold] = (await office.get(who, f"/institutions/{bank}/holds")).body
+        assert hold["held_by"] == name
+
+
+async def test_the_auditor_reads_every_route_that_anybody_reads(office: Office) -> None:
+    """It reads everything, and decides nothing: a list answers, a thing that is not there is not there."""
+    for endpoint in ENDPOINTS:
+        if endpoint.method != "GET" or not endpoint.roles:
+            continue
+        path = re.sub(r"\{\w+\}", "999", endpoint.path)
+        said = await office.get("auditor", path)
+        assert said.status in ((404, 422) if "{" in endpoint.path else (200,)), (path, said.body)
+    for endpoint in ENDPOINTS:
+        writes = endpoint.method != "GET" and endpoint.scope in ("write", "admin", "attempts")
+        assert not (writes and "auditor" in endpoint.roles), endpoint.path

@@ -9,8 +9,8 @@ import sys
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from gateway import telemetry
+from gateway.durations import Durations
 from gateway.model import Reason
-from gateway.telemetry import Durations
 
 
 def shown(observe) -> bytes:

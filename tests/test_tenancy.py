@@ -115,7 +115,7 @@ TABLES = {
     "kept_answers": Rule("bank", "reg regcity car other bank2 agent prov aud adm"),
     "credentials": Rule("adm"),  # of whom there are any, no more
     "sessions": Rule(""),
-    "tokens": Rule("adm"),
+    "tokens": Rule("aud adm"),
     "persons": Rule("reg regcity aud adm"),
     "users": Rule("reg regcity car other bank bank2 agent prov aud adm"),
     "audit": Rule("reg aud adm", "regcity"),

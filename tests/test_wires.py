@@ -5,6 +5,7 @@ import random
 import sys
 import tracemalloc
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -427,7 +428,7 @@ def test_a_reduced_message_differs_only_in_its_recipients(speech: Speech) -> Non
     octets = protocol.reduced(b"##" + frame + b"##", 2, 2 + len(frame), [1])
     assert only(protocol, octets) == (protocol.frames(frame)[0][0][2], 9)
     said = protocol.submission(octets, 0, len(octets))
-    assert said == whole._replace(destinations=[b"13800000001"])
+    assert said == replace(whole, destinations=[b"13800000001"])
 
 
 # Broken and hostile peers
@@ -477,7 +478,7 @@ def read(protocol: Any, data: bytes) -> None:
             keep = range(0, len(submission.destinations), 2)
             reduced = protocol.reduced(data, start, end, keep)
             again = protocol.submission(reduced, 0, len(reduced))
-            assert again == submission._replace(destinations=submission.destinations[::2])
+            assert again == replace(submission, destinations=submission.destinations[::2])
 
 
 @of_each

@@ -30,7 +30,7 @@ from gateway.model import (
     Refusal,
     Span,
 )
-from gateway.policy import Sender, SenderKey
+from gateway.policy import Sender
 from gateway.policy.facts import Texts
 from gateway.policy.rules import Example
 
@@ -62,7 +62,7 @@ class World:
     passed: list[int] = field(default_factory=list)
     version: int = 1
     news_at: int = NOW
-    senders: dict[SenderKey, Sender] = field(default_factory=dict)
+    senders: dict[tuple[AccountKey, int], dict[str, Sender]] = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
 
     def touched(self) -> None:
@@ -112,7 +112,7 @@ class World:
         filed = (rows for (body, _), rows in self.listed.items() if body == institution)
         return any(row.role != "stranger" for rows in filed for row in rows)
 
-    def sent(self, subscriber: str, institution: str, channel: int, purpose: int) -> Sequence[int] | None:
+    def sent(self, subscriber: str, institution: str, channels: int, purpose: int) -> Sequence[int] | None:
         return self.passed
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:

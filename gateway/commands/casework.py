@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -14,16 +14,13 @@ from gateway.commands.working import acting, read
 from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.registry import appeals, cases
-from gateway.registry.acting import Actor, Door
+from gateway.registry.acting import Actor
 from gateway.registry.complaints import Complaints, NewComplaint
 from gateway.registry.deadlines import Terms, terms_of
-from gateway.registry.keys import RegistryKey, load_key
+from gateway.registry.keys import load_key
 
 if TYPE_CHECKING:
-    from gateway.evidence.everywhere import Nodes
     from gateway.registry.acting import Connection
-    from gateway.registry.timeline import Event
-    from gateway.web.finding import NotAsked
 
     Do = Callable[["Work", argparse.Namespace], Awaitable[Sequence[BaseModel]]]
 
@@ -93,46 +90,18 @@ def _do(kind: str, options: argparse.Namespace, does: "Do") -> int:
     return 0
 
 
-class Knowing(NamedTuple):
-    """What a timeline is found by (web/finding.py)."""
-
-    door: Door
-    nodes: "Nodes"
-    key: RegistryKey
-
-
 def _timeline(options: argparse.Namespace) -> int:
     # these bring the web's modules, which no other command here needs
-    from gateway.commands.evidence import all_nodes, say_missing  # noqa: PLC0415
-    from gateway.evidence.everywhere import Missing  # noqa: PLC0415
+    from gateway.commands.looking import told_of  # noqa: PLC0415
     from gateway.web.finding import before  # noqa: PLC0415
-    from gateway.web.resources.finding import TimelineWanted, timeline_of  # noqa: PLC0415
 
     loaded = common.load(options)
 
-    async def work(dsn: str) -> "tuple[list[Event], list[NotAsked]]":
-        async with acting(dsn, options.by, roles_of("complaint", "timeline")) as (c, actor):
-            work = Work(c, actor, loaded)
-            subscriber, happened = await work.complaints.about(c, options.id)
-        door = await Door.open(dsn, size=1)
-        try:
-            async with all_nodes(loaded) as nodes:
-                knowing = Knowing(door, nodes, load_key(app.registry_key(loaded)))
-                wanted = read(
-                    TimelineWanted,
-                    subscriber=subscriber,
-                    since=before(happened),
-                    reason=options.reason,
-                )
-                return await timeline_of(knowing, actor, wanted, f"complaints/{options.id}")
-        finally:
-            await door.close()
+    async def whose(c: "Connection", actor: Actor) -> dict[str, object]:
+        subscriber, happened = await Work(c, actor, loaded).complaints.about(c, options.id)
+        return {"subscriber": subscriber, "since": before(happened)}
 
-    with common.database(loaded) as dsn:
-        events, incomplete = asyncio.run(work(dsn))
-    say_missing([Missing(one.node, one.why) for one in incomplete])
-    common.print_all([event.model_dump(mode="json") for event in events], as_json=options.json)
-    return 0
+    return told_of(loaded, options, whose, f"complaints/{options.id}")
 
 
 async def _complaint(work: Work, options: argparse.Namespace) -> Sequence[BaseModel]:

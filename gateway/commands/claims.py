@@ -3,7 +3,8 @@ API calls and for the same roles."""
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import shutil
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,40 +12,29 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from gateway import app
-from gateway.commands import common
-from gateway.commands.working import acting, read
+from gateway.commands.working import Acts, carried_out, read
 from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.registry import alarms, claims, replies
 from gateway.registry.acting import Actor
 from gateway.registry.deadlines import terms_of
 from gateway.registry.documents import KINDS, Documents
+from gateway.registry.forms import SHA256
 from gateway.registry.keys import RegistryKey, load_key
+from gateway.registry.rows import Bad
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
-    Do = Callable[[Connection, Actor, Config, argparse.Namespace], Awaitable[Sequence[BaseModel]]]
-
 REGULATOR = frozenset({"regulator"})
 WATCHERS = REGULATOR | {"auditor"}
+HANDERS = REGULATOR | {"institution", "agency", "provider", "carrier"}
 CHUNK = 1 << 20
 
 
 def run(options: argparse.Namespace) -> int:
     """One row of `ACTS`."""
-    loaded = common.load(options)
-    roles, does = ACTS[options.what, options.doing]
-
-    async def work(dsn: str) -> Sequence[BaseModel]:
-        async with acting(dsn, options.by, roles) as (c, actor):
-            return await does(c, actor, loaded, options)
-
-    with common.database(loaded) as dsn:
-        found = asyncio.run(work(dsn))
-    limit = getattr(options, "limit", len(found))
-    common.print_first([one.model_dump(mode="json") for one in found], limit, as_json=options.json)
-    return 0
+    return carried_out(options, ACTS)
 
 
 async def _allocations(
@@ -59,6 +49,12 @@ async def _allocate(
     given = {name: getattr(options, name) for name in ("number", "provider", "valid_from", "valid_until")}
     new = read(claims.NewAllocation, **{name: value for name, value in given.items() if value})
     return [await claims.allocate(c, actor, new)]
+
+
+async def _allocation(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    return [await claims.allocation(c, options.id)]
 
 
 async def _end(
@@ -109,6 +105,20 @@ async def _hand_in(
         return [await folder.put(c, actor, received, options.kind, options.file.name)]
     finally:
         received.path.unlink(missing_ok=True)
+
+
+async def _give_out(
+    c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace
+) -> Sequence[BaseModel]:
+    try:
+        sha256 = SHA256.parse(options.sha256)
+    except Bad as bad:
+        raise UsageError(
+            f"{options.sha256!r}: {bad.flaw.cause}; right would be {bad.flaw.expected}"
+        ) from None
+    path, _ = await Documents(loaded.data_dir / "documents").get(c, sha256, options.of)
+    await asyncio.to_thread(shutil.copyfile, path, options.file)
+    return []
 
 
 async def _alarms(
@@ -175,15 +185,17 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-ACTS: "dict[tuple[str, str], tuple[frozenset[str], Do]]" = {
+ACTS: Acts = {
     ("allocation", "list"): (WATCHERS | {"carrier", "provider"}, _allocations),
     ("allocation", "add"): (frozenset({"carrier"}), _allocate),
     ("allocation", "end"): (frozenset({"carrier"}), _end),
+    ("allocation", "show"): (WATCHERS | {"carrier", "provider"}, _allocation),
     ("dispute", "list"): (WATCHERS | {"institution"}, _disputes),
     ("dispute", "show"): (WATCHERS | {"institution"}, _dispute),
     ("dispute", "file"): (frozenset({"institution"}), _file),
     ("dispute", "decide"): (REGULATOR, _decide),
-    ("document", "add"): (frozenset({"institution", "agency", "carrier", "regulator"}), _hand_in),
+    ("document", "add"): (HANDERS, _hand_in),
+    ("document", "get"): (HANDERS | {"auditor"}, _give_out),
     ("alarm", "list"): (WATCHERS | {"admin"}, _alarms),
     ("alarm", "acknowledge"): (REGULATOR, _acknowledge),
     ("reply", "list"): (WATCHERS | {"carrier", "institution"}, _replies),

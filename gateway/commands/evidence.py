@@ -46,11 +46,15 @@ WATCHERS = ("auditor", "regulator")
 """Who may be shown full numbers of whatever institution by command line."""
 
 
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def judge(options: argparse.Namespace) -> int:
     loaded = common.load(options)
     own = handed.profile_of(loaded)
-    now = time.time_ns() // 1_000_000
-    at = common.instant("--at", options.at, now)
+    present = now()
+    at = common.instant("--at", options.at, present)
     attempt = Attempt(
         AccountKey(loaded.node.carrier, options.protocol, options.account),
         CHANNELS[options.channel],
@@ -59,16 +63,16 @@ def judge(options: argparse.Namespace) -> int:
         options.text,
     )
     view: past.PastView | Snapshot
-    if options.registry or at < now:
+    if options.registry or at < present:
         view = asyncio.run(_past(loaded, attempt, past.Instant(at, options.registry)))
     else:
-        view = snapshot = _replica(loaded).snapshot()
+        view = snapshot = replica_of(loaded).snapshot()
         if loaded.counters.url == LOCAL:  # else other nodes count too, and nobody is asked here
             snapshot.counted = looker(loaded.data_dir / "counters", snapshot.hash)
     profile = InForce(own).at(view, at)
     if not options.account:  # judged as the holder's own account would be
         profile = dataclasses.replace(profile, unknown_account="observe")
-    explanation = explain(attempt, view, profile, at, asked=now)
+    explanation = explain(attempt, view, profile, at, asked=present)
     verdict = explanation.verdict
     digest = verdict.profile or profile.digest
     if options.json:
@@ -147,7 +151,7 @@ async def _past(loaded: Config, attempt: Attempt, instant: past.Instant) -> past
             await connection.close()
 
 
-def _replica(loaded: Config) -> Replica:
+def replica_of(loaded: Config) -> Replica:
     """The node's replica, as a reader. Nothing is made where there is none."""
     folder, key = loaded.data_dir / "registry", app.registry_key(loaded)
     if not folder.is_dir() or not key.is_file():
@@ -169,64 +173,76 @@ def records(options: argparse.Namespace) -> int:
             raise NotReady(f"id {options.id!r}: no attempt, reply or act has it")
         said = plain(shown, revealed=options.reveal)
         if options.reveal:
-            _audit(loaded, options, [said["id"]])
+            audited(loaded, options, [said["id"]])
         print(json.dumps(said, ensure_ascii=False, indent=None if options.json else 2))
         return 0
-    now = time.time_ns() // 1_000_000
+    wanted = wanted_of(loaded, options, options.limit + 1)
+    shown_all = asyncio.run(found(loaded, wanted, here=options.here))
+    rows = [plain(record, revealed=options.reveal, alone=True) for record in shown_all]
+    if options.reveal:
+        audited(loaded, options, [row["id"] for row in rows[: options.limit] if "id" in row])
+    common.print_first(rows, options.limit, as_json=options.json)
+    return 0
+
+
+def wanted_of(loaded: Config, options: argparse.Namespace, limit: int) -> Wanted:
+    """What the options look for, the oldest `limit`. UsageError for what can be nobody's."""
+    _journal(loaded)
+    if options.reveal and not (options.reason and options.by):
+        raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
     since = common.instant("--since", options.since, 0)
-    until = common.instant("--until", options.until, now + 1)
+    until = common.instant("--until", options.until, now() + 1)
     if options.until and until <= since:
         raise UsageError(
             f"--until {options.until!r}: not after --since {options.since!r}; right would be a later time"
         )
-    wanted = Wanted(
+    return Wanted(
         number=common.number("--number", options.number) if options.number else "",
         subscriber=common.subscriber("--subscriber", options.subscriber) if options.subscriber else "",
         since=since,
         until=until,
         verdict=options.verdict,
         newest=False,
-        limit=options.limit + 1,
+        limit=limit,
         texts=options.reveal,
     )
-    found = asyncio.run(_find(loaded, wanted, here=options.here))
-    rows = [plain(record, revealed=options.reveal, alone=True) for record in found]
-    if options.reveal:
-        _audit(loaded, options, [row["id"] for row in rows[: options.limit] if "id" in row])
-    common.print_first(rows, options.limit, as_json=options.json)
-    return 0
 
 
-def _audit(loaded: Config, options: argparse.Namespace, ids: Sequence[str]) -> None:
-    """Put on the audit who looks at subscribers and texts in full, and why, before they are shown."""
+def audited(loaded: Config, options: argparse.Namespace, ids: Sequence[str], rows: int = 0) -> None:
+    """Put on the audit who looks at subscribers and texts in full, and why, before they are shown; `rows`: of
+    a file that holds so many."""
 
-    async def audited(dsn: str) -> None:
+    async def work(dsn: str) -> None:
         async with acting(dsn, options.by, WATCHERS) as (c, actor):
+            if rows:
+                await record(c, actor, "record.export", "records", reason=options.reason, rows=rows)
+                return
             subject = f"records/{ids[0]}" if len(ids) == 1 else "records"
             await record(c, actor, "record.reveal", subject, reason=options.reason, ids=[*ids])
 
     with common.database(loaded) as dsn:
-        asyncio.run(audited(dsn))
+        asyncio.run(work(dsn))
 
 
-async def _find(loaded: Config, wanted: Wanted, *, here: bool) -> list[Shown]:
-    others = [] if here else await _others(loaded, wanted.since)
+async def found(loaded: Config, wanted: Wanted, *, here: bool) -> list[Shown]:
+    """What all nodes have of what is wanted, with what followed; who is silent is named on stderr."""
+    others = [] if here else await others_of(loaded, wanted.since)
     if not others:  # no other node waits: it may take the time that it takes
-        own = _search(loaded)
+        own = search_of(loaded)
         return own.with_followers(list(everywhere.matching(own, Scope(), wanted)))
     async with all_nodes(loaded) as nodes:
-        found, missing = await nodes.find(others, Scope(), wanted)
+        there, missing = await nodes.find(others, Scope(), wanted)
         silent = {one.node for one in missing}
-        shown, further = await nodes.follow_all(found, [one for one in others if one.name not in silent])
+        shown, further = await nodes.follow_all(there, [one for one in others if one.name not in silent])
     say_missing([*missing, *(one for one in further if one.node not in silent)])
     return shown
 
 
 async def _show(loaded: Config, options: argparse.Namespace) -> Shown | None:
     identity = _identity(options.id)
-    shown = _search(loaded).show(identity)
+    shown = search_of(loaded).show(identity)
     asked = not options.here and (shown is None or is_followed(shown.found))
-    others = await _others(loaded, rec.time_of(identity)) if asked else []
+    others = await others_of(loaded, rec.time_of(identity)) if asked else []
     if not others:
         return shown
     wanted = Wanted(identity=identity, texts=options.reveal)
@@ -239,7 +255,7 @@ async def _show(loaded: Config, options: argparse.Namespace) -> Shown | None:
     return shown
 
 
-def _search(loaded: Config, deadline: float = math.inf) -> search.Search:
+def search_of(loaded: Config, deadline: float = math.inf) -> search.Search:
     return search.Search(_journal(loaded), Keys(loaded.data_dir / "keys"), deadline=deadline)
 
 
@@ -247,14 +263,14 @@ def _search(loaded: Config, deadline: float = math.inf) -> search.Search:
 async def all_nodes(loaded: Config) -> AsyncIterator[Nodes]:
     """The way to all nodes' journals from here."""
     key = load_key(app.registry_key(loaded)).nodes_key
-    nodes = Nodes(loaded.node.name, key, partial(_search, loaded))
+    nodes = Nodes(loaded.node.name, key, partial(search_of, loaded))
     try:
         yield nodes
     finally:
         await nodes.close()
 
 
-async def _others(loaded: Config, since: int) -> list[Peer]:
+async def others_of(loaded: Config, since: int) -> list[Peer]:
     """The other nodes that may have records since then (ms); with an embedded database there are none.
 
     When the database is away this node alone is asked, and that is said.

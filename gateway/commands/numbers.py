@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.commands import common
 from gateway.commands.registry_arguments import FILED, LISTS
-from gateway.commands.working import acting, read
+from gateway.commands.working import acting, plain, read
 from gateway.config import Config
 from gateway.registry import filings
 from gateway.registry.acting import ROLES, Actor
@@ -31,7 +31,17 @@ def number(options: argparse.Namespace) -> int:
 async def _do(dsn: str, loaded: Config, options: argparse.Namespace) -> int:
     roles, does = ACTS.get(options.doing, (ROLES, _step))
     async with acting(dsn, options.by, roles) as (c, actor):
-        return await does(c, actor, loaded, options)
+        done = await does(c, actor, loaded, options)
+    if options.doing == "history":
+        async with plain(dsn) as c:  # of a filing that he sees, all that it was
+            found = await filings.history(c, options.id)
+        common.print_all([one.model_dump(mode="json") for one in found], as_json=options.json)
+    return done
+
+
+async def _seen(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> int:
+    await filings.get(c, options.id)
+    return 0
 
 
 async def _draft(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> int:
@@ -136,8 +146,9 @@ ACTS: "dict[str, tuple[Sequence[str], Do]]" = {
     "change": (FILERS, _change),
     "amend": (("institution",), _change),
     "list": (ROLES, _list),
+    "history": (ROLES, _seen),
     "show": (ROLES, _show),
-    "suspend": (ROLES, _suspend),
-    "resume": (ROLES, _resume),
+    "suspend": (("regulator",), _suspend),
+    "resume": (("regulator",), _resume),
 }
 """Who may do what, and how it is done; everything else is a step, which has its own roles."""

@@ -25,7 +25,7 @@ STATUSES = {"disable": "disabled", "enable": "active"}
 
 
 def user(options: argparse.Namespace) -> int:
-    """`user add LOGIN`, `user list`, `user disable LOGIN`, `user enable LOGIN`, `user renew LOGIN`."""
+    """`user add LOGIN`, `list`, `change LOGIN`, `disable LOGIN`, `enable LOGIN`, `renew LOGIN`."""
     if options.doing != "list" and not options.login:
         raise UsageError(f"user {options.doing} needs a login")
     settings = common.load(options)
@@ -76,6 +76,11 @@ async def _user(dsn: str, key: RegistryKey, options: argparse.Namespace) -> list
             while page := await people.users(c, found[-1].id if found else 0, PAGE):
                 found += page
             return [_shown(one) for one in found]
+        if options.doing == "change":
+            if options.territory is None:
+                raise UsageError("user change: nothing to change; right would be --territory REGION, or ''")
+            found_id = await people.user_id(c, options.login)
+            return [_shown(await people.change_user(c, None, found_id, territory=options.territory))]
         if options.doing in STATUSES:
             found_id = await people.user_id(c, options.login)
             return [_shown(await people.change_user(c, None, found_id, status=STATUSES[options.doing]))]
@@ -93,7 +98,7 @@ async def _user(dsn: str, key: RegistryKey, options: argparse.Namespace) -> list
             _read(options.identity),
             options.carrier,
             options.institution,
-            options.territory,
+            options.territory or "",
         )
         shown = _shown(made := await people.add_user(c, None, key, new))
         if options.password is not None:

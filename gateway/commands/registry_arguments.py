@@ -78,6 +78,7 @@ def add_number_arguments(act: Act) -> None:
     listed.add_argument("--status", choices=STATES, default="")
     steps = {name: act(name, words) for name, words in STEPS.items()}
     suspend, resume = act("suspend", "a regulator places a hold"), act("resume", "a regulator lifts a hold")
+    _one(act("history", "all that a filing has been"))
     for doing in (act("show", "with holds and the steps taken"), *steps.values(), suspend, resume):
         doing.add_argument("ids", nargs="+", type=whole(1), metavar="ID")
         _by(doing)
@@ -101,6 +102,7 @@ def add_allocation_arguments(act: Act) -> None:
         doing.add_argument("--until", dest="valid_until", default=None, metavar="TIME", help="when it ends")
         _by(doing)
     _listed(act("list", "by id"))
+    _one(act("show", "one"))
 
 
 def add_dispute_arguments(act: Act) -> None:
@@ -122,6 +124,10 @@ def add_document_arguments(act: Act) -> None:
     add = _by(act("add", "hand in a PDF, PNG or JPEG of at most 20 MB; its SHA-256 is its name"))
     add.add_argument("file", type=Path)
     add.add_argument("--kind", default="other", help="licence, mandate, consent, …: what it proves")
+    get = _by(act("get", "write one to a file: handed in oneself, or named by a row that one sees"))
+    get.add_argument("sha256", metavar="SHA256")
+    get.add_argument("file", type=Path)
+    get.add_argument("--of", default="", metavar="ROW", help="that names it, such as numbers/17")
 
 
 def add_alarm_arguments(act: Act) -> None:

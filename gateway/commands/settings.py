@@ -13,9 +13,12 @@ def config(options: argparse.Namespace) -> int:
         return 0
     from gateway import check  # noqa: PLC0415  # brings PostgreSQL's client
 
-    problems = check.problems(common.load(options), options.config)
+    settings = common.load(options)
+    problems = check.problems(settings, options.config)
     for problem in problems:
         print(f"zhengming: {problem}", file=sys.stderr)
+    for words in settings.unserved:
+        print(f"not served: {words}")
     if not problems:
         print("configuration, profile, keys, ports and database are good")
     return 2 if problems else 0

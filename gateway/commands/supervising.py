@@ -103,9 +103,14 @@ async def _blacklist(dsn: str, options: argparse.Namespace) -> list[Any]:
 
 async def _penalty(dsn: str, loaded: Config, options: argparse.Namespace) -> list[penalties.Penalty]:
     terms, now = terms_of(loaded.cases), datetime.now(UTC)
-    async with acting(dsn, options.by, SEERS if options.doing == "list" else REGULATOR) as (c, actor):
+    async with acting(dsn, options.by, SEERS if options.doing in ("list", "show") else REGULATOR) as (
+        c,
+        actor,
+    ):
         if options.doing == "list":
             return await penalties.page(c, terms, now, limit=options.limit + 1, overdue=options.overdue)
+        if options.doing == "show":
+            return [await penalties.get(c, options.subject, terms, now)]
         if options.doing == "lift":
             return [await penalties.lift(c, actor, options.subject, options.reason, terms, now)]
         try:
@@ -189,8 +194,9 @@ def _words(one: BaseModel) -> str:
     elif one.in_force:
         state = "is blacklisted"
     else:
+        whom = "another regulator" if one.vouched_by else "a second person"
         state = (
-            f"waits for a second person: it hits {one.hits_numbers} effective numbers and"
+            f"waits for {whom}: it hits {one.hits_numbers} effective numbers and"
             f" {one.hits_share:.2%} of yesterday's traffic"
         )
     return f"{one.number} {state} (entry {one.id})"

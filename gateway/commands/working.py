@@ -1,11 +1,15 @@
 """For whom a command of the registry works, and its options read as a model: what several of them need."""
 
+import argparse
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.commands import common
+from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.registry import primary
 from gateway.registry.acting import Actor, Door, actor_of
@@ -14,6 +18,27 @@ if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
 Model = TypeVar("Model", bound=BaseModel)
+Act: TypeAlias = (
+    """Callable[[Connection, Actor, Config, argparse.Namespace], Awaitable[Sequence[BaseModel]]]"""
+)
+Acts: TypeAlias = "Mapping[tuple[str, str], tuple[frozenset[str], Act]]"
+"""By command and act: who may do it, and how it is done."""
+
+
+def carried_out(options: argparse.Namespace, acts: Acts) -> int:
+    """Do the row of `acts` that was typed, for whom `--by` names, and print what it gives."""
+    loaded = common.load(options)
+    roles, does = acts[options.what, options.doing]
+
+    async def work(dsn: str) -> Sequence[BaseModel]:
+        async with acting(dsn, options.by, roles) as (c, actor):
+            return await does(c, actor, loaded, options)
+
+    with common.database(loaded) as dsn:
+        found = asyncio.run(work(dsn))
+    limit = getattr(options, "limit", len(found))
+    common.print_first([one.model_dump(mode="json") for one in found], limit, as_json=options.json)
+    return 0
 
 
 @contextlib.asynccontextmanager

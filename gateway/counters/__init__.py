@@ -45,10 +45,12 @@ class Counters(Protocol):
     async def close(self) -> None: ...
 
 
-def count_key(hashed: Callable[[str], bytes], institution: str, channel: int, purpose: int) -> int:
-    """What an institution (its code) gives to the keys of all whom it reaches for this purpose (a bit);
-    `hashed` is `RegistryKey.hash`. With that of the subscriber, `key_of` makes the key."""
-    return int.from_bytes(hashed(f"{institution}\0{channel}\0{purpose}")[:8], "little")
+def count_key(hashed: Callable[[str], bytes], institution: str, channels: int, purpose: int) -> int:
+    """What an institution (its code) gives to the keys of all whom it reaches for this purpose (a bit) on
+    these channels (bits; of more than one: counted jointly); `hashed` is `RegistryKey.hash`. With that of the
+    subscriber, `key_of` makes the key; its lowest octet is the subscriber's alone, so that what one attempt
+    is counted under lies in one place of a Cluster."""
+    return int.from_bytes(hashed(f"{institution}\0{channels}\0{purpose}")[:8], "little") & ~0xFF
 
 
 def key_of(count: int, subscriber: bytes) -> int:

@@ -146,8 +146,8 @@ def looker(
     `RegistryKey.hash`."""
     shared = Shared(directory, write=False)
 
-    def sent(subscriber: str, institution: str, channel: int, purpose: int) -> list[int] | None:
-        key = key_of(count_key(hashed, institution, channel, purpose), hashed(subscriber))
+    def sent(subscriber: str, institution: str, channels: int, purpose: int) -> list[int] | None:
+        key = key_of(count_key(hashed, institution, channels, purpose), hashed(subscriber))
         try:
             return shared.sent(key, _now())
         except Unavailable:

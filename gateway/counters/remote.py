@@ -29,7 +29,8 @@ from gateway.counters.local import Local
 from gateway.policy.caps import LONGEST
 
 TAGS = 16
-"""Hash tags: over so many nodes of a Cluster the counts can spread, and so many calls a batch may take."""
+"""Hash tags, by the lowest bits of a key, which are the subscriber's: over so many nodes of a Cluster the
+counts can spread, and so many calls a batch may take."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two tries to reach a server that is away."""

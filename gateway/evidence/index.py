@@ -22,9 +22,12 @@ import asyncpg
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segments, writers
 from gateway.evidence.gather import INTERCEPT, Batch, Cursor, Gatherer
+from gateway.evidence.held import Held
 from gateway.evidence.lookup import build_index, drop_outdated, index_path, is_closed
+from gateway.evidence.resealing import Tie, ended, let_go, reseal, ties
 from gateway.evidence.seal import TRAFFIC, Keys
 from gateway.evidence.segment import SegmentDamaged
+from gateway.evidence.shipped import Shipped
 from gateway.registry import primary
 
 if TYPE_CHECKING:
@@ -86,6 +89,8 @@ class Shipper:
         self._oldest = 0
         self._gatherers: dict[str, Gatherer] = {}
         self._cursors: dict[str, Cursor] = {}
+        self._shipped = Shipped(journal)
+        self._held = Held(journal.with_name("cases"), keys)
         self._days: set[int] = set()
         self._upkept_at = float("-inf")
         self._hindered_at: float | None = None  # since when another ships under our name
@@ -147,6 +152,7 @@ class Shipper:
             cursor = self._cursors.get(folder.name)
             if cursor is None:
                 cursor = self._cursors[folder.name] = await _cursor(connection, self._node, folder.name)
+                self._shipped.note(folder.name, cursor)
             batch = Batch(cursor)
             more = True
             while more and batch.after.records - cursor.records < BATCH:
@@ -157,17 +163,17 @@ class Shipper:
             await self._make_days(connection, batch.days())
             if await _ship(connection, self._node, folder.name, cursor, batch):
                 self._cursors[folder.name] = batch.after
+                self._shipped.note(folder.name, batch.after)
                 shipped += batch.after.records - cursor.records
             else:  # the cursor stands elsewhere by now: another keeper, or a restored database
                 del self._cursors[folder.name]
         return shipped
 
     def unshipped(self) -> int:
-        """Durable records that are not in the database yet, as far as its cursors were ever read."""
+        """Durable records that are not in the database yet, as far as it was last heard of."""
         return sum(
-            self._gatherers[writer].unshipped(cursor)
-            for writer, cursor in self._cursors.items()
-            if writer in self._gatherers
+            self._gatherer(folder).unshipped(self._shipped.of(folder.name))
+            for folder in writers(self._journal)
         )
 
     def _gatherer(self, folder: Path) -> Gatherer:
@@ -193,9 +199,16 @@ class Shipper:
                 oldest = _date(self._oldest)
                 while await connection.fetchval("SELECT drop_traffic_partition($1, $2)", table, oldest):
                     log.info("traffic dropped", extra={"fields": {"table": table, "before": str(oldest)}})
-        if destroyed := await asyncio.to_thread(destroy_keys, self._keys, self._oldest, now):
+        tied, over = await ties(connection), await ended(connection, self._kept_days)
+        if destroyed := await asyncio.to_thread(self._destroy, tied, over, now):
             log.info("keys destroyed", extra={"fields": {"keys": destroyed}})
         self._upkept_at = time.monotonic()
+
+    def _destroy(self, tied: list[Tie], over: set[str], now: int) -> list[str]:
+        """Keys of days and cases whose time is over, but not before what is tied to a case is kept."""
+        if not reseal(self._journal, self._keys, self._held, tied, self._oldest):
+            return []
+        return [*destroy_keys(self._keys, self._oldest, now), *let_go(self._keys, self._held, over, now)]
 
     async def _make_days(self, connection: "Connection", days: set[int]) -> None:
         for day in sorted(days - self._days):

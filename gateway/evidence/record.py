@@ -195,10 +195,10 @@ class Act(_Table, frozen=True, kw_only=True):
     at: int
     node: str
     table: str
-    key: str  # business key of the row
+    key: str  # business key of the row, with nothing of a subscriber: a number, BANK, BANK/AGENT …
     op: str  # insert | update | delete
     row_version: int
-    by: str  # who
+    by: str  # who: `login (person)`, the persons of an import, or door and database role
     case: str = ""  # case reference
 
 

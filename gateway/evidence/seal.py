@@ -64,14 +64,15 @@ def _derive(key: bytes, info: bytes, salt: bytes | None = None) -> bytes:
 class DataKey:
     """One day's key for one retention class; `check` tells it from any other that bears its name."""
 
-    __slots__ = ("_key", "check", "hash_subscriber", "hash_text", "name")
+    __slots__ = ("_key", "check", "hash_subscriber", "hash_text", "name", "text_key")
 
     def __init__(self, name: str, key: bytes) -> None:
         self.name = name
         self._key = key
         self.check = _derive(key, b"check")[:8]
         self.hash_subscriber = keyed_hash(_derive(key, b"subscriber"))
-        self.hash_text = keyed_hash(_derive(key, b"text"))
+        self.text_key = _derive(key, b"text")
+        self.hash_text = keyed_hash(self.text_key)
 
     def segment(self, salt: bytes, header_digest: bytes) -> AESGCM:
         """The cipher of one segment; any other header gives another key."""

@@ -2,8 +2,8 @@
 
 Closed segments are narrowed by their index (`lookup.py`), others are scanned, block by block; at no time is
 more than a block of each writer in memory. What matches is read from the records themselves, so an index
-that is missing costs time, never an answer. A destroyed key hides subscriber and text, not the verdict; a
-subscriber can't be looked for under a destroyed key.
+that is missing costs time, never an answer. A destroyed key hides subscriber and text, not the verdict, but
+those that a case has kept (held.py); a subscriber can't be looked for under a destroyed key.
 """
 
 import heapq
@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.evidence import record as rec
-from gateway.evidence.folder import segments, writers
+from gateway.evidence.folder import segment_path, segments, writers
 from gateway.evidence.found import (
     FOLLOWS,
     Followed,
@@ -35,6 +35,7 @@ from gateway.evidence.found import (
     ties_of,
 )
 from gateway.evidence.half_read import following, reported
+from gateway.evidence.held import Held
 from gateway.evidence.lookup import Index
 from gateway.evidence.seal import DataKey, KeyGone, Keys
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
@@ -67,6 +68,7 @@ class Search:
     def __init__(self, journal: Path, keys: Keys, *, deadline: float = math.inf) -> None:
         self._journal = journal
         self._keys = keys
+        self._held = Held(journal.with_name("cases"), keys)
         self._deadline = deadline
         self._begun: dict[Path, int] = {}  # when segments were made
         self._known: dict[tuple[str, bytes], DataKey | str] = {}
@@ -209,6 +211,16 @@ class Search:
         )
         among = [one for one in islice(twins, MOST_TWINS) if one.record != found.record]
         return self.with_followers([found, *among])[0]
+
+    def opened(self, identifier: bytes) -> tuple[Found, bytes] | None:
+        """The attempt or reply of this id and the key of its day's digests; None when it is not here, or its
+        key is gone. Raises UsageError when the key can't be read."""
+        found = self._holding(identifier)
+        if found is None or not isinstance(found.record, rec.Attempt | rec.Reply):
+            return None
+        with Segment(segment_path(self._journal / found.writer, found.segment)) as segment:
+            key = self._key(segment)
+        return None if isinstance(key, str) or found.content is None else (found, key.text_key)
 
     def with_followers(self, found: Sequence[Found]) -> list[Shown]:
         """Each with what is here of what followed it."""
@@ -367,7 +379,8 @@ class Search:
         if sealed:
             key = self._key(segment)
             if isinstance(key, str):
-                why = key
+                content = self._held.content(octets, record)
+                why = "" if content is not None else key
             else:
                 if self._cipher is None or self._cipher[0] != segment.digest:
                     self._cipher = segment.digest, key.segment(segment.header.salt, segment.digest)

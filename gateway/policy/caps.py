@@ -1,15 +1,16 @@
 """How often a subscriber may be reached: caps in sliding windows, by purpose and channel (regulation.md).
 
-Rules of this file: what is counted are the attempts of one institution to one subscriber on one channel for
-one purpose, whichever of its numbers they come from. An attempt from a number with several purposes counts
-for each, and has the caps of all. A window slides: a day is the last 24 hours. Nothing is counted here.
+Rules of this file: what is counted are the attempts of one institution to one subscriber for one purpose,
+whichever of its numbers they come from: those of a channel, and where a joint cap asks for it, those of all
+together. An attempt from a number with several purposes counts for each, and has the caps of all. A window
+slides: a day is the last 24 hours. Nothing is counted here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.errors import Words
-from gateway.model import COLLECTION, MARKETING, Count, Limit
+from gateway.model import COLLECTION, MARKETING, SMS, VOICE, Count, Limit
 
 MINUTE = 60_000
 WINDOWS = {"minute": MINUTE, "5_minutes": 5 * MINUTE, "hour": 60 * MINUTE, "day": 24 * 60 * MINUTE}
@@ -23,6 +24,9 @@ MOST = 100
 
 CAPPED = {"marketing": MARKETING, "collection": COLLECTION}
 """Purposes that may have caps; service is never stopped by one (domain.md "Purposes")."""
+
+JOINT = SMS | VOICE
+"""The channels of a joint cap: one count for all."""
 
 SPOKEN = {MARKETING: Words("营销", "marketing"), COLLECTION: Words("催收", "collection")}
 
@@ -54,9 +58,9 @@ def both(
     return {bit: _smaller((*one.get(bit, ()), *other.get(bit, ()))) for bit in one.keys() | other.keys()}
 
 
-def counts_for(table: Mapping[int, tuple[Limit, ...]], purposes: int) -> tuple[Count, ...]:
-    """What an attempt from a number with these purposes is counted under."""
-    return tuple(Count(bit, limits) for bit, limits in table.items() if purposes & bit)
+def counts_for(table: Mapping[int, tuple[Limit, ...]], purposes: int, channels: int) -> tuple[Count, ...]:
+    """What an attempt from a number with these purposes is counted under, by a table of these channels."""
+    return tuple(Count(bit, limits, channels) for bit, limits in table.items() if purposes & bit and limits)
 
 
 def broken(limits: Iterable[Limit], sent: Sequence[int], now: int) -> str:
@@ -71,6 +75,8 @@ def shown(count: Count, sent: Sequence[int] | None, now: int) -> Words:
     """How many there were in each window and how many there may be, for a person; `sent` as above, None where
     nobody can say."""
     purpose = SPOKEN[count.purpose]
+    if count.channels == JOINT:
+        purpose = Words(f"{purpose.zh}（短信与语音合计）", f"{purpose.en} (SMS and calls together)")
     zh, en = [], []
     for word, window, most in reversed(count.limits):
         had = "?" if sent is None else sum(now - at < window for at in sent)

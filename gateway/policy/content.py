@@ -30,6 +30,10 @@ _OTHER_VERB = re.compile("(?<!回)复|发|(?i:reply|send|text)")
 _DRESSED = re.compile(r"[^\u4e00-\u9fff!-~，。、；：！？“”‘’（）【】《》]")
 _LEAST_SAID = 4
 """Characters between a signature and a hint, at least, in a message that somebody sent."""
+_BEFORE = 12  # characters before a hint that are looked at
+_MOST_BEHIND, _MOST_KNOWN = 16, 4096
+_known: dict[str, bool] = {}
+"""Ends of texts, from so many characters before a hint on, of at most so many behind."""
 _WISHED_CODES = frozenset(code for code in CODES if re.fullmatch(_WISH, code))
 
 
@@ -78,7 +82,21 @@ def quoted(text: str) -> tuple[int, int] | None:
 
 
 def _hint_at(text: str, at: int) -> bool:
-    """Whether the 回 at this place begins a reply code that stands beside the word for refusing."""
+    """Whether the 回 at this place begins a reply code that stands beside the word for refusing; remembered,
+    as texts that differ in names and figures end alike."""
+    if at < _BEFORE or len(text) - at > _MOST_BEHIND:
+        return _is_hint(text, at)
+    around = text[at - _BEFORE :]
+    known = _known.get(around)
+    if known is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        known = _known[around] = _is_hint(around, _BEFORE)
+    return known
+
+
+def _is_hint(text: str, at: int) -> bool:
+    """The same, looking at nothing that stands more than so many characters before."""
     offered = _REPLY_CODE.match(text, at)
     if offered is None:
         return False
@@ -87,5 +105,5 @@ def _hint_at(text: str, at: int) -> bool:
         or text.startswith("拒收请", max(at - 3, 0))
         or offered[1] in _WISHED_CODES
         or _WISH_AFTER.match(text, offered.end()) is not None
-        or _WISH_BEFORE.search(text[max(0, at - 12) : at]) is not None
+        or _WISH_BEFORE.search(text[max(0, at - _BEFORE) : at]) is not None
     )

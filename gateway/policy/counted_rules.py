@@ -23,15 +23,20 @@ def _frequency(attempt: Attempt, facts: Facts, view: View) -> Words:
         return NO_CAPS
     said = []
     for count in counts:
-        sent = view.sent(attempt.destination, holder.code, attempt.channel, count.purpose)
+        sent = view.sent(attempt.destination, holder.code, count.channels, count.purpose)
         said.append(caps.shown(count, sent, facts.now))
     return joined(said, NO_CAPS)
 
 
 def counts_for(facts: Facts) -> tuple[Count, ...]:
     """What a sender's attempts are counted under on this channel."""
-    table = facts.profile.option(Reason.OVER_FREQUENCY, "sms" if facts.key[2] == SMS else "voice")
-    return caps.counts_for(table, facts.purposes)
+    channel, option = facts.key[2], facts.profile.option
+    mine = option(Reason.OVER_FREQUENCY, "sms" if channel == SMS else "voice")
+    joint = option(Reason.OVER_FREQUENCY, "joint")
+    return (
+        *caps.counts_for(mine, facts.purposes, channel),
+        *caps.counts_for(joint, facts.purposes, caps.JOINT),
+    )
 
 
 def capped(facts: Facts) -> bool:
@@ -66,8 +71,8 @@ def capped(facts: Facts) -> bool:
     when=capped,
 )
 def within_caps(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
-    """No window has had as many attempts of this institution to this subscriber on this channel, for this
-    purpose, as its cap allows. Sub-code: the window."""
+    """No window has had as many attempts of this institution to this subscriber for this purpose, on this
+    channel or, where the cap is a joint one, on all, as its cap allows. Sub-code: the window."""
     return full_window(attempt, sender.clean, view, now) or True
 
 
@@ -75,8 +80,8 @@ def full_window(attempt: Attempt, verdict: Verdict, view: View, now: int) -> str
     """The window that has no room for this attempt, judged so; "" when all have, or nobody can say."""
     if verdict.caps is None or not attempt.destination:
         return ""
-    for purpose, limits in verdict.caps.counts:
-        sent = view.sent(attempt.destination, verdict.institution_code, attempt.channel, purpose)
+    for purpose, limits, channels in verdict.caps.counts:
+        sent = view.sent(attempt.destination, verdict.institution_code, channels, purpose)
         if sent is not None and (word := caps.broken(limits, sent, now)):
             return word
     return ""

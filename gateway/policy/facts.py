@@ -67,9 +67,10 @@ class View(Protocol):
         """When the registry was last heard of, in ms."""
 
     @property
-    def senders(self) -> dict[SenderKey, "Sender"]:
-        """A cache that `decide` fills and bounds; its owner empties it when any table that a Sender is
-        made of changes (all but the refusals), and of an account that receives again."""
+    def senders(self) -> dict[tuple[AccountKey, int], dict[str, "Sender"]]:
+        """Of each account and channel, by source number: a cache that `decide` fills and bounds; its owner
+        empties it when any table that a Sender is made of changes (all but the refusals), and of an account
+        that receives again."""
 
     @property
     def texts(self) -> "Texts":
@@ -96,9 +97,10 @@ class View(Protocol):
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         """What the subscriber refused, and where he accepted again."""
 
-    def sent(self, subscriber: str, institution: str, channel: int, purpose: int) -> Sequence[int] | None:
-        """When attempts of this institution (its code) for this purpose passed to the subscriber within the
-        longest window, in ms, newest first; None when that can't be said here. For explanations alone."""
+    def sent(self, subscriber: str, institution: str, channels: int, purpose: int) -> Sequence[int] | None:
+        """When attempts of this institution (its code) for this purpose, of a channel or counted jointly over
+        several (bits), passed to the subscriber within the longest window, in ms, newest first; None when
+        that can't be said here. For explanations alone."""
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         """The periods for which the subscriber asked for this institution's marketing."""
@@ -161,6 +163,7 @@ class Sender:
     open: bool  # they may be now
     findings: tuple[Finding, ...]  # of the rules that look at the sender alone
     checks: Checks  # rules to ask of each message, but for those of `manner`
+    of_plain: Checks  # of these, what a message can break that could be read and goes at once
     manner: "Manner"  # how its texts are judged
     clean: Verdict  # of a message that has no findings of its own
     verdicts: dict[tuple[Finding, ...], Verdict]  # of messages that have, by those
@@ -223,6 +226,7 @@ def copied(sender: Sender) -> Sender:
         open=sender.open,
         findings=sender.findings,
         checks=sender.checks,
+        of_plain=sender.of_plain,
         manner=sender.manner,
         clean=replace(sender.clean),
         verdicts={},

@@ -6,7 +6,7 @@ message costs its own rules only, and one without findings of its own shares its
 no clock: `now` is an argument, in ms.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import groupby, islice
@@ -14,14 +14,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from gateway.errors import Words
-from gateway.model import Attempt, Caps, Finding, Reason, Verdict
+from gateway.model import AccountKey, Attempt, Caps, Finding, Reason, Verdict
 from gateway.policy import counted_rules, message_rules, sender_rules, text_rules
 from gateway.policy.content import head
 from gateway.policy.facts import (
     Facts,
     MessageJudge,
     Sender,
-    SenderKey,
     Texts,
     View,
     copied,
@@ -66,26 +65,37 @@ CHECKS = {
 """What a Sender holds of a message rule in force: the same objects in each."""
 
 
+OF_PLAIN = frozenset((Reason.MALFORMED, Reason.QUIET_HOURS))
+"""What a message that could be read and goes at once does not break, within the sender's hours."""
+
+
 PARTIAL = "counted_here"
 """Sub-code of `not_judgeable`: what other nodes count could not be asked, so this node's counts decided."""
 
 COUNTED = frozenset({"unverifiable", PARTIAL})
 """Sub-codes that never refuse, whatever the rule's mode (domain.md `third_party`)."""
 
+OWN_MODES = {"wrong_person": "said_wrong_person"}
+"""Sub-codes that a profile may give a stricter mode than their rule has, and the option that says it."""
+
 
 def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) -> list[Verdict]:
     """One verdict per attempt, in their order."""
     senders, texts = view.senders, view.texts
+    at: Any = now  # compiled, an int is made anew for each call
     stale = is_stale(view, profile, now)
     verdicts = []
+    account: AccountKey | None = None
+    channel = 0
+    known: dict[str, Sender] = {}  # of the account and channel
     for attempt in attempts:
-        key = (attempt.account, attempt.source, attempt.channel)
-        sender = senders.get(key)
+        if attempt.account is not account or attempt.channel != channel:
+            account, channel = attempt.account, attempt.channel
+            known = senders.setdefault((account, channel), {})
+        sender = known.get(attempt.source)
         if sender is None or not sender.holds(profile, now, stale):
-            if len(senders) >= CACHED_SENDERS:
-                for oldest in list(islice(senders, CACHED_SENDERS // 4)):
-                    del senders[oldest]
-            sender = senders[key] = _met(key, view, profile, now, stale)
+            _make_room(view)
+            sender = known[attempt.source] = _met(attempt, known, view, profile, now, stale)
         manner = sender.manner
         said_before = texts.found.get(attempt.text)
         if (
@@ -97,10 +107,11 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
             found = said_before[1]
         else:
             found = _of_text(attempt, sender, view, now)
-        for judge, finding in sender.checks:
-            answer = judge(attempt, sender, view, now)
+        plain = not attempt.flaw and not attempt.deliver_at and attempt.destination and attempt.source
+        for judge, finding in sender.of_plain if plain else sender.checks:
+            answer = judge(attempt, sender, view, at)
             if answer is not True:
-                found += (finding if answer is False else said(finding, answer),)
+                found += (finding if answer is False else said(finding, answer, sender.profile),)
         if not found:
             verdicts.append(sender.clean)
             continue
@@ -114,27 +125,38 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
     return verdicts
 
 
-def _met(key: SenderKey, view: View, profile: Profile, now: int, stale: bool) -> Sender:
+def _make_room(view: View) -> None:
+    """For one more sender."""
+    all_known = view.senders.values()
+    if sum([len(known) for known in all_known]) >= CACHED_SENDERS:
+        for known in all_known:
+            for oldest in list(islice(known, len(known) // 4 + 1)):
+                del known[oldest]
+
+
+def _met(
+    attempt: Attempt, known: dict[str, Sender], view: View, profile: Profile, now: int, stale: bool
+) -> Sender:
     """A sender who comes for the first time. Behind one registration there may be a million extensions: one
     is judged, the others are copies, each with verdicts of its own, as records are made by them."""
-    account, source, channel = key
-    met = shown(source, view)
-    kind = account, met.like, channel
-    like = view.senders.get(kind)
+    met = shown(attempt.source, view)
+    like = known.get(met.like)
     if like is not None and like.holds(profile, now, stale):
         return copied(like)
+    key = attempt.account, attempt.source, attempt.channel
     facts = gather(key, view, profile, now, stale=stale, met=met)
     sender = judged(facts, view.texts)
     if not facts.account_numbers:
-        view.senders[kind] = sender
+        known[met.like] = sender
     return sender
 
 
 def _of_text(attempt: Attempt, sender: Sender, view: View, now: int) -> tuple[Finding, ...]:
     """What the rules about texts find; remembered where it is a whole text that could be read."""
     found: tuple[Finding, ...] = ()
+    at: Any = now
     for judge, finding in sender.manner.checks:
-        answer = judge(attempt, sender, view, now)
+        answer = judge(attempt, sender, view, at)
         if answer is not True:
             found += (finding if answer is False else said(finding, answer),)
     if sender.manner.checks and not attempt.flaw and not attempt.unfinished:
@@ -142,9 +164,12 @@ def _of_text(attempt: Attempt, sender: Sender, view: View, now: int) -> tuple[Fi
     return found
 
 
-def said(finding: Finding, sub: str) -> Finding:
-    """A rule's finding with a sub-code."""
-    return Finding(finding.reason, sub, finding.enforced and sub not in COUNTED)
+def said(finding: Finding, sub: str, profile: Profile | None = None) -> Finding:
+    """A rule's finding with a sub-code, as this profile has it."""
+    enforced = finding.enforced and sub not in COUNTED
+    if not enforced and profile is not None and sub in OWN_MODES:
+        enforced = profile.option(finding.reason, OWN_MODES[sub]) == ENFORCE
+    return Finding(finding.reason, sub, enforced)
 
 
 def is_stale(view: View, profile: Profile, now: int) -> bool:
@@ -165,6 +190,11 @@ def judged(facts: Facts, texts: Texts) -> Sender:
     heads = tuple(head(name) for name in filing.signatures) if filing is not None else ()
     asked = [(rule.reason, mode) for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF]
     of_text = tuple(CHECKS[reason][mode] for reason, mode in asked if reason in TEXT_RULES)
+    others = [(reason, CHECKS[reason][mode]) for reason, mode in asked if reason not in TEXT_RULES]
+    own = tuple(_own_checks(facts, {reason for reason, _ in asked}))
+    checks = (*(check for _, check in others), *own)
+    of_plain = (*(check for reason, check in others if reason not in OF_PLAIN), *own)
+    is_open = hours.allow(facts.now, facts.profile.days)
     return Sender(
         general=facts.general,
         profile=facts.profile,
@@ -175,20 +205,31 @@ def judged(facts: Facts, texts: Texts) -> Sender:
         purposes=facts.purposes,
         heads=heads,
         hours=hours,
-        open=hours.allow(facts.now, facts.profile.days),
+        open=is_open,
         findings=tuple(findings),
-        checks=tuple(CHECKS[reason][mode] for reason, mode in asked if reason not in TEXT_RULES),
+        checks=checks,
+        of_plain=of_plain if is_open else checks,
         manner=texts.manner(facts.profile, facts.purposes, heads, of_text),
         clean=verdict_of(facts, tuple(findings)),
         verdicts={},
     )
 
 
-def mode_of(rule: Rule[Any], facts: Facts, at: int = 0) -> int:
-    """OFF where the rule has no say about this sender, else what the profile says of it, now or `at` then."""
+def _own_checks(facts: Facts, asked: Collection[Reason]) -> Iterator[tuple[MessageJudge, Finding]]:
+    """Of rules that are not asked, the part whose mode is its own."""
+    rule = message_rules.recipient_is_party
+    if rule.reason not in asked and (mode := mode_of(rule, facts, sub="wrong_person")) != OFF:
+        yield message_rules.was_not_disowned, Finding(rule.reason, "", mode == ENFORCE)
+
+
+def mode_of(rule: Rule[Any], facts: Facts, at: int = 0, sub: str = "") -> int:
+    """OFF where the rule has no say about this sender, else what the profile says of it, or of its sub-code,
+    now or `at` then."""
     if not rule.asks(facts):
         return OFF
     mode = facts.profile.mode(rule.reason, facts.purposes, at or facts.now)
+    if sub in OWN_MODES:
+        mode = max(mode, facts.profile.option(rule.reason, OWN_MODES[sub]))
     unfiled = rule.reason is Reason.ACCOUNT_MISMATCH and facts.account is None
     return min(mode, OBSERVE) if unfiled and facts.profile.unknown_account == "observe" else mode
 
@@ -295,16 +336,17 @@ def _answer(
     rule: Rule[Judge], facts: Facts, attempt: Attempt, view: View, ask: Callable[[Judge], bool | str]
 ) -> Answer:
     answer = ask(rule.judge) if rule.asks(facts) else True
-    mode, setting = mode_of(rule, facts), facts.profile.rules.get(rule.reason)
+    sub = answer if isinstance(answer, str) else ""
+    mode, setting = mode_of(rule, facts, sub=sub), facts.profile.rules.get(rule.reason)
     start = setting.start if setting is not None else 0
-    then = mode_of(rule, facts, start) if start > facts.now else mode
+    then = mode_of(rule, facts, start, sub) if start > facts.now else mode
     return Answer(
         reason=rule.reason,
         words=REASONS[rule.reason],
         mode=WORDS_OF_MODES[mode],
         later=later(then, start, facts.now) if then != mode else None,
         holds=answer is True,
-        sub=answer if isinstance(answer, str) else "",
+        sub=sub,
         fact=rule.fact(attempt, facts, view),
         source=facts.profile.source(rule.reason),
     )

@@ -7,11 +7,11 @@ one, is left alone: in a text that is only in part pinyin nothing is read as pin
 import re
 
 from gateway.policy.folding import BLANK
-from gateway.policy.reply_words.typed import AFTER, BEFORE, SOUNDS, SPELLED
+from gateway.policy.reply_words.typed import AFTER, BEFORE, REAL, SOUNDS, SPELLED
 
 _WORDS = tuple(SOUNDS)
 _TYPED = re.compile(
-    f"(?:(?<![\u4e00-\u9fff])|(?<=[{BEFORE}]))(?:"
+    f"(?:(?<![\u4e00-\u9fff])|(?<=[{BEFORE}]))(?!{'|'.join(REAL.split())})(?:"
     + "|".join(
         "(" + "".join("(?:[{}]|{})".format(*typed.split()) for typed in places) + ")"
         for places in SOUNDS.values()

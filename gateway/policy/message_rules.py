@@ -217,10 +217,12 @@ def subscriber_consented(attempt: Attempt, sender: Sender, view: View, now: int)
     if not attempt.destination:
         return True
     spans = view.consents(attempt.destination, sender.institution)
+    if not spans:
+        return False
     for span in spans:
         if span.holds(now):
             return True
-    return "lapsed" if spans else False
+    return "lapsed"
 
 
 def collects(facts: Facts) -> bool:
@@ -252,16 +254,13 @@ def collects(facts: Facts) -> bool:
 def recipient_is_party(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """Collection goes to the institution's debtors and guarantors, and to nobody who said to be neither.
 
-    Sub-codes: `wrong_person`; `unverifiable`, as the institution has no list, which is only counted, and
-    `unverifiable_agency`, where the profile demands a list of whom an agency writes to.
+    Sub-codes: `wrong_person`, whose mode may be stricter (`said_wrong_person`); `unverifiable`, as the
+    institution has no list, which is only counted, and `unverifiable_agency`, where the profile
+    demands a list of whom an agency writes to.
     """
     if not attempt.destination:
         return True
-    roles = {
-        recipient.role
-        for recipient in view.recipients(attempt.destination, sender.institution)
-        if recipient.span.holds(now)
-    }
+    roles = _roles(attempt, sender, view, now)
     if "stranger" in roles:
         return "wrong_person"
     if roles:
@@ -271,6 +270,21 @@ def recipient_is_party(attempt: Attempt, sender: Sender, view: View, now: int) -
     if sender.clean.agency and sender.profile.option(Reason.THIRD_PARTY, "agencies_need_list"):
         return "unverifiable_agency"
     return "unverifiable"
+
+
+def was_not_disowned(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """Of the rule above what the subscriber's own word says, for profiles that ask for no more."""
+    disowned = attempt.destination and "stranger" in _roles(attempt, sender, view, now)
+    return "wrong_person" if disowned else True
+
+
+def _roles(attempt: Attempt, sender: Sender, view: View, now: int) -> set[str]:
+    """What the institution's recipient list, and the subscriber, say that he is to it."""
+    return {
+        recipient.role
+        for recipient in view.recipients(attempt.destination, sender.institution)
+        if recipient.span.holds(now)
+    }
 
 
 def is_limited(facts: Facts) -> bool:

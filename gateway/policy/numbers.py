@@ -42,6 +42,8 @@ def canonical(raw: bytes | str) -> str:
     digits = False
     if not isinstance(raw, bytes):
         text = raw
+    elif len(raw) == 11 and raw[0] == 0x31 and 0x33 <= raw[1] <= 0x39 and raw.isdigit():
+        return (b"+86" + raw).decode("ascii")  # nearly all that subscribers are spelt by
     elif raw.isdigit():
         text, digits = raw.decode("ascii"), True
     else:

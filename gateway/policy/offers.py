@@ -5,15 +5,19 @@ message printed means what is printed beside it; all others are read by their wo
 """
 
 import re
+from functools import lru_cache
 from itertools import chain
 
 from gateway.policy.folding import QUESTION, STOP
+
+_MOST_KNOWN = 1 << 10
+"""Messages whose offer is remembered."""
 
 _NO_PAUSE = f"[^{STOP}{QUESTION}]"
 _ASKS = f"(?:吗|么)?{STOP}?{re.escape(QUESTION)}"
 
 _ANSWER = (
-    "[a-z0-9]{1,8}|取消|退(?!订)|不?需要|不?同意|不?参加|不?确认|不?办理|不?要|不?是的?"
+    "[a-z0-9]{1,8}|取消|退(?!订)|不?需要|不?同意|不?愿意?|不?参加|不?确认|不?办理|不?要|不?是的?"
     "|否|不|对的?|好的?|嗯|确定"
 )
 """What can be printed as an answer."""
@@ -22,7 +26,7 @@ _REPLY = (
     f"|(?<![a-z])(?:reply|text|send)(?: with)?){STOP}? ?"
 )
 _END = (
-    "(?<![何么样])(?:退订|拒收|取消订阅|取消接收|[停中]止接收|拒绝接收|谢绝接收|(?<!开通)免打扰|屏蔽"
+    "(?<![何么样不别没])(?:退订|拒收|取消订阅|取消接收|[停中]止接收|拒绝接收|谢绝接收|(?<!开通)免打扰|屏蔽"
     "|不(?:想|愿意?|需要|希望|要)?再?(?:接收|收到))"
     "(?!单|费|酒店|[机车]票|订单|套餐|会员|产品|理财|保险|课程|预约|快递)"
 )
@@ -84,7 +88,16 @@ _DENIED = re.compile(
     f"|{_REPLY}({_ANSWER})(?:表示|则为|为)?(?:非|不是)本人"
 )
 _DENIES = frozenset(("不是", "不是的", "否", "不", "n", "no"))
-_DECLINES = _DENIES | {"不同意", "不需要", "不要"}
+_DECLINES = _DENIES | {"不同意", "不需要", "不要", "不愿意", "不愿"}
+_EITHER_ASKED = re.compile(
+    f"{_REPLY}(?:y|是|1){_NO_PAUSE}{{0,8}}{STOP}?{_NO_PAUSE}{{0,10}}{_REPLY}(?:n|否|2)(?![a-z0-9])"
+)
+"""A question to be answered by yes or no, in whatever words."""
+_AGAIN_OFFERED = re.compile(
+    f"(?:恢复|重新|继续)(?:接收|订阅|发送|推送)?(?:短信|信息)?{STOP}?[请可]?{_REPLY}({_ANSWER})"
+)
+"""What takes a refusal back; Y or HF is no exact phrase, wherever it is printed."""
+_RETURNS = frozenset(("start", "unstop", "resume"))
 _OF_SERVICE = re.compile("账单|验证码|提醒|通知|动账|余额|还款")
 
 _CHOICES = re.compile(f"{_REPLY}({_ANSWER})(?:[{STOP} ]*(?:或者?|or)?[{STOP} ]*({_ANSWER})(?![a-z0-9]))?")
@@ -93,10 +106,27 @@ _MENU = re.compile("(?<![a-z0-9])(?:[a-z0-9]|yn)(?![a-z0-9])")
 
 _CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_ANSWER})(?:吧|了|谢谢|{STOP})*")
 
+_PRINTED = frozenset(("r", "t", "td", "n", "y"))
+"""Codes that mean the same in all messages, or another thing."""
+_LONGEST_SLIP = 4
+"""Characters that a slip of a code has at most."""
+_SOUNDS = {
+    "t": "踢替梯提题体剃涕惕t", "d": "弟地第低滴底迪帝d", "r": "啊阿耳尔儿二r", "n": "恩嗯摁n",
+    "q": "丘秋球q", "x": "叉x",
+}  # fmt: skip
+"""Letters as Chinese is heard for them."""
+_HEARD = frozenset("".join(_SOUNDS.values()))
+_CODE = re.compile("(?<![a-z])[a-z](?: ?[a-z]){0,3}(?![a-z])")
+"""What may be a code, within a reply."""
+
 
 def may_choose(plain: str) -> bool:
-    """Whether this reply could be one of the answers that a message offers."""
-    return _CHOSEN.fullmatch(plain) is not None
+    """Whether this reply could be one of the answers that a message offers, hold one, or be a slip of one."""
+    return (
+        _CHOSEN.fullmatch(plain) is not None
+        or _CODE.search(plain) is not None
+        or (len(plain) <= _LONGEST_SLIP and _HEARD.issuperset(plain) and bool(plain))
+    )
 
 
 def chosen(plain: str, outbound: str) -> str | None:
@@ -108,7 +138,7 @@ def chosen(plain: str, outbound: str) -> str | None:
     if found is None:
         return None
     answer = found[1]
-    ends = set(chain.from_iterable(_ENDS.findall(outbound))) - {""}
+    ends = _ends_of(outbound)
     if answer in ends:
         return "refuse"
     if (_END_ASKED.search(outbound) or _END_APPLIED.search(outbound)) and (
@@ -118,6 +148,8 @@ def chosen(plain: str, outbound: str) -> str | None:
     declined = answer in _DECLINES or answer in _DECLINED.findall(outbound)
     if declined and _MORE_ASKED.search(outbound) and not _OF_SERVICE.search(outbound):
         return "refuse"
+    if answer in _RETURNS and answer in _AGAIN_OFFERED.findall(outbound):
+        return None
     if answer.isdecimal() and _FIGURES_ASKED.search(outbound):
         return "other"
     if answer.isdecimal() and len(answer) < 3 and _SCORE_ASKED.search(outbound):
@@ -132,4 +164,39 @@ def chosen(plain: str, outbound: str) -> str | None:
         return "refuse"
     if answer in chain.from_iterable(_CHOICES.findall(outbound)) or (len(menu) > 1 and answer in menu):
         return "other"
+    if answer in _DENIES and not ends and _EITHER_ASKED.search(outbound):
+        return "other"
     return "refuse" if answer == "取消" and ends and "取消" not in outbound else None
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _ends_of(outbound: str) -> frozenset[str]:
+    """The answers by which a message can be refused; many get the same message."""
+    return frozenset(chain.from_iterable(_ENDS.findall(outbound))) - {""}
+
+
+def spelled(plain: str, outbound: str) -> str:
+    """The reply with TD for the code that `outbound` offers, where that is none that all senders print."""
+    for code in _ends_of(outbound):
+        if code.isascii() and code.isalpha() and code not in _PRINTED:
+            plain = re.sub(rf"(?<![a-z0-9]){' ?'.join(code)}(?![a-z0-9])", "td", plain)
+    return plain
+
+
+def nearly(plain: str, outbound: str) -> bool:
+    """Whether a reply is a slip of the code that `outbound` offers, or what a phone heard instead."""
+    bare = plain.replace(" ", "")
+    if len(bare) > _LONGEST_SLIP:
+        return False
+    for code in _ends_of(outbound):
+        if not (code.isascii() and code.isalpha()):
+            continue
+        if len(code) > 1 and len(bare) == len(code) and bare.isascii() and bare.isalpha():
+            differ = [place for place in range(len(code)) if bare[place] != code[place]]
+            if len(differ) == 1 or (len(differ) == 2 and sorted(bare) == sorted(code)):
+                return True
+        if len(bare) == len(code) and all(
+            sound in _SOUNDS.get(letter, "") for sound, letter in zip(bare, code, strict=True)
+        ):
+            return True
+    return False

@@ -153,7 +153,14 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             right="true or false",
             check=lambda value: isinstance(value, bool),
             tighten=lambda one, other: one or other,
-        )
+        ),
+        "said_wrong_person": Option(
+            default="off",
+            right='"off", "observe" or "enforce"',
+            check=lambda value: isinstance(value, str) and value in MODES,
+            make=MODES.__getitem__,
+            tighten=max,
+        ),
     },
     Reason.NO_REPLY_PATH: {
         "exempt": Option(
@@ -176,6 +183,7 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
     Reason.OVER_FREQUENCY: {
         "sms": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
         "voice": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
+        "joint": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
     },
 }
 """The numbers that may stand in `[rules.X]` beside mode and from. A rule with a new one adds a row."""

@@ -21,10 +21,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
+from gateway.policy.another import is_another
 from gateway.policy.content import CLOSE, OPEN, quoted
 from gateway.policy.folding import BLANK, QUESTION, STOP, folded
 from gateway.policy.meant import meant
-from gateway.policy.offers import chosen, may_choose
+from gateway.policy.offers import chosen, may_choose, nearly, spelled
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_words import (
     BUSY,
@@ -39,8 +40,6 @@ from gateway.policy.reply_words import (
     RELATIVE,
     RELAYS,
     SMALL,
-    SURNAMES,
-    TITLES,
     UNKNOWN,
 )
 
@@ -77,39 +76,13 @@ for _word in sorted(WORDS, key=len, reverse=True):
         _known.append(len(_word))
 
 _SENTENCE = re.compile("|".join(f"({sentence.expression})" for sentence in SENTENCES))
-_NAME = f"[{''.join(sorted(SURNAMES))}](?!经理|总|老师|主任|姐|哥)[\u4e00-\u9fff]{{1,2}}"
-_NAMED = re.compile(
-    f"(?:不是什么|不是|不叫|不姓|不认识(?:什么|那个|这个|叫)?|没有?叫|没有?姓|这里?没有?|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
-    f"(?:{'|'.join(TITLES)}|别|不要|你|请|啊|吧|[{STOP}{QUESTION}{BLANK}]|$)"
-)
-"""我不是张三: a surname and one or two characters more, and then the clause ends or goes on plainly."""
-
-_UNKNOWN_TO = re.compile(
-    f"(?:我|本人)(?:真的?|并|根本)?不是(?:[{STOP}{QUESTION}]|$)"
-    f"|谁是{_NAME}(?:[啊呀{STOP}{QUESTION}]|$)|(?:^|[{STOP}{QUESTION}]){_NAME}(?:又|到底)?是谁"
-)
-"""我不是; 张三是谁."""
-
-_ELSEWHERE = re.compile(
-    f"找(?:[他她]|{_NAME})[^{STOP}{QUESTION}]{{0,6}}[打拨][^{STOP}{QUESTION}]{{0,4}}[0-9]{{7}}"
-    f"|(?:[他她]|{_NAME})的新?(?:手机号码?|电话号码?|电话|手机|号码?)是[0-9]{{7}}"
-)
-"""找张三打13800000001: under which number the other one is met."""
-_LEAST_ELSEWHERE = 10
-"""Characters that this takes."""
-
-_TAKEN_OVER = re.compile(
-    f"(?:号码?|手机|卡)[^{STOP}{QUESTION}]{{0,6}}"
-    f"(?:我[^{STOP}{QUESTION}]{{0,5}}[才刚新][^{STOP}{QUESTION}]{{0,2}}[买办换用]|现在(?:是我|归我|我在?用)|我用了)"
-    "|号码?(?:已经?|早就|后来|现在|刚)*(?:换|转|过户|让)给我"
-    "|[才刚新][买办换用][了的]?[这此]?个?(?:手机)?号"
-    "|用这个?(?:手机)?号码?才"
-)
-"""这个号码是我上个月才买的: whose the number is now."""
-
 _OPENS, _CLOSES = "[\"'“‘「『《〖【]", "[\"'”’」』》〗】]"
 _MENTIONED = re.compile(rf"\w{_OPENS}(\w{{1,12}}){_CLOSES}|{_OPENS}(\w{{1,12}}){_CLOSES}\w")
 """关于“退订”的规定: a word in quotes amid a sentence."""
+
+_PHONES = ("发自我的", "来自我的", "Sent from my", "sent from my")
+"""How what phones write below a text begins."""
+_LONGEST_PHONE = 40
 
 _ENDS = {STOP: "", QUESTION: "J"}
 """What ends a clause, and the sign that it leaves."""
@@ -157,20 +130,25 @@ def classify(text: str, outbound: str = "") -> Meaning:
 
     Messages that the reply repeats are no part of it.
     """
-    own = _unquoted(text, outbound)
+    own = _unquoted(_written(text), outbound)
     if own is None:
         return Meaning("ambiguous")
     plain = folded(own)
-    kind = chosen(plain, folded(outbound)) if outbound else None
-    if kind is not None:
-        return Meaning(kind)
+    if outbound:
+        offered = folded(outbound)
+        kind = chosen(plain, offered)
+        if kind is None and nearly(plain, offered):
+            kind = "ambiguous" if _read(plain, own).kind == "other" else None
+        if kind is not None:
+            return Meaning(kind)
+        plain = spelled(plain, offered)
+    return _read(plain, own)
+
+
+def _read(plain: str, own: str) -> Meaning:
+    """What the words of a reply mean, folded and as they were written."""
     plain = meant(plain)
-    another = (
-        _NAMED.search(plain) is not None
-        or _UNKNOWN_TO.search(plain) is not None
-        or _TAKEN_OVER.search(plain) is not None
-        or (len(plain) >= _LEAST_ELSEWHERE and _ELSEWHERE.search(plain) is not None)
-    )
+    another = is_another(plain)
     mentioned = _MENTIONED.search(own)
     mentions = mentioned is not None and classify(mentioned[1] or mentioned[2]).kind == "refuse"
     shapes = tuple(_shapes(plain))
@@ -211,6 +189,17 @@ def _unquoted(text: str, outbound: str) -> str | None:
         own = f"{text[: place[0]]}\n{text[place[1] :]}"
         return own if folded(own) else None
     return _unsigned(text)
+
+
+def _written(text: str) -> str:
+    """The text without the line that names the phone it was written on."""
+    if "我的" not in text and "rom my" not in text:
+        return text
+    for phone in _PHONES:
+        at = text.rfind(phone, max(0, len(text) - _LONGEST_PHONE))
+        if at > 0 and not text[at - 1].isalnum():
+            return text[:at].rstrip(" \r\n-—–")
+    return text
 
 
 def _unsigned(text: str) -> str:
@@ -307,7 +296,7 @@ def _together(clauses: Sequence[Clause]) -> str:
     from a word more than from a demand."""
     says = {what for what, _ in clauses}
     rest = [shape for what, shape in clauses if what == "unknown"]
-    if "earlier" in says and "accept" not in says:
+    if ("earlier" in says and "accept" not in says) or ("tried" in says and says & {"hint", "code"}):
         says.add("ask")
     asks = any(_QUESTIONS.search(shape) for shape in rest)
     if "at" in says and any(PART_OF_DAY in shape for what, shape in clauses if what == "demand"):
@@ -359,6 +348,8 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "refuse"
     if says & {"about", "no", "hint"} or (asks and "how" not in says):
         return "other"
+    if any(what == "warn" and "%" in shape for what, shape in clauses):
+        return "ambiguous"
     held = says & _HELD
     if held == {"threat"} and rest and not any(map(_MESSAGES.search, rest)):
         return "other"

@@ -51,8 +51,9 @@ def place_of(submission: Submission) -> Place | None:
     The header's numbers go before those of the protocol (SAR, Pk_total). Parts of one message are alike in
     all but text, number and report.
     """
-    source, destinations, fmt, udhi, _, _, at_time, _, _, pseudo, _ = submission
-    return _placed(submission, (source, tuple(destinations), fmt, udhi, at_time, pseudo))
+    one = submission
+    alike = one.source, tuple(one.destinations), one.fmt, one.udhi, one.at_time, one.pseudo
+    return _placed(submission, alike)
 
 
 def place_of_reply(delivery: Delivery, of: Hashable) -> Place | None:

@@ -162,7 +162,7 @@ class Cmpp:
 
     def frames(self, data: bytes) -> tuple[list[Frame], int]:
         """See `framing.cut`."""
-        return cut(data, _HEADER.unpack_from, 12, self.CAP)
+        return cut(data, 12, self.CAP)
 
     def decode(self, data: bytes, frame: Frame) -> Pdu:
         """The whole PDU, strictly; WireError if it is not exactly as its table says."""

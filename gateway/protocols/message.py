@@ -3,6 +3,7 @@
 Texts are octets as they came, cut and trimmed; nothing here is decoded or judged.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.errors import WireError
@@ -23,7 +24,8 @@ class Login(NamedTuple):
     receives: bool = True
 
 
-class Submission(NamedTuple):
+@dataclass(init=False, slots=True)
+class Submission:
     """What is judged of a SUBMIT. Texts are cut and trimmed octets as they came.
 
     Of a long message that was joined `content` is all parts in order, b"" for one that has not come; and
@@ -40,7 +42,34 @@ class Submission(NamedTuple):
     pk_total: int
     pk_number: int
     pseudo: int  # Dest_terminal_type: 1 when the destinations are pseudo-numbers (3.0)
-    reference: int = 0  # of the parts of a long message, where it stands beside the text (SMPP's SAR)
+    reference: int  # of the parts of a long message, where it stands beside the text (SMPP's SAR)
+
+    def __init__(
+        self,
+        source: bytes,
+        destinations: list[bytes],
+        fmt: int,
+        udhi: bool,
+        content: bytes | tuple[bytes, ...],
+        wants_report: bool,
+        at_time: bytes,
+        pk_total: int,
+        pk_number: int,
+        pseudo: int,
+        reference: int = 0,
+    ) -> None:
+        # written out, because one is made for each message: compiled it takes a tenth of a generated one
+        self.source = source
+        self.destinations = destinations
+        self.fmt = fmt
+        self.udhi = udhi
+        self.content = content
+        self.wants_report = wants_report
+        self.at_time = at_time
+        self.pk_total = pk_total
+        self.pk_number = pk_number
+        self.pseudo = pseudo
+        self.reference = reference
 
 
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", 1, 1, 0)

@@ -18,6 +18,7 @@ from gateway.protocols import sgip_tables as wire
 from gateway.protocols.framing import cut
 from gateway.protocols.message import Delivery, Instant, Login, Report, Submission
 from gateway.protocols.sgip_tables import ANSWER, BIND, DELIVER, REPORT, SUBMIT, TRACE, UNBIND, USERRPT
+from gateway.protocols.single import Single
 from gateway.protocols.table import Frame, Pdu, reader
 
 OK, BAD_LOGIN, LOGIN_TWICE, LOGIN_TYPE, PARAMETER, NUMBER = 0, 1, 2, 4, 5, 6
@@ -52,6 +53,14 @@ REFUSALS: dict[Reason, int] = {
 of what its text says, PARAMETER of all else. None that senders try again by themselves."""
 
 _HEAD = Struct(">IIQI")  # of the sequence the first two words together
+_SINGLE = Single(
+    wire.Submit,
+    0,
+    20,
+    "sp_number user_number message_coding message_content report_flag schedule_time",
+    0b11,
+    udhi="tp_udhi",
+)
 _SUBMISSION = reader(
     wire.Submit,
     "sp_number user_number message_coding tp_udhi&0x41!=0 message_content report_flag<2 schedule_time",
@@ -136,7 +145,7 @@ class Sgip:
 
     def frames(self, data: bytes) -> tuple[list[Frame], int]:
         """See `framing.cut`; a sequence number is one integer of 96 bits."""
-        return cut(data, _head, 20, self.CAP)
+        return cut(data, 20, self.CAP, 12)
 
     def decode(self, data: bytes, frame: Frame) -> Pdu:
         """The whole PDU, strictly; WireError if it is not exactly as its table says."""
@@ -219,6 +228,9 @@ class Sgip:
     def submission(self, data: bytes, start: int, end: int) -> Submission:
         """What is judged of the Submit in data[start:end]; zeros behind its last field are padding.
         WireError: answer it with `malformed`, and close the connection (§3.7.2.4.2)."""
+        single = _SINGLE.read(data, start, end)
+        if single is not None:
+            return single
         try:
             read = _SUBMISSION(data, start + 20, end)
         except WireError as error:

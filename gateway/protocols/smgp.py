@@ -16,6 +16,7 @@ from gateway.protocols import smgp_tables as wire
 from gateway.protocols.framing import cut
 from gateway.protocols.kinds import Tlv
 from gateway.protocols.message import Delivery, Instant, Login, Report, Submission
+from gateway.protocols.single import Single
 from gateway.protocols.smgp_tables import ACTIVE_TEST, ANSWER, DELIVER, EXIT, FORWARD, LOGIN, QUERY, SUBMIT
 from gateway.protocols.table import Frame, Pdu, reader
 
@@ -70,6 +71,16 @@ def status_of(error: WireError) -> int:
 
 _JUDGED = "src_term_id dest_term_id msg_format msg_content need_report==1 at_time tlvs"
 _SAID = "msg_id is_report msg_format src_term_id dest_term_id msg_content tlvs"
+_SINGLE = [
+    Single(
+        wire.Submit,
+        column,
+        12,
+        "src_term_id dest_term_id msg_format msg_content need_report at_time",
+        0b10,
+    )
+    for column in (0, 1)
+]
 _SUBMISSION = [reader(wire.Submit, _JUDGED, column) for column in (0, 1)]
 _DELIVERY = reader(wire.Deliver, _SAID)
 _RESULT = reader(wire.SubmitResp, "status")
@@ -136,13 +147,13 @@ class Smgp:
     def version(self, version: int) -> None:
         self._version = version
         self._column = column = int(version >= V30)
-        self._submission = _SUBMISSION[column]
+        self._single, self._submission = _SINGLE[column], _SUBMISSION[column]
 
     # Frames
 
     def frames(self, data: bytes) -> tuple[list[Frame], int]:
         """See `framing.cut`."""
-        return cut(data, _HEADER.unpack_from, 12, self.CAP)
+        return cut(data, 12, self.CAP)
 
     def decode(self, data: bytes, frame: Frame) -> Pdu:
         """The whole PDU, strictly; WireError if it is not exactly as its table says."""
@@ -228,6 +239,9 @@ class Smgp:
 
     def submission(self, data: bytes, start: int, end: int) -> Submission:
         """What is judged of the Submit in data[start:end]. WireError: answer it with `malformed`."""
+        single = self._single.read(data, start, end)
+        if single is not None:
+            return single
         source, destinations, fmt, content, report, at_time, tlvs = self._submission(data, start + 12, end)
         if not 0 < len(destinations) <= 100:
             raise WireError("bad_count", "DestTermIDCount")

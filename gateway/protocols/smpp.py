@@ -55,7 +55,6 @@ V33, V34, V50 = 0x33, 0x34, 0x50
 """interface_version; 3.3 and all below have no optional fields."""
 
 _HEADER = Struct(">IIII")
-_HEAD = Struct(">II4xI").unpack_from
 _COMMAND = Struct(">I").unpack_from
 # whether it sends, and whether it receives
 _BINDS = {BIND_RECEIVER: (False, True), BIND_TRANSMITTER: (True, False), BIND_TRANSCEIVER: (True, True)}
@@ -152,7 +151,7 @@ class Smpp:
 
     def frames(self, data: bytes) -> tuple[list[Frame], int]:
         """See `framing.cut`."""
-        return cut(data, _HEAD, 16, self.CAP)
+        return cut(data, 16, self.CAP)
 
     def decode(self, data: bytes, frame: Frame) -> Pdu:
         """The whole PDU, strictly; WireError if it is not exactly as its table says."""

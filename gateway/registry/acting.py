@@ -187,6 +187,11 @@ class Door:
             raise _away() from error
 
 
+async def act_for(c: "Connection", actor: Actor) -> None:
+    """Have a connection that the Door does not lend work for this actor, until it ends."""
+    await c.execute(_SWITCH, *actor.settings)
+
+
 def _away() -> Problem:
     return Problem(
         "database_unavailable",
@@ -254,6 +259,7 @@ _KEPT = Words(
     "名单条目只能确认、提请移除或移除",
     "an entry is confirmed, proposed for removal or removed, never rewritten",
 )
+_UNPROVEN = Words("操作用户未绑定实名身份", "the user is bound to no person with an identity number")
 REFUSALS: dict[str, tuple[str, Words]] = {
     "number_step_own": ("not_found", Words("没有此号码", "there is no such number")),
     "number_step_order": ("wrong_state", _ORDER),
@@ -262,10 +268,7 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         Words("所变更的版本已不再有效", "the version that this one amends stands no more"),
     ),
     "number_step_reason": ("invalid", Words("此操作须说明理由", "this step needs a reason")),
-    "number_step_identity": (
-        "no_identity",
-        Words("操作用户未绑定实名身份", "the user is bound to no person with an identity number"),
-    ),
+    "number_step_identity": ("no_identity", _UNPROVEN),
     "number_step_persons": (
         "same_person",
         Words("审批须由与核验不同的人员办理", "approving takes another person than checking"),
@@ -292,6 +295,9 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         Words("须由另一名监管人员办理；录入人可在 30 分钟内自行撤回",
               "this takes another person; the author may withdraw within 30 minutes"),
     ),
+    "blacklist_identity": ("no_identity", _UNPROVEN),
+    "profile_activations_identity": ("no_identity", _UNPROVEN),
+    "appeals_identity": ("no_identity", _UNPROVEN),
     "blacklist_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
     "profile_activations_regulator": (
         "forbidden",
@@ -313,6 +319,8 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         "same_person",
         Words("申诉不得由作出原决定的人员答复", "an appeal is not answered by the author of what it attacks"),
     ),
+    "refusals_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
+    "refusals_ended": ("wrong_state", Words("该拒收已解除", "this refusal has ended")),
     "import_run_glass": (
         "break_glass_needed",
         Words("监管人员已登录：审批须两人逐步办理，强制导入须注明案件",

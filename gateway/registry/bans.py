@@ -1,9 +1,11 @@
 """The blacklist: what a ban would hit, and an entry's life. API and command line use these functions.
 
-Rules: the guard stands in the database (migrations 0003, 0007), so SQL by hand and imports meet it as well:
-nothing covers a protected number, a prefix that hits effective numbers or more than 0.1 % of yesterday's
-traffic is in force only when a second person has confirmed it, an entry leaves by two persons, or within 30
-minutes by its author. Here its refusals get words. Every function runs in its caller's transaction.
+Rules: the guard stands in the database (migrations 0003, 0007, 0019), so SQL by hand and imports meet it as
+well: nothing covers a protected number, a prefix that hits effective numbers or more than 0.1 % of
+yesterday's traffic is in force only when a second person has confirmed it, an entry leaves by two persons,
+or within 30 minutes by its author. Two persons are two identity numbers (0019): what nobody known by one
+added is vouched for by a regulator before another one confirms it. Here its refusals get words. Every
+function runs in its caller's transaction.
 """
 
 from typing import TYPE_CHECKING
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
 SHARE = 0.001
 """Of yesterday's attempts: a prefix that hits more than this needs a second person."""
 
-_COLUMNS = """id, number, is_prefix, reason, case_reference, added_by, added_at,
+_COLUMNS = """id, number, is_prefix, reason, case_reference, added_at,
     removed_at IS NULL AND (NOT needs_second OR confirmed_at IS NOT NULL) AS in_force,
-    needs_second, hits_numbers, hits_share, confirmed_by, confirmed_at,
-    removal_proposed_by, removal_proposed_at, coalesce(removal_reason, '') AS removal_reason,
-    removed_by, removed_at, row_version"""
+    needs_second, hits_numbers, hits_share, confirmed_at,
+    removal_proposed_at, coalesce(removal_reason, '') AS removal_reason, removed_at, row_version,
+    authority(added_by) AS added_by, authority(vouched_by) AS vouched_by,
+    authority(confirmed_by) AS confirmed_by,
+    authority(removal_proposed_by) AS removal_proposed_by, authority(removed_by) AS removed_by"""
 
 
 class NewBan(BaseModel):
@@ -57,7 +61,8 @@ class Hits(BaseModel):
 
 
 class Ban(BaseModel):
-    """One entry. Not `in_force`: it waits for a second person, or was removed."""
+    """One entry. Not `in_force`: it waits for a second person, or was removed. Holders are told that a
+    regulator did it, not which."""
 
     id: int
     number: str
@@ -70,6 +75,9 @@ class Ban(BaseModel):
     needs_second: bool
     hits_numbers: int
     hits_share: float
+    vouched_by: str | None = Field(
+        description="the first of two regulators, where nobody known by identity number added it"
+    )
     confirmed_by: str | None
     confirmed_at: Moment | None
     removal_proposed_by: str | None
@@ -89,10 +97,7 @@ async def look(c: "Connection", new: NewBan) -> Hits:
     """What this ban would hit; nothing is changed. Problem `invalid` when the number can't be read."""
     number = _checked(new)["number"]
     protected = await c.fetchval(
-        """SELECT number FROM protected_numbers
-            WHERE CASE WHEN $2 THEN starts_with(number, $1) ELSE number = $1 END ORDER BY number LIMIT 1""",
-        number,
-        new.is_prefix,
+        "SELECT protected_in($1, CASE WHEN $2 THEN 20 ELSE 0 END)", number, new.is_prefix
     )
     hits, share = 0, 0.0
     if new.is_prefix:
@@ -166,7 +171,11 @@ async def add(c: "Connection", actor: Actor | None, new: NewBan, by: str = "oper
 
 
 async def confirm(c: "Connection", actor: Actor, ban: int) -> Ban:
-    """The second person agrees to what waits: that a wide prefix is banned, or that an entry is removed."""
+    """The second person agrees to what waits: that a wide prefix is banned, or that an entry is removed.
+
+    Of an entry without an author who is known by identity number the first to agree vouches, and it waits on
+    for another. Problems `same_person`, `no_identity`, `wrong_state`.
+    """
     standing = await _standing(c, ban)
     if standing.removal_proposed_at is not None:
         return await confirm_removal(c, actor, ban)
@@ -314,6 +323,8 @@ async def _change(
     if done is None:
         raise _wrong_state(await get(c, ban))
     changed = await get(c, ban)
+    if act == "blacklist.confirm" and not changed.in_force:
+        act = "blacklist.vouch"
     await record(c, actor, act, f"blacklist/{ban}", reason=reason or "", number=changed.number)
     return changed
 

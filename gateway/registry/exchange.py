@@ -61,6 +61,21 @@ class ImportResult:
     rejected_path: Path | None
 
 
+OPEN_KINDS = ("institutions", "mandates", "accounts", "account_numbers", "numbers", "blacklist")
+"""Kinds without subscribers."""
+_OWN = ("institutions", "accounts", "account_numbers", "blacklist")
+_ALL = (*OPEN_KINDS, "refusals", "consents", "recipients", "released", "complaints")
+EXPORTS: dict[str, tuple[str, ...]] = {
+    "regulator": _ALL,
+    "auditor": _ALL,
+    "carrier": OPEN_KINDS,
+    "institution": (*OPEN_KINDS, "refusals", "consents", "recipients"),
+    "agency": (*_OWN, "mandates", "numbers"),
+    "provider": _OWN,
+}
+"""The kinds of which a role takes out what it sees; an institution is not told who complained."""
+
+
 class ExportResult(NamedTuple):
     """How many rows a file has, and how many stand beside them: `left_out`, and `which` those are."""
 
@@ -127,10 +142,13 @@ async def export_file(
     *,
     headers: str = "en",
     progress: bool | None = None,
+    actor: Actor | None = None,
+    reason: str = "",
 ) -> ExportResult:
     """Write the rows of `kind` to `path` (.csv or .xlsx), with English ("en") or Chinese ("zh") headers and
     words. What is written is one snapshot, and changes nothing when it comes in again; rows of which that
-    would not be true, such as drafts, are left out. Subscribers go out in full, which stands in the audit."""
+    would not be true, such as drafts, are left out. Subscribers go out in full, which stands in the audit,
+    with the `reason`. `actor`: whose rows these are; None: all, for an operator."""
     table = kind_of(kind)
     if headers not in ("en", "zh"):
         raise UsageError(f"headers {headers!r}; right would be en or zh")
@@ -141,7 +159,7 @@ async def export_file(
     count = 0
     try:
         sink.write([c.chinese if chinese else c.name for c in table.columns])
-        async with Outgo.open(dsn, table, key) as outgo:
+        async with Outgo.open(dsn, table, key, actor) as outgo:
             left_out = outgo.left_out
             with _bar(outgo.total, f"{kind} → {path.name}", progress) as bar:
                 async for values in outgo.chunks():
@@ -156,7 +174,7 @@ async def export_file(
                         await asyncio.to_thread(_write_all, sink, lines)
                     count += len(lines)
                     bar.update(len(lines))
-        await Outgo.audit(dsn, table, count)  # before the file is there
+        await Outgo.audit(dsn, table, count, actor, reason)  # before the file is there
         with _told(path):
             await asyncio.to_thread(sink.close)  # packs a whole sheet
     except BaseException:

@@ -31,6 +31,7 @@ from gateway.registry.fields import (
 )
 from gateway.registry.loading import RESERVED
 from gateway.registry.references import known_carrier, reference, unknown
+from gateway.registry.rows import Bad
 from gateway.registry.shown import FILING, ONE, Filing, filing_of
 
 if TYPE_CHECKING:
@@ -372,15 +373,16 @@ def _in_order(since: datetime | None, until: datetime | None) -> None:
 
 async def _fits(c: "Connection", number: str, extension_digits: int, holder: int) -> None:
     """Whether the holder may file the number with so many further digits. Problem `invalid`."""
-    if len(number.removeprefix("+")) + extension_digits > numbering.DIGITS_MAX:
-        most = str(numbering.DIGITS_MAX)
+    try:
+        numbering.be_fit(number, extension_digits)
+    except Bad as bad:
         raise Problem(
             "invalid",
-            Words("号码与扩展位数之和过长", "number and extension digits are too long together"),
+            Words(bad.flaw.cause_zh, bad.flaw.cause),
             field="extension_digits",
             value=extension_digits,
-            expected=Words(f"合计不超过 {most} 位", f"at most {most} digits in all"),
-        )
+            expected=Words(bad.flaw.expected_zh, bad.flaw.expected),
+        ) from None
     if covered := await c.fetchval("SELECT reserved($1, $2, $3)", number, extension_digits, holder):
         cause, cause_zh, expected, expected_zh = RESERVED
         raise Problem(

@@ -24,11 +24,11 @@ TARGETS = {"numbers": "number_id", "institutions": "institution_id", "accounts":
 SAID = Words("一段说明", "a text that says something")
 
 STANDING = "valid_from <= now() AND coalesce(now() < valid_until, true)"
-_COLUMNS = "id, cause, case_reference, held_by, valid_from, valid_until, penalty_id"
+_COLUMNS = "id, cause, case_reference, authority(held_by), valid_from, valid_until, penalty_id"
 
 
 class Hold(BaseModel):
-    """One cause; `until` empty: until it is lifted."""
+    """One cause; `until` empty: until it is lifted. `held_by`: who placed it; to holders `regulator`."""
 
     id: int
     cause: str

@@ -17,7 +17,7 @@ import asyncpg
 
 from gateway.errors import UsageError
 from gateway.registry import primary, runs, store
-from gateway.registry.acting import Actor, record
+from gateway.registry.acting import Actor, act_for, record
 from gateway.registry.deadlines import Terms, due, standard
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
@@ -252,12 +252,17 @@ class Outgo:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, kind: Kind, key: RegistryKey) -> AsyncIterator[Self]:
-        """Connect and take the snapshot. It holds no transaction number, so no node waits for it."""
+    async def open(
+        cls, dsn: str, kind: Kind, key: RegistryKey, actor: Actor | None = None
+    ) -> AsyncIterator[Self]:
+        """Connect and take the snapshot. It holds no transaction number, so no node waits for it. `actor`: by
+        whom it is asked for, and whose rows alone there are."""
         connection = await primary.connect(
             dsn, {"application_name": "zhengming export", "zhengming.door": "import"}
         )
         try:
+            if actor is not None:
+                await act_for(connection, actor)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 total, every = await connection.fetchrow(  # type: ignore[misc]  # counts are one row
                     f"SELECT (SELECT count(*) FROM ({LOADING[kind.name].rows}) r),"
@@ -268,13 +273,15 @@ class Outgo:
             await connection.close()
 
     @staticmethod
-    async def audit(dsn: str, kind: Kind, rows: int) -> None:
+    async def audit(dsn: str, kind: Kind, rows: int, actor: Actor | None, reason: str) -> None:
         """Put on the audit that full numbers of subscribers went out, where the kind has any."""
         if not LOADING[kind.name].sealed:
             return
         connection = await primary.connect(dsn, {"zhengming.door": "cli"})
         try:
-            await record(connection, None, f"export.{kind.name}", kind.name, rows=rows)
+            if actor is not None:
+                await act_for(connection, actor)
+            await record(connection, actor, f"export.{kind.name}", kind.name, reason=reason, rows=rows)
         finally:
             await connection.close()
 

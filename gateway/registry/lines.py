@@ -4,7 +4,8 @@ Rules: accounts are the carrier's own; the list of an account's numbers is repla
 one means "every number of its holder".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -22,6 +23,9 @@ ACCOUNT = """
 SELECT a.id, a.carrier, a.protocol, a.account, code_of(a.holder_id) AS holder, a.scope, a.refusal_manner,
        a.mass_manner, a.signature, a.line_kind, a.upstream, a.listener, a.callback,
        a.allowed_ips::text[] AS allowed_ips, a.max_connections, a.row_version FROM accounts a"""
+
+
+_SHOWN = ("is_prefix", "number", "valid_from", "valid_until")
 
 
 class AccountChange(BaseModel):
@@ -113,22 +117,32 @@ async def change(c: "Connection", actor: Actor, identity: int, wanted: AccountCh
     return await account(c, identity)
 
 
-async def numbers(c: "Connection", identity: int) -> list[AccountNumber]:
-    """All that the account may show; none: every number of its holder. Problem `not_found`."""
+async def numbers(c: "Connection", identity: int) -> tuple[list[AccountNumber], int]:
+    """All that the account may show; none: every number of its holder. And the list's version, which another
+    hand changes that adds, changes or removes one. Problem `not_found`."""
     await account(c, identity)
     rows = await c.fetch(
-        """SELECT is_prefix, number, valid_from, valid_until FROM account_numbers
+        """SELECT id, row_version, is_prefix, number, valid_from, valid_until FROM account_numbers
             WHERE account_id = $1 ORDER BY id""",
         identity,
     )
-    return [AccountNumber.model_construct(**dict(row)) for row in rows]
+    digest = sha256(repr([(row["id"], row["row_version"]) for row in rows]).encode())
+    version = int.from_bytes(digest.digest()[:7]) if rows else 0
+    found = [AccountNumber.model_construct(**{name: row[name] for name in _SHOWN}) for row in rows]
+    return found, version
 
 
 async def show(
-    c: "Connection", actor: Actor, identity: int, wanted: Sequence[AccountNumber]
-) -> list[AccountNumber]:
-    """Replace the whole list; what stays is not touched. Problem `exists` when one is named twice."""
-    await account(c, identity)
+    c: "Connection",
+    actor: Actor,
+    identity: int,
+    wanted: Sequence[AccountNumber],
+    unchanged: Callable[[int], None],
+) -> tuple[list[AccountNumber], int]:
+    """Replace the whole list; what stays is not touched. `unchanged` is asked with the list's version.
+    Problem `exists` when one is named twice."""
+    await c.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", identity)  # one list at a time
+    unchanged((await numbers(c, identity))[1])
     for number in wanted:
         in_order(number.valid_from, number.valid_until, "valid_until")
     columns = list(zip(*[(n.number, n.is_prefix, n.valid_from, n.valid_until) for n in wanted], strict=True))

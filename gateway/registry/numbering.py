@@ -96,6 +96,31 @@ def prefix(cell: str) -> str:
     return found
 
 
+FEWEST = (("106", 8), ("400", 10), ("800", 10), ("+", 9), ("", 5))
+"""By beginning: how many characters a number has at least that is filed with further digits. With
+fewer it would cover other holders' numbers, who could not file theirs (migrations 0019 is_narrow)."""
+
+
+def be_fit(found: str, extension_digits: int) -> None:
+    """Raises `Bad` when a canonical number with that many further digits is too long, or covers too much."""
+    if len(found.removeprefix("+")) + extension_digits > DIGITS_MAX:
+        raise Bad(
+            "number and extension digits are too long together",
+            "号码与扩展位数之和过长",
+            f"at most {DIGITS_MAX} digits in all",
+            f"合计不超过 {DIGITS_MAX} 位",
+        )
+    least = next(least for beginning, least in FEWEST if found.startswith(beginning))
+    if extension_digits and len(found) < least:
+        digits = least - 3 if found.startswith("+") else least
+        raise Bad(
+            "too short for further digits: it would cover other holders' numbers",
+            "号码过短，加扩展位会覆盖其他主体的号码",
+            f"at least {digits} digits, not counting the country code, or no extension digits",
+            f"除国家码外至少 {digits} 位，或不设扩展位",
+        )
+
+
 def registrable(cell: str, extension_digits: int) -> str:
     """The canonical number that `cell` files, used with up to `extension_digits` more. Raises `Bad`."""
     try:
@@ -105,13 +130,7 @@ def registrable(cell: str, extension_digits: int) -> str:
         if not extension_digits:
             raise
         found = prefix(cell)
-    if len(found.removeprefix("+")) + extension_digits > DIGITS_MAX:
-        raise Bad(
-            "number and extension digits are too long together",
-            "号码与扩展位数之和过长",
-            f"at most {DIGITS_MAX} digits in all",
-            f"合计不超过 {DIGITS_MAX} 位",
-        )
+    be_fit(found, extension_digits)
     if found.startswith("+"):
         lengths = range(1, extension_digits + 1)
         if not exists(found) and not any(exists(found + filler * n) for n in lengths for filler in "068"):

@@ -34,7 +34,7 @@ from gateway.registry.keys import RegistryKey
 from gateway.registry.tables import TABLES, Activation, Table
 
 if TYPE_CHECKING:
-    from gateway.policy.facts import Sender, SenderKey
+    from gateway.policy.facts import Sender
     from gateway.registry.acting import Connection
 
 _REFUSALS = Table(
@@ -74,7 +74,7 @@ class PastView:
     listing: frozenset[int] = frozenset()  # the institutions that have a list
     activations: tuple[Activation, ...] = ()
     refusers_numbers: dict[str, Sequence[Number]] = field(default_factory=dict)
-    senders: "dict[SenderKey, Sender]" = field(default_factory=dict)
+    senders: "dict[tuple[AccountKey, int], dict[str, Sender]]" = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
 
     def account(self, key: AccountKey) -> Account | None:

@@ -115,9 +115,9 @@ class Replica:
         if self.current is not None and not self.current.file.in_place():
             self._let_go()
 
-    def used(self) -> float:
-        """Share of the fuller map that is in use; alarm at 0.8."""
-        return max(self.local.used(), self.current.file.filled() if self.current else 0.0)
+    def used(self) -> dict[str, float]:
+        """Share of each map that is in use; alarm at 0.8."""
+        return {"local": self.local.used(), "replica": self.current.file.filled() if self.current else 0.0}
 
     def clear_dead_readers(self) -> int:
         """Free the reader slots of processes that died; how many."""

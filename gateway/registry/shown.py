@@ -29,8 +29,8 @@ SELECT n.id, n.number, n.extension_digits, n.channels, n.purposes, i.code AS ins
        a.status AS a_status, a.licence_until AS a_licence, a.verified_until AS a_verified, a.held AS a_held,
        EXISTS (SELECT FROM holds h WHERE h.number_id = n.id AND h.valid_from <= now()
                                      AND coalesce(now() < h.valid_until, true)) AS held,
-       (SELECT jsonb_agg(jsonb_build_array(h.id, h.cause, h.case_reference, h.held_by, h.valid_from,
-                                           h.valid_until, h.penalty_id) ORDER BY h.id)::text
+       (SELECT jsonb_agg(jsonb_build_array(h.id, h.cause, h.case_reference, authority(h.held_by),
+                                           h.valid_from, h.valid_until, h.penalty_id) ORDER BY h.id)::text
           FROM holds h WHERE (h.number_id = n.id OR h.institution_id IN (n.institution_id, n.agency_id))
                          AND h.valid_from <= now() AND coalesce(now() < h.valid_until, true)) AS holds,
        (SELECT jsonb_agg(jsonb_build_array(m.channels, m.purposes, m.status,

@@ -34,7 +34,7 @@ from gateway.registry.local import STATE, LocalRefusal
 from gateway.registry.tables import TABLES, Activation, pack_id
 
 if TYPE_CHECKING:
-    from gateway.policy.facts import Sender, SenderKey
+    from gateway.policy.facts import Sender
     from gateway.registry.replica import Generation, Replica
 
 REPLICA_STATE = Struct("<QQQ")
@@ -67,6 +67,7 @@ class Snapshot:
         "_local_size",
         "_pending",
         "_read_activations",
+        "_refusals",
         "_replica",
         "_sender_changes",
         "_silent",
@@ -98,7 +99,7 @@ class Snapshot:
         self._read_activations = False
         self.version = 0
         self.news_at = 0
-        self.senders: dict[SenderKey, Sender] = {}
+        self.senders: dict[tuple[AccountKey, int], dict[str, Sender]] = {}
         self.texts = Texts()
         self._open_local()
         self._open(self._number())
@@ -196,15 +197,17 @@ class Snapshot:
             for row in self._rows("account_numbers", pack_id(account[0]))
         ]
 
-    def sent(self, subscriber: str, institution: str, channel: int, purpose: int) -> Sequence[int] | None:
+    def sent(self, subscriber: str, institution: str, channels: int, purpose: int) -> Sequence[int] | None:
         """What `counted` says, whose owner has counters to look at."""
-        return None if self.counted is None else self.counted(subscriber, institution, channel, purpose)
+        return None if self.counted is None else self.counted(subscriber, institution, channels, purpose)
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         beginning = self._consents.get(institution)
         if beginning is None:  # kept, as most messages ask for this, and mostly there is nothing
             beginning = TABLES["consents"].code + pack_id(institution)
             beginning = self._consents[institution] = beginning if self._any(beginning) else b""
+        if not beginning and not self._pending:
+            return ()
         found: list[Span] = []
         if beginning:
             found = [tables.consent(row) for row in self._found(beginning + self.hash(subscriber)[:8])]
@@ -292,7 +295,7 @@ class Snapshot:
         learnt it; a reply that an acceptance ended is not learnt once more."""
         key = self.hash(subscriber)[:8]
         try:
-            found = self._txn.get(key, None, self._generation.refusals)  # by name takes half as long again
+            found = self._txn.get(key, None, self._refusals)  # by name takes half as long again
             known = () if found is None else _refusals(found)
         except lmdb.Error as error:
             raise self._damaged(error) from None
@@ -360,6 +363,7 @@ class Snapshot:
         self._generation = self._replica.generation(number)
         self._size = self._generation.file.size()
         self._txn = self._generation.env.begin()
+        self._refusals = self._generation.refusals
         self._sender_changes = self._consents_of = -1
 
     def _read_state(self) -> None:

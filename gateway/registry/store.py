@@ -34,7 +34,8 @@ yet and would sort all of it for each of a thousand small steps."""
 
 
 class Change(NamedTuple):
-    """One row of the change log. `key` is the row's id, of a refusal its subscriber_key; None: truncate."""
+    """One row of the change log. `key` is the row's id, of a refusal its subscriber_key; None: truncate.
+    `subject` is the row's business key, with nothing of a subscriber; `case` the case reference, if any."""
 
     seq: int
     table: str
@@ -43,6 +44,8 @@ class Change(NamedTuple):
     row_version: int
     by: str
     at: datetime
+    subject: str = ""
+    case: str = ""
 
 
 class StoredRefusal(NamedTuple):
@@ -100,7 +103,7 @@ async def changes(c: "Connection", some: Range, most: int) -> tuple[list[Change]
     """The newest rows of a range, at most so many, and the range that is left (None: nothing)."""
     rows = await c.fetch(
         """
-        SELECT seq, table_name, key, op, row_version, by_user, at, xid::text
+        SELECT seq, table_name, key, op, row_version, by_user, at, subject, case_reference, xid::text
           FROM change_log
          WHERE (xid, seq) < ($1::text::xid8, $2::bigint) AND xid >= $3::text::xid8
            AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot)
@@ -111,8 +114,8 @@ async def changes(c: "Connection", some: Range, most: int) -> tuple[list[Change]
         some.snapshot,
         most,
     )
-    left = some._replace(xid=int(rows[-1][7]), seq=rows[-1][0]) if len(rows) == most else None
-    return [Change(*row[:7]) for row in rows], left
+    left = some._replace(xid=int(rows[-1][9]), seq=rows[-1][0]) if len(rows) == most else None
+    return [Change(*row[:9]) for row in rows], left
 
 
 async def rows_of(c: "Connection", table: str, ids: Sequence[int]) -> list[Row]:

@@ -39,8 +39,10 @@ WITH put AS (
 SELECT count(*) FROM put""",
         rows="""
 SELECT t.subscriber_sealed, o.code, t.purposes, t.channels, t.source, t.refused_at, t.number
-  FROM refusals t LEFT JOIN institutions o ON o.id = t.institution_id
- WHERE t.lifted_at IS NULL AND coalesce(t.undecided_until <= now(), true) ORDER BY t.id""",
+  FROM refusals t LEFT JOIN codes o ON o.id = t.institution_id
+ WHERE t.lifted_at IS NULL AND coalesce(t.undecided_until <= now(), true)
+   AND (t.complaint_id IS NULL OR current_user <> 'zhengming_institution') -- not told who complained
+ ORDER BY t.id""",
     ),
     "consents": Loading(
         sealed=True,
@@ -80,7 +82,7 @@ WITH put AS (
 SELECT count(*) FROM put""",
         rows="""
 SELECT t.subscriber_sealed, o.code, t.source, t.given_at, t.valid_until, t.document_sha256
-  FROM consents t JOIN institutions o ON o.id = t.institution_id ORDER BY t.id""",
+  FROM consents t JOIN codes o ON o.id = t.institution_id ORDER BY t.id""",
     ),
     "recipients": Loading(
         sealed=True,
@@ -118,7 +120,7 @@ WITH put AS (
 SELECT count(*) FROM put""",
         rows="""
 SELECT o.code, t.subscriber_sealed, t.role, t.valid_from, t.valid_until
-  FROM recipients t JOIN institutions o ON o.id = t.institution_id
+  FROM recipients t JOIN codes o ON o.id = t.institution_id
  WHERE t.role <> 'stranger' ORDER BY t.id""",
     ),
     "released": Loading(

@@ -74,7 +74,7 @@ UNION ALL
 SELECT released_at, 'released', '', '', '', 0, 0, '', released_at FROM released WHERE subscriber_hash = $1
 UNION ALL
 SELECT lifted_at, 'refusal_lifted', coalesce(i.code, ''), coalesce(t.number, ''), coalesce(t.lifted_by, ''),
-       t.purposes, t.channels, '', t.lifted_at
+       t.purposes, t.channels, t.lifted_reason, t.lifted_at
   FROM refusals t LEFT JOIN institutions i ON i.id = t.institution_id
  WHERE t.subscriber_hash = $1 AND t.lifted_at IS NOT NULL
 UNION ALL

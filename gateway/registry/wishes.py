@@ -1,7 +1,7 @@
 """What subscribers wish: consents that institutions hold, and refusals.
 
 Rules: a subscriber's number goes in as keyed hash and sealed text, and comes out masked; a refusal is added,
-never changed here (only a subscriber's own word lifts it).
+and ends by its subscriber's own word, or when a regulator says why it was none; the row stays.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.errors import NotReady
+from gateway.errors import NotReady, Problem, Words
 from gateway.policy.numbers import mask
 from gateway.registry import changing
 from gateway.registry.acting import Actor, record
@@ -25,7 +25,9 @@ from gateway.registry.fields import (
     channel_words,
     purpose_bits,
     purpose_words,
+    said,
 )
+from gateway.registry.fields import Words as Text
 from gateway.registry.keys import RegistryKey
 from gateway.registry.references import overseen, unknown
 
@@ -38,10 +40,12 @@ SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.so
   FROM consents t"""
 REFUSAL = """
 SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.number, t.purposes, t.channels,
-       t.source, t.refused_at AS at, t.undecided_until, t.lifted_at, t.row_version,
+       t.source, t.refused_at AS at, t.undecided_until, t.lifted_at, coalesce(t.lifted_by, '') AS lifted_by,
+       t.lifted_reason, t.lifted_case, t.row_version,
        CASE WHEN current_user <> 'zhengming_institution' THEN t.complaint_id END AS complaint
   FROM refusals t"""
 
+MOST_FOUND = 1000
 Source = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -89,10 +93,30 @@ class NewRefusal(BaseModel):
     at: Instant | None = None
 
 
+class Lifting(BaseModel):
+    """Why a refusal was none. What its subscriber said himself (a reply, a key press, a complaint to 12321)
+    is ended under a case only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Text = Field(min_length=1)
+    case_reference: Text = ""
+
+
+class RefusalsOf(BaseModel):
+    """Whose refusals are looked for, and why: it goes on the audit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subscriber: SubscriberText
+    reason: Text = Field(min_length=1)
+
+
 class Refusal(BaseModel):
     """As it is kept; the subscriber masked. `undecided_until`: until then it is a hold, as an ambiguous reply
-    waits. `lifted_at`: when the subscriber accepted again, or a person found that it was none. `complaint`:
-    of 12321, that it came by; null for the institution, which is not told who complained."""
+    waits. `lifted_at`: when the subscriber accepted again, or a person found that it was none; `lifted_by`:
+    `reply`, or who that was. `complaint`: of 12321, that it came by; null for the institution, which is not
+    told who complained."""
 
     id: int
     subscriber: str
@@ -104,6 +128,9 @@ class Refusal(BaseModel):
     at: Instant
     undecided_until: Instant | None
     lifted_at: Instant | None
+    lifted_by: str
+    lifted_reason: str
+    lifted_case: str
     complaint: int | None
     row_version: int
 
@@ -148,10 +175,24 @@ async def change_consent(
     return await consent(c, key, old.id)
 
 
-async def refusals(c: "Connection", actor: Actor, key: RegistryKey, after: int, limit: int) -> list[Refusal]:
-    """A page by id."""
-    rows = await changing.listed(c, actor, REFUSAL, "refusals", after, limit)
+async def refusals(
+    c: "Connection", actor: Actor, key: RegistryKey, after: int, limit: int, subscriber: str = ""
+) -> list[Refusal]:
+    """A page by id; of one subscriber, where one is named."""
+    one = []
+    if subscriber:
+        digest = key.hash(subscriber).hex()
+        one = [f"t.subscriber_hash = '\\x{digest}'", f"t.subscriber_key = first_eight('\\x{digest}')"]
+    rows = await changing.listed(c, actor, REFUSAL, "refusals", after, limit, *one)
     return [_refusal(row, key) for row in rows]
+
+
+async def find_refusals(c: "Connection", actor: Actor, key: RegistryKey, wanted: RefusalsOf) -> list[Refusal]:
+    """What one subscriber refused, ended ones too, oldest first, as far as the actor sees it; on record."""
+    found = await refusals(c, actor, key, 0, MOST_FOUND, wanted.subscriber)
+    who = mask(wanted.subscriber)
+    await record(c, actor, "subscriber.find", "refusals", reason=wanted.reason, subscriber=who)
+    return found
 
 
 async def refusal(c: "Connection", key: RegistryKey, identity: int) -> Refusal:
@@ -176,6 +217,50 @@ async def refuse(c: "Connection", actor: Actor, key: RegistryKey, new: NewRefusa
     }
     identity = await changing.insert(c, "refusals", values)
     await record(c, actor, "refusal.add", f"refusals/{identity}", subscriber=mask(new.subscriber))
+    return await refusal(c, key, identity)
+
+
+async def lift(c: "Connection", actor: Actor, key: RegistryKey, identity: int, wanted: Lifting) -> Refusal:
+    """End a refusal that was none, for good. Problem `wrong_state` when it has ended; `invalid` when its
+    subscriber said it himself and no case is named; `not_found` where it is not the actor's to end."""
+    old = await refusal(c, key, identity)
+    if old.lifted_at is not None:
+        raise Problem(
+            "wrong_state",
+            Words("该拒收已解除", "this refusal has ended"),
+            field="lifted_at",
+            value=said(old.lifted_at),
+        )
+    if not wanted.case_reference and await c.fetchval(
+        "SELECT said_by_subscriber(r) FROM refusals r WHERE id = $1", identity
+    ):
+        raise Problem(
+            "invalid",
+            Words(
+                "该拒收由用户本人作出，解除须注明案件",
+                "its subscriber said so himself: ending it takes a case",
+            ),
+            field="case_reference",
+            value="",
+            expected=Words("案件编号，或等用户本人恢复接收", "a case, or that he accepts again"),
+        )
+    values = {
+        "lifted_at": await c.fetchval("SELECT now()"),
+        "lifted_by": actor.login,
+        "lifted_reason": wanted.reason,
+        "lifted_case": wanted.case_reference,
+    }
+    await changing.update(c, "refusals", identity, values)
+    await record(
+        c,
+        actor,
+        "refusal.lift",
+        f"refusals/{identity}",
+        reason=wanted.reason,
+        case=wanted.case_reference,
+        subscriber=old.subscriber,
+        source=old.source,
+    )
     return await refusal(c, key, identity)
 
 

@@ -151,7 +151,7 @@ class Callback:
     def sweep(self) -> None:
         """Give up a carrier that has begun a frame and not gone on since this was called last."""
         if self._leg.stalls():
-            self._end(WireError("half_frame", f"{len(self._leg.tail)} octets"))
+            self._end(WireError("half_frame", f"{len(self._leg.stream.tail)} octets"))
 
     async def drain(self) -> None:
         """Take no more, unbind, close."""
@@ -165,7 +165,7 @@ class Callback:
     # From the carrier
 
     def _received(self, data: bytes) -> None:
-        data, frames, error = self._leg.frames(self._wire.frames, data)
+        data, frames, error = self._leg.stream.frames(self._wire.frames, data)
         answers: list[bytes] = []
         used: dict[Pipe, None] = {}
         leaves = False
@@ -328,7 +328,7 @@ class Callback:
 
     def _answered(self, pipe: Pipe, data: bytes) -> None:
         assert pipe.leg is not None
-        data, frames, _ = pipe.leg.frames(self._wire.frames, data)
+        data, frames, _ = pipe.leg.stream.frames(self._wire.frames, data)
         answers: list[bytes] = []
         for start, end, command, sequence in frames:
             doing = self._wire.CALLS.get(command)

@@ -1,13 +1,14 @@
-"""A confirmation to a subscriber who has refused: once, from the number that the reply went to.
+"""A confirmation to a subscriber who has refused, or accepts again: once, from the number that he answered.
 
 An attempt of its own, of purpose service, with `confirmation` as its verdict's sub-code: on record before it
 leaves, no context of a later reply, counted by no cap. It goes through a connection of the account that is
 up; where there is none, or the number may not send at all (banned, not filed, suspended …), it is on record
-as `confirmation_unsent`. Where neither could be recorded, it is owed: the subscriber's next reply that
-refuses is confirmed in its place.
+as `confirmation_unsent`. Where neither could be recorded, it is owed: the subscriber's next reply of the same
+kind is confirmed in its place.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from time import time_ns
@@ -52,7 +53,7 @@ class Transmitter(Protocol):
 
 
 class Confirmations:
-    """For all sessions of a worker. `text` "": there are none."""
+    """For all sessions of a worker. `texts`: by what was replied what is said to it; "" or none: nothing."""
 
     def __init__(
         self,
@@ -61,17 +62,17 @@ class Confirmations:
         regions: Regions,
         telemetry: Telemetry,
         log: logging.Logger,
-        text: str,
+        texts: Mapping[str, str],
     ) -> None:
-        self.text = text
+        self.texts = texts
         self._node = node
         self._screen = screen
         self._regions = regions
         self._telemetry = telemetry
         self._log = log
         self._open: dict[AccountKey, dict[Transmitter, None]] = {}
-        self._waiting: set[tuple[str, int]] = set()  # (subscriber, institution), until their refusal holds
-        self._owed: dict[tuple[str, int], None] = {}
+        self._waiting: set[tuple[str, int]] = set()  # (subscriber, institution), until their reply holds
+        self._owed: dict[tuple[str, int], str] = {}  # and the kind of reply that nobody has confirmed
 
     def join(self, key: AccountKey, session: Transmitter) -> None:
         """This session may send for the account from now on."""
@@ -86,30 +87,31 @@ class Confirmations:
             self._open.pop(key, None)
 
     def wants(self, reply: Reply) -> bool:
-        """Whether a reply that refuses is to be confirmed, to be asked before the refusal is in force: it is
-        the first one. Then `settle` has to follow."""
+        """Whether a reply is to be confirmed, to be asked before it is in force: it is the first one that
+        refuses, or accepts again what was refused. Then `settle` has to follow."""
         pair = reply.subscriber, reply.institution
-        if not self.text or not reply.institution or pair in self._waiting:
+        if not self.texts.get(reply.kind) or not reply.institution or pair in self._waiting:
             return False
-        if pair not in self._owed and self._refused(*pair):
+        owed = self._owed.pop(pair, "") == reply.kind
+        if not owed and self._refused(reply) is (reply.kind == "refuse"):
             return False
-        self._owed.pop(pair, None)
         self._waiting.add(pair)
         return True
 
-    def _refused(self, subscriber: str, institution: int) -> bool:
-        """Whether a plain refusal of theirs stands already."""
-        said = self._screen.view.refusals(subscriber)
+    def _refused(self, reply: Reply) -> bool:
+        """Whether a plain refusal stands already; or, for one that accepts again, any that it ends."""
+        said, institution = self._screen.view.refusals(reply.subscriber), reply.institution
+        ends = reply.kind == "accept"
         return any(
-            one.institution == institution
+            (one.institution == institution or (ends and not one.institution and one.number == reply.number))
             and one.purposes
-            and not one.undecided_until
+            and (ends or not one.undecided_until)
             and one.stands(said, institution)
             for one in said
         )
 
     def settle(self, reply: Reply, delivery: Delivery, *, held: bool) -> None:
-        """The refusal is in force, or, with `held` false, is not."""
+        """The reply is in force, or, with `held` false, is not."""
         self._waiting.discard((reply.subscriber, reply.institution))
         if held:
             try:
@@ -119,7 +121,7 @@ class Confirmations:
 
     def _owe(self, reply: Reply, error: Exception) -> None:
         self._log.warning("confirmation not recorded", extra={"fields": {"error": str(error)}})
-        self._owed[reply.subscriber, reply.institution] = None
+        self._owed[reply.subscriber, reply.institution] = reply.kind
         if len(self._owed) > MOST_OWED:
             del self._owed[next(iter(self._owed))]
 
@@ -130,7 +132,7 @@ class Confirmations:
         facts = gather((key, reply.number, SMS), view, screen.profile, now, stale=False)
         verdict = judged(facts, view.texts).clean
         filing, account, owner = facts.filing, facts.account, facts.institution
-        text = self.text
+        text = self.texts.get(reply.kind, "")
         if (account is None or account.signature == "in_text") and filing is not None and owner is not None:
             text = f"【{filing.signatures[0] if filing.signatures else owner.name}】{text}"
         content = encode(text, UCS2)[:MOST_OCTETS]

@@ -5,9 +5,9 @@ for every message and read for every reply, so it is a hash table in a mapped fi
 commit, seen by all processes at once, and whole after a kill, because the pages belong to the kernel. A
 day's tables are a folder; forgetting is its removal. Keys are keyed hashes, no number stands here.
 
-    DAY/WRITER.N    slots of 32 octets: key u64 (0: free), institution u32, the record's place in its
-                    segment u32, attempt id (its first six octets are the time in ms); open addressing; the
-                    newest N holds the newest
+    DAY/WRITER.N    slots of 32 octets, in the machine's order: key u64 (0: free), institution u32, the
+                    record's place in its segment u32, attempt id (its first six octets are the time in ms);
+                    open addressing; the newest N holds the newest
 
 Room is allocated before it is mapped: a full disk must not become a SIGBUS.
 """
@@ -24,7 +24,7 @@ KEEP_DAYS = 30
 DAY = 86_400_000
 SHANGHAI = 8 * 3_600_000  # the day changes at midnight in Asia/Shanghai, which has no summer time
 
-SLOT = struct.Struct("<QII16s")
+SLOT = struct.Struct("=QII16s")
 KEY = struct.Struct("<Q")
 FIRST_SLOTS, MOST_SLOTS = 1 << 14, 1 << 22  # 512 KiB to 128 MiB
 FULL = 0.6  # share of used slots at which a further table begins
@@ -74,8 +74,9 @@ class Contacts:
         self._read: dict[str, mmap.mmap] = {}
         self._listed: dict[int, tuple[str, int, list[Table]]] = {}  # by day: folder, its mtime, tables
         self._today = 0
-        self._key, self._slot = KEY.unpack_from, SLOT.pack_into  # compiled, a global is looked up each time
+        self._slot = SLOT.pack_into  # compiled, a global is looked up each time
         self._map: mmap.mmap | None = None
+        self._words: memoryview[int] | None = None  # of the map: each slot's first is its key
         self._until = 0  # ms: when the day of the table that is being filled ends
         self._mask = self._used = self._limit = 0
 
@@ -83,17 +84,17 @@ class Contacts:
         """Note a passed attempt; the newest of a pair wins. At the brim of a full disk it is not noted."""
         if at >= self._until or self._used >= self._limit:
             self._begin(at)
-        table = self._map
-        if table is None:
+        table, words = self._map, self._words
+        if table is None or words is None:
             return
         mask = self._mask
         slot = key & mask
         while True:
-            (found,) = self._key(table, slot << 5)
-            if found == key:
-                break
-            if not found:
+            found: int = words[slot << 2]
+            if found == 0:
                 self._used += 1
+                break
+            if found == key:
                 break
             slot = slot + 1 & mask
         self._slot(table, slot << 5, key, institution, place, attempt)
@@ -123,12 +124,11 @@ class Contacts:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        for table in [*self._read.values(), self._map]:
-            if table is not None:
-                table.close()
+        for table in self._read.values():
+            table.close()
         self._read.clear()
         self._listed.clear()
-        self._map = None
+        self._leave()
 
     def _begin(self, at: int) -> None:
         """Start a further table: four times as large within a day."""
@@ -145,18 +145,24 @@ class Contacts:
         except OSError:  # no room: what there is is filled to the brim, then nothing is noted for a while
             path.unlink(missing_ok=True)
             self._limit = int((self._mask + 1) * BRIM)
-            if self._map is not None and (not same_day or self._used >= self._limit):
-                self._map.close()
-                self._map = None
+            if not same_day or self._used >= self._limit:
+                self._leave()
             if self._map is None:
                 self._used, self._limit = 0, 1
                 self._until = at + RETRY
             return
-        if self._map is not None:
-            self._map.close()
-        self._map, self._mask, self._used = table, slots - 1, 0
+        self._leave()
+        self._map, self._words = table, memoryview(table).cast("Q")
+        self._mask, self._used = slots - 1, 0
         self._limit = int(slots * FULL)
         self._until = (_day(at) + 1) * DAY - SHANGHAI
+
+    def _leave(self) -> None:
+        """Let go of the table that was being filled."""
+        if self._map is not None and self._words is not None:
+            self._words.release()
+            self._map.close()
+        self._map = self._words = None
 
     def _tables(self, day: int) -> list[Table]:
         """The tables of a day; its folder is listed again when one has come or gone."""

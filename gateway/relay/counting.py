@@ -31,9 +31,9 @@ class Counting:
     def entries(
         self,
         batches: Sequence[Batch],
-        attempts: Sequence[Attempt],
-        verdicts: Sequence[Verdict],
-        subscribers: Sequence[int],
+        attempts: list[Attempt],
+        verdicts: list[Verdict],
+        subscribers: list[int],
     ) -> tuple[list[Entry], list[int]]:
         """What is to be counted, and the place of the attempt that each entry is of. `subscribers`: a half of
         the key for each attempt, out of its subscriber's hash (see `key_of`).
@@ -63,7 +63,7 @@ class Counting:
                         if refused or verdict.reason is not None:
                             manner = LOOK
                         known = self._counts.get(id(verdict))
-                        counts = known[1] if known is not None else self._counts_of(verdict, attempt.channel)
+                        counts = known[1] if known is not None else self._counts_of(verdict)
                         if not shared:
                             group = index + 1 if len(counts) > 1 else 0
                         for half, limits, most in counts:
@@ -72,13 +72,13 @@ class Counting:
                     index += 1
         return entries, places
 
-    def _counts_of(self, verdict: Verdict, channel: int) -> _Counts:
+    def _counts_of(self, verdict: Verdict) -> _Counts:
         if len(self._counts) >= MOST_CACHED:
             self._counts.clear()
         caps = verdict.caps
         counts = [
             (
-                count_key(self._hash, verdict.institution_code, channel, count.purpose),
+                count_key(self._hash, verdict.institution_code, count.channels, count.purpose),
                 count.limits,
                 max(limit.most for limit in count.limits),
             )

@@ -7,8 +7,7 @@ knows how far the last frame has come, and no protocol.
 import asyncio
 from collections.abc import Callable
 
-from gateway.errors import WireError
-from gateway.protocols.table import Frame, Unframed
+from gateway.protocols.framing import Stream
 
 
 class Leg(asyncio.Protocol):
@@ -18,10 +17,10 @@ class Leg(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport
         self.early = b""
-        self.tail = b""  # the beginning of a frame whose rest has not come yet
+        self.stream = Stream()
         self.gone = False
         self._causes: set[str] = set()  # why it is not read
-        self._half = b""  # `tail` as it was when `stalls` was asked last
+        self._half = b""  # the tail as it was when `stalls` was asked last
         self.received: Callable[[bytes], None] = self.keep
         self.ended: Callable[[], bool] = self._leaves
         self.lost: Callable[[], None] = self.forget
@@ -59,24 +58,10 @@ class Leg(asyncio.Protocol):
             self._half = b""  # the peer could not go on meanwhile
             self.transport.resume_reading()
 
-    def frames(
-        self, cut: Callable[[bytes], tuple[list[Frame], int]], data: bytes
-    ) -> tuple[bytes, list[Frame], WireError | None]:
-        """What a read brought, by the protocol's `cut`: (octets, the whole frames in them, why no more can be
-        read); what has begun waits in `tail`."""
-        data = self.tail + data if self.tail else data
-        error = None
-        try:
-            frames, used = cut(data)
-        except Unframed as broken:
-            error, frames, used = broken, broken.frames, len(data)
-        self.tail = data[used:] if used < len(data) else b""
-        return data, frames, error
-
     def stalls(self) -> bool:
         """Whether a frame has been begun and not gone on since this was asked last."""
-        half, self._half = self._half, self.tail
-        return bool(half) and half is self.tail and not self._causes
+        half, self._half = self._half, self.stream.tail
+        return bool(half) and half is self.stream.tail and not self._causes
 
     def keep(self, data: bytes) -> None:
         self.early += data

@@ -4,8 +4,8 @@ The same connection, sequence and bytes again (CMPP repeats after 60 s) is the s
 until the carrier has answered, then it gets the same answer and goes nowhere, or who has sent once could go
 on sending unjudged. What the carrier did not accept is over: the same again is judged anew.
 
-Bounded: beyond twice `MOST_SEEN` answered submits are forgotten but for the newest `MOST_SEEN`; those that
-wait for the carrier stay, and the session stops reading at `MOST_WAITING` of them.
+Bounded: in two generations of `MOST_SEEN`, of which the older is forgotten at once; those of it that wait for
+the carrier stay, and the session stops reading at `MOST_WAITING` of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +83,7 @@ class Submit:
         self.fingerprint = fingerprint
         self.submission = submission
         self.width = 1 if submission is None else len(submission.destinations)  # attempts
-        self.ids: Sequence[bytes] = ()
+        self.ids: tuple[bytes, ...] = ()
         self.verdicts: Sequence[Verdict] = ()
         self.refused = 0
         self.part = 0  # of a long message, from 1; 0: it is none
@@ -195,22 +195,24 @@ class Batch:
 class Memory:
     """The submits of one connection by sequence number."""
 
-    __slots__ = ("_seen", "taken", "waiting")
+    __slots__ = ("_before", "_seen", "taken", "waiting")
 
     def __init__(self, taken: Taken | None = None) -> None:
         self.taken = taken  # of the account, where the protocol can replace what the carrier has taken
         self._seen: dict[int, Submit] = {}
+        self._before: dict[int, Submit] = {}  # an older generation: to forget one by one costs more
         self.waiting = 0  # how many wait for the disk or for the carrier's answer
 
     @property
     def outstanding(self) -> list[int]:
         """The numbers of the submits that wait for the carrier."""
-        return [sequence for sequence, submit in self._seen.items() if not submit.answered]
+        everything = self._before | self._seen
+        return [sequence for sequence, submit in everything.items() if not submit.answered]
 
-    def repeated(self, sequence: int, fingerprint: int) -> Submit | None:
-        """The same submit, if it was seen before."""
+    def known(self, sequence: int) -> Submit | None:
+        """What was seen last by this number: with the same fingerprint it is the same submit."""
         seen = self._seen.get(sequence)
-        return seen if seen is not None and seen.fingerprint == fingerprint else None
+        return seen if seen is not None else self._before.get(sequence)
 
     def read(self, wire: Wire, data: bytes, frame: Frame, fingerprint: int, note: Note) -> Submit:
         """The submit in a frame; of one that can't be read only its answer is known, and it is noted."""
@@ -230,16 +232,14 @@ class Memory:
             note("submit not understood", error)
             return Submit(frame, fingerprint, None, wire.malformed(command, sequence, error) or b"")
 
-    def add(self, submit: Submit) -> None:
-        """Remember a submit that was read just now."""
-        everything = self._seen
-        before = everything.get(submit.sequence)
+    def add(self, submit: Submit, before: Submit | None) -> None:
+        """Remember a submit that was read just now; `before` is what was `known` by its number."""
         if before is not None:
             self.forget(before)
-        everything[submit.sequence] = submit
+        self._seen[submit.sequence] = submit
         self.waiting += 1
-        if len(everything) > 2 * MOST_SEEN:
-            self._trim()
+        if len(self._seen) > MOST_SEEN:
+            self._age()
 
     def settle(self, submits: Sequence[Submit]) -> None:
         """They are durable: those that we refused wait no longer, the contents of all are let go."""
@@ -256,19 +256,20 @@ class Memory:
             submit.verdicts = ()
             if submit.octets == b"" and not submit.answered:
                 submit.answered = True
-                if self._seen.get(submit.sequence) is submit:  # else `forget` has counted it off
+                if self.known(submit.sequence) is submit:  # else `forget` has counted it off
                     self.waiting -= 1
 
     def forget(self, submit: Submit) -> None:
         """As if it had never come; nothing when another has taken its number since."""
-        if self._seen.get(submit.sequence) is submit:
-            del self._seen[submit.sequence]
+        if self.known(submit.sequence) is submit:
+            self._seen.pop(submit.sequence, None)
+            self._before.pop(submit.sequence, None)
             if not submit.answered:
                 self.waiting -= 1
 
     def answered(self, sequence: int) -> Submit | None:
         """The carrier answered: what, for the caller to `close`; None when it got nothing by that number."""
-        seen = self._seen.get(sequence)
+        seen = self.known(sequence)
         if seen is None or seen.octets == b"":
             return None
         if not seen.answered:
@@ -276,10 +277,8 @@ class Memory:
             self.waiting -= 1
         return seen
 
-    def _trim(self) -> None:
-        old = len(self._seen) - MOST_SEEN
-        self._seen = {
-            sequence: seen
-            for place, (sequence, seen) in enumerate(self._seen.items())
-            if place >= old or not seen.answered
-        }
+    def _age(self) -> None:
+        waiting = [seen for seen in self._before.values() if not seen.answered]
+        self._before, self._seen = self._seen, {}
+        for seen in waiting:
+            self._before[seen.sequence] = seen

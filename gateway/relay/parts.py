@@ -11,6 +11,7 @@ and what follows with it at once. Frames behind a part that waits overtake it; t
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from time import monotonic_ns, perf_counter
 from typing import Protocol
@@ -77,7 +78,7 @@ class _Told:
     __slots__ = ("ids", "verdicts")
 
     def __init__(self, ids: Iterable[bytes], verdicts: Iterable[Verdict]) -> None:
-        self.ids = list(ids)
+        self.ids = tuple(ids)
         self.verdicts = list(verdicts)
 
     @property
@@ -214,7 +215,8 @@ class Parts:
         destinations = submission.destinations
         if told is not None:
             destinations = [destinations[index] for index in told.standing]
-        whole = submission._replace(
+        whole = replace(
+            submission,
             destinations=destinations,
             content=tuple(message.contents),
             wants_report=any(part.wants_report for part in submissions),
@@ -290,7 +292,7 @@ class Held:
         assert submission is not None
         place = place_of(submission)
         if place is None:
-            submit.submission = submission._replace(pk_total=1, pk_number=1)
+            submit.submission = replace(submission, pk_total=1, pk_number=1)
             submit.part = 0
             return False
         octets = data[submit.start : submit.end]

@@ -1,8 +1,9 @@
 """Refusals by key press, as a call platform tells them (contract.md `POST /voice/refusals`).
 
 The same record as that of a reply that refuses, with the flag `voice_key`, and in force in the same way: in
-the journal and in `local.mdb` before it is told. Whose refusal it is: the institution's that the number is
-filed for, or the number's own, until somebody files it.
+the journal and in `local.mdb` before it is told; confirmed by SMS where the number and a session of the
+account may send one. Whose refusal it is: the institution's that the number is filed for, or the number's
+own, until somebody files it.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from gateway.direct import Press, Refused
 from gateway.model import SMS, VOICE, AccountKey, Reply
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical
+from gateway.protocols.message import Delivery
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import VOICE_KEY, learn
+from gateway.relay.confirming import Confirmations
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -28,12 +31,19 @@ class Presses:
     """Takes the key presses of one worker's accounts."""
 
     def __init__(
-        self, node: str, screen: Screen, key: RegistryKey, returns: Returns, telemetry: Telemetry
+        self,
+        node: str,
+        screen: Screen,
+        key: RegistryKey,
+        returns: Returns,
+        confirmations: Confirmations,
+        telemetry: Telemetry,
     ) -> None:
         self._node = node
         self._screen = screen
         self._key = key
         self._returns = returns
+        self._confirmations = confirmations
         self._telemetry = telemetry
 
     def take(self, press: Press, told_by: bytes, recorded: Recorded) -> bytes:
@@ -70,10 +80,15 @@ class Presses:
                 self._returns.count("refuse")
                 self._telemetry.refusal_effective.observe(perf_counter() - arrived)
             recorded(Refused(identity, press.at or now, code, purposes, BOTH), error)
+            if confirmed:
+                self._confirmations.settle(reply, answered, held=error is None)
 
+        reply = Reply(account, number, subscriber, press.key, "refuse", told_by, institution, code, flags)
+        bare = subscriber.removeprefix("+86").encode()
+        answered = Delivery(told_by, bare, number.encode(), 0, False, press.key.encode(), None)
         identity = self._screen.journal.reply(
             now,
-            Reply(account, number, subscriber, press.key, "refuse", told_by, institution, code, flags),
+            reply,
             press.key.encode(),
             0,
             0,
@@ -83,4 +98,5 @@ class Presses:
             local=lambda _: refusal,
             done=durable,
         )
+        confirmed = bool(purposes) and self._confirmations.wants(reply)
         return identity

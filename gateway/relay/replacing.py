@@ -8,6 +8,7 @@ read.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -55,7 +56,7 @@ class Taken:
         if submission.pk_total > 1 or submission.source != source:
             raise asked
         at_time = submission.at_time or at_time
-        return submission._replace(destinations=list(destinations), fmt=fmt, at_time=at_time)
+        return replace(submission, destinations=list(destinations), fmt=fmt, at_time=at_time)
 
 
 class AllTaken:

@@ -290,7 +290,7 @@ class Returns:
             local=learnt if does else None,
             done=durable,
         )
-        confirmed = kind == "refuse" and bool(purposes) and self._confirmations.wants(reply)
+        confirmed = does and self._confirmations.wants(reply)
 
     def count(self, kind: str) -> None:
         """One more reply of this kind was recorded by somebody else."""

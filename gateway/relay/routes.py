@@ -17,7 +17,7 @@ from gateway.model import SMS, Account, AccountKey, AccountNumber, Number
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical
 from gateway.registry.snapshot import Snapshot
-from gateway.relay.contacts import Contacts, half_key
+from gateway.relay.contacts import Contacts, half_key, pair_key
 from gateway.relay.memory import Submit
 
 MOST_SOURCES = 20_000  # of which it is remembered who sends from there
@@ -26,6 +26,8 @@ DAY = 86_400_000
 ANYBODY, SHARED = "", "*"
 """In place of a subscriber: who sends from a number, and who does beside him."""
 DIGITS = 11  # of a mobile number
+ODD, BITS = 0x9E37_79B9_7F4A_7C15, 2**64 - 1
+"""By which the words of a number above 64 bits are spread over those below."""
 LISTED = 1000
 """What an account that a number is listed for counts beside one that only holds it: more."""
 
@@ -47,7 +49,7 @@ class Routes:
         """These submits of an account go on to the carrier, but for those that were refused."""
         if account is None:
             return
-        now, note, sources = time_ns() // 1_000_000, self._noted.remember, self._sources
+        now, note, sources = time_ns() // 1_000_000, self._noted, self._sources
         for submit in submits:
             if submit.submission is None or submit.octets == b"":
                 continue
@@ -60,9 +62,9 @@ class Routes:
                     number, shared = canonical(source), True
             for raw, verdict in zip(submit.submission.destinations, submit.verdicts, strict=True):
                 if verdict.reason is None:
-                    note(self._report_key(submit.sequence, raw), now, account.id, identity)
+                    note.remember(self._report_key(submit.sequence, raw), now, account.id, identity)
                     if shared:
-                        note(self._key(number, canonical(raw)), now, account.id, identity)
+                        note.remember(self._key(number, canonical(raw)), now, account.id, identity)
 
     def _sends(self, source: bytes, account: int, now: int, identity: bytes) -> tuple[str, bool]:
         """(The number as text, whether other accounts send from it, too); that this one does, all may see."""
@@ -127,12 +129,15 @@ class Routes:
         return self._known[contact.institution]
 
     def _key(self, number: str, subscriber: str) -> int:
-        return half_key(self._view.hash(f"{number} {subscriber}")) or 1
+        view = self._view
+        return pair_key(half_key(view.hash(number)), half_key(view.hash(subscriber)))
 
     def _report_key(self, sequence: int, subscriber: bytes) -> int:
-        """Subscribers are told apart by their last digits: 86 stands before them in one frame and not in
-        another."""
-        return half_key(self._view.hash(f"{sequence:x} {subscriber[-DIGITS:]!r}")) or 1
+        """Of a submit's number and one of its subscribers, whose hash is known since he was judged. One who
+        can't be read is told apart by his last octets: 86 stands before in one frame and not in another."""
+        whom = canonical(subscriber) or repr(subscriber[-DIGITS:])
+        number = sequence if sequence <= BITS else (sequence ^ (sequence >> 64) * ODD) & BITS
+        return pair_key(number, half_key(self._view.hash(whom)))
 
 
 def _rank(

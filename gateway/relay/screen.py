@@ -35,6 +35,9 @@ from gateway.telemetry import Telemetry
 ENOUGH = 32
 """Submits that are judged at the end of the loop's turn; fewer wait for others until the disk is free."""
 
+SHORT = 1 << 48
+"""Sequence numbers below it need not be compared with 64 bits, which takes longer."""
+
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
 FLAWS = {"binary": "binary", "undecodable": "text", "odd_length": "text", "udh_truncated": "text"}
 """Notes of text.decode after which nobody can say what the subscriber would read, and the flaw that each is.
@@ -55,9 +58,9 @@ class _Turn(NamedTuple):
     """Batches that are judged together."""
 
     batches: Sequence[Batch]
-    attempts: Sequence[Attempt]
+    attempts: list[Attempt]
     verdicts: list[Verdict]
-    subscribers: Sequence[int]  # what each attempt's gives to keys
+    subscribers: list[int]  # what each attempt's gives to keys
     profile: Profile  # by which they were judged
     now: int  # ms
     version: int  # of the registry
@@ -247,10 +250,10 @@ class Screen:
                 if submission is None:
                     add(Attempt(key, channel, "", "", "", "frame"))
                     continue
-                shown, destinations, fmt, udhi, content, _, at_time, _, _, pseudo, _ = submission
-                source = sources.get(shown)
+                source = sources.get(submission.source)
                 if source is None:
-                    source = self._source(shown)
+                    source = self._source(submission.source)
+                fmt, udhi, content = submission.fmt, submission.udhi, submission.content
                 if fmt == UCS2 and not udhi:
                     read = self._texts.get(content)
                     if read is None:
@@ -264,13 +267,14 @@ class Screen:
                     flaw = flaw or FLAWS.get(note, "")
                     unfinished = note == "unfinished"
                 at = 0
-                if at_time:
+                if submission.at_time:
                     try:
-                        at = deliver_at(at_time, now)
+                        at = deliver_at(submission.at_time, now)
                     except ValueError:
                         flaw = flaw or "schedule"
-                for raw in destinations:
-                    destination = canonical(raw) if pseudo != 1 else opaque(raw)
+                pseudo = submission.pseudo == 1
+                for raw in submission.destinations:
+                    destination = opaque(raw) if pseudo else canonical(raw)
                     add(
                         Attempt(
                             key,
@@ -311,45 +315,43 @@ class Screen:
     def _items(
         self,
         batches: Sequence[Batch],
-        attempts: Sequence[Attempt],
-        verdicts: Sequence[Verdict],
+        attempts: list[Attempt],
+        verdicts: list[Verdict],
         profile: Profile,
     ) -> tuple[list[Shared], list[Item]]:
         """What each attempt shares with others of its sender, and what the journal wants to know of it."""
         items: list[Item] = []
         of_all: list[Shared] = []
-        cities, shared_by = self._regions.known, self.shares.by_verdict
+        shared_by = self.shares.by_verdict
         index = 0
         for batch in batches:
             key, connection = batch.key, batch.connection
             for submit in batch.submits:
-                _, _, fmt, udhi, content, _, _, total, number, _, reference = submit.submission or UNREAD
-                sequence = submit.sequence
+                said = submit.submission or UNREAD
+                total, number, reference = said.pk_total, said.pk_number, said.reference
+                fmt, udhi, content, sequence = said.fmt, int(said.udhi), said.content, submit.sequence
                 for recipient in range(submit.width):
                     attempt, verdict = attempts[index], verdicts[index]
                     index += 1
                     source, destination = attempt.source, attempt.destination
                     shared = shared_by.get(id(verdict))
-                    if shared is None or shared.source != source or shared.key != key:
+                    if shared is None or not shared.of(source, key):
                         shared = self.shares.make(key, attempt.channel, source, verdict, profile, self.view)
                     of_all.append(shared)
-                    city = cities.get(destination[:10])
-                    if city is None:
-                        city = self._regions.region(destination)
                     items.append(
                         (
                             shared.record,
                             attempt.deliver_at,
                             connection,
-                            sequence if sequence <= U64 else sequence.to_bytes(12, "big"),
+                            sequence if sequence < SHORT or sequence <= U64 else sequence.to_bytes(12, "big"),
                             recipient,
                             total,
                             number,
                             reference,
-                            city,
+                            self._regions.region(destination),
                             destination,
                             fmt,
-                            1 if udhi else 0,
+                            udhi,
                             content,
                         )
                     )
@@ -358,10 +360,10 @@ class Screen:
     def _tell(
         self,
         batches: Sequence[Batch],
-        attempts: Sequence[Attempt],
-        subscribers: Sequence[int],
-        of_all: Sequence[Shared],
-        ids: Sequence[bytes],
+        attempts: list[Attempt],
+        subscribers: list[int],
+        of_all: list[Shared],
+        ids: list[bytes],
         now: int,
     ) -> None:
         """Tell each submit what became of it, count, and note who sent to whom, so that a reply finds its
@@ -377,7 +379,7 @@ class Screen:
                 if submit.width == 1:
                     submit.ids, submit.verdicts = (ids[index],), (of_all[index].verdict,)
                 else:
-                    submit.ids = ids[index:end]
+                    submit.ids = tuple(ids[index:end])
                     submit.verdicts = [shared.verdict for shared in of_all[index:end]]
                 while index < end:
                     shared = of_all[index]

@@ -11,9 +11,9 @@ write buffers (64 KiB high water, then the other side is not read; 1 MiB of our 
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Sequence
 from functools import partial
+from time import perf_counter
 
 from gateway.errors import WireError
 from gateway.evidence.journal import OutcomeItem
@@ -56,6 +56,8 @@ class Session:
         self._wire = wire
         self._connection = connection
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
+        self._streams = (carrier.stream, sender.stream)
+        self._stopped: set[str] = set()  # why we do not read the sender
         self._sender, self._carrier = sender.transport, carrier.transport
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
         self._numbering = Numbering(own=wire.OWN_NUMBERS)
@@ -98,27 +100,30 @@ class Session:
 
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
-        began = time.perf_counter()
-        data, frames, error = self._legs[True].frames(self._wire.frames, data)
+        began = perf_counter()
+        data, frames, error = self._streams[True].frames(self._wire.frames, data)
         wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
         own = self._own if self._own.busy else None
         submits: list[Submit] = []
         cuts: Cuts = []
         answers: list[bytes] = []
+        may, last = wire.SENDER_MAY, -1
+        doing: str | None = None
         for frame in frames:
             start, end, command, sequence = frame
-            doing = wire.SENDER_MAY.get(command)
+            if command != last:  # most are alike
+                last, doing = command, may.get(command)
             if doing == "judge":
                 fingerprint = hash(data[start:end])
-                seen = memory.repeated(sequence, fingerprint)
-                if seen is not None:
+                seen = memory.known(sequence)
+                if seen is not None and seen.fingerprint == fingerprint:
                     answers.append(seen.repeat(start, end, cuts))
                 elif self.draining or full:
                     answers.append(wire.busy(command, sequence) or b"")
                     cuts.append((start, end, b""))
                 else:
                     submit = memory.read(wire, data, frame, fingerprint, self._note)
-                    memory.add(submit)
+                    memory.add(submit, seen)
                     if own is not None:
                         own.submit(submit, data)
                     if submit.part and self._held.take(submit, data):
@@ -141,13 +146,13 @@ class Session:
             self._answer(answers)
         if submits:
             if memory.waiting >= MOST_WAITING:
-                self._legs[True].read_on("window", False)
+                self._stop("window")
             place, used = self._to_carrier.hold(), frames[-1][1]
             batch = Batch(self, self.key, self._connection, submits, data, used, cuts, place, began)
             self._desk.screen.put(batch)
         elif frames:
             self._to_carrier.send(join(data, frames[-1][1], cuts))
-            self._out.observe(time.perf_counter() - began)
+            self._out.observe(perf_counter() - began)
         if self._held.count:
             self._held.came()
         if error is not None:
@@ -162,7 +167,7 @@ class Session:
                 batch.cuts.append((submit.start, submit.end, submit.octets))
         batch.octets = join(batch.data, batch.used, batch.cuts)
         if self._desk.screen.journal.backlog > MOST_BACKLOG:
-            self._legs[True].read_on("journal", False)
+            self._stop("journal")
 
     def settled(self, batch: Batch, error: Exception | None) -> None:
         """Let it leave; or, when it was not recorded, neither send nor refuse it: the sender comes again."""
@@ -178,7 +183,7 @@ class Session:
             for tell, reports in batch.elsewhere:
                 tell(reports)
             batch.place.fill(batch.octets)
-            self._out.observe(time.perf_counter() - batch.began)
+            self._out.observe(perf_counter() - batch.began)
         else:
             known = {submit.start for submit in batch.submits}
             cuts = [cut for cut in batch.cuts if cut[0] not in known]
@@ -190,31 +195,40 @@ class Session:
                     self._own.never_sent(submit.octets)
                 cuts.append((submit.start, submit.end, b""))
             batch.place.fill(join(batch.data, batch.used, cuts))
-        self._legs[True].read_on("journal", True)
+        self._go_on("journal")
         self._rested()
 
     def from_carrier(self, data: bytes) -> None:
         """Pass everything on; note outcomes; reports and replies wait for the disk."""
-        began = time.perf_counter()
-        data, frames, error = self._legs[False].frames(self._wire.frames, data)
+        began = perf_counter()
+        data, frames, error = self._streams[False].frames(self._wire.frames, data)
         wire, numbering = self._wire, self._numbering
         own = self._own if self._own.busy else None
         cuts: Cuts = []
         outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
         reports: list[Frame] = []
+        sends, answer, last = wire.CARRIER_SENDS, wire.ANSWER, -1
+        doing: str | None = None
         for frame in frames:
-            _, _, command, sequence = frame
-            doing = wire.CARRIER_SENDS.get(command)
-            number: int | None = sequence
-            if not command & wire.ANSWER:
+            start, end, command, sequence = frame
+            if command != last:  # most are alike
+                last, doing = command, sends.get(command)
+            ours = False
+            number = sequence
+            if not command & answer:
                 number = numbering.request(sequence)
-            elif own is not None:
-                number = own.answer(command, sequence)
-            if number != sequence:
                 self._renumber(data, frame, number, cuts)
+            elif own is not None:
+                known = own.answer(command, sequence)
+                self._renumber(data, frame, known, cuts)
+                if known is None:
+                    ours = True
+                else:
+                    number = known
             if doing == "result":
-                self._outcome(data, frame, number, outcomes)
+                submit = None if ours else self.memory.answered(number)
+                self._outcome(data, start, end, sequence, submit, outcomes)
             elif doing == "delivery":
                 self._delivery(data, frame, replies, reports)
         if outcomes:
@@ -226,7 +240,7 @@ class Session:
                 self._desk.returns.hold(self.key, replies, reports, read, *held, self._not_recorded)
             else:
                 self._to_sender.send(join(data, frames[-1][1], cuts))
-            self._back.observe(time.perf_counter() - began)
+            self._back.observe(perf_counter() - began)
             self._rested()
         if error is not None:
             self.end(error)
@@ -244,7 +258,7 @@ class Session:
         """Give up a peer that has begun a frame and not gone on since this was called last."""
         for leg in self._legs:
             if leg.stalls():
-                self.end(WireError("half_frame", f"{len(leg.tail)} octets"))
+                self.end(WireError("half_frame", f"{len(leg.stream.tail)} octets"))
                 return
 
     async def drain(self, seconds: float) -> None:
@@ -300,7 +314,7 @@ class Session:
         if submit.refused < submit.width:
             passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
             submit.octets = self._wire.reduced(batch.data, submit.start, submit.end, passed)
-            submit.ids = [submit.ids[i] for i in passed]
+            submit.ids = tuple([submit.ids[i] for i in passed])
             if renumbered:
                 submit.octets = self._own.renumbered(submit.octets, renumbered)
         else:
@@ -317,16 +331,22 @@ class Session:
         if self._held.count:
             self._held.listen()
         if waiting < MOST_WAITING:
-            self._legs[True].read_on("window", True)
+            self._go_on("window")
         if self.draining and not waiting and not self._own.awaits:
             self._idle.set()
         if self._half_closed and not waiting and not self._leaving:
             self._to_sender.close()
 
-    def _outcome(self, data: bytes, frame: Frame, number: int | None, outcomes: list[OutcomeItem]) -> None:
-        """An answer to the sender's submit of this number; None: to ours."""
-        start, end, _, sequence = frame
-        submit = None if number is None else self.memory.answered(number)
+    def _outcome(
+        self,
+        data: bytes,
+        start: int,
+        end: int,
+        sequence: int,
+        submit: Submit | None,
+        outcomes: list[OutcomeItem],
+    ) -> None:
+        """The carrier's answer in data[start:end] to a submit of the sender's; None: to one of ours."""
         try:
             result, message_id = self._wire.result(data, start, end)
         except WireError as error:
@@ -334,14 +354,16 @@ class Session:
             if submit is not None:
                 submit.close(b"")
             return
-        if submit is not None:
-            octets = b"" if result else data[start:end]
-            submit.close(octets if number == sequence else self._own.back(octets, submit), message_id)
-        if submit is not None and submit.several:
+        if submit is None:
+            outcomes += [(identity, result, message_id, 0) for identity in self._own.attempts(sequence)]
+            return
+        octets = b"" if result else data[start:end]
+        submit.close(octets if submit.sequence == sequence else self._own.back(octets, submit), message_id)
+        if submit.several:
             outcomes += submit.outcomes(result, message_id, self._wire.failures(data, start, end))
             return
-        for identity in self._own.attempts(sequence) if submit is None else submit.ids:
-            outcomes.append((identity, result, message_id, 0 if submit is None else submit.part))
+        for identity in submit.ids:
+            outcomes.append((identity, result, message_id, submit.part))
 
     def _delivery(
         self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
@@ -383,9 +405,18 @@ class Session:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""
         self._to_sender.send(b"".join(frames))
         if self._sender.get_write_buffer_size() > MOST_UNREAD:
-            self._legs[True].read_on("unread", False)
+            self._stop("unread")
+
+    def _stop(self, cause: str) -> None:
+        self._stopped.add(cause)
+        self._legs[True].read_on(cause, False)
+
+    def _go_on(self, cause: str) -> None:
+        if self._stopped and cause in self._stopped:
+            self._stopped.remove(cause)
+            self._legs[True].read_on(cause, True)
 
     def _sender_reads(self, blocked: bool) -> None:
         self._legs[False].read_on("socket", not blocked)
         if not blocked:
-            self._legs[True].read_on("unread", True)
+            self._go_on("unread")

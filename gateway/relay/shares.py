@@ -45,6 +45,11 @@ class Shared:
         self.record = record  # as each of their records holds it
         self.tally = tally
 
+    def of(self, source: str, key: AccountKey) -> bool:
+        """Whether it is this sender's."""
+        mine = self.key
+        return (source is self.source or source == self.source) and (key is mine or key == mine)
+
 
 class Shares:
     """Those of one worker; `by_verdict` has them by the verdict's id."""

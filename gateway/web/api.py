@@ -112,12 +112,14 @@ class Upload(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a handler gives. `status` 0: the endpoint's own; `version` is said as ETag; a Path is a file."""
+    """What a handler gives. `status` 0: the endpoint's own; `version` is said as ETag; a Path is a file, and
+    where it `passes` it goes, with its folder, when it has been sent."""
 
     body: BaseModel | Sequence[BaseModel] | bytes | Path | None = None
     status: int = 0
     version: int | None = None
     headers: Mapping[str, str] = {}
+    passes: bool = False
 
 
 @dataclass(slots=True)

@@ -5,9 +5,11 @@ query, headers and body are right → a connection for the actor; what changes a
 behind its Idempotency-Key. A twin of a request under way waits for it and gets its answer.
 """
 
+import asyncio
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from pydantic import TypeAdapter
 
 from gateway.errors import NotReady, Problem, Words
@@ -42,6 +45,17 @@ class Made(NamedTuple):
     status: int
     headers: dict[str, str]
     body: "bytes | Path"
+    passes: bool = False
+
+
+class Passing(web.FileResponse):
+    """A file that was made for one answer, with the folder that it is alone in: both go with it."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        try:
+            return await super().prepare(request)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, self._path.parent, ignore_errors=True)
 
 
 class Route:
@@ -257,13 +271,14 @@ def _made(route: Route, answer: Answer) -> Made:
         body = b""
     if route.answer is not None:
         headers.setdefault("Content-Type", JSON)
-    return Made(answer.status or endpoint.status, headers, cast("bytes | Path", body))
+    return Made(answer.status or endpoint.status, headers, cast("bytes | Path", body), answer.passes)
 
 
 def _response(made: Made, request: web.Request) -> web.StreamResponse:
     if isinstance(made.body, bytes):
         return web.Response(status=made.status, headers=made.headers, body=made.body)
-    return web.FileResponse(made.body, status=made.status, headers=made.headers)
+    kind = Passing if made.passes else web.FileResponse
+    return kind(made.body, status=made.status, headers=made.headers)
 
 
 def _not_allowed(method: str, methods: dict[str, Route]) -> Problem:

@@ -153,8 +153,8 @@ class Pages:
             }
             if actor.role not in found.READERS:
                 return self._answer(request, "overview.html", actor, page="overview", stats=None, **held)
-            stats = await found.stats_of(call)
-            latest = await found.intercepts_of(call)
+            stats = await found.stats_of(c, actor)
+            latest = await found.intercepts_of(c, actor, call.query)
         reasons = sorted(
             ((name, count) for name, count in stats.today.items() if name != "pass"), key=lambda one: -one[1]
         )

@@ -83,6 +83,7 @@ class Site:
         self.filings = Gathered(door, shown.some)
         self.workers = Workers(config.data_dir / "run", config.workers)
         self.nodes = Nodes(config.node.name, key.nodes_key, self.searching)
+        self.asked = quotas.Asked()
         self.openapi = b""  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None

@@ -16,12 +16,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from gateway import model
+from gateway.config import read_profile
 from gateway.counters.local import Local
 from gateway.counters.recount import recounted
 from gateway.evidence import record as rec
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
+from gateway.policy import parse_profile
 from gateway.protocols.text import UCS2, encode
 from gateway.registry.keys import RegistryKey
 
@@ -51,11 +53,11 @@ async def write(folder: Path, keys: Keys, attempts: int) -> None:
 
 def seconds(folder: Path, keys: Keys) -> tuple[float, float]:
     """Until it counts again; and of a core."""
-    key = RegistryKey(bytes(32))
+    key, profile = RegistryKey(bytes(32)), parse_profile(read_profile, "zhejiang")
     view = cast(Any, SimpleNamespace(numbers=lambda number: ()))
     local = Local(
         folder / "counters",
-        lambda since: recounted(Search(folder / "journal", keys), view, key.hash, since),
+        lambda since: recounted(Search(folder / "journal", keys), view, key.hash, since, profile),
         logging.getLogger(__name__),
     )
     began, used = time.monotonic(), time.process_time()

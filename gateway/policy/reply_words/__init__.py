@@ -51,7 +51,7 @@ NOW, PART_OF_DAY, RELATIVE, RELAYS = "τ", "λ", "κ", "π"
 GOODS = "Gf"
 """Of the classes, those of what can be bought, borrowed or sent."""
 
-KINDS_OF_FILLERS = "608@#<τλ"
+KINDS_OF_FILLERS = "608@#<τλρι"
 """Of the classes, those that say as little as F in most sentences."""
 
 CLASSES: Mapping[str, str] = {

@@ -50,6 +50,12 @@ CLASSES: Mapping[str, str] = {
         delete_my_info delete_my_data end_subscription block_me 从数据库删除 从数据库里删除 从系统删除
         从系统里删除 从系统中删除 从你们系统删除 从你们系统里删除 从你们数据库删除 再不退订 再不拒收
         再不取消订阅 再不取消短信
+        不要取消退订 别取消退订 维持退订 保持退订 维持拒收 保持拒收
+        维持退订状态 保持退订状态 维持拒收状态
+        手机号删掉 手机号删了 手机号码删除 手机号码删掉 电话号码删掉 电话号码删了 电话删掉 号码去掉
+        手机号去掉 手机号删除 把我拉入黑名单 将我拉入黑名单 把我加入黑名单 将我加入黑名单 把我列入黑名单
+        把我放进黑名单 把我去掉 把我划掉 把我踢了 把我踢出去
+        立即停止 马上停止 立刻停止 即刻停止 立马停止 马上停掉 立刻停掉
     """,
     # r: refuses what is named
     "r": """
@@ -86,18 +92,23 @@ CLASSES: Mapping[str, str] = {
         误 不小心 误操作 误点 误点了 误回 误回了 不小心点 不小心点了 不小心回 不小心回了 点错 点错了 按错
         按错了 手滑 错了 发错码 失误 搞错了 弄错了 回错 后悔 后悔了 乱按 乱按的 乱点 乱点的 乱回 乱回的 误按
         误触 按到了 点到了 不小心按 不小心按到 不小心点到 手误
+        不退了恢复
     """,
     # V: what people type before a code, copied from the hint
     "V": """
         回覆 短信回复 请回复 请回 回复 回 复 编辑 编辑短信 短信发送 reply 输入
+        大写 小写 字母
     """,
     # 7: a code that is cut or not one that anybody prints
     "7": """
         tui tuid tuidi ding ju juj jus jush jusho juhsou jsuhou jushu jushuo tudin
         d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ® tu oooo
+        举手 聚首 据守 退群
+        tuidin tui_din
     """,
     # q: an end of what?
     "q": """
         取消 关闭 关掉 停掉 关了 cancel quit end 停 结束 remove
+        关
     """,
 }  # fmt: skip

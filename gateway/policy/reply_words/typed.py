@@ -25,13 +25,16 @@ SOUNDS: Mapping[str, tuple[str, ...]] = {
     "删除": ("删珊栅 shan", "除处储 chu"),
 }
 
+REAL = "聚首 据守"
+"""Words that sound like these and are some of their own."""
+
 BEFORE = "好嗯您我要请想回复给你烦都全求就再订消快帮么何样能以不没别勿止莫"
 AFTER = "特费金毒防化息失遣单房货款税"
 
 SPELLED: Mapping[str, str] = {
     spelled: word
     for word, all_spelled in {
-        "退订": "tuiding tuidin tuidign tuidng tuding tuidding tuidingg tuiiding tuideng tiuding "
+        "退订": "tuiding tuidign tuidng tuding tuidding tuidingg tuiiding tuideng tiuding "
         "utiding tuiidng tuidnig tudiing tuuiding tuidinng",
         "拒收": "jushou jshou jvshou",
         "取消": "quxiao",

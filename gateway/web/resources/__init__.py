@@ -6,6 +6,7 @@ from gateway.web.resources.attempts import ENDPOINTS as ATTEMPTS
 from gateway.web.resources.bodies import ENDPOINTS as BODIES
 from gateway.web.resources.casework import ENDPOINTS as CASEWORK
 from gateway.web.resources.claims import ENDPOINTS as CLAIMS
+from gateway.web.resources.exports import ENDPOINTS as EXPORTS
 from gateway.web.resources.filing import ENDPOINTS as FILING
 from gateway.web.resources.finding import ENDPOINTS as FINDING
 from gateway.web.resources.holding import ENDPOINTS as HOLDING
@@ -22,6 +23,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *BODIES,
     *CASEWORK,
     *CLAIMS,
+    *EXPORTS,
     *FILING,
     *FINDING,
     *HOLDING,

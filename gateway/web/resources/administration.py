@@ -302,7 +302,7 @@ ENDPOINTS = (
         example={"password": "correct horse battery", "totp": True},
     ),
     Endpoint(
-        "GET", "/tokens", ADMIN, "admin", Words("令牌列表", "tokens, without their secrets"),
+        "GET", "/tokens", ADMIN | {"auditor"}, "read", Words("令牌列表", "tokens, without their secrets"),
         list_tokens, query=Paging, answer=Page[Token],
     ),
     Endpoint(

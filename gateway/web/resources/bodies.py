@@ -16,7 +16,15 @@ from gateway.registry.bodies import (
 )
 from gateway.registry.lines import Account, AccountChange, AccountNumber, NewAccount
 from gateway.registry.replies import Decision, Reply
-from gateway.registry.wishes import Consent, ConsentChange, NewConsent, NewRefusal, Refusal
+from gateway.registry.wishes import (
+    Consent,
+    ConsentChange,
+    Lifting,
+    NewConsent,
+    NewRefusal,
+    Refusal,
+    RefusalsOf,
+)
 from gateway.web.api import EVERYBODY, Answer, Call, Endpoint, Page, Paging, page_of
 from gateway.web.resources.filing import Reasoned
 
@@ -108,11 +116,13 @@ async def change_account(call: Call) -> Answer:
 
 
 async def account_numbers(call: Call) -> Answer:
-    return Answer(await lines.numbers(call.c, call.path["id"]))
+    found, version = await lines.numbers(call.c, call.path["id"])
+    return Answer(found, 0, version)
 
 
 async def show_numbers(call: Call) -> Answer:
-    return Answer(await lines.show(call.c, call.actor, call.path["id"], call.body))
+    made, version = await lines.show(call.c, call.actor, call.path["id"], call.body, call.unchanged)
+    return Answer(made, 0, version)
 
 
 async def consents(call: Call) -> Answer:
@@ -147,6 +157,16 @@ async def refuse(call: Call) -> Answer:
 
 async def refusal(call: Call) -> Answer:
     return shown(await wishes.refusal(call.c, call.site.key, call.path["id"]))
+
+
+async def find_refusals(call: Call) -> Answer:
+    return Answer(await wishes.find_refusals(call.c, call.actor, call.site.key, call.body))
+
+
+async def lift_refusal(call: Call) -> Answer:
+    old = await wishes.refusal(call.c, call.site.key, call.path["id"])
+    call.unchanged(old.row_version)
+    return shown(await wishes.lift(call.c, call.actor, call.site.key, old.id, call.body))
 
 
 async def list_replies(call: Call) -> Answer:
@@ -236,12 +256,12 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/accounts/{id}/numbers", BUSINESS, "read",
         Words("账号可用号码", "what an account may show; none: every number of its holder"), account_numbers,
-        answer=list[AccountNumber],
+        answer=list[AccountNumber], versioned=True,
     ),
     Endpoint(
         "PUT", "/accounts/{id}/numbers", CARRIER, "write",
         Words("设置账号可用号码", "replace the whole list"), show_numbers,
-        body=list[AccountNumber], answer=list[AccountNumber], problems=EXISTS,
+        body=list[AccountNumber], answer=list[AccountNumber], versioned=True, problems=EXISTS,
         example=[{"number": "10690001"}],
     ),
     Endpoint(
@@ -275,6 +295,19 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/refusals/{id}", WATCHERS | CARRIER, "read", Words("一项拒绝", "one refusal"), refusal,
         answer=Refusal, versioned=True,
+    ),
+    Endpoint(
+        "POST", "/refusals/find", WATCHERS, "read",
+        Words("查找一名用户的拒绝（须说明事由）", "what one subscriber refused, for a reason"), find_refusals,
+        body=RefusalsOf, answer=list[Refusal], rate="judge",
+        example={"subscriber": "13800000000", "reason": "CASE-2026-1"},
+    ),
+    Endpoint(
+        "POST", "/refusals/{id}/lift", frozenset({"regulator"}), "write",
+        Words("解除误登记的拒绝（用户本人所作须注明案件）",
+              "end a refusal that was none; what its subscriber said himself takes a case"), lift_refusal,
+        body=Lifting, answer=Refusal, problems=frozenset({"wrong_state", "changed_meanwhile"}),
+        example={"reason": "导入有误", "case_reference": "C-1"},
     ),
     Endpoint(
         "GET", "/replies", replies.READERS, "read",

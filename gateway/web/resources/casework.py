@@ -220,7 +220,7 @@ ENDPOINTS = (
         "POST", "/appeals/{id}/answer", REGULATOR, "write",
         Words("答复申诉（不得由原决定人答复）", "decide it; none who made what it attacks may"),
         answer_appeal, body=Decided, answer=appeals.Appeal,
-        problems=frozenset({"same_person", "wrong_state"}),
+        problems=frozenset({"same_person", "no_identity", "wrong_state"}),
         example={"decision": "rejected", "answer": "事实清楚"},
     ),
     Endpoint(

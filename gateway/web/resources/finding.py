@@ -5,7 +5,7 @@ Full numbers and texts are shown by `reveal` alone, with a reason, on the audit.
 
 import datetime
 import uuid
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,9 @@ from gateway.registry.timeline import Event
 from gateway.web import finding
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, cursor, not_found
 from gateway.web.finding import NotAsked
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
 
 READERS = frozenset({"regulator", "auditor", "carrier", "institution", "agency"})
 WATCHERS = frozenset({"regulator", "auditor"})
@@ -149,17 +152,16 @@ _THERE = "(SELECT code FROM institutions UNION ALL SELECT '') there"
 
 
 async def intercepts(call: Call) -> Answer:
-    return Answer(await intercepts_of(call))
+    return Answer(await intercepts_of(call.c, call.actor, call.query))
 
 
-async def intercepts_of(call: Call) -> Page[Intercept]:
-    query: InterceptFilter = call.query
+async def intercepts_of(c: "Connection", actor: Actor, query: InterceptFilter) -> Page[Intercept]:
     at, high, low = query.place(3)
     # row security asks the same; said here as well, it is what an index is read by
     own = {
         "institution": ["institution = my_institution_code()", _BY_ACCOUNT],
         "agency": ["agency = my_institution_code()", _BY_ACCOUNT],
-    }.get(call.actor.role, ["true"])
+    }.get(actor.role, ["true"])
     one = """(SELECT id, at, carrier, node, account, channel, number, institution, agency, purpose, region,
                   subscriber, reason, sub, registry_version
              FROM intercepts
@@ -169,12 +171,12 @@ async def intercepts_of(call: Call) -> Page[Intercept]:
               AND ($6::timestamptz IS NULL OR (at, id) < ($6, $7::uuid)) AND {own}
             ORDER BY at DESC, id DESC LIMIT $8)"""
     lists = [one.format(own=mine) for mine in own]
-    if call.actor.role == "regulator" and call.actor.territory:
+    if actor.role == "regulator" and actor.territory:
         # the newest of each institution, and of none: what is rare in the province is found as soon
         lists = [
             f"(SELECT mine.* FROM {_THERE} CROSS JOIN LATERAL {one.format(own='institution = code')} mine)"
         ]
-    rows = await call.c.fetch(
+    rows = await c.fetch(
         f"""SELECT * FROM ({" UNION ".join(lists)}) found
              ORDER BY at DESC, id DESC LIMIT $8""",
         query.number,
@@ -285,11 +287,10 @@ async def timeline_of(
 
 
 async def stats(call: Call) -> Answer:
-    return Answer(await stats_of(call))
+    return Answer(await stats_of(call.c, call.actor))
 
 
-async def stats_of(call: Call) -> Stats:
-    c = call.c
+async def stats_of(c: "Connection", actor: Actor) -> Stats:
     numbers = await c.fetch("SELECT status, count(*) FROM numbers GROUP BY status")
     midnight = datetime.datetime.now(finding.SHANGHAI).replace(hour=0, minute=0, second=0, microsecond=0)
     today = await c.fetch(
@@ -297,7 +298,7 @@ async def stats_of(call: Call) -> Stats:
              FROM traffic_minute WHERE minute >= $1 GROUP BY 1""",
         midnight,
     )
-    watches = call.actor.role in WATCHERS
+    watches = actor.role in WATCHERS
     one = (
         await c.fetchrow(
             """SELECT (SELECT count(*) FROM blacklist
@@ -323,7 +324,7 @@ async def stats_of(call: Call) -> Stats:
         today={row["what"]: row["n"] for row in today},
         waiting_bans=one["bans"] if one else 0,
         overdue=one["due"] if one else 0,
-        undecided_replies=await replies.undecided(c, call.actor),
+        undecided_replies=await replies.undecided(c, actor),
         alarms=one["alarms"] if one else 0,
         broken_glass=one["glass"] if one else 0,
     )

@@ -1,13 +1,14 @@
 """What would be said of an attempt: the verdict rule by rule, now or as of a time; and who may be reached.
 
 Nothing is sent or recorded. Institutions are told of their own numbers only (a foreign number is a missing
-one), so many a day, and a list that looks counted up raises an alarm.
+one), so many a day; a list that looks counted up raises an alarm, and so do questions one by one.
 """
 
 import dataclasses
 import datetime
 import time
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,11 +20,16 @@ from gateway.policy.facts import governing
 from gateway.policy.judge import Later
 from gateway.policy.numbers import mask
 from gateway.registry import past, quotas
+from gateway.registry.acting import Actor
 from gateway.registry.fields import Instant, NumberText, SubscriberText
+from gateway.registry.in_force import InForce
 from gateway.registry.past import PastView
 from gateway.registry.snapshot import Snapshot
 from gateway.web.api import Answer, Call, Endpoint, not_found
 from gateway.web.resources.attempts import CHANNELS, own_account
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
 
 ASKERS = frozenset({"institution", "agency", "carrier", "regulator", "auditor"})
 HOLDERS = frozenset({"institution", "agency"})
@@ -116,13 +122,17 @@ async def judge(call: Call) -> Answer:
     key = account or _nobodys(call)
     attempt = Attempt(key, CHANNELS[asked.channel], asked.source, asked.destination, asked.text)
     if asked.registry_version is None and at >= now:
-        await _own(call, view, asked.source, attempt.channel, at)
+        await only_own(call.c, call.actor, view, asked.source, attempt.channel, at)
         await _use(call, "judge", 1, site.config.web.judge_per_day)
+        await _watch(call, (asked.destination,))
         return Answer(_judged(call, attempt, site.view(), at))
     await _use(call, "judge", 1, site.config.web.judge_per_day)
+    await _watch(call, (asked.destination,))
     async with site.door.owner() as c:
         then = await past.view_at(c, site.key, attempt, past.Instant(at, asked.registry_version or 0))
-    await _own(call, then, asked.source, attempt.channel, at)  # whose it was then: the facts are his
+    await only_own(
+        call.c, call.actor, then, asked.source, attempt.channel, at
+    )  # whose it was then: the facts are his
     return Answer(_judged(call, attempt, then, at))
 
 
@@ -137,13 +147,17 @@ def _judged(call: Call, attempt: Attempt, view: Snapshot | PastView, at: int) ->
 async def scrub(call: Call) -> Answer:
     asked: Scrub = call.body
     site = call.site
-    await _own(call, site.view(), asked.number, CHANNELS[asked.channel], _now())
+    await only_own(call.c, call.actor, site.view(), asked.number, CHANNELS[asked.channel], _now())
     await _use(call, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
-    if quotas.counted_up(asked.subscribers):
-        await site.alarm(call.actor, "enumeration", subscribers=len(asked.subscribers))
-    key, channel = _nobodys(call), CHANNELS[asked.channel]
-    view, now = site.view(), _now()
-    profile = dataclasses.replace(site.in_force.at(view, now), unknown_account="observe")
+    await _watch(call, asked.subscribers)
+    return Answer(reached(asked, site.view(), site.in_force, site.config.node.carrier))
+
+
+def reached(asked: Scrub, view: Snapshot, in_force: InForce, carrier: str) -> Scrubbed:
+    """What each would be answered just now, from an account that the carrier's node does not know."""
+    key, channel = AccountKey(carrier, "http", ""), CHANNELS[asked.channel]
+    now = _now()
+    profile = dataclasses.replace(in_force.at(view, now), unknown_account="observe")
     attempts = [Attempt(key, channel, asked.number, subscriber) for subscriber in asked.subscribers]
     results = []
     for place, verdict in enumerate(decide(attempts, view, profile, now)):
@@ -162,7 +176,7 @@ async def scrub(call: Call) -> Answer:
                 reason=reason.value if reason else "",
             )
         )
-    return Answer(Scrubbed(results=results, registry_version=view.version))
+    return Scrubbed(results=results, registry_version=view.version)
 
 
 async def _use(call: Call, kind: str, count: int, most: int) -> None:
@@ -174,10 +188,22 @@ async def _use(call: Call, kind: str, count: int, most: int) -> None:
         raise
 
 
-async def _own(call: Call, view: Snapshot | PastView, source: str, channel: int, at: int) -> None:
+async def _watch(call: Call, subscribers: Sequence[str]) -> None:
+    """Tell the regulators when this list, or all that the caller asked about today, looks counted up."""
+    day = datetime.datetime.now(quotas.SHANGHAI).date()
+    count = call.site.asked.counted_up(call.actor, subscribers, day)
+    if not count and quotas.counted_up(subscribers):
+        count = len(subscribers)
+    if count:
+        await call.site.alarm(call.actor, "enumeration", subscribers=count)
+
+
+async def only_own(
+    c: "Connection", actor: Actor, view: Snapshot | PastView, source: str, channel: int, at: int
+) -> None:
     """Problem `not_found` when somebody asks about a number that is not his at `at`: who held it once and
     holds it no more learns nothing of its holder and of who refused him."""
-    actor, filings = call.actor, view.numbers(source)
+    filings = view.numbers(source)
     filing = governing(filings, channel, at) or governing(filings, SMS | VOICE, at)
     if actor.role in HOLDERS:
         own = filing is not None and actor.institution in (filing.institution, filing.agency)
@@ -185,7 +211,7 @@ async def _own(call: Call, view: Snapshot | PastView, source: str, channel: int,
         own = filing is None or filing.carrier in ("", actor.carrier)
     elif actor.role == "regulator" and actor.territory:
         holder = filing.institution if filing is not None else 0
-        own = await call.c.fetchval("SELECT EXISTS (SELECT FROM institutions WHERE id = $1)", holder)
+        own = await c.fetchval("SELECT EXISTS (SELECT FROM institutions WHERE id = $1)", holder)
     else:
         own = True
     if not own:

@@ -130,7 +130,7 @@ def _said(line: Line, *, zh: bool) -> RuleLine:
 
 _TEXT = 'extends = "zhejiang"\n[rules.consent_missing]\nmode = { marketing = "enforce" }\nfrom = 2030-01-01\n'
 _VERSION: JsonValue = {"name": "zhejiang-2030", "text": _TEXT, "note": "同意记录满一年后执行"}
-_PROBLEMS = frozenset({"wrong_state"})
+_PROBLEMS = frozenset({"wrong_state", "no_identity"})
 
 ENDPOINTS = (
     Endpoint(

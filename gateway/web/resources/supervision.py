@@ -105,6 +105,7 @@ _BAN: JsonValue = {
     "reason": "冒充银行诈骗",
     "case_reference": "C-2026-17",
 }
+_TWO_PERSONS = frozenset({"same_person", "no_identity", "wrong_state"})
 _PENALTY: JsonValue = {"institution": "AGENT", "kind": "suspension", "cause": "无委托催收"}
 
 ENDPOINTS = (
@@ -125,17 +126,18 @@ ENDPOINTS = (
     Endpoint(
         "POST", "/blacklist/{id}/confirm", REGULATOR, "write",
         Words("第二人确认待确认事项", "the second person agrees to what waits"), confirm_ban,
-        answer=bans.Ban, problems=frozenset({"same_person", "wrong_state"}),
+        answer=bans.Ban, problems=_TWO_PERSONS,
     ),
     Endpoint(
         "POST", "/blacklist/{id}/removal", REGULATOR, "write",
         Words("提请移出黑名单", "propose its removal"), propose_removal,
-        body=Reason, answer=bans.Ban, problems=frozenset({"wrong_state"}), example={"reason": "误列"},
+        body=Reason, answer=bans.Ban, problems=frozenset({"wrong_state", "no_identity"}),
+        example={"reason": "误列"},
     ),
     Endpoint(
         "POST", "/blacklist/{id}/removal/confirm", REGULATOR, "write",
         Words("另一人确认移出", "another person confirms its removal"), confirm_removal,
-        answer=bans.Ban, problems=frozenset({"same_person", "wrong_state"}),
+        answer=bans.Ban, problems=_TWO_PERSONS,
     ),
     Endpoint(
         "POST", "/blacklist/{id}/withdraw", REGULATOR, "write",
