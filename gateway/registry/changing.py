@@ -88,20 +88,33 @@ def reached(actor: Actor, table: str, conditions: Sequence[str], others: Mapping
     """A query for the first $2 ids above $1 of the actor's rows (t) for which the conditions hold.
 
     Row security says whose they are; here it is said so that an index of (whose, id) is read and left: as
-    fast on the last page as on the first, however many rows are others'. Of a territory that is each
-    institution's own first ids. `others`: whose rows are for further roles; of several each is one read.
+    fast on the last page as on the first, however many rows are others'. `others`: whose rows are for
+    further roles; of several each is one read.
     """
-    territory = actor.role == "regulator" and actor.territory
-    holder = actor.institution if actor.role == "institution" else "i.id" if territory else 0
-    if holder:  # as a range, for which the primary key gives no order: it would pass all others over
-        ends = (f"({holder}, $1)", f"({holder}, {MOST_ID})")
-        whose = [f"(t.institution_id, t.id) > {ends[0]} AND (t.institution_id, t.id) <= {ends[1]}"]
-    else:
-        whose = [f"t.id > $1 AND {part}" for part in others.get(actor.role, ["true"])]
-    order = "t.institution_id, t.id" if holder else "t.id"
+    if actor.role == "institution":
+        return first_of(f"(VALUES ({actor.institution})) AS i (id)", table, "institution_id", conditions)
+    if has_territory(actor):
+        return first_of("institutions i", table, "institution_id", conditions)
     first = " UNION ALL ".join(
-        f"(SELECT t.id FROM {table} t WHERE {' AND '.join([part, *conditions])} ORDER BY {order} LIMIT $2)"
-        for part in whose
+        f"(SELECT t.id FROM {table} t WHERE {' AND '.join(['t.id > $1', whose, *conditions])}"
+        " ORDER BY t.id LIMIT $2)"
+        for whose in others.get(actor.role, ["true"])
     )
-    each = "institutions i CROSS JOIN LATERAL " if territory else ""
-    return f"SELECT mine.id FROM {each}({first}) mine ORDER BY mine.id LIMIT $2"
+    return f"SELECT mine.id FROM ({first}) mine ORDER BY mine.id LIMIT $2"
+
+
+def has_territory(actor: Actor) -> bool:
+    """Whether row security shows him what belongs to a territory, not everybody's."""
+    return actor.role == "regulator" and bool(actor.territory)
+
+
+def first_of(holders: str, table: str, column: str, conditions: Sequence[str]) -> str:
+    """A query for the first $2 ids above $1 among the rows (t) of those holders (i): each one's own first are
+    read from an index of (column, id). As a range, for which the primary key gives no order: it would pass
+    the rows of all others over."""
+    place = f"(t.{column}, t.id)"
+    whose = [f"{place} > (i.id, $1)", f"{place} <= (i.id, {MOST_ID})", *conditions]
+    return (
+        f"SELECT mine.id FROM {holders} CROSS JOIN LATERAL (SELECT t.id FROM {table} t"
+        f" WHERE {' AND '.join(whose)} ORDER BY t.{column}, t.id LIMIT $2) mine ORDER BY mine.id LIMIT $2"
+    )

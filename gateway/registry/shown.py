@@ -38,8 +38,11 @@ SELECT n.id, n.number, n.extension_digits, n.channels, n.purposes, i.code AS ins
                                            coalesce(millis(m.valid_until), 4611686018427387904)))::text
           FROM mandates m WHERE m.institution_id = n.institution_id AND m.agency_id = n.agency_id) AS mandates
   FROM numbers n CROSS JOIN LATERAL body_of(n.institution_id) i
-       LEFT JOIN LATERAL body_of(n.agency_id) a ON true
+       LEFT JOIN LATERAL (
+           SELECT b.* FROM body_of(n.agency_id) b WHERE n.agency_id IS NOT NULL OFFSET 0) a ON true
 """
+"""OFFSET 0 keeps PostgreSQL from asking for the agency of a filing that has none."""
+
 ONE = f"{FILING} WHERE n.id = $1"
 _SOME = f"{FILING} WHERE n.id = ANY ($1)"
 

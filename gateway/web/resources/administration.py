@@ -250,7 +250,9 @@ async def revoke_token(call: Call) -> Answer:
 
 async def list_acts(call: Call) -> Answer:
     asked = call.query
-    rows = await auditing.acts(call.c, asked.last, asked.limit + 1, subject=asked.subject, user=asked.user)
+    rows = await auditing.acts(
+        call.c, asked.last, asked.limit + 1, subject=asked.subject, user=asked.user, actor=call.actor
+    )
     acts = [Act(**row._asdict() | {"hash": row.hash.hex()}) for row in rows]
     return Answer(page_of(acts, asked.limit, lambda act: (act.id,)))
 
