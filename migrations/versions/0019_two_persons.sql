@@ -246,7 +246,7 @@ SECURITY DEFINER SET search_path = pg_catalog, public RETURN (
 -- before them. What is filed with further digits is somebody's by itself: eight digits of a 106 number, five of
 -- another code, a whole 400 number, six digits behind a country's code.
 CREATE FUNCTION is_narrow(number text, extension integer) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN extension = 0
+RETURN extension = 0 OR length($1) >= 10 -- the most that is asked of any
     OR length($1) >= CASE WHEN $1 ~ '^106' THEN 8 WHEN $1 ~ '^[48]00' THEN 10 WHEN $1 ~ '^[+]' THEN 9 ELSE 5 END;
 CREATE FUNCTION numbers_narrow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
