@@ -53,7 +53,7 @@ KINDS = (
     " released or complaints"
 )
 
-WRONG_USAGE = frozenset({"invalid", "media_type", "too_large"})
+WRONG_USAGE = frozenset({"invalid", "media_type", "protected_number", "too_large"})
 """Problems with what was typed or brought; any other is a state, a person or a row that does not allow it."""
 
 Command = Callable[[argparse.Namespace], int]
