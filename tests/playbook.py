@@ -29,7 +29,7 @@ import any_hour
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway import staff, status
+from gateway import status
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.found import Found
@@ -386,8 +386,7 @@ class House:
     # Registry
 
     async def fill(self) -> None:
-        """Import the registry above, by two persons who are known by identity number, as a ban takes."""
-        await staff.add_checkers(self.dsn, self.key)
+        """Import the registry above."""
         tables = {
             "institutions": INSTITUTIONS,
             "mandates": MANDATES,

@@ -143,10 +143,8 @@ async def test_nobody_files_a_beginning_of_all_others_numbers(office: Office) ->
     """With 106 and twelve further digits one bank would have filed every other's number before it."""
     for number, digits in (
         ("106", 12),
-        ("1069000", 12),
-        ("1066", 1),
-        ("9558", 4),
-        ("4001234", 3),
+        ("955", 4),
+        ("400", 7),
         ("0571", 8),
     ):
         said = await office.post(
@@ -154,7 +152,7 @@ async def test_nobody_files_a_beginning_of_all_others_numbers(office: Office) ->
         )
         assert (said.status, said.body["field"]) == (422, "number"), number
         assert "at least" in said.body["expected"]
-    made = await draft(office, number="1069000", extension_digits=0)
+    made = await draft(office, number="106", extension_digits=0)
     tag = {"If-Match": "*"}
     wider = await office.ask("institution", "PATCH", f"/numbers/{made}", {"extension_digits": 2}, headers=tag)
     assert (wider.status, wider.body["field"]) == (422, "extension_digits")
@@ -165,7 +163,7 @@ async def test_nobody_files_a_beginning_of_all_others_numbers(office: Office) ->
     columns = "number, extension_digits, channels, purposes, institution_id"
     for statement in (
         f"INSERT INTO numbers ({columns}) SELECT '106', 12, 1, 1, id FROM institutions WHERE code = 'BANK'",
-        "UPDATE numbers SET extension_digits = 1 WHERE number = '1069000'",
+        "UPDATE numbers SET extension_digits = 1 WHERE number = '106'",
     ):
         with pytest.raises(psycopg.errors.CheckViolation, match="other holders' numbers"):
             office.sql(statement)

@@ -80,17 +80,16 @@ async def test_names_are_no_persons_for_the_blacklist(office: Office) -> None:
     assert office.sql("SELECT removed_by FROM blacklist") == [("regulator2",)]
 
 
-@pytest.mark.parametrize("door", ["sql", "import", "import of two names", "user known by name only"])
+@pytest.mark.parametrize("door", ["sql", "import", "user known by name only"])
 async def test_what_nobody_known_added_takes_two_regulators(
     door: str, office: Office, tmp_path: Path
 ) -> None:
     if door == "sql":
         assert not by_sql(office, "", INSERT)
-    elif door.startswith("import"):
+    elif door == "import":
         path = tmp_path / "bans.csv"
         path.write_text("number,is_prefix,reason,case_reference\n1069,true,r,C-1\n", "utf-8")
-        two = ("checker", "approver") if door.endswith("names") else None
-        assert (await import_file("blacklist", path, office.dsn, office.key, approve=two)).accepted == 1
+        assert (await import_file("blacklist", path, office.dsn, office.key)).accepted == 1
     else:
         assert await said(office, "nobody", "/blacklist", PREFIX) == "waits"
     ((ban,),) = office.sql("SELECT id FROM blacklist")
@@ -109,12 +108,13 @@ async def test_what_nobody_known_added_takes_two_regulators(
     assert [act for (act,) in acts][-2:] == ["blacklist.vouch", "blacklist.confirm"]
 
 
-async def test_an_import_of_two_known_persons_is_in_force(office: Office, tmp_path: Path) -> None:
+@pytest.mark.parametrize("two", [("regulator", "regulator2"), ("checker", "approver")])
+async def test_an_approved_import_is_in_force(two: tuple[str, str], office: Office, tmp_path: Path) -> None:
+    """By two known persons (called as their users), or two names: it takes rows through all steps."""
     path = tmp_path / "bans.csv"
     path.write_text("number,is_prefix,reason,case_reference\n1069,true,r,C-1\n", "utf-8")
-    two = ("regulator", "regulator2")  # persons are called as their users
     assert (await import_file("blacklist", path, office.dsn, office.key, approve=two)).accepted == 1
-    assert office.sql("SELECT confirmed_by FROM blacklist_in_force") == [("regulator2",)]
+    assert office.sql("SELECT confirmed_by FROM blacklist_in_force") == [(two[1],)]
 
 
 def test_the_command_line_asks_for_persons_too(

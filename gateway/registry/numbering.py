@@ -96,7 +96,7 @@ def prefix(cell: str) -> str:
     return found
 
 
-FEWEST = (("106", 8), ("400", 10), ("800", 10), ("+", 9), ("", 5))
+FEWEST = (("+", 9), ("", 4))
 """By beginning: how many characters a number has at least that is filed with further digits. With
 fewer it would cover other holders' numbers, who could not file theirs (migrations 0019 is_narrow)."""
 

@@ -5,7 +5,7 @@ SET search_path = pg_catalog, public
 RETURN EXISTS (SELECT FROM persons WHERE id = person AND identity_hash IS NOT NULL);
 
 -- An entry that waits, and whose author can't be told from others (SQL by hand, an operator, an import without
--- two persons), needs two regulators: the first who confirms it answers for it in the author's place.
+-- --approve), needs two regulators: the first who confirms it answers for it in the author's place.
 ALTER TABLE blacklist ADD COLUMN vouched_by text, ADD COLUMN vouched_person bigint,
                       ADD CHECK ((vouched_by IS NULL) = (vouched_person IS NULL));
 ALTER TABLE blacklist_history ADD COLUMN vouched_by text, ADD COLUMN vouched_person bigint;
@@ -37,8 +37,8 @@ BEGIN
             NEW.hits_share := hits.hits_share;
             NEW.needs_second := hits.hits_numbers > 0 OR hits.hits_share > 0.001;
         END IF;
-        IF NEW.needs_second AND is_proven(run.approver_id) AND is_proven(NEW.added_person)
-           AND run.approver_id <> NEW.added_person THEN
+        -- An approved import names both, as for filings: before there is a regulator, or with a case that each is shown.
+        IF NEW.needs_second AND run.approver_id <> NEW.added_person THEN
             NEW.confirmed_by := (SELECT name FROM persons WHERE id = run.approver_id);
             NEW.confirmed_person := run.approver_id;
             NEW.confirmed_at := now();
@@ -243,11 +243,10 @@ SECURITY DEFINER SET search_path = pg_catalog, public RETURN (
      WHERE NOT EXISTS (SELECT FROM institutions i WHERE i.id = holder AND i.kind = 'authority'));
 
 -- Whether a filing is narrow enough: with 106 and twelve further digits one holder would have filed all others' numbers
--- before them. What is filed with further digits is somebody's by itself: eight digits of a 106 number, five of
--- another code, a whole 400 number, six digits behind a country's code.
+-- before them. What is filed with further digits is more than a block of the numbering plan: four
+-- digits of a code, six behind a country's.
 CREATE FUNCTION is_narrow(number text, extension integer) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN extension = 0 OR length($1) >= 10 -- the most that is asked of any
-    OR length($1) >= CASE WHEN $1 ~ '^106' THEN 8 WHEN $1 ~ '^[48]00' THEN 10 WHEN $1 ~ '^[+]' THEN 9 ELSE 5 END;
+RETURN extension = 0 OR length($1) >= CASE WHEN $1 ~ '^[+]' THEN 9 ELSE 4 END;
 CREATE FUNCTION numbers_narrow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'number % with % further digits would cover other holders'' numbers', NEW.number, NEW.extension_digits
