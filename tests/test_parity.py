@@ -109,7 +109,8 @@ def acts() -> Iterator[tuple[str, Sequence[str] | frozenset[str]]]:
 
 
 @pytest.mark.parametrize(
-    ("command", "roles"), sorted(acts(), key=lambda act: act[0]), ids=lambda one: str(one)[:30]
+    ("command", "roles"),
+    [pytest.param(*act, id=act[0]) for act in sorted(acts(), key=lambda act: act[0])],
 )
 def test_a_command_is_for_those_who_may_do_it_by_http(command: str, roles: Sequence[str]) -> None:
     (label,) = [label for label, name in COMMANDS.items() if name == command]
