@@ -299,6 +299,27 @@ def refusals(view: Snapshot) -> object:
     return view.refusals(SUBSCRIBER)
 
 
+@pytest.mark.parametrize("before", ["in pieces", "copied afresh, then in pieces"])
+async def test_a_version_counts_what_the_registry_numbered_and_nothing_that_follows(
+    before: str, database: str, c: asyncpg.Connection, replica: Replica
+) -> None:
+    """It ran ahead once, and what a record was judged by could not be told from what came later."""
+    add = "INSERT INTO blacklist (number, reason, case_reference)"
+    if "afresh" in before:
+        async with following(database, replica):
+            pass
+        await c.execute("TRUNCATE refusals")  # of which no change is told one by one
+    async with following(database, replica):
+        view = replica.snapshot()
+        await c.execute(f"{add} SELECT (1069000000 + i)::text, 'r', 'c' FROM generate_series(1, 5000) i")
+        await until(lambda: banned(view, "1069000001") and banned(view, "1069005000"))
+        version = view.version
+        assert version <= await c.fetchval("SELECT last_value FROM registry_seq")
+        later = await c.fetchval(f"{add} VALUES ('95588', 'r', 'c') RETURNING row_version")
+        await until(lambda: banned(view, "95588"))
+        assert version < later <= view.version
+
+
 async def test_drafts_stay_out_and_move_nothing(
     database: str, c: asyncpg.Connection, replica: Replica
 ) -> None:

@@ -46,7 +46,8 @@ async def copy_afresh(
             missing = await store.missing_events(c, [refusal.event for refusal in some])
             if missing:
                 local.revive([refusal for refusal in some if refusal.event in missing])
-    writer.finish(cursor, number_of(cursor.anchor) or 0, now)
+    newest = await store.number_above(c, number_of(cursor.anchor) or 0, writer.version)
+    writer.finish(cursor, newest, now)
     return cursor
 
 

@@ -301,6 +301,7 @@ class Feed:
         for stored in found:
             if stored.in_force:
                 refusals[stored.key].append(stored.refusal)
+        self._newest = await store.number_above(c, self._newest, self._writer.version)
         self._writer.apply(rows, refusals, newest=self._newest, now=_now())
         self._say_held(found)
         returned = {refusal.event for refusal in found} & self._learnt.keys()

@@ -99,6 +99,20 @@ async def log_state(c: "Connection", anchor: int | None) -> LogState:
     return LogState(row[0], row[1], row[2], row[3], row[4], int(row[5]))
 
 
+async def number_above(c: "Connection", newest: int, version: int) -> int:
+    """`newest`, or where a replica's `version` has come that far, a number of the log's own above both.
+
+    No later change will have it: states of what is applied in pieces, or again, are told from what follows.
+    """
+    if newest > version:
+        return newest
+    missing = "greatest($1 - (SELECT last_value FROM registry_seq), 0)"
+    above = await c.fetchval(
+        f"SELECT max(nextval('registry_seq')) FROM generate_series(0, {missing})", max(version, newest)
+    )
+    return int(above)
+
+
 async def changes(c: "Connection", some: Range, most: int) -> tuple[list[Change], Range | None]:
     """The newest rows of a range, at most so many, and the range that is left (None: nothing)."""
     rows = await c.fetch(
