@@ -280,7 +280,7 @@ def worlds(draw: st.DrawFn) -> World:
     world = good()
     shop = replace(ACCOUNT, id=2, key=AccountKey("mobile", "cmpp", "shop"), holder=3, scope="other")
     world.accounts = [replace(ACCOUNT, signature=draw(st.sampled_from(["in_text", "by_carrier"]))), shop]
-    world.filings = draw(st.lists(filings, max_size=4))
+    world.filings = draw(st.lists(filings, max_size=4, unique_by=lambda one: one.id))
     world.refused = {SUBSCRIBER: draw(st.lists(refusals, max_size=2))}
     world.news_at = draw(st.sampled_from([NOW, 0]))
     return world

@@ -206,11 +206,9 @@ class Snapshot:
         if beginning is None:  # kept, as most messages ask for this, and mostly there is nothing
             beginning = TABLES["consents"].code + pack_id(institution)
             beginning = self._consents[institution] = beginning if self._any(beginning) else b""
-        if not beginning and not self._pending:
-            return ()
-        found: list[Span] = []
-        if beginning:
-            found = [tables.consent(row) for row in self._found(beginning + self.hash(subscriber)[:8])]
+        if not beginning:
+            return self._agreed(subscriber, institution) if self._pending else ()
+        found = [tables.consent(row) for row in self._found(beginning + self.hash(subscriber)[:8])]
         return found + self._agreed(subscriber, institution) if self._pending else found
 
     def _agreed(self, subscriber: str, institution: int) -> list[Span]:

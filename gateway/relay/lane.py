@@ -6,7 +6,7 @@ Neither knows a protocol.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 FIRST_OWN = 0xF000_0001  # far from where peers count; any value would do, as collisions are handled
@@ -81,6 +81,25 @@ class Lane:
     def lost(self) -> None:
         """The peer has gone: what comes for it is dropped."""
         self._gone = True
+
+
+class Stops:
+    """Why a peer is not read, as far as one asks for it; `read_on` is called where that changes."""
+
+    __slots__ = ("_causes", "_read_on")
+
+    def __init__(self, read_on: Callable[[str, bool], None]) -> None:
+        self._read_on = read_on
+        self._causes: set[str] = set()
+
+    def stop(self, cause: str) -> None:
+        self._causes.add(cause)
+        self._read_on(cause, False)
+
+    def go_on(self, cause: str) -> None:
+        if self._causes and cause in self._causes:
+            self._causes.remove(cause)
+            self._read_on(cause, True)
 
 
 class Numbering:

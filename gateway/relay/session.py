@@ -22,7 +22,7 @@ from gateway.protocols import Wire
 from gateway.protocols.message import Delivery, Login
 from gateway.protocols.table import Frame
 from gateway.relay.desk import Desk
-from gateway.relay.lane import Lane, Numbering
+from gateway.relay.lane import Lane, Numbering, Stops
 from gateway.relay.leg import Leg
 from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
 from gateway.relay.notes import CLOSED, Notes
@@ -56,8 +56,7 @@ class Session:
         self._wire = wire
         self._connection = connection
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
-        self._streams = (carrier.stream, sender.stream)
-        self._stopped: set[str] = set()  # why we do not read the sender
+        self._stops = Stops(sender.read_on)  # why we do not read the sender
         self._sender, self._carrier = sender.transport, carrier.transport
         self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
         self._numbering = Numbering(own=wire.OWN_NUMBERS)
@@ -101,14 +100,13 @@ class Session:
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
         began = perf_counter()
-        data, frames, error = self._streams[True].frames(self._wire.frames, data)
+        data, frames, error = self._legs[True].stream.frames(self._wire.frames, data)
         wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
         own = self._own if self._own.busy else None
         submits: list[Submit] = []
         cuts: Cuts = []
         answers: list[bytes] = []
-        may, last = wire.SENDER_MAY, -1
-        doing: str | None = None
+        may, last, doing = wire.SENDER_MAY, -1, wire.SENDER_MAY.get(-1)
         for frame in frames:
             start, end, command, sequence = frame
             if command != last:  # most are alike
@@ -146,7 +144,7 @@ class Session:
             self._answer(answers)
         if submits:
             if memory.waiting >= MOST_WAITING:
-                self._stop("window")
+                self._stops.stop("window")
             place, used = self._to_carrier.hold(), frames[-1][1]
             batch = Batch(self, self.key, self._connection, submits, data, used, cuts, place, began)
             self._desk.screen.put(batch)
@@ -167,7 +165,7 @@ class Session:
                 batch.cuts.append((submit.start, submit.end, submit.octets))
         batch.octets = join(batch.data, batch.used, batch.cuts)
         if self._desk.screen.journal.backlog > MOST_BACKLOG:
-            self._stop("journal")
+            self._stops.stop("journal")
 
     def settled(self, batch: Batch, error: Exception | None) -> None:
         """Let it leave; or, when it was not recorded, neither send nor refuse it: the sender comes again."""
@@ -195,40 +193,36 @@ class Session:
                     self._own.never_sent(submit.octets)
                 cuts.append((submit.start, submit.end, b""))
             batch.place.fill(join(batch.data, batch.used, cuts))
-        self._go_on("journal")
+        self._stops.go_on("journal")
         self._rested()
 
     def from_carrier(self, data: bytes) -> None:
         """Pass everything on; note outcomes; reports and replies wait for the disk."""
         began = perf_counter()
-        data, frames, error = self._streams[False].frames(self._wire.frames, data)
+        data, frames, error = self._legs[False].stream.frames(self._wire.frames, data)
         wire, numbering = self._wire, self._numbering
         own = self._own if self._own.busy else None
         cuts: Cuts = []
         outcomes: list[OutcomeItem] = []
         replies: list[tuple[Frame, Delivery]] = []
         reports: list[Frame] = []
-        sends, answer, last = wire.CARRIER_SENDS, wire.ANSWER, -1
-        doing: str | None = None
+        sends, answer, last, doing = wire.CARRIER_SENDS, wire.ANSWER, -1, wire.CARRIER_SENDS.get(-1)
         for frame in frames:
-            start, end, command, sequence = frame
+            _, _, command, sequence = frame
             if command != last:  # most are alike
                 last, doing = command, sends.get(command)
-            ours = False
-            number = sequence
+            submit: Submit | None = None
             if not command & answer:
-                number = numbering.request(sequence)
-                self._renumber(data, frame, number, cuts)
+                self._renumber(data, frame, numbering.request(sequence), cuts)
             elif own is not None:
                 known = own.answer(command, sequence)
                 self._renumber(data, frame, known, cuts)
-                if known is None:
-                    ours = True
-                else:
-                    number = known
+                if known is not None and doing == "result":
+                    submit = self.memory.answered(known)
+            elif doing == "result":
+                submit = self.memory.answered(sequence)
             if doing == "result":
-                submit = None if ours else self.memory.answered(number)
-                self._outcome(data, start, end, sequence, submit, outcomes)
+                self._outcome(data, frame, submit, outcomes)
             elif doing == "delivery":
                 self._delivery(data, frame, replies, reports)
         if outcomes:
@@ -331,22 +325,15 @@ class Session:
         if self._held.count:
             self._held.listen()
         if waiting < MOST_WAITING:
-            self._go_on("window")
+            self._stops.go_on("window")
         if self.draining and not waiting and not self._own.awaits:
             self._idle.set()
         if self._half_closed and not waiting and not self._leaving:
             self._to_sender.close()
 
-    def _outcome(
-        self,
-        data: bytes,
-        start: int,
-        end: int,
-        sequence: int,
-        submit: Submit | None,
-        outcomes: list[OutcomeItem],
-    ) -> None:
-        """The carrier's answer in data[start:end] to a submit of the sender's; None: to one of ours."""
+    def _outcome(self, data: bytes, frame: Frame, submit: Submit | None, outcomes: list[OutcomeItem]) -> None:
+        """The carrier's answer to a submit of the sender's; None: to one of ours."""
+        start, end, _, sequence = frame
         try:
             result, message_id = self._wire.result(data, start, end)
         except WireError as error:
@@ -405,18 +392,9 @@ class Session:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""
         self._to_sender.send(b"".join(frames))
         if self._sender.get_write_buffer_size() > MOST_UNREAD:
-            self._stop("unread")
-
-    def _stop(self, cause: str) -> None:
-        self._stopped.add(cause)
-        self._legs[True].read_on(cause, False)
-
-    def _go_on(self, cause: str) -> None:
-        if self._stopped and cause in self._stopped:
-            self._stopped.remove(cause)
-            self._legs[True].read_on(cause, True)
+            self._stops.stop("unread")
 
     def _sender_reads(self, blocked: bool) -> None:
         self._legs[False].read_on("socket", not blocked)
         if not blocked:
-            self._go_on("unread")
+            self._stops.go_on("unread")
