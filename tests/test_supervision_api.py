@@ -343,9 +343,12 @@ async def test_a_holder_learns_that_a_regulator_did_it_and_not_which(office: Off
 
 
 async def test_the_auditor_reads_every_route_that_anybody_reads(office: Office) -> None:
-    """It reads everything, and decides nothing: a list answers, a thing that is not there is not there."""
+    """It reads everything, and decides nothing: a list answers, a thing that is not there is not there.
+
+    One's own imports are nobody else's list: /import-runs has all.
+    """
     for endpoint in ENDPOINTS:
-        if endpoint.method != "GET" or not endpoint.roles:
+        if endpoint.method != "GET" or not endpoint.roles or endpoint.path == "/imports":
             continue
         path = re.sub(r"\{\w+\}", "999", endpoint.path)
         said = await office.get("auditor", path)
