@@ -5,7 +5,7 @@ least. Files are read when a context is made; a certificate that was renewed is 
 """
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,55 +78,69 @@ class Secured(Section):
         return self
 
 
-class Contexts:
-    """Of one `[[sms]]` section; None where there is no TLS. Raises UsageError."""
+class Renewed:
+    """A context that is made anew once a file of it was written; half renewed, the one before goes on.
 
-    def __init__(self, sms: Secured) -> None:
-        self._sms = sms
-        self._senders = self._carrier = None
-        self._seen: dict[str, int] = {}
-        if sms.tls_certificate:
-            self._senders = _made("tls_certificate", self._for_senders)
-        if sms.upstream_tls:
-            self._carrier = _made("upstream_tls", self._for_carrier)
+    Raises UsageError where there is none yet.
+    """
 
-    @property
-    def senders(self) -> ssl.SSLContext | None:
-        """By whose certificate, in its newest form, the next sender is let in."""
-        self._renew(self._senders, self._sms.tls_certificate, self._sms.tls_key)
-        return self._senders
+    def __init__(self, setting: str, files: Iterable[str], make: Callable[[], ssl.SSLContext]) -> None:
+        self._files = [Path(file) for file in files if file]
+        self._make = make
+        self._written: list[int] = []
+        self._context = _made(setting, self._anew)
 
-    @property
-    def carrier(self) -> ssl.SSLContext | None:
-        self._renew(self._carrier, self._sms.upstream_tls_certificate, self._sms.upstream_tls_key)
-        return self._carrier
+    def newest(self) -> ssl.SSLContext:
+        try:
+            if self._times() != self._written:
+                self._context = self._anew()
+        except OSError:  # ssl.SSLError is one; looked at again for the next connection
+            pass
+        return self._context
 
-    def _for_senders(self) -> ssl.SSLContext:
+    def _anew(self) -> ssl.SSLContext:
+        written = self._times()  # first: what is written while it is read is read again
+        context = self._make()
+        self._written = written
+        return context
+
+    def _times(self) -> list[int]:
+        return [file.stat().st_mtime_ns for file in self._files]
+
+
+def for_senders(sms: Secured) -> Renewed | None:
+    """By what the senders of one `[[sms]]` section are let in; None: in plain text. Raises UsageError."""
+
+    def make() -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._sms.tls_certificate, self._sms.tls_key)
-        if self._sms.tls_client_ca:
-            context.load_verify_locations(self._sms.tls_client_ca)
+        context.load_cert_chain(sms.tls_certificate, sms.tls_key, _no_password)
+        if sms.tls_client_ca:
+            context.load_verify_locations(sms.tls_client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def _for_carrier(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self._sms.upstream_tls_ca or None)
+    files = sms.tls_certificate, sms.tls_key, sms.tls_client_ca
+    return Renewed("tls_certificate", files, make) if sms.tls_certificate else None
+
+
+def for_carrier(sms: Secured) -> Renewed | None:
+    """By what its carrier is gone to; None: in plain text. Raises UsageError."""
+
+    def make() -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=sms.upstream_tls_ca or None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self._sms.upstream_tls_certificate:
-            context.load_cert_chain(self._sms.upstream_tls_certificate, self._sms.upstream_tls_key)
+        if sms.upstream_tls_certificate:
+            context.load_cert_chain(sms.upstream_tls_certificate, sms.upstream_tls_key, _no_password)
         return context
 
-    def _renew(self, context: ssl.SSLContext | None, certificate: str, key: str) -> None:
-        if context is None or not certificate:
-            return
-        try:
-            written = Path(certificate).stat().st_mtime_ns
-            if self._seen.setdefault(certificate, written) != written:
-                context.load_cert_chain(certificate, key)
-                self._seen[certificate] = written
-        except OSError:  # half renewed: the one before goes on, and it is looked at again
-            return
+    files = sms.upstream_tls_ca, sms.upstream_tls_certificate, sms.upstream_tls_key
+    return Renewed("upstream_tls", files, make) if sms.upstream_tls else None
+
+
+def _no_password() -> bytes:
+    """Of an encrypted key, which nobody is asked for at a terminal."""
+    return b""
 
 
 def _made(setting: str, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -142,6 +156,7 @@ def problems(sections: Any) -> Iterator[str]:
     """What is wrong with the TLS of these `[[sms]]` sections."""
     for number, sms in enumerate(sections):
         try:
-            Contexts(sms)
+            for_senders(sms)
+            for_carrier(sms)
         except UsageError as error:
             yield f"sms.{number}.{error}"

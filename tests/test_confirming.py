@@ -227,7 +227,10 @@ async def test_who_accepted_again_and_refuses_again_is_told_again(house: House) 
         assert await there.frame() == Cmpp.heartbeat(2)  # nothing else: he was not refused any more
         second = await refuse(raw, there, subscriber, 8)
         assert (command_of(second), text_of(second)) == (tables.SUBMIT, f"【示例银行】{WORDS}")
-        there.send(answer_to(second, 10))
+        there.send(answer_to(second, 10), old := accepting(subscriber, 6))  # delivered again, and long over
+        assert await raw.frame() == old
+        raw.send(Cmpp.heartbeat(3))
+        assert await there.frame() == Cmpp.heartbeat(3)
         marked = house.records(subscriber=subscriber)
         await eventually(lambda: [told(house, one) for one in marked] == [[0], [0], [0]])
 

@@ -33,7 +33,7 @@ LEAST_RING = 10
 SLACK = 1000
 """ms by which the clocks of two batches may differ: one waits for the lock while the other is inside."""
 
-_MAGIC = b"ZMSTATE1"
+_MAGIC = b"ZMSTATE2"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _AT_REST = bytes(16)
 """In place of the machine's start: all is on the disk, and nobody has counted since."""

@@ -100,7 +100,7 @@ class Held:
         """Destroy the key of this name, which is one of a case's, and what it sealed. `at`: ms."""
         day, retention, hold = name.split(".")
         self._keys.forget(day, retention, hold, at=at)
-        for path in (self._folder / hold).glob("*"):
+        for path in (self._folder / hold).glob("[!.]*"):
             if rec.day_of(rec.time_of(bytes.fromhex(path.name))) == day:
                 path.unlink()
 

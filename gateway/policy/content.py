@@ -6,6 +6,7 @@ the folded text tried.
 """
 
 import re
+from functools import lru_cache
 
 from gateway.policy.folding import visible
 from gateway.policy.reply_words import CODES
@@ -32,8 +33,7 @@ _LEAST_SAID = 4
 """Characters between a signature and a hint, at least, in a message that somebody sent."""
 _BEFORE = 12  # characters before a hint that are looked at
 _MOST_BEHIND, _MOST_KNOWN = 16, 4096
-_known: dict[str, bool] = {}
-"""Ends of texts, from so many characters before a hint on, of at most so many behind."""
+"""Characters behind it, at most, with which the end of a text is remembered; and how many ends are."""
 _WISHED_CODES = frozenset(code for code in CODES if re.fullmatch(_WISH, code))
 
 
@@ -86,13 +86,12 @@ def _hint_at(text: str, at: int) -> bool:
     as texts that differ in names and figures end alike."""
     if at < _BEFORE or len(text) - at > _MOST_BEHIND:
         return _is_hint(text, at)
-    around = text[at - _BEFORE :]
-    known = _known.get(around)
-    if known is None:
-        if len(_known) >= _MOST_KNOWN:
-            _known.clear()
-        known = _known[around] = _is_hint(around, _BEFORE)
-    return known
+    return _ends_in_hint(text[at - _BEFORE :])
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _ends_in_hint(end: str) -> bool:
+    return _is_hint(end, _BEFORE)
 
 
 def _is_hint(text: str, at: int) -> bool:

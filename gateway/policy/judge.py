@@ -40,6 +40,9 @@ WORDS_OF_MODES = {mode: word for word, mode in MODES.items()}
 CACHED_SENDERS = 1 << 16
 """Senders kept at most; a peer that makes up source numbers costs time then, never memory."""
 
+LOOKS = 64
+"""New senders of an account between two looks at how many there are in all."""
+
 
 def _rules(*modules: ModuleType) -> tuple[Rule[Any], ...]:
     named = (value for module in modules for value in vars(module).values())
@@ -94,7 +97,8 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
             known = senders.setdefault((account, channel), {})
         sender = known.get(attempt.source)
         if sender is None or not sender.holds(profile, now, stale):
-            _make_room(view)
+            if not len(known) % LOOKS:
+                _make_room(view)
             sender = known[attempt.source] = _met(attempt, known, view, profile, now, stale)
         manner = sender.manner
         said_before = texts.found.get(attempt.text)
@@ -126,7 +130,7 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
 
 
 def _make_room(view: View) -> None:
-    """For one more sender."""
+    """For more senders."""
     all_known = view.senders.values()
     if sum([len(known) for known in all_known]) >= CACHED_SENDERS:
         for known in all_known:

@@ -33,6 +33,9 @@ MOST_OCTETS = 140
 MOST_OWED = 10_000
 """Confirmations of which a full disk took no record; the oldest are forgotten."""
 
+MOST_HEARD = 100_000
+"""Replies of which it is known that they were confirmed; what is told again comes within hours."""
+
 SENT, UNSENT = "confirmation", "confirmation_unsent"
 
 
@@ -72,6 +75,9 @@ class Confirmations:
         self._log = log
         self._open: dict[AccountKey, dict[Transmitter, None]] = {}
         self._waiting: set[tuple[str, int]] = set()  # (subscriber, institution), until their reply holds
+        self._heard: dict[
+            tuple[AccountKey, bytes, str], None
+        ] = {}  # confirmed, or owed it
         self._owed: dict[tuple[str, int], str] = {}  # and the kind of reply that nobody has confirmed
 
     def join(self, key: AccountKey, session: Transmitter) -> None:
@@ -88,15 +94,28 @@ class Confirmations:
 
     def wants(self, reply: Reply) -> bool:
         """Whether a reply is to be confirmed, to be asked before it is in force: it is the first one that
-        refuses, or accepts again what was refused. Then `settle` has to follow."""
-        pair = reply.subscriber, reply.institution
+        refuses, or accepts again what was refused, and was not told before: an answer since may have ended
+        it. Then `settle` has to follow."""
+        pair, heard = (reply.subscriber, reply.institution), _named(reply)
         if not self.texts.get(reply.kind) or not reply.institution or pair in self._waiting:
             return False
-        owed = self._owed.pop(pair, "") == reply.kind
-        if not owed and self._refused(reply) is (reply.kind == "refuse"):
+        owed = self._owed.get(pair) == reply.kind
+        if owed:
+            del self._owed[pair]
+        elif (reply.message_id and heard in self._heard) or self._settled(reply):
             return False
+        self._heard[heard] = None
+        if len(self._heard) > MOST_HEARD:
+            del self._heard[next(iter(self._heard))]
         self._waiting.add(pair)
         return True
+
+    def _settled(self, reply: Reply) -> bool:
+        """Whether what he says stands already; where that can't be read, he is told nothing."""
+        try:
+            return self._refused(reply) is (reply.kind == "refuse")
+        except NotReady:
+            return True
 
     def _refused(self, reply: Reply) -> bool:
         """Whether a plain refusal stands already; or, for one that accepts again, any that it ends."""
@@ -113,7 +132,9 @@ class Confirmations:
     def settle(self, reply: Reply, delivery: Delivery, *, held: bool) -> None:
         """The reply is in force, or, with `held` false, is not."""
         self._waiting.discard((reply.subscriber, reply.institution))
-        if held:
+        if not held:
+            self._heard.pop(_named(reply), None)
+        else:
             try:
                 self._send(reply, delivery)
             except NotReady as error:
@@ -194,3 +215,8 @@ class Confirmations:
             done(error)
 
         return screen.journal.attempts(time_ns() // 1_000_000, view.version, [item], durable)
+
+
+def _named(reply: Reply) -> tuple[AccountKey, bytes, str]:
+    """What a reply that is told again has in common with what it was told first."""
+    return reply.account, reply.message_id, reply.subscriber

@@ -76,7 +76,9 @@ async def dial(
     else:
         plain, outer = await tls.call(host, port, bind, context, name)
         transport, protocol = await loop.connect_accepted_socket(factory, plain)
+    here, there = outer.get_extra_info("sockname"), outer.get_extra_info("peername")
+    if here is None or there is None:  # it was reset before anybody could ask
+        transport.abort()
+        raise ConnectionResetError(f"{host}:{port} accepted the connection and reset it")
     set_options(outer.get_extra_info("socket"))
-    return Way(
-        transport, outer.get_extra_info("sockname")[:2], outer.get_extra_info("peername")[:2]
-    ), protocol
+    return Way(transport, here[:2], there[:2]), protocol

@@ -16,7 +16,7 @@ from gateway.model import Account
 from gateway.protocols import Wire
 from gateway.relay.dial import dial, proxy_header
 from gateway.relay.leg import Leg
-from gateway.secured import Contexts
+from gateway.secured import Renewed
 from gateway.values import endpoint
 
 LOGIN_SECONDS = 5.0
@@ -54,7 +54,7 @@ async def ask_carrier(
     account: Account | None,
     peer: tuple[str, int],
     asking: set[tuple[str, int]],
-    tls: Contexts,
+    tls: Renewed | None,
 ) -> tuple[Leg, bytes]:
     """Log in at the first upstream that answers: (its connection, its answer as it came).
 
@@ -70,7 +70,7 @@ async def ask_carrier(
         try:
             async with asyncio.timeout(LOGIN_SECONDS / len(upstreams)):
                 proxied = peer if sms.proxy_protocol else None
-                secured = tls.carrier, sms.upstream_tls_name
+                secured = tls.newest() if tls else None, sms.upstream_tls_name
                 place = endpoint(upstream)
                 return await enter(wire, frame, place, sms.upstream_bind, proxied, asking, secured)
         except TimeoutError:

@@ -26,7 +26,7 @@ from gateway.protocols.text import UCS2, decode
 from gateway.regions import Regions
 from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
-from gateway.relay.contacts import KEY, Contacts, pair_key
+from gateway.relay.contacts import Contacts, half_key, pair_key
 from gateway.relay.counting import Counting, reduces, settle_masses
 from gateway.relay.memory import Batch
 from gateway.relay.shares import Shared, Shares
@@ -178,8 +178,7 @@ class Screen:
         self.follow(now)
         attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
-        half = KEY.unpack_from  # what `half_key` does
-        subscribers = [half(self.view.hash(attempt.destination))[0] for attempt in attempts]
+        subscribers = [half_key(self.view.hash(attempt.destination)) for attempt in attempts]
         turn = _Turn(batches, attempts, verdicts, subscribers, self.profile, now, self.view.version, began)
         if not any([verdict.caps for verdict in verdicts]):
             self._record(turn, None)

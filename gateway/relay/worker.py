@@ -35,7 +35,7 @@ from gateway.relay.returns import Returns
 from gateway.relay.routes import Routes
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
-from gateway.secured import Contexts
+from gateway.secured import for_carrier
 from gateway.telemetry import Telemetry
 from gateway.values import endpoint, milliseconds
 
@@ -62,7 +62,7 @@ class Worker:
         telemetry: Telemetry,
         log: logging.Logger,
     ) -> None:
-        self._tls = [Contexts(sms) for sms in listeners]
+        self._tls = [for_carrier(sms) for sms in listeners]
         self.listeners = listeners
         self._carrier = carrier
         self._screen = screen
