@@ -103,8 +103,10 @@ async def test_a_role_has_its_kinds_and_no_others(office: Office, who: str) -> N
 async def test_subscribers_go_out_in_full_for_a_reason_on_the_audit(
     office: Office, who: str, subscribers: list[str]
 ) -> None:
-    """A bank is not told who complained of it."""
-    office.sql("SELECT 1")
+    """A bank is not told who complained of it, nor when it asks about one."""
+    asked = {"subscriber": "13800000003", "reason": "核对名单"}
+    found = {who: await office.post(who, "/refusals/find", asked) for who in ("institution", "regulator")}
+    assert {who: len(said.body) for who, said in found.items()} == {"institution": 0, "regulator": 1}
     assert (await office.post(who, "/exports/refusals", {})).status == 422
     assert (await office.post(who, "/exports/refusals", {"reason": " "})).status == 422
     office.tokens["reader"] = office.token(who, ("read", "write"))

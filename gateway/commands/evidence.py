@@ -208,14 +208,18 @@ def wanted_of(loaded: Config, options: argparse.Namespace, limit: int) -> Wanted
     )
 
 
-def audited(loaded: Config, options: argparse.Namespace, ids: Sequence[str], rows: int = 0) -> None:
-    """Put on the audit who looks at subscribers and texts in full, and why, before they are shown; `rows`: of
-    a file that holds so many."""
+def audited(
+    loaded: Config, options: argparse.Namespace, ids: Sequence[str], wanted: Wanted | None = None
+) -> None:
+    """Put on the audit who looks at subscribers and texts in full, and why, before they are; `wanted`: in
+    a file of all that."""
 
     async def work(dsn: str) -> None:
         async with acting(dsn, options.by, WATCHERS) as (c, actor):
-            if rows:
-                await record(c, actor, "record.export", "records", reason=options.reason, rows=rows)
+            if wanted is not None:
+                what = {name: getattr(wanted, name) for name in ("since", "until", "number", "verdict")}
+                what["subscriber"] = mask(wanted.subscriber) if wanted.subscriber else ""
+                await record(c, actor, "record.export", "records", reason=options.reason, **what)
                 return
             subject = f"records/{ids[0]}" if len(ids) == 1 else "records"
             await record(c, actor, "record.reveal", subject, reason=options.reason, ids=[*ids])

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import getpass
+import os
 
 from gateway import app
 from gateway.commands import common
@@ -45,11 +46,19 @@ def import_(options: argparse.Namespace) -> int:
     return 1 if result.rejected else 0
 
 
+def _operator() -> str:
+    """Who works here; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def export(options: argparse.Namespace) -> int:
     """All rows, or those that `--by` sees; whoever names no reason is on the audit by his name here."""
     loaded = common.load(options)
     kind = exchange.kind_of(options.kind).name
-    reason = options.reason or f"export by command line ({getpass.getuser()})"
+    reason = options.reason or f"export by command line ({_operator()})"
 
     async def work(dsn: str) -> exchange.ExportResult:
         actor = None

@@ -187,11 +187,11 @@ def records_export(options: argparse.Namespace) -> int:
     is there."""
     loaded = common.load(options)
     wanted = evidence.wanted_of(loaded, options, PAGE)
+    if options.reveal:
+        evidence.audited(loaded, options, [], wanted)
     sink = sink_of(options.file)
     try:
         count = asyncio.run(_write(loaded, wanted, options, sink))
-        if options.reveal and count:
-            evidence.audited(loaded, options, [], rows=count)
         sink.close()
     except BaseException:
         sink.discard()
@@ -224,10 +224,12 @@ async def pages(loaded: Config, wanted: Wanted, *, here: bool) -> AsyncIterator[
     missing: dict[str, Missing] = {}
     async with evidence.all_nodes(loaded) as nodes:
 
-        async def ask(since: int, until: int, limit: int) -> list[Found]:
+        async def ask(since: int, until: int, limit: int) -> list[Found] | None:
             asked = msgspec.structs.replace(wanted, since=since, until=until, limit=limit)
             answering = [one for one in others if one.name not in missing]
             there, silent = await nodes.find(answering, Scope(), asked)
+            if until - since > 1 and any(one.why == "slow" for one in silent):
+                return None
             missing.update((one.node, one) for one in silent)
             return there
 
@@ -241,19 +243,19 @@ async def pages(loaded: Config, wanted: Wanted, *, here: bool) -> AsyncIterator[
 
 
 async def stretches(
-    ask: Callable[[int, int, int], Awaitable[list[Found]]], since: int, until: int
+    ask: Callable[[int, int, int], Awaitable[list[Found] | None]], since: int, until: int
 ) -> AsyncIterator[list[Found]]:
     """What `ask` gives of one stretch of time (ms) after the other: each so long that it holds at most `PAGE`
-    records, as far as 1 ms allows. `ask` takes beginning, end and how many."""
+    records, as far as 1 ms allows. `ask` takes beginning, end and how many; None: it took too long."""
     length = until - since
     while since < until:
         end = min(since + length, until)
         found = await ask(since, end, PAGE + 1)
-        if len(found) > PAGE:
+        if found is None or len(found) > PAGE:
             if length > 1:
                 length //= 2
                 continue
-            found = await ask(since, end, everywhere.MOST)
+            found = await ask(since, end, everywhere.MOST) or []
         if found:
             yield found
         since = end

@@ -139,7 +139,10 @@ def attempt_of(found: Found, record: rec.Attempt) -> Attempt | None:
 
 
 def verdict_of(said: Explanation, record: rec.Attempt) -> str:
-    """The first reason that the profile enforces and that holds; "" for none."""
+    """The first reason that the profile enforces and that holds; "" for none.
+
+    Who was refused along with others of his submit would be again, as far as this goes: no rule says so.
+    """
     recorded = {reason for reason, _, _ in record.judged.findings}
     for answer in said.answers:
         reason = answer.reason.value
@@ -147,4 +150,4 @@ def verdict_of(said: Explanation, record: rec.Attempt) -> str:
         wrong = wrong or (reason == Reason.REFUSED_BY_SUBSCRIBER and reason in recorded)
         if wrong and answer.mode == "enforce" and answer.sub not in COUNTED:
             return reason
-    return ""
+    return str(Reason.MASS_REFUSED) if record.judged.reason == Reason.MASS_REFUSED else ""

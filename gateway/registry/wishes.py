@@ -185,13 +185,21 @@ async def refusals(
     one = []
     if subscriber:
         digest = key.hash(subscriber).hex()
-        one = [f"t.subscriber_hash = '\\x{digest}'", f"t.subscriber_key = first_eight('\\x{digest}')"]
+        hidden = ["t.complaint_id IS NULL"] if actor.role == "institution" else []
+        one = [
+            *hidden,
+            f"t.subscriber_hash = '\\x{digest}'",
+            f"t.subscriber_key = first_eight('\\x{digest}')",
+        ]
     rows = await changing.listed(c, actor, REFUSAL, "refusals", after, limit, *one)
     return [_refusal(row, key) for row in rows]
 
 
 async def find_refusals(c: "Connection", actor: Actor, key: RegistryKey, wanted: RefusalsOf) -> list[Refusal]:
-    """What one subscriber refused, ended ones too, oldest first, as far as the actor sees it; on record."""
+    """What one subscriber refused, ended ones too, oldest first, as far as the actor sees it; on record.
+
+    An institution is not told who complained.
+    """
     found = await refusals(c, actor, key, 0, MOST_FOUND, wanted.subscriber)
     who = mask(wanted.subscriber)
     await record(c, actor, "subscriber.find", "refusals", reason=wanted.reason, subscriber=who)

@@ -75,9 +75,7 @@ class Confirmations:
         self._log = log
         self._open: dict[AccountKey, dict[Transmitter, None]] = {}
         self._waiting: set[tuple[str, int]] = set()  # (subscriber, institution), until their reply holds
-        self._heard: dict[
-            tuple[AccountKey, bytes, str], None
-        ] = {}  # confirmed, or owed it
+        self._heard: dict[tuple[AccountKey, bytes, str], None] = {}  # confirmed, or owed it
         self._owed: dict[tuple[str, int], str] = {}  # and the kind of reply that nobody has confirmed
 
     def join(self, key: AccountKey, session: Transmitter) -> None:

@@ -52,6 +52,10 @@ BROKEN_GLASS = "break_glass"
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
 
+MOST_EXPORTS = 2
+"""Under way at once; each has connections of its own, and the rest wait."""
+
+
 class Site:
     """One web process: `start`, then `stop`."""
 
@@ -84,6 +88,7 @@ class Site:
         self.workers = Workers(config.data_dir / "run", config.workers)
         self.nodes = Nodes(config.node.name, key.nodes_key, self.searching)
         self.asked = quotas.Asked()
+        self.exporting = asyncio.Semaphore(MOST_EXPORTS)
         self.openapi = b""  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None

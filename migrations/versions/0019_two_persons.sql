@@ -3,6 +3,7 @@
 CREATE FUNCTION is_proven(person bigint) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, public
 RETURN EXISTS (SELECT FROM persons WHERE id = person AND identity_hash IS NOT NULL);
+REVOKE EXECUTE ON FUNCTION is_proven FROM PUBLIC;
 
 -- An entry that waits, and whose author can't be told from others (SQL by hand, an operator, an import without
 -- --approve), needs two regulators: the first who confirms it answers for it in the author's place.
@@ -107,11 +108,16 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- A removal that was proposed by who can't be told from others is proposed anew.
+-- What was proposed by who can't be told from others, a removal or an activation, is proposed anew.
 ALTER TABLE blacklist DISABLE TRIGGER blacklist_guarded;
 UPDATE blacklist SET removal_proposed_by = NULL, removal_proposed_at = NULL, removal_proposed_person = NULL
  WHERE removed_at IS NULL AND removal_proposed_at IS NOT NULL AND NOT is_proven(removal_proposed_person);
 ALTER TABLE blacklist ENABLE ALWAYS TRIGGER blacklist_guarded;
+
+ALTER TABLE profile_activations DISABLE TRIGGER profile_activations_guarded;
+UPDATE profile_activations SET withdrawn_by = 'migration 0019', withdrawn_at = now()
+ WHERE confirmed_at IS NULL AND withdrawn_at IS NULL AND NOT is_proven(proposed_person);
+ALTER TABLE profile_activations ENABLE ALWAYS TRIGGER profile_activations_guarded;
 
 -- As in 0013: both persons are known by identity number.
 CREATE FUNCTION profile_activations_proven() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER

@@ -103,6 +103,8 @@ SET search_path = pg_catalog, public RETURN coalesce(
       WHERE r.id = nullif(current_setting('zhengming.run', true), '')::bigint AND r.closed_at IS NULL),
     coalesce(nullif(current_setting('zhengming.door', true), ''), 'sql') || ' ' || session_user);
 
+REVOKE EXECUTE ON FUNCTION account_words, actor_words FROM PUBLIC; -- they tell every tenant's logins, and who works
+
 -- As in 0002, with these words; who it is, and under which import's case, is asked once a statement.
 CREATE OR REPLACE FUNCTION registry_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public AS $$

@@ -27,6 +27,7 @@ from gateway.registry.wishes import (
 )
 from gateway.web.api import EVERYBODY, Answer, Call, Endpoint, Page, Paging, page_of
 from gateway.web.resources.filing import Reasoned
+from gateway.web.resources.judging import watch
 
 CLERKS = frozenset({"carrier", "regulator"})
 BUSINESS = EVERYBODY - {"admin"}
@@ -160,6 +161,7 @@ async def refusal(call: Call) -> Answer:
 
 
 async def find_refusals(call: Call) -> Answer:
+    await watch(call, (call.body.subscriber,))
     return Answer(await wishes.find_refusals(call.c, call.actor, call.site.key, call.body))
 
 
@@ -299,7 +301,7 @@ ENDPOINTS = (
     Endpoint(
         "POST", "/refusals/find", WATCHERS, "read",
         Words("查找一名用户的拒绝（须说明事由）", "what one subscriber refused, for a reason"), find_refusals,
-        body=RefusalsOf, answer=list[Refusal], rate="judge",
+        body=RefusalsOf, answer=list[Refusal],
         example={"subscriber": "13800000000", "reason": "CASE-2026-1"},
     ),
     Endpoint(

@@ -53,6 +53,11 @@ async def _export(call: Call, reason: str) -> Answer:
     kind, form = call.path["kind"], call.query
     if kind not in exchange.EXPORTS[call.actor.role]:
         raise not_found()
+    async with call.site.exporting:
+        return await _written(call, kind, form, reason)
+
+
+async def _written(call: Call, kind: str, form: Form, reason: str) -> Answer:
     folder = Path(tempfile.mkdtemp(prefix="zhengming-export-"))
     path = folder / f"{kind}.{form.format}"
     try:
@@ -86,13 +91,13 @@ ENDPOINTS = (
         "GET", "/exports/{kind}", BUSINESS, "read",
         Words("导出所见的机构、委托、账号、号码、黑名单（CSV 或 XLSX）",
               "institutions, mandates, accounts, account_numbers, numbers or blacklist as CSV or XLSX"),
-        take_out, query=Form, answer=bytes, connected=False, rate="judge",
+        take_out, query=Form, answer=bytes, connected=False, rate="write",
     ),
     Endpoint(
         "POST", "/exports/{kind}", REVEALERS, "reveal",
         Words("导出含用户号码的表（须说明事由，记入审计）",
               "also what names subscribers, in full, for a reason"),
-        reveal, query=Form, body=Why, answer=bytes, connected=False, rate="judge",
+        reveal, query=Form, body=Why, answer=bytes, connected=False, rate="write",
         example={"reason": "CASE-2026-1"},
     ),
 )  # fmt: skip

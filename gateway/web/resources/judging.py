@@ -124,10 +124,10 @@ async def judge(call: Call) -> Answer:
     if asked.registry_version is None and at >= now:
         await only_own(call.c, call.actor, view, asked.source, attempt.channel, at)
         await _use(call, "judge", 1, site.config.web.judge_per_day)
-        await _watch(call, (asked.destination,))
+        await watch(call, (asked.destination,))
         return Answer(_judged(call, attempt, site.view(), at))
     await _use(call, "judge", 1, site.config.web.judge_per_day)
-    await _watch(call, (asked.destination,))
+    await watch(call, (asked.destination,))
     async with site.door.owner() as c:
         then = await past.view_at(c, site.key, attempt, past.Instant(at, asked.registry_version or 0))
     await only_own(
@@ -149,7 +149,7 @@ async def scrub(call: Call) -> Answer:
     site = call.site
     await only_own(call.c, call.actor, site.view(), asked.number, CHANNELS[asked.channel], _now())
     await _use(call, "scrub", len(asked.subscribers), site.config.web.scrub_per_day)
-    await _watch(call, asked.subscribers)
+    await watch(call, asked.subscribers)
     return Answer(reached(asked, site.view(), site.in_force, site.config.node.carrier))
 
 
@@ -188,7 +188,7 @@ async def _use(call: Call, kind: str, count: int, most: int) -> None:
         raise
 
 
-async def _watch(call: Call, subscribers: Sequence[str]) -> None:
+async def watch(call: Call, subscribers: Sequence[str]) -> None:
     """Tell the regulators when this list, or all that the caller asked about today, looks counted up."""
     day = datetime.datetime.now(quotas.SHANGHAI).date()
     count = call.site.asked.counted_up(call.actor, subscribers, day)
