@@ -24,7 +24,7 @@ from gateway.evidence.folder import segments, writers
 from gateway.evidence.gather import INTERCEPT, Batch, Cursor, Gatherer
 from gateway.evidence.held import Held
 from gateway.evidence.lookup import build_index, drop_outdated, index_path, is_closed
-from gateway.evidence.resealing import Tie, ended, let_go, reseal, ties
+from gateway.evidence.resealing import ended, let_go, reseal, ties
 from gateway.evidence.seal import TRAFFIC, Keys
 from gateway.evidence.segment import SegmentDamaged
 from gateway.evidence.shipped import Shipped
@@ -200,14 +200,16 @@ class Shipper:
                 while await connection.fetchval("SELECT drop_traffic_partition($1, $2)", table, oldest):
                     log.info("traffic dropped", extra={"fields": {"table": table, "before": str(oldest)}})
         tied, over = await ties(connection), await ended(connection, self._kept_days)
-        if destroyed := await asyncio.to_thread(self._destroy, tied, over, now):
-            log.info("keys destroyed", extra={"fields": {"keys": destroyed}})
+        kept = await asyncio.to_thread(reseal, self._journal, self._keys, self._held, tied, self._oldest)
+        meanwhile = set(await ties(connection)) - {*tied}  # they are kept first, next time
+        if kept and not meanwhile:
+            destroyed = await asyncio.to_thread(self._destroy, over, now)
+            if destroyed:
+                log.info("keys destroyed", extra={"fields": {"keys": destroyed}})
         self._upkept_at = time.monotonic()
 
-    def _destroy(self, tied: list[Tie], over: set[str], now: int) -> list[str]:
-        """Keys of days and cases whose time is over, but not before what is tied to a case is kept."""
-        if not reseal(self._journal, self._keys, self._held, tied, self._oldest):
-            return []
+    def _destroy(self, over: set[str], now: int) -> list[str]:
+        """Keys of days and cases whose time is over."""
         return [*destroy_keys(self._keys, self._oldest, now), *let_go(self._keys, self._held, over, now)]
 
     async def _make_days(self, connection: "Connection", days: set[int]) -> None:

@@ -17,6 +17,7 @@ from gateway.evidence import record as rec
 from gateway.evidence.held import Held
 from gateway.evidence.seal import KeyGone, Keys
 from gateway.evidence.search import Search
+from gateway.evidence.segment import SegmentDamaged
 
 if TYPE_CHECKING:
     import asyncpg
@@ -82,7 +83,7 @@ def reseal(journal: Path, keys: Keys, held: Held, tied: Iterable[Tie], before: i
             if opened is not None:
                 held.keep(hold, *opened)
                 log.info("record kept for a case", extra={"fields": {"id": identifier.hex(), "hold": hold}})
-        except (OSError, KeyGone, UsageError) as error:
+        except (OSError, KeyGone, UsageError, SegmentDamaged, rec.RecordError) as error:
             kept = False
             fields = {"id": identifier.hex(), "hold": hold, "error": repr(error)}
             log.error("record not kept for a case, no keys destroyed", extra={"fields": fields})
