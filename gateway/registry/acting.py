@@ -259,7 +259,10 @@ _KEPT = Words(
     "名单条目只能确认、提请移除或移除",
     "an entry is confirmed, proposed for removal or removed, never rewritten",
 )
-_UNPROVEN = Words("操作用户未绑定实名身份", "the user is bound to no person with an identity number")
+_UNPROVEN = Words(
+    "操作用户未绑定实名身份，请以 --identity 另建用户",
+    "the user is bound to no person with an identity number; add one with --identity",
+)
 REFUSALS: dict[str, tuple[str, Words]] = {
     "number_step_own": ("not_found", Words("没有此号码", "there is no such number")),
     "number_step_order": ("wrong_state", _ORDER),
