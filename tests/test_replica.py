@@ -176,7 +176,7 @@ def test_the_senders_of_an_account_go_when_it_receives_again(replica: Replica, w
         view.renew()
         return [key[0].account for key in view.senders]
 
-    view.senders.update({(key, "1069", 1): "judged" for key in (ACCOUNT, silent, heard)})  # type: ignore[misc]
+    view.senders.update({(key, 1): {"1069": "judged"} for key in (ACCOUNT, silent, heard)})  # type: ignore[dict-item, misc]
     replica.receiving.note(heard, now + 1)
     replica.receiving.note(ACCOUNT._replace(account="900004"), now)
     replica.receiving.note(silent, now - day - 60_000)  # longer ago than 24 h: nobody to reply to

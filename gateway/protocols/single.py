@@ -6,8 +6,6 @@ from gateway.protocols.kinds import Tlvs
 from gateway.protocols.message import Submission
 from gateway.protocols.table import Pdu
 
-MOST_KNOWN = 1 << 13  # source fields that are remembered, before all are forgotten
-
 
 class Single:
     """Reads the SUBMITs of one layout: a table in a column, behind a header of so many octets.
@@ -44,7 +42,6 @@ class Single:
         # 0 for a field that the layout does not have: the first octet of each frame is 0, its length's
         self._udhi, self._pseudo = (places.get(more.get(name, ""), 0) for name in ("udhi", "pseudo"))
         self._parts = places.get(more.get("pk_total", ""), 0)
-        self._sources: dict[bytes, bytes] = {}
 
     def read(self, data: bytes, start: int, end: int) -> Submission | None:
         """What is judged of the SUBMIT in data[start:end]; None: have it read by the table's reader."""
@@ -58,15 +55,11 @@ class Single:
             length |= data[size] << 24 | data[size + 1] << 16 | data[size + 2] << 8
         if content + length != stop:
             return None
-        shown = data[start + self._source : start + self._source_end]
-        source = self._sources.get(shown)
-        if source is None:
-            source = self._met(shown)
         time, parts, total, number = start + self._time, start + self._parts, 1, 1
         if self._parts:
             total, number = data[parts], data[parts + 1]
         return Submission(
-            source,
+            _trimmed(data[start + self._source : start + self._source_end]),
             [_number(data, start + self._to, start + self._to_end)],
             data[start + self._fmt],
             data[start + self._udhi] & 0x41 != 0,
@@ -77,12 +70,6 @@ class Single:
             number,
             data[start + self._pseudo],
         )
-
-    def _met(self, shown: bytes) -> bytes:
-        if len(self._sources) >= MOST_KNOWN:
-            self._sources.clear()
-        source = self._sources[shown] = _trimmed(shown)
-        return source
 
 
 def _number(data: bytes, at: int, end: int) -> bytes:
