@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from gateway import app
 from gateway.commands import common
-from gateway.commands.working import Acts, carried_out, read
+from gateway.commands.working import Acts, carried_out, read, whichever
 from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.registry import bodies, holds, lines, wishes
@@ -123,7 +123,7 @@ async def _show_numbers(c: "Connection", actor: Actor, loaded: Config, options: 
         read(lines.AccountNumber, number=number.removesuffix("*"), is_prefix=number.endswith("*"), **span)
         for number in options.numbers
     ]
-    return (await lines.show(c, actor, options.id, wanted, _whichever))[0]
+    return (await lines.show(c, actor, options.id, wanted, whichever))[0]
 
 
 async def _hold(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> Said:
@@ -176,10 +176,6 @@ async def _refuse(c: "Connection", actor: Actor, loaded: Config, options: argpar
 async def _lift(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> Said:
     wanted = read(wishes.Lifting, reason=options.reason, case_reference=options.case)
     return [await wishes.lift(c, actor, _key(loaded), identity, wanted) for identity in options.ids]
-
-
-def _whichever(version: int) -> None:
-    """One who types has read no version that could have changed."""
 
 
 ACTS: Acts = {

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from gateway import app
 from gateway.commands import common
-from gateway.commands.working import acting, read
+from gateway.commands.working import acting, read, whichever
 from gateway.config import Config
 from gateway.errors import UsageError
 from gateway.registry import appeals, cases
@@ -166,7 +166,7 @@ async def _case(work: Work, options: argparse.Namespace) -> Sequence[BaseModel]:
             change = read(cases.CaseChange, **{name: value for name, value in given.items() if value})
             if not change.model_fields_set:
                 raise UsageError("case change: nothing to change; right would be --title, --due or --assign")
-            return [await cases.change(c, actor, options.id, change, _whichever, work.terms, now)]
+            return [await cases.change(c, actor, options.id, change, whichever, work.terms, now)]
         case "tie":
             item = read(cases.NewItem, kind=options.kind, reference=options.reference, note=options.note)
             return [await cases.tie(c, actor, options.id, item, now)]
@@ -181,7 +181,3 @@ async def _case(work: Work, options: argparse.Namespace) -> Sequence[BaseModel]:
             return [await cases.refer(c, actor, options.id, referral, now)]
         case _:
             return [await cases.close(c, actor, options.id, options.outcome, now)]
-
-
-def _whichever(version: int) -> None:
-    """One who types has read no version that could have changed."""

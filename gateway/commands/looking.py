@@ -3,12 +3,11 @@
 import argparse
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from tqdm import tqdm
@@ -28,7 +27,7 @@ from gateway.registry import quotas
 from gateway.registry.acting import Actor, Door
 from gateway.registry.in_force import InForce
 from gateway.registry.keys import RegistryKey, load_key
-from gateway.registry.sheets import CsvSink
+from gateway.registry.sheets import CsvSink, WholeFile
 from gateway.registry.timeline import Event
 from gateway.web.api import Page
 from gateway.web.finding import KEPT, NotAsked
@@ -263,24 +262,11 @@ async def stretches(
             length *= 2
 
 
-class JsonLines:
-    """A file of JSON values, one on each line, put in place when it is whole."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(path.name + ".part")
-        descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._file: IO[str] = os.fdopen(descriptor, "w", encoding="utf-8")
+class JsonLines(WholeFile):
+    """A file of JSON values, one on each line."""
 
     def write(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-    def close(self) -> None:
-        self._file.close()
-        self._part.replace(self._path)
-
-    def discard(self) -> None:
-        self._part.unlink(missing_ok=True)
-        self._file.close()
 
 
 class Table:

@@ -84,3 +84,7 @@ def read(model: type[Model], **values: object) -> Model:
         right = f"; right would be {flaw.expected}" if flaw is not None and flaw.expected else ""
         said = flaw.cause if flaw is not None else first["msg"]
         raise UsageError(f"{option} {first['input']!r}: {said}{right}") from None
+
+
+def whichever(version: int) -> None:
+    """One who types has read no version that could have changed."""

@@ -194,18 +194,14 @@ class CsvSource:
         return Row(line, cells)
 
 
-class CsvSink:
-    """Writes a CSV file beside `path` and puts it in place when it is whole."""
+class WholeFile:
+    """Text that is written beside `path` and put in place when it is whole."""
 
-    def __init__(self, path: Path, mode: int = 0o600) -> None:
+    def __init__(self, path: Path, mode: int = 0o600, encoding: str = "utf-8") -> None:
         self._path = path
         self._part = path.with_name(path.name + ".part")
         descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        self._file = open(descriptor, "w", encoding="utf-8-sig", newline="")  # noqa: PTH123, SIM115
-        self._writer = csv.writer(self._file)
-
-    def write(self, cells: list[str]) -> None:
-        self._writer.writerow([disarm(" ".join(cell.splitlines())) if cell else cell for cell in cells])
+        self._file = open(descriptor, "w", encoding=encoding, newline="")  # noqa: PTH123, SIM115
 
     def close(self) -> None:
         self._file.close()
@@ -214,3 +210,14 @@ class CsvSink:
     def discard(self) -> None:
         self._part.unlink(missing_ok=True)
         self._file.close()
+
+
+class CsvSink(WholeFile):
+    """A CSV file; formulas are disarmed."""
+
+    def __init__(self, path: Path, mode: int = 0o600) -> None:
+        super().__init__(path, mode, "utf-8-sig")
+        self._writer = csv.writer(self._file)
+
+    def write(self, cells: list[str]) -> None:
+        self._writer.writerow([disarm(" ".join(cell.splitlines())) if cell else cell for cell in cells])
