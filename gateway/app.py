@@ -10,7 +10,7 @@ import errno
 import gc
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +56,11 @@ def make_data_dir(config: Config) -> None:
 
 
 def registry_key(config: Config) -> Path:
-    """The key of the registry's look-ups, which all nodes of one database share."""
-    return config.data_dir / "keys" / "registry.key"
+    """The key of the registry's look-ups, which all nodes of one database share; of two the older."""
+    from gateway.registry.keys import key_files  # noqa: PLC0415
+
+    folder = config.data_dir / "keys"
+    return next(iter(key_files(folder)), folder / "registry.key")
 
 
 async def acceptor(process: Process) -> None:
@@ -124,14 +127,17 @@ async def worker(process: Process, index: int) -> None:
         on_poisoned=on_poisoned,
         on_commit=telemetry.committed,
     )
+
+    def recount(since: int) -> Iterator[tuple[int, int]]:
+        filed = replica.snapshot()
+        return recounted(Search(data_dir / "journal", keys), filed, filed.hash, since, screen.profile)
+
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
     counters = counters_of(
         config.counters,
         data_dir / "counters",
-        lambda since: recounted(
-            Search(data_dir / "journal", keys), replica.snapshot(), key.hash, since, screen.profile
-        ),
+        recount,
         log,
     )
     screen = Screen(node, view, profile, journal, counters, contacts, cities, telemetry, log)
@@ -142,7 +148,11 @@ async def worker(process: Process, index: int) -> None:
     asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
     calling = CALLS.keys() & {sms.protocol for sms in config.sms}
     noted = Contacts(data_dir / "routes", writer)
-    routes = {protocol: Routes(config.node.carrier, protocol, view, noted) for protocol in calling}
+
+    def older() -> list[Callable[[str], bytes]]:
+        return [one.hash for one in key.keys if one is not key.current]
+
+    routes = {protocol: Routes(config.node.carrier, protocol, view, noted, older) for protocol in calling}
     relay = Worker(
         config.sms,
         config.node.carrier,
@@ -236,6 +246,7 @@ async def keeper(process: Process) -> None:
     from gateway.registry.feed import Feed  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.recorded import Recorded  # noqa: PLC0415
+    from gateway.registry.rekeying import Rekeying  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.registry.store import Change  # noqa: PLC0415
 
@@ -269,6 +280,7 @@ async def keeper(process: Process) -> None:
             process.telemetry.refusal_effective.observe(max(0, now() - at) / 1000)
 
     recorded = Recorded(directory, keys, key)
+    rekeying = Rekeying(dsn, key)
     feed = Feed(dsn, replica, on_changes=record, recorded=recorded, on_refusal=held)
     kept = config.evidence.kept_days
     shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key, kept_days=kept)
@@ -287,6 +299,7 @@ async def keeper(process: Process) -> None:
             group.create_task(feed.keep_local())
             await asyncio.wait({group.create_task(upgrade())}, timeout=SCHEMA_SECONDS)
             group.create_task(feed.run())
+            group.create_task(rekeying.run())
             group.create_task(shipper.run())
             group.create_task(keep_indexed(directory))
 
@@ -299,7 +312,9 @@ async def keeper(process: Process) -> None:
             process.telemetry.map_used.labels(name).set(used)
             if used > FULL:
                 log.error("map nearly full", extra={"fields": {"map": name, "used": round(used, 3)}})
+        shipper.look_up_by(key.current.lookup_key)
         why = journal_missing(acts, KEEPER, process.telemetry)
+        why = why or feed.hindered
         return why or ("" if feed.ready else "no replica of the registry yet") or shipper.hindered
 
     acts.start()

@@ -45,6 +45,7 @@ HOT = (
     "protocols/smpp.py",
     "protocols/text.py",
     "regions.py",
+    "registry/hashed.py",
     "registry/snapshot.py",
     "relay/contacts.py",
     "relay/counting.py",

@@ -493,7 +493,7 @@ def test_the_newest_word_holds_in_whatever_order_words_come(
             await c.execute(UNGUARDED)
             await c.execute(f"TRUNCATE refusals, replies, consents; {BODY} ON CONFLICT DO NOTHING")
             feed = Feed(database, replica)
-            feed._key_id = await store.register_key(c, KEY.fingerprint)
+            await store.register_key(c, KEY.fingerprint)
             feed.open()
             await feed.catch_up(c)
             view = replica.snapshot()

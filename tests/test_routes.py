@@ -31,6 +31,7 @@ class Book:
     """What routes ask of the registry."""
 
     changes = 1
+    hashed_by = b"k"
 
     def __init__(self) -> None:
         self.filed: list[Account] = []

@@ -131,7 +131,7 @@ TABLES = {
     "protected_numbers": Rule(EVERYBODY),
     "registry_keys": Rule(EVERYBODY),
 }
-OWNERS = {"alembic_version", "change_log", "change_log_pruned", "shipping"}
+OWNERS = {"alembic_version", "change_log", "change_log_pruned", "registry_rekeyed", "shipping"}
 """What only the gateway's own work and migrations touch, besides every history."""
 
 

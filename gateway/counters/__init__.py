@@ -38,6 +38,11 @@ class Counters(Protocol):
         """Whether all is counted that should be; if not, somebody is about it. To be called at the start, and
         once a second."""
 
+    def hashed_by(self, fingerprint: bytes, *, changed: bool) -> None:
+        """By which registry key keys are made from now on. If it has `changed`, or another was meant when
+        this node last counted, what was counted here is read again out of the journals; what a server
+        counted for all nodes begins anew."""
+
     @property
     def ailing(self) -> str:
         """Why nothing is counted just now, "" when it is."""

@@ -84,6 +84,15 @@ class Local:
             self._ail("being recounted")
         return whole
 
+    def hashed_by(self, fingerprint: bytes, *, changed: bool) -> None:
+        """See `Counters`."""
+        marker = self._directory / "key"
+        before = marker.read_bytes() if marker.exists() else fingerprint
+        if changed or before != fingerprint:
+            with suppress(Unavailable):
+                self._shared.begin_anew()
+        marker.write_bytes(fingerprint)
+
     async def close(self) -> None:
         """See `Counters`."""
         self._closing = True

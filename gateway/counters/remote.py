@@ -138,6 +138,10 @@ class Remote:
             self._connecting = self._begin(self._connect())
         return self._server is not None or (self._suffices and well)
 
+    def hashed_by(self, fingerprint: bytes, *, changed: bool) -> None:
+        """See `Counters`."""
+        self._local.hashed_by(fingerprint, changed=changed)
+
     async def close(self) -> None:
         """See `Counters`."""
         self._closing = True

@@ -138,13 +138,17 @@ class Gatherer:
         self.writer = folder.name
         self._folder = folder
         self._keys = keys
-        self._hash = keyed_hash(lookup_key)
+        self.look_up_by(lookup_key)
         self._oldest_day = oldest_day
         self._on_damage = on_damage
         self._kinds: dict[bytes, _Kind] = {}
         self._findings: dict[tuple[tuple[str, str, bool], ...], str] = {}  # as JSON: many kinds share them
         self._counts: dict[str, int] = {}
         self._damaged: set[str] = set()
+
+    def look_up_by(self, lookup_key: bytes) -> None:
+        """Hash the subscribers of what is gathered from now on so."""
+        self._hash = keyed_hash(lookup_key)
 
     def gather(self, batch: Batch) -> bool:
         """Read the next slice behind the batch's cursor into it; whether there may be more."""

@@ -169,6 +169,13 @@ class Shipper:
                 del self._cursors[folder.name]
         return shipped
 
+    def look_up_by(self, lookup_key: bytes) -> None:
+        """The key has rotated: intercepts of now on are found by this one, older ones by theirs."""
+        if lookup_key != self._lookup_key:
+            self._lookup_key = lookup_key
+            for gatherer in self._gatherers.values():
+                gatherer.look_up_by(lookup_key)
+
     def unshipped(self) -> int:
         """Durable records that are not in the database yet, as far as it was last heard of."""
         return sum(

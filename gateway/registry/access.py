@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from gateway.errors import Problem, Words
+from gateway.registry import keyed
 from gateway.registry.acting import Actor, Door, actor_where, record
 from gateway.registry.keys import RegistryKey
 from gateway.registry.people import token_hash
@@ -184,11 +185,14 @@ class Access:
     async def enrol_totp(self, c: "Connection", actor: Actor | None, user: int) -> str:
         """Give a user a new code generator; its secret (base32), which is never shown again."""
         secret = pyotp.random_base32()
+        await keyed.meet(c, self._key)
+        key_id, newest = (await keyed.in_use(c, self._key))[-1]
         await c.execute(
-            """INSERT INTO credentials (user_id, totp_sealed) VALUES ($1, $2)
-               ON CONFLICT (user_id) DO UPDATE SET totp_sealed = $2, totp_step = 0""",
+            """INSERT INTO credentials (user_id, totp_sealed, key_id) VALUES ($1, $2, $3)
+               ON CONFLICT (user_id) DO UPDATE SET totp_sealed = $2, key_id = $3, totp_step = 0""",
             user,
-            self._key.seal_totp(secret),
+            newest.seal_totp(secret),
+            key_id,
         )
         await record(c, actor, "user.totp", f"users/{user}")
         return secret

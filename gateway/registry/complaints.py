@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.model import CHANNELS
 from gateway.policy.numbers import mask
-from gateway.registry import cases
+from gateway.registry import cases, keyed
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
 from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText, said
@@ -109,18 +109,18 @@ class Complaints:
         forward = due(now, self._terms.forward, self._terms.days).day
         answer = due(now, self._terms.complaint, self._terms.days).day
         case = await self._case(c, actor, new, holder, answer)
+        key_id, hashed, sealed = await keyed.enter(c, self._key, new.subscriber)
         try:
             identity = await c.fetchval(
                 """INSERT INTO complaints (source, reference, subscriber_hash, key_id, subscriber_sealed,
                                            number, channel, happened_at, content, institution_id,
                                            agency_id, case_id, forward_due, due, assigned_to)
-                   SELECT $1, $2, $3, k.key_id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
-                     FROM registry_keys k WHERE k.fingerprint = $15
+                   VALUES ($1, $2, $3, $15, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
                    RETURNING id""",
                 new.source,
                 new.reference,
-                self._key.hash(new.subscriber),
-                self._key.seal(new.subscriber),
+                hashed,
+                sealed,
                 new.number,
                 CHANNELS[new.channel],
                 new.at,
@@ -131,7 +131,7 @@ class Complaints:
                 forward,
                 answer,
                 actor.user,
-                self._key.fingerprint,
+                key_id,
             )
         except asyncpg.PostgresError as error:
             raise as_problem(error) or error from None

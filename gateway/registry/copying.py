@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from gateway.registry import store
+from gateway.registry import keyed, store
 from gateway.registry.changelog import Cursor, number_of
 from gateway.registry.local import LocalRefusals
 from gateway.registry.tables import TABLES
@@ -29,6 +29,9 @@ async def copy_afresh(
     async with c.transaction(isolation="repeatable_read", readonly=True):
         await store.plan_freely(c)
         cursor = Cursor.at(await store.log_state(c, None))
+        keys = tuple(fingerprint for _, fingerprint in await keyed.fingerprints(c))
+        known = [key.fingerprint for key in writer.replica.key.keys]  # `local` may hold something under them
+        keys = (*(key for key in known if key not in keys), *keys)
         for table in TABLES:
             async for rows in store.all_rows(c, table):
                 writer.build_rows(table, rows)
@@ -47,7 +50,7 @@ async def copy_afresh(
             if missing:
                 local.revive([refusal for refusal in some if refusal.event in missing])
     newest = await store.number_above(c, number_of(cursor.anchor) or 0, writer.version)
-    writer.finish(cursor, newest, now)
+    writer.finish(cursor, newest, now, keys)
     return cursor
 
 

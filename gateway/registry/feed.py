@@ -24,9 +24,10 @@ import lmdb
 
 from gateway.errors import NotReady
 from gateway.model import Refusal
-from gateway.registry import primary, store
+from gateway.registry import keyed, primary, store
 from gateway.registry.changelog import Cursor, Range, StaleCursor, between, compare, number_of
 from gateway.registry.copying import copy_afresh
+from gateway.registry.keys_in_use import KeysInUse
 from gateway.registry.local import LocalRefusal, LocalRefusals
 from gateway.registry.recorded import Recorded
 from gateway.registry.replica import Replica
@@ -58,6 +59,9 @@ RETURNED_KEPT = timedelta(days=35)
 
 REFUSALS, REPLIES = "refusals", "replies"
 """Tables of subscribers' words, which are applied by subscriber."""
+
+KEYED = {REFUSALS, "consents", "recipients"}
+"""What is looked up by a registry key's hash."""
 
 MOST_TOLD = 20_000
 """Refusals of which it is remembered that they were said to hold."""
@@ -101,7 +105,7 @@ class Feed:
         self._unread: list[Range] = []  # of the log up to the cursor, the newest last
         self._waiting: deque[tuple[str, int]] = deque()  # keys to be applied, found elsewhere than in the log
         self._newest = 0
-        self._key_id = 0
+        self._keys = KeysInUse(replica, self._writer)
         self._carried: tuple[LocalRefusals | None, int] = (None, 0)  # `local`, and the count of its changes
         self._learnt: dict[bytes, bytes] = {}  # events pending in `local` → their subscribers' keys
         self._up_to_date_at = time.monotonic()
@@ -125,12 +129,18 @@ class Feed:
         """Since when the replica may be behind the database."""
         return time.monotonic() - self._up_to_date_at
 
+    @property
+    def hindered(self) -> str:
+        """Why nothing can be judged here whatever the replica holds: a registry key that has not come."""
+        return self._keys.hindered
+
     def open(self) -> None:
         """Go on with the replica that is on the disk, if it can be."""
         self._cursor = self._writer.open()
         self._unread.clear()
         self._waiting.clear()
         self._opened = True
+        self._keys.begin()
         if self._cursor is not None:  # what is on the disk is as old as its news, not as this process
             self._up_to_date_at = time.monotonic() - max(0.0, (_now() - self._writer.news_at) / 1000)
 
@@ -192,7 +202,7 @@ class Feed:
         )
         try:
             await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())
-            self._key_id = await store.register_key(connection, self._replica.key.fingerprint)
+            await store.register_key(connection, self._replica.key.fingerprint)
             yield connection
         finally:
             with contextlib.suppress(asyncpg.InternalClientError):  # in the middle of a query
@@ -224,6 +234,9 @@ class Feed:
                 self._cursor = None
                 continue
             if not self._unread and not self._waiting:
+                if await self._keys.drop_retired(c):  # what is pending is to be brought under the other
+                    self._learnt.clear()
+                    self._carried = None, 0
                 self._tell()
             if not busy:
                 return
@@ -243,6 +256,7 @@ class Feed:
         cursor = self._cursor
         if cursor is None:
             raise StaleCursor("there is no cursor")
+        await self._keys.look(c)
         state = await store.log_state(c, cursor.anchor_number)
         compare(cursor, self._unread, state)
         self._unread += between(cursor.snapshot, state.snapshot)
@@ -260,7 +274,7 @@ class Feed:
             unread[-1:] = [left] if left else []
             if changes:
                 found = True
-                self._on_changes(changes)
+                self._on_changes([change for change in changes if change.op != "rekey"])
             for change in changes:
                 if change.key is None:
                     await self._look_through(c, change.table)
@@ -295,6 +309,13 @@ class Feed:
             rows |= {(table, row[0]): row for row in await store.rows_of(c, table, by_table[table])}
         subscribers = by_table.get(REFUSALS, [])
         found = await store.refusals_of(c, subscribers) if subscribers else []
+        if by_table.keys() & KEYED:  # after they were read, and before they can be found
+            await self._keys.look(c)
+        if len(self._writer.keys) > 1 and subscribers:
+            # whose rows are not here any more has them elsewhere: he is never without
+            elsewhere = sorted(set(await store.moved(c, subscribers)) - set(subscribers))
+            found += await store.refusals_of(c, elsewhere) if elsewhere else []
+            subscribers = [*subscribers, *elsewhere]
         if found:  # and no later than they are returned, what they brought
             rows |= await store.brought(c, subscribers)
         refusals: dict[int, list[Refusal]] = {key: [] for key in subscribers}
@@ -324,7 +345,7 @@ class Feed:
 
     async def _carry(self, c: "Connection") -> None:
         """Bring what this node learnt to PostgreSQL, and have it come back through the log."""
-        if not self._is_learnt():
+        if self._keys.hindered or not self._is_learnt():
             return
         local = self._replica.local
         seen = local.state()[1]
@@ -334,17 +355,25 @@ class Feed:
         self._carried = local, seen
 
     async def _insert(self, c: "Connection", refusals: Sequence[LocalRefusal]) -> None:
+        key = self._replica.key
+        keys = await keyed.in_use(c, key)
+        entered = refusals
         try:
-            await store.insert_refusals(c, self._key_id, refusals)
+            if len(key.keys) > 1:  # perhaps they were learnt under an older one
+                async with c.transaction():
+                    entered = await self._keys.entered(c, refusals)
+                    await store.insert_refusals(c, keys[-1].key_id, entered)
+            else:
+                await store.insert_refusals(c, keys[-1].key_id, refusals)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             if len(refusals) > 1:
                 for refusal in refusals:
                     await self._insert(c, [refusal])
                 return
             log.error("registry: a refusal of this node does not fit the database: %s", error)
-        for refusal in refusals:
+        for refusal, stored in zip(refusals, entered, strict=True):
             self._learnt[refusal.event] = refusal.key
-            self._waiting.append((REFUSALS, int.from_bytes(refusal.key, "big", signed=True)))
+            self._waiting.append((REFUSALS, int.from_bytes(stored.key, "big", signed=True)))
 
     async def _copy(self, c: "Connection") -> None:
         began = time.monotonic()

@@ -16,9 +16,10 @@ from unicodedata import normalize
 import asyncpg
 
 from gateway.errors import UsageError
-from gateway.registry import primary, runs, store
+from gateway.registry import keyed, primary, runs
 from gateway.registry.acting import Actor, act_for, record
 from gateway.registry.deadlines import Terms, due, standard
+from gateway.registry.keyed import Keyed
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
 from gateway.registry.loading import ROW_AT_FAULT, Check, Loading, own_rows, problem_of
@@ -93,7 +94,6 @@ class Intake:
         self._loading: Loading = LOADING[kind.name]
         self._key = key
         self._dry_run = dry_run
-        self._key_id = 0
         self._own: tuple[Check, ...] = ()
         self._columns = ["line", *self._loading.staged(kind)]
 
@@ -130,7 +130,7 @@ class Intake:
                 + ")"
             )
             if intake._loading.sealed:
-                intake._key_id = await store.register_key(connection, key.fingerprint)
+                await keyed.register(connection, key)
             await connection.execute(
                 "SELECT set_config('zhengming.checked_by', $1, false), set_config('zhengming.by', $2, false),"
                 " set_config('zhengming.status', $3, false)",
@@ -173,19 +173,28 @@ class Intake:
         """Bring a batch in, in one transaction, or only say what would happen."""
         if not goods:
             return Taken()
-        await self._stage(goods)
         for attempt in range(1, ATTEMPTS + 1):
+            await self._stage(goods)
             try:
                 taken = await self._transact(goods)
                 break
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+            except (
+                asyncpg.DeadlockDetectedError,
+                asyncpg.SerializationError,
+                asyncpg.ObjectNotInPrerequisiteStateError,  # the registry key has rotated
+            ):
                 if attempt == ATTEMPTS:
                     raise
         taken.unchanged = len(goods) - taken.changed - len(taken.refused)
         return taken
 
     async def _stage(self, goods: Sequence[Good]) -> None:
-        records = self._loading.records(self._kind, [good.values for good in goods], self._key, self._key_id)
+        values = [good.values for good in goods]
+        entered: list[Keyed] = []
+        if self._loading.sealed:
+            numbers = [row["subscriber"] for row in values]
+            entered = await keyed.enter_all(self._connection, self._key, numbers)
+        records = self._loading.records(self._kind, values, entered)
         numbered = ((good.line, *record) for good, record in zip(goods, records, strict=True))
         await self._connection.execute("TRUNCATE incoming")
         await self._connection.copy_records_to_table("incoming", records=numbered, columns=self._columns)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from gateway.registry.acting import Actor
+from gateway.registry.keyed import Keyed
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
 from gateway.registry.rows import Flaw
@@ -60,15 +61,15 @@ class Loading:
         return SUBSCRIBER | plain if self.sealed else plain
 
     def records(
-        self, kind: Kind, values: Sequence[dict[str, Any]], key: RegistryKey, key_id: int
+        self, kind: Kind, values: Sequence[dict[str, Any]], keyed: Sequence[Keyed]
     ) -> Iterator[tuple[Any, ...]]:
-        """Rows as `staged` has them, out of values by column name."""
+        """Rows as `staged` has them, out of values by column name; `keyed`: what their subscribers are."""
         names = [column.name for column in kind.columns if column.name != "subscriber"]
-        for row in values:
+        for place, row in enumerate(values):
             plain = tuple(row[name] for name in names)
             if self.sealed:
-                number = row["subscriber"]
-                yield (key.hash(number), key_id, key.seal(number), *plain)
+                key_id, hashed, sealed = keyed[place]
+                yield (hashed, key_id, sealed, *plain)
             else:
                 yield plain
 

@@ -13,12 +13,8 @@ It knows no database; the keeper carries refusals to PostgreSQL and back.
 """
 
 import contextlib
-import errno
-import fcntl
 import os
-import shutil
-import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
 from mmap import PAGESIZE
@@ -27,11 +23,12 @@ from struct import Struct
 
 import lmdb
 import msgspec
+from msgspec import structs
 
 from gateway.errors import NotReady, UsageError
 from gateway.model import HELD, AccountKey, Refusal
 from gateway.registry.keys import RegistryKey
-from gateway.registry.mapped import Mapped, is_at
+from gateway.registry.mapped import Mapped, is_at, make_folder, set_aside
 
 MAP_SIZE = 1 << 30
 COMMIT = 2000
@@ -117,10 +114,11 @@ def learn(
 
     `number` is where it was sent to; a refusal to an institution does not keep it.
     """
-    hashed = key.hash(subscriber)
+    key = key.current
+    known = key.first.hash(subscriber)  # also who repeats a reply after the key rotated
     told_by = message_id or str(at).encode()
-    event = blake2b(b"\0".join(("\0".join(account).encode(), hashed, told_by)), digest_size=16).digest()
-    sealed = key.seal(subscriber)
+    event = blake2b(b"\0".join(("\0".join(account).encode(), known, told_by)), digest_size=16).digest()
+    hashed, sealed = known if key is key.first else key.hash(subscriber), key.seal(subscriber)
     if kind == "refuse":
         number, record = "" if institution else number, b""
     what = (institution, number, purposes, channels, at, source, flags)
@@ -128,16 +126,24 @@ def learn(
     return LocalRefusal(event, hashed, sealed, *what, node, account, message_id, kind, record, until)
 
 
+def rekeyed(key: RegistryKey, refusal: LocalRefusal) -> LocalRefusal:
+    """The same under this key. Raises ValueError when none of the node's keys opens it."""
+    if key.sealed_here(refusal.subscriber_sealed):
+        return refusal
+    number = key.open(refusal.subscriber_sealed)
+    return structs.replace(refusal, subscriber_hash=key.hash(number), subscriber_sealed=key.seal(number))
+
+
 class LocalRefusals:
     """The LMDB environment in `directory`, made if missing.
 
     One that was cut short is set aside with its folder, and an empty one takes its place. Raises NotReady
-    when there is no room for it, UsageError when it was written under another registry key (`fingerprint`):
-    no subscriber's refusal would be found.
+    when there is no room for it, UsageError when it was written under another registry key than those that
+    the node has (`fingerprints`): no subscriber's refusal would be found.
     """
 
-    def __init__(self, directory: Path, fingerprint: bytes, *, map_size: int = MAP_SIZE) -> None:
-        self._fingerprint = fingerprint
+    def __init__(self, directory: Path, *fingerprints: bytes, map_size: int = MAP_SIZE) -> None:
+        self._fingerprints = fingerprints
         self.path = directory / "data.mdb"
         try:
             self._open(map_size)
@@ -152,7 +158,7 @@ class LocalRefusals:
             try:
                 held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except FileNotFoundError:
-                _make(folder, map_size)
+                make_folder(folder, map_size)
                 continue
             try:
                 found = self.path.stat()
@@ -166,7 +172,7 @@ class LocalRefusals:
                 if made:
                     raise lmdb.CorruptedError(f"{self.path} was deleted, and LMDB made another by its lock")
             except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, FileNotFoundError):
-                _set_aside(folder, held)
+                set_aside(folder, held)
             finally:
                 os.close(held)
         try:
@@ -182,7 +188,7 @@ class LocalRefusals:
             try:
                 data = os.stat(self.path.name, dir_fd=held)
                 if os.path.samestat(data, os.fstat(self.file.descriptor)):
-                    _set_aside(self.path.parent, held)
+                    set_aside(self.path.parent, held)
             finally:
                 os.close(held)
 
@@ -194,8 +200,8 @@ class LocalRefusals:
         with self.file.writing() as txn:
             if txn.get(b"s", db=self.meta) is None:
                 txn.put(b"s", STATE.pack(0, 0, 0), db=self.meta)
-            bound = txn.get(KEY, self._fingerprint, db=self.meta)
-        if bound != self._fingerprint:
+            bound = txn.get(KEY, self._fingerprints[0], db=self.meta)
+        if bound not in self._fingerprints:
             self.file.close()
             raise UsageError(
                 f"{self.path.parent.parent}: written under another registry key than this node's; right would"
@@ -237,10 +243,48 @@ class LocalRefusals:
         with self.env.begin() as txn:
             return txn.get(COMPLETE, db=self.meta) is not None
 
-    def bind(self) -> None:
-        """What is built now is hashed under this key, too, although no reader goes to it yet."""
+    def bind(self, fingerprint: bytes = b"") -> None:
+        """What is built now is hashed under this key, too, although no reader goes to it yet; with
+        `fingerprint`, everything here is under that one from now on."""
         with self.file.writing() as txn:
-            txn.put(KEY, self._fingerprint, db=self.meta)
+            txn.put(KEY, fingerprint or self._fingerprints[0], db=self.meta, overwrite=bool(fingerprint))
+
+    def rekey(self, keyed: Callable[[LocalRefusal], LocalRefusal]) -> int:
+        """Have everything as `keyed` gives it, under another registry key; how many were not. Raises
+        ValueError, as it does, when one can't be."""
+        changed = 0
+        pending = self.pending()
+        for start in range(0, len(pending), COMMIT):
+            moved = [(one, keyed(one)) for one in pending[start : start + COMMIT]]
+            with self.file.writing() as txn:
+                generation, changes, count = self._state(txn)
+                for one, new in moved:
+                    if new.key != one.key and self._take(txn, one):
+                        self._put(txn, new)
+                        changed += 1
+                count = txn.stat(self.pending_db)["entries"]
+                self._set_state(txn, generation, changes + 1, count)
+        kept = self.kept()
+        while some := list(islice(kept, COMMIT)):
+            old = [(new, at) for one, at in some if (new := keyed(one)).key != one.key]
+            changed += len(old)
+            if old:
+                with self.file.writing() as txn:
+                    for new, at in old:
+                        packed = at.to_bytes(8, "big") + self._encode(new)
+                        txn.replace(new.event, packed, db=self.kept_db)
+        return changed
+
+    def _take(self, txn: "lmdb.Transaction[bytes]", refusal: LocalRefusal) -> bool:
+        """Out of `pending`; whether it was there still."""
+        value = txn.get(refusal.key, db=self.pending_db)
+        known = self._many(value) if value is not None else []
+        left = [one for one in known if one.event != refusal.event]
+        if left:
+            txn.put(refusal.key, self._encode(left), db=self.pending_db)
+        elif known:
+            txn.delete(refusal.key, db=self.pending_db)
+        return len(left) < len(known)
 
     def complete(self) -> None:
         """What an earlier environment held has been added."""
@@ -348,30 +392,4 @@ class LocalRefusals:
     def _set_state(self, txn: "lmdb.Transaction[bytes]", generation: int, changes: int, pending: int) -> None:
         txn.put(b"s", STATE.pack(generation, changes, pending), db=self.meta)
         if generation or pending:
-            txn.put(KEY, self._fingerprint, db=self.meta)
-
-
-def _make(folder: Path, map_size: int) -> None:
-    """An empty environment, whole from the instant at which it is there; nothing when another was first."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-    try:
-        Mapped(draft / "data.mdb", map_size=map_size, writer=True).close()
-        draft.rename(folder)
-    except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _set_aside(folder: Path, held: int) -> None:
-    """Out of the way with the folder that is `held` open, unless another process has done it."""
-    fcntl.flock(held, fcntl.LOCK_EX)
-    if is_at(folder, held):
-        if not (folder / "data.mdb").exists():
-            shutil.rmtree(folder)
-            return
-        aside = folder.with_name(f"{folder.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
+            txn.put(KEY, self._fingerprints[0], db=self.meta, overwrite=False)

@@ -6,7 +6,11 @@ write transaction first makes the file longer than it will need (a hole, not dis
 shorter than its last commit says was cut. It knows nothing of what is stored.
 """
 
+import errno
+import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import PAGESIZE
@@ -102,3 +106,29 @@ def is_at(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except OSError:
         return False
+
+
+def make_folder(folder: Path, map_size: int) -> None:
+    """An empty environment, whole from the instant at which it is there; nothing when another was first."""
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    try:
+        Mapped(draft / "data.mdb", map_size=map_size, writer=True).close()
+        draft.rename(folder)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def set_aside(folder: Path, held: int) -> None:
+    """Out of the way with the folder that is `held` open, unless another process has done it."""
+    fcntl.flock(held, fcntl.LOCK_EX)
+    if is_at(folder, held):
+        if not (folder / "data.mdb").exists():
+            shutil.rmtree(folder)
+            return
+        aside = folder.with_name(f"{folder.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)

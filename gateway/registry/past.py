@@ -29,7 +29,7 @@ from gateway.model import (
     Span,
 )
 from gateway.policy.facts import Texts
-from gateway.registry import tables
+from gateway.registry import keyed, tables
 from gateway.registry.keys import RegistryKey
 from gateway.registry.tables import TABLES, Activation, Table
 
@@ -134,11 +134,11 @@ async def view_at(c: "Connection", key: RegistryKey, attempt: Attempt, instant: 
     ]
     view.found_ban = max(bans, key=lambda ban: len(ban.number), default=None)
     if attempt.destination:
-        hashed = key.hash(attempt.destination)
+        hashed = await keyed.hashes(c, key, attempt.destination)
         view.refused = await reader.refusals(hashed)
-        rows = await reader.rows("consents", "subscriber_hash = $1", hashed)
+        rows = await reader.rows("consents", "subscriber_hash = ANY($1::bytea[])", hashed)
         view.consented = [(row[1], tables.consent(row)) for row in rows]
-        rows = await reader.rows("recipients", "subscriber_hash = $1", hashed)
+        rows = await reader.rows("recipients", "subscriber_hash = ANY($1::bytea[])", hashed)
         view.listed = [(row[1], tables.recipient(row)) for row in rows]
     for refusal in view.refused:
         if refusal.number and refusal.number != attempt.source:
@@ -242,8 +242,8 @@ class _Reader:
             found[row[2]] = (*found.get(row[2], ()), tables.hold(row))
         return found
 
-    async def refusals(self, hashed: bytes) -> list[Refusal]:
-        rows = await self.rows("refusals", "subscriber_hash = $1", hashed)
+    async def refusals(self, hashed: list[bytes]) -> list[Refusal]:
+        rows = await self.rows("refusals", "subscriber_hash = ANY($1::bytea[])", hashed)
         return [Refusal(*row[1:]) for row in rows]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncpg
 
 from gateway.errors import Problem, Words
-from gateway.registry import store
+from gateway.registry import keyed
 from gateway.registry.acting import ROLES, SCOPES, Actor, as_problem, record
 
 if TYPE_CHECKING:
@@ -107,16 +107,14 @@ async def add_person(c: "Connection", key: "RegistryKey", name: str, identity: s
     name, identity = " ".join(name.split()), _identity(identity)
     if not name:
         raise Problem("invalid", Words("不能为空", "missing"), field="person")
-    digest = key.hash("identity " + identity)
-    key_id = await c.fetchval("SELECT key_id FROM registry_keys WHERE fingerprint = $1", key.fingerprint)
-    if key_id is None:  # the first of all; later a user is added by who may not add keys
-        key_id = await store.register_key(c, key.fingerprint)
+    await keyed.meet(c, key)
+    key_id, digest, sealed = await keyed.enter(c, key, identity, "identity " + identity)
     await c.execute(
         """INSERT INTO persons (name, identity_hash, identity_sealed, key_id) VALUES ($1, $2, $3, $4)
            ON CONFLICT (identity_hash) DO NOTHING""",
         name,
         digest,
-        key.seal(identity),
+        sealed,
         key_id,
     )
     row = await c.fetchrow("SELECT id, name FROM persons WHERE identity_hash = $1", digest)

@@ -63,7 +63,7 @@ class Replica:
         self.writer = writer
         self._keeper = self._become_keeper() if writer else -1
         try:
-            self.local = LocalRefusals(directory / "local", key.fingerprint)
+            self.local = LocalRefusals(directory / "local", *_known(key))
         except UsageError:
             self._resign()
             raise
@@ -103,7 +103,7 @@ class Replica:
                 old.file.close()
             elif old.file.is_there():
                 old.leave()
-            fresh = LocalRefusals(old.path.parent, self.key.fingerprint)
+            fresh = LocalRefusals(old.path.parent, *_known(self.key))
             if whole:
                 try:
                     fresh.take_over(old, kept=self.writer)
@@ -170,3 +170,8 @@ class Replica:
                 f"another keeper is at work in {self.directory}: one node, one data_dir"
             ) from None
         return descriptor
+
+
+def _known(key: RegistryKey) -> list[bytes]:
+    key.look()
+    return [one.fingerprint for one in key.keys]

@@ -7,7 +7,6 @@ is reported, and nothing is judged by it.
 
 import time
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from gateway.model import (
 )
 from gateway.policy.facts import REPLY_PATH, Texts
 from gateway.registry import tables
+from gateway.registry.hashed import KEYS, MOST_HASHED, Hashed
 from gateway.registry.local import STATE, LocalRefusal
 from gateway.registry.tables import TABLES, Activation, pack_id
 
@@ -40,10 +40,8 @@ if TYPE_CHECKING:
 REPLICA_STATE = Struct("<QQQ")
 """Of key `s`: version, count of changes that a Sender could be made of, instant of the last news."""
 
-MOST_HASHED = 4096  # numbers whose hash is remembered, and those of one batch
 
-
-class Snapshot:
+class Snapshot(Hashed):
     """The registry at one instant: `policy.facts.View`.
 
     `renew()` moves it to the newest state and belongs before each batch, and at least once a second when
@@ -57,8 +55,6 @@ class Snapshot:
         "_consents",
         "_consents_of",
         "_generation",
-        "_hashed",
-        "_hasher",
         "_heard",
         "_local",
         "_local_meta",
@@ -83,10 +79,9 @@ class Snapshot:
     def __init__(self, replica: "Replica") -> None:
         self._replica = replica
         self.counted: Callable[[str, str, int, int], Sequence[int] | None] | None = None
-        self._hasher = blake2b(digest_size=16, key=replica.key.hash_key)
+        super().__init__(replica.key)
         self._local: lmdb.Transaction[bytes]
         self._txn: lmdb.Transaction[bytes]
-        self._hashed: dict[str, bytes] = {}
         self._consents: dict[int, bytes] = {}  # by institution: what their keys begin with; b"": it has none
         self._consents_of = -1  # the replica's commit that they were looked up in
         self._generation: Generation
@@ -209,11 +204,13 @@ class Snapshot:
         if not beginning:
             return self._agreed(subscriber, institution) if self._pending else ()
         found = [tables.consent(row) for row in self._found(beginning + self.hash(subscriber)[:8])]
+        for key in self._older:
+            found += [tables.consent(row) for row in self._found(beginning + key.hash(subscriber)[:8])]
         return found + self._agreed(subscriber, institution) if self._pending else found
 
     def _agreed(self, subscriber: str, institution: int) -> list[Span]:
         """The consents that an "accept again" is that this node learnt: it ended a refusal."""
-        learnt = self._learnt(self.hash(subscriber)[:8])
+        learnt = self._learnt_of(subscriber)
         if not any(one.kind == "accept" and one.institution == institution for one in learnt):
             return []
         said = self.refusals(subscriber)
@@ -226,18 +223,22 @@ class Snapshot:
         ]
 
     def recipients(self, subscriber: str, institution: int) -> Sequence[Recipient]:
-        hashed = self.hash(subscriber)
-        found = [
+        found = self._listed(self.hash(subscriber), institution)
+        for key in self._older:
+            found += self._listed(key.hash(subscriber), institution)
+        return found + [
+            Recipient("stranger", Span(one.at))
+            for one in (self._learnt_of(subscriber) if self._pending else ())
+            if one.kind == "wrong_person" and one.institution == institution
+        ]
+
+    def _listed(self, hashed: bytes, institution: int) -> list[Recipient]:
+        return [
             tables.recipient(row)
             for stranger in (False, True)
             for row in self._rows(
                 "recipients", tables.subscriber_lookup(institution, hashed, stranger=stranger)
             )
-        ]
-        return found + [
-            Recipient("stranger", Span(one.at))
-            for one in (self._learnt(hashed[:8]) if self._pending else ())
-            if one.kind == "wrong_person" and one.institution == institution
         ]
 
     def lists_recipients(self, institution: int) -> bool:
@@ -279,15 +280,6 @@ class Snapshot:
             self._read_activations = True
         return self._activations
 
-    def hash(self, number: str) -> bytes:
-        """`RegistryKey.hash`, remembered for the numbers that came last: one is asked about several times."""
-        known = self._hashed.get(number)
-        if known is None:
-            hasher = self._hasher.copy()
-            hasher.update(number.encode())
-            known = self._hashed[number] = hasher.digest()
-        return known
-
     def refusals(self, subscriber: str) -> Sequence[Refusal]:
         """What this subscriber refused, and where he accepted again, as PostgreSQL knows it and as this node
         learnt it; a reply that an acceptance ended is not learnt once more."""
@@ -295,15 +287,25 @@ class Snapshot:
         try:
             found = self._txn.get(key, None, self._refusals)  # by name takes half as long again
             known = () if found is None else _refusals(found)
+            for older in self._older:  # at most one
+                found = self._txn.get(older.hash(subscriber)[:8], None, self._refusals)
+                known += () if found is None else _refusals(found)
         except lmdb.Error as error:
             raise self._damaged(error) from None
-        learnt = self._learnt(key) if self._pending else None
+        learnt = self._learnt_of(subscriber) if self._pending else None
         if not learnt:
             return known
         over = {event for one in known for event in one.events or ()}
         return known + tuple(
             one.said for one in learnt if one.kind != "wrong_person" and one.event not in over
         )
+
+    def _learnt_of(self, subscriber: str) -> list[LocalRefusal]:
+        """What this node learnt of a subscriber, under whichever key."""
+        learnt = self._learnt(self.hash(subscriber)[:8])
+        for key in self._older:
+            learnt += self._learnt(key.hash(subscriber)[:8])
+        return learnt
 
     def _learnt(self, key: bytes) -> list[LocalRefusal]:
         """What this node learnt of a subscriber and PostgreSQL has not given back yet."""
@@ -370,6 +372,7 @@ class Snapshot:
             raise NotReady(f"replica {self._generation.number} is not whole")
         self.version, changes, self.news_at = REPLICA_STATE.unpack(state)
         if changes != self._sender_changes:
+            self._look_by(self._txn.get(KEYS, b"", db=self._generation.meta))
             self._sender_changes = changes
             self._read_activations = False
             self.senders.clear()

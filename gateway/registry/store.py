@@ -40,12 +40,13 @@ class Change(NamedTuple):
     seq: int
     table: str
     key: int | None
-    op: str  # insert | update | delete | truncate; copy: the node copied everything afresh
+    op: str  # insert | update | delete | truncate | rekey; copy: the node copied everything afresh
     row_version: int
     by: str
     at: datetime
     subject: str = ""
     case: str = ""
+    moved_to: int | None = None  # of a subscriber_key that was moved to another registry key
 
 
 class StoredRefusal(NamedTuple):
@@ -117,7 +118,8 @@ async def changes(c: "Connection", some: Range, most: int) -> tuple[list[Change]
     """The newest rows of a range, at most so many, and the range that is left (None: nothing)."""
     rows = await c.fetch(
         """
-        SELECT seq, table_name, key, op, row_version, by_user, at, subject, case_reference, xid::text
+        SELECT seq, table_name, key, op, row_version, by_user, at, subject, case_reference, moved_to,
+               xid::text
           FROM change_log
          WHERE (xid, seq) < ($1::text::xid8, $2::bigint) AND xid >= $3::text::xid8
            AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot)
@@ -128,8 +130,8 @@ async def changes(c: "Connection", some: Range, most: int) -> tuple[list[Change]
         some.snapshot,
         most,
     )
-    left = some._replace(xid=int(rows[-1][9]), seq=rows[-1][0]) if len(rows) == most else None
-    return [Change(*row[:9]) for row in rows], left
+    left = some._replace(xid=int(rows[-1][10]), seq=rows[-1][0]) if len(rows) == most else None
+    return [Change(*row[:10]) for row in rows], left
 
 
 async def rows_of(c: "Connection", table: str, ids: Sequence[int]) -> list[Row]:
@@ -175,6 +177,14 @@ async def refusals_of(c: "Connection", keys: Sequence[int]) -> list[StoredRefusa
         )
         for row in rows
     ]
+
+
+async def moved(c: "Connection", keys: Sequence[int]) -> list[int]:
+    """Where those of these subscriber keys are now that were moved to another registry key."""
+    rows = await c.fetch(
+        "SELECT DISTINCT moved_to FROM change_log WHERE key = ANY ($1) AND moved_to IS NOT NULL", keys
+    )
+    return [row[0] for row in rows]
 
 
 async def brought(c: "Connection", keys: Sequence[int]) -> dict[tuple[str, int], Row]:

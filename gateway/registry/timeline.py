@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from gateway.evidence.seal import keyed_hash
 from gateway.model import CHANNELS, PURPOSES, names_of
+from gateway.registry import keyed
 from gateway.registry.fields import Moment
 from gateway.registry.forms import SHANGHAI
 from gateway.registry.keys import RegistryKey
@@ -52,7 +53,7 @@ SELECT refused_at AS at, 'refusal' AS kind, coalesce(i.code, '') AS institution,
        coalesce(t.number, '') AS number, t.source, t.purposes, t.channels, '' AS said,
        coalesce(t.lifted_at, 'infinity') AS over
   FROM refusals t LEFT JOIN institutions i ON i.id = t.institution_id
- WHERE t.subscriber_hash = $1 AND t.undecided_until IS NULL
+ WHERE t.subscriber_hash = ANY ($1) AND t.undecided_until IS NULL
    AND NOT EXISTS (SELECT FROM replies r WHERE r.event = t.event)
 UNION ALL -- a hold, and when it became a refusal: decided, or undecided for too long
 SELECT said_at, CASE t.kind WHEN 'ambiguous' THEN 'held' WHEN 'accept' THEN 'accepted' ELSE t.kind END,
@@ -61,31 +62,32 @@ SELECT said_at, CASE t.kind WHEN 'ambiguous' THEN 'held' WHEN 'accept' THEN 'acc
        CASE t.kind WHEN 'wrong_person' THEN 'infinity'
                    ELSE coalesce(least(t.decided_at, t.undecided_until), t.said_at) END
   FROM replies t LEFT JOIN institutions i ON i.id = t.institution_id
- WHERE t.subscriber_hash = $1 AND (t.kind <> 'accept' OR EXISTS (
+ WHERE t.subscriber_hash = ANY ($1) AND (t.kind <> 'accept' OR EXISTS (
        SELECT FROM refusals r WHERE r.subscriber_key = t.subscriber_key AND r.lifted_at = t.said_at))
 UNION ALL
 SELECT least(t.decided_at, t.undecided_until), 'refusal', coalesce(i.code, ''), t.number,
        CASE WHEN t.decided_at < t.undecided_until THEN 'decision' ELSE 'undecided' END, t.purposes,
        t.channels, '', coalesce(r.lifted_at, 'infinity')
   FROM replies t JOIN refusals r USING (event) LEFT JOIN institutions i ON i.id = t.institution_id
- WHERE t.subscriber_hash = $1
+ WHERE t.subscriber_hash = ANY ($1)
    AND (t.decision = 'refusal' OR t.undecided_until < least(now(), r.lifted_at))
 UNION ALL
-SELECT released_at, 'released', '', '', '', 0, 0, '', released_at FROM released WHERE subscriber_hash = $1
+SELECT released_at, 'released', '', '', '', 0, 0, '', released_at
+  FROM released WHERE subscriber_hash = ANY ($1)
 UNION ALL
 SELECT lifted_at, 'refusal_lifted', coalesce(i.code, ''), coalesce(t.number, ''), coalesce(t.lifted_by, ''),
        t.purposes, t.channels, t.lifted_reason, t.lifted_at
   FROM refusals t LEFT JOIN institutions i ON i.id = t.institution_id
- WHERE t.subscriber_hash = $1 AND t.lifted_at IS NOT NULL
+ WHERE t.subscriber_hash = ANY ($1) AND t.lifted_at IS NOT NULL
 UNION ALL
 SELECT given_at, 'consent', coalesce(i.code, ''), '', t.source, 0, 0,
        coalesce(to_char(t.valid_until AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI'), ''),
        coalesce(t.valid_until, 'infinity')
-  FROM consents t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = $1
+  FROM consents t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = ANY ($1)
 UNION ALL
 SELECT happened_at, 'complaint', coalesce(i.code, ''), t.number, t.source, 0, t.channel, t.content,
        coalesce(t.answered_at, 'infinity')
-  FROM complaints t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = $1
+  FROM complaints t LEFT JOIN institutions i ON i.id = t.institution_id WHERE t.subscriber_hash = ANY ($1)
 """
 
 
@@ -97,7 +99,7 @@ async def events(
     rows = await c.fetch(
         f"""SELECT at, kind, institution, number, source, purposes, channels, said
               FROM ({_EVENTS}) t WHERE over >= $2 AND at < $3 ORDER BY at, kind""",
-        key.hash(subscriber),
+        await keyed.hashes(c, key, subscriber),
         since,
         until,
     )
@@ -111,8 +113,9 @@ async def intercepts(
     rows = await c.fetch(
         """SELECT at, 'attempt' AS kind, institution, agency, number, 'refuse' AS verdict, reason, purpose,
                   replace(id::text, '-', '') AS record, '' AS said, 0 AS purposes, channel AS channels
-             FROM intercepts WHERE subscriber_hash = $1 AND at >= $2 AND at < $3 ORDER BY at DESC LIMIT $4""",
-        keyed_hash(key.lookup_key)(subscriber.encode()),
+             FROM intercepts WHERE subscriber_hash = ANY ($1) AND at >= $2 AND at < $3
+            ORDER BY at DESC LIMIT $4""",
+        [keyed_hash(one.lookup_key)(subscriber.encode()) for one in key.keys],
         since,
         until,
         most,

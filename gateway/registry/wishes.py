@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.errors import NotReady, Problem, Words
+from gateway.errors import Problem, Words
 from gateway.policy.numbers import mask
-from gateway.registry import changing
+from gateway.registry import changing, keyed
 from gateway.registry.acting import Actor, record
 from gateway.registry.bodies import in_order
 from gateway.registry.fields import (
@@ -184,12 +184,12 @@ async def refusals(
     """A page by id; of one subscriber, where one is named."""
     one = []
     if subscriber:
-        digest = key.hash(subscriber).hex()
+        digests = [hashed.hex() for hashed in await keyed.hashes(c, key, subscriber)]
         hidden = ["t.complaint_id IS NULL"] if actor.role == "institution" else []
         one = [
             *hidden,
-            f"t.subscriber_hash = '\\x{digest}'",
-            f"t.subscriber_key = first_eight('\\x{digest}')",
+            "t.subscriber_hash IN ({})".format(", ".join(f"'\\x{one}'" for one in digests)),
+            "t.subscriber_key IN ({})".format(", ".join(f"first_eight('\\x{one}')" for one in digests)),
         ]
     rows = await changing.listed(c, actor, REFUSAL, "refusals", after, limit, *one)
     return [_refusal(row, key) for row in rows]
@@ -276,14 +276,8 @@ async def lift(c: "Connection", actor: Actor, key: RegistryKey, identity: int, w
 
 
 async def _sealed(c: "Connection", key: RegistryKey, subscriber: str) -> dict[str, Any]:
-    key_id = await c.fetchval("SELECT key_id FROM registry_keys WHERE fingerprint = $1", key.fingerprint)
-    if key_id is None:
-        raise NotReady("the registry has not met this node's key yet")
-    return {
-        "subscriber_hash": key.hash(subscriber),
-        "key_id": key_id,
-        "subscriber_sealed": key.seal(subscriber),
-    }
+    key_id, hashed, sealed = await keyed.enter(c, key, subscriber)
+    return {"subscriber_hash": hashed, "key_id": key_id, "subscriber_sealed": sealed}
 
 
 def _masked(row: Mapping[str, Any], key: RegistryKey) -> dict[str, Any]:

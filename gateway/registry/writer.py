@@ -15,6 +15,7 @@ import msgspec
 from gateway.errors import NotReady
 from gateway.model import Refusal
 from gateway.registry.changelog import Cursor
+from gateway.registry.hashed import KEYS, marked
 from gateway.registry.replica import Generation, Replica
 from gateway.registry.snapshot import REPLICA_STATE
 from gateway.registry.tables import FORMAT, TABLES, Row, pack_id, unpack_id
@@ -39,6 +40,7 @@ class ReplicaWriter:
         self.replica = replica
         self.version = 0
         self.news_at = 0  # ms; of the replica that was found on the disk
+        self.keys: tuple[bytes, ...] = ()  # fingerprints of the registry keys that rows may be under
         self._highest = 0  # number of a generation that we have written: readers may be in it still
         self._building: Generation | None = None
 
@@ -66,6 +68,7 @@ class ReplicaWriter:
                     return None  # of another version of this program; it serves until there is a fresh one
                 state = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))
                 self.version, _, self.news_at = state
+                self.keys = marked(txn.get(KEYS, b"", db=generation.meta))
                 return msgspec.msgpack.decode(txn.get(b"cursor", b"", db=generation.meta), type=Cursor)
         except (NotReady, lmdb.Error, struct.error, msgspec.DecodeError):
             return None
@@ -94,24 +97,28 @@ class ReplicaWriter:
         *,
         newest: int,
         now: int,
+        keys: tuple[bytes, ...] = (),
     ) -> bool:
         """Make rows (None: gone) and subscribers' refusals what they are now, in one commit.
 
-        `newest` is the highest sequence number among the changes. Whether anything became different.
+        `newest` is the highest sequence number among the changes; `keys`, if any, are from now on the
+        registry keys that rows may be under. Whether anything became different.
         """
+        keys = keys or self.keys
         generation = self._in_use()
         with generation.file.writing() as txn:
             changed = [key[0] for key, row in rows.items() if _put_row(generation, txn, *key, row)]
             others = sum([_put_refusals(generation, txn, key, found) for key, found in refusals.items()])
-            if not changed and not others:
+            if not changed and not others and keys == self.keys:
                 txn.abort()
                 return False
             _, changes, news_at = REPLICA_STATE.unpack(txn.get(b"s", b"", db=generation.meta))
             version = max(self.version + 1, newest)
-            senders = any(TABLES[table].of_senders for table in changed)
+            senders = keys != self.keys or any(TABLES[table].of_senders for table in changed)
+            txn.put(KEYS, b"".join(keys), db=generation.meta)
             state = REPLICA_STATE.pack(version, changes + senders, max(now, news_at))
             txn.put(b"s", state, db=generation.meta)
-        self.version = version
+        self.version, self.keys = version, keys
         return True
 
     def heard(self, now: int, cursor: Cursor | None) -> None:
@@ -159,18 +166,20 @@ class ReplicaWriter:
         with building.file.writing() as txn, txn.cursor(db=building.refusals) as cursor:
             cursor.putmulti(((pack_key(key), _encode(found)) for key, found in refusals), append=True)
 
-    def finish(self, cursor: Cursor, newest: int, now: int) -> None:
-        """Make what was built the replica in use, for all processes at once; once `local` is complete."""
+    def finish(self, cursor: Cursor, newest: int, now: int, keys: tuple[bytes, ...] = ()) -> None:
+        """Make what was built the replica in use, for all processes at once; once `local` is complete.
+        `keys`: the registry keys that its rows may be under."""
         building = self._being_built()
         self.version = max(self.version + 1, newest)
         building.env.sync(True)  # before the state, by which a whole generation is known
         with building.file.writing() as txn:
             txn.put(b"s", REPLICA_STATE.pack(self.version, 1, now), db=building.meta)
+            txn.put(KEYS, b"".join(keys), db=building.meta)
             txn.put(b"format", FORMAT, db=building.meta)
             txn.put(b"cursor", msgspec.msgpack.encode(cursor), db=building.meta)
         building.env.sync(True)
         building.file.close()
-        self._building = None
+        self._building, self.keys = None, keys
         self.replica.generation(building.number)
         self.replica.local.bind()
         if self.replica.local.is_complete():

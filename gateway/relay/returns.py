@@ -304,8 +304,11 @@ class Returns:
     def _last(self, number: str, subscriber: str, now: int) -> Contact | None:
         if not number or not subscriber:
             return None
-        hashed = self._key.hash
-        return self._contacts.last(key_of(half_key(hashed(number)), hashed(subscriber)), now)
+        for key in reversed(self._key.keys):  # noted under the one that was the newest then
+            noted = key_of(half_key(key.hash(number)), key.hash(subscriber))
+            if (contact := self._contacts.last(noted, now)) is not None:
+                return contact
+        return None
 
 
 def _subscriber(delivery: Delivery) -> str:

@@ -9,7 +9,7 @@ after a kill, kept for 30 days; they name accounts by their id.
 It costs one entry a message. That a second account sends from a number is known to the first within a minute.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import time_ns
 
 from gateway.errors import NotReady
@@ -17,7 +17,7 @@ from gateway.model import SMS, Account, AccountKey, AccountNumber, Number
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical
 from gateway.registry.snapshot import Snapshot
-from gateway.relay.contacts import Contacts, half_key, pair_key
+from gateway.relay.contacts import Contact, Contacts, half_key, pair_key
 from gateway.relay.memory import Submit
 
 MOST_SOURCES = 20_000  # of which it is remembered who sends from there
@@ -28,20 +28,31 @@ ANYBODY, SHARED = "", "*"
 DIGITS = 11  # of a mobile number
 PRIME = 2**61 - 1
 """By which numbers of 96 bits are brought below 64."""
+Hash = Callable[[str], bytes]
 _UNKNOWN = (0, False, 0)
 LISTED = 1000
 """What an account that a number is listed for counts beside one that only holds it: more."""
 
 
 class Routes:
-    """Of one carrier and protocol, in one worker."""
+    """Of one carrier and protocol, in one worker. `older`: the hashes by which something may be noted still
+    from before the registry key rotated."""
 
-    def __init__(self, carrier: str, protocol: str, view: Snapshot, noted: Contacts) -> None:
+    def __init__(
+        self,
+        carrier: str,
+        protocol: str,
+        view: Snapshot,
+        noted: Contacts,
+        older: Callable[[], Sequence[Hash]] = tuple,
+    ) -> None:
         self._of = carrier, protocol
         self._view = view
         self._noted = noted
+        self._older = older
         self._sources: dict[tuple[bytes, int], tuple[int, bool, int]] = {}
         """By number and account: its half of keys, whether others send from it, till when that is known."""
+        self._hashed_by = view.hashed_by
         self._accounts: list[tuple[Account, Sequence[AccountNumber]]] = []
         self._known: dict[int, Account | None] = {}  # by id
         self._changes = self._known_of = -1  # the changes of the registry that they were read after
@@ -51,6 +62,9 @@ class Routes:
         if account is None:
             return
         now, mine = time_ns() // 1_000_000, account.id
+        if self._hashed_by != self._view.hashed_by:
+            self._sources.clear()
+            self._hashed_by = self._view.hashed_by
         for submit in submits:
             submission, verdicts = submit.submission, submit.verdicts
             if submission is None or submit.octets == b"":
@@ -74,11 +88,12 @@ class Routes:
         see."""
         number = canonical(source)
         first, other = self._key(number, ANYBODY), self._key(number, SHARED)
-        known, holder = self._noted.last(first, now), self._by(first, now)
+        known = self._noted.last(first, now)
+        holder = self._by(number, ANYBODY, now)
         if holder is None or holder.id == account:
             if holder is None or known is None or known.at < now - DAY:
                 self._noted.remember(first, now, account, identity)
-            shared = self._by(other, now) not in (None, holder)
+            shared = self._by(number, SHARED, now) not in (None, holder)
         else:
             self._noted.remember(other, now, account, identity)
             shared = True
@@ -91,15 +106,16 @@ class Routes:
     def of_report(self, sequence: int, subscriber: bytes) -> Account | None:
         """Whose submit of this number to this subscriber (as on the wire) is reported on. Raises NotReady."""
         self._view.renew()
-        key = pair_key(sequence % PRIME, self._whom(subscriber))
-        return self._by(key, time_ns() // 1_000_000)
+        now, said, number = time_ns() // 1_000_000, _said(subscriber), sequence % PRIME
+        keys = [pair_key(number, half_key(hashed(said))) for hashed in (self._view.hash, *self._older())]
+        return self._of_contact(next(filter(None, (self._noted.last(key, now) for key in keys)), None))
 
     def of_number(self, number: str, subscriber: str) -> Account | None:
         """Who is to hear what this subscriber sends to this number (both canonical): one that listens, where
         there is one. Raises NotReady."""
         now = time_ns() // 1_000_000
         self._view.renew()
-        sent = [self._by(self._key(number, to), now) for to in (subscriber, ANYBODY)] if number else []
+        sent = [self._by(number, to, now) for to in (subscriber, ANYBODY)] if number else []
         for account in sent:
             if account is not None and account.listener:
                 return account
@@ -123,8 +139,14 @@ class Routes:
             self._changes = view.changes
         return self._accounts
 
-    def _by(self, key: int, now: int) -> Account | None:
-        contact = self._noted.last(key, now)
+    def _by(self, number: str, to: str, now: int) -> Account | None:
+        for hashed in (self._view.hash, *self._older()):
+            key = pair_key(half_key(hashed(number)), half_key(hashed(to)))
+            if (contact := self._noted.last(key, now)) is not None:
+                return self._of_contact(contact)
+        return None
+
+    def _of_contact(self, contact: Contact | None) -> Account | None:
         if contact is None:
             return None
         if self._known_of != self._view.changes:
@@ -143,7 +165,11 @@ class Routes:
     def _whom(self, subscriber: bytes) -> int:
         """A subscriber's half of keys; his hash is known since he was judged. One who can't be read is told
         apart by his last octets: 86 stands before them in one frame and not in another."""
-        return self._half(canonical(subscriber) or repr(subscriber[-DIGITS:]))
+        return self._half(_said(subscriber))
+
+
+def _said(subscriber: bytes) -> str:
+    return canonical(subscriber) or repr(subscriber[-DIGITS:])
 
 
 def _rank(

@@ -100,10 +100,18 @@ class Screen:
         self._accounts_of = 0  # the registry version that they were read from
         self.profile = profile
         self.in_force = InForce(profile)
+        view.on_key = self._hash_anew
+        counters.hashed_by(view.hashed_by, changed=False)
 
     def use(self, own: Profile) -> None:
         """The node's own profile is another one from the next batch on."""
         self.in_force.use(own)
+
+    def _hash_anew(self) -> None:
+        """The registry key has rotated: what was hashed and remembered is hashed again."""
+        self._counting = Counting(self.view.hash, self.account)
+        self.shares.by_verdict.clear()
+        self._counters.hashed_by(self.view.hashed_by, changed=True)
 
     def follow(self, now: int) -> None:
         """Judge by the profile in force at `now`; before each batch, and once a second without any."""

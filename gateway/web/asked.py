@@ -8,6 +8,7 @@ under seal. Bounded: in octets by between.py, in seconds by the question, in sea
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,7 +35,6 @@ class Asked:
 
     def __init__(self, site: "Site") -> None:
         self._site = site
-        self._key = site.key.nodes_key
         self._known: dict[bytes, float] = {}  # salts of questions, oldest first, and until when
         self._under_way = 0
 
@@ -55,7 +55,7 @@ class Asked:
             return web.Response(status=413)
         try:
             async with asyncio.timeout(READ_SECONDS):
-                question, salt = between.open_question(self._key, await request.read())
+                question, salt, key = self._opened(await request.read())
         except TimeoutError:
             return web.Response(status=408)
         except OtherVersion:
@@ -65,7 +65,7 @@ class Asked:
         if not self._is_new(salt):
             return web.Response(status=401)
         response = web.StreamResponse(headers={"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"})
-        sealer = Sealer(self._key, salt)
+        sealer = Sealer(key, salt)
         seconds = min(max(question.seconds, 0.0), SEARCH_SECONDS)
         try:
             async with asyncio.timeout(seconds + SEND_SECONDS):
@@ -77,6 +77,14 @@ class Asked:
             if request.transport is not None:
                 request.transport.abort()  # whoever asked has stopped listening
         return response
+
+    def _opened(self, octets: bytes) -> tuple[Question, bytes, bytes]:
+        """A question, its salt, and the key that it was sealed by: while keys rotate nodes ask by either."""
+        *others, last = (key.nodes_key for key in self._site.key.keys)
+        for key in others:
+            with suppress(Unsealed):
+                return *between.open_question(key, octets), key
+        return *between.open_question(last, octets), last
 
     async def _tell(
         self, question: Question, seconds: float, response: web.StreamResponse, sealer: Sealer

@@ -141,7 +141,7 @@ class Site:
         if self._view is None:
             self._view = self._replica.snapshot()
             if self.config.counters.url == LOCAL:  # else other nodes count too, and nobody is asked here
-                self._view.counted = looker(self.data_dir / "counters", self.key.hash)
+                self._view.counted = looker(self.data_dir / "counters", self._view.hash)
         else:
             self._view.renew()
         return self._view
