@@ -18,6 +18,7 @@ from gateway.registry import migrate, primary
 from gateway.registry.deadlines import terms_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
+from gateway.registry.keys import shown as shown_key
 from gateway.values import endpoint
 
 CONNECT_SECONDS = 5
@@ -114,8 +115,14 @@ def _database(settings: Config) -> Iterator[str]:
         if hindrance:
             yield f"database.dsn = {config.without_password(settings.database.dsn)!r}: {hindrance}"
         path = app.registry_key(settings)
-        if known and path.exists() and load_key(path).fingerprint not in known:
-            yield f"{path}: not the key of this database; right would be that file of a node that uses it"
+        if known and path.exists():
+            here = {key.fingerprint for key in load_key(path).keys}
+            if missing := {fingerprint for fingerprint, used in known.items() if used} - here:
+                names = ", ".join(map(shown_key, sorted(missing)))
+                yield (
+                    f"{path}: not the key of this database, whose rows are under {names}; right would be that"
+                    " file of a node that uses it"
+                )
     except (UsageError, psycopg.Error, OSError) as error:
         shown = config.without_password(settings.database.dsn)
         yield f"database.dsn = {shown!r}: {' '.join(str(error).split())}"
@@ -135,10 +142,11 @@ def _counters(settings: Config) -> Iterator[str]:
         yield f"counters.url = {config.without_password(url)!r}: {' '.join(str(error).split())}"
 
 
-def _keys_of(connection: "psycopg.Connection[Any]") -> set[bytes]:
-    """The fingerprints of the registry keys that a database knows; empty before its first use."""
+def _keys_of(connection: "psycopg.Connection[Any]") -> dict[bytes, bool]:
+    """The fingerprints of the registry keys that a database knows, and whether rows may be under them; empty
+    before its first use."""
     try:
-        rows = connection.execute("SELECT fingerprint FROM registry_keys").fetchall()
+        rows = connection.execute("SELECT fingerprint, retired_at IS NULL FROM registry_keys").fetchall()
     except psycopg.errors.UndefinedTable:
-        return set()
-    return {fingerprint for (fingerprint,) in rows}
+        return {}
+    return dict(rows)

@@ -344,6 +344,17 @@ def parser() -> argparse.ArgumentParser:
     forget.add_argument("name")
     forget.add_argument("--reason", required=True, help="goes on the audit")
 
+    act = acts(add("key", "keys:key", "the registry key's rotation"))
+    known = act("status", "the keys, how many rows are under each, and which files this node has")
+    known.add_argument("--json", action="store_true")
+    act("make", "a second key beside the first; nothing comes under it yet")
+    rotate = act("rotate", "once every node has it: new rows come under it, and all others are moved to it")
+    rotate.add_argument("--reason", required=True, help="goes on the audit")
+    destroy = act("destroy", "take a retired key away from this node, for good")
+    destroy.add_argument("fingerprint", help="as `key status` shows it")
+    destroy.add_argument("--reason", required=True, help="goes on the audit")
+    destroy.add_argument("--now", action="store_true", help="although it finds what is found by no other")
+
     act = acts(add("journal", "evidence:journal", "after an error of the disk"))
     clear = act("clear", "with the node stopped: the disk is well again")
     clear.add_argument("writer", help="w0, w1, … or keeper; /readyz names it")
