@@ -7,7 +7,7 @@ CLASSES: Mapping[str, str] = {
     "S": """
         发 发送 传送 推送 打 打扰 骚扰 骚扰我 联系 推销 传 群发 轰炸 烦我 来烦 打搅 扰民 来打扰 来骚扰
         拨打 推荐 轰炸我 搞
-        发来 发过来 打来 打过来 发给我 发我 传给我 打给我
+        发来 发过来 来一条 来一个 拨 找我 来找我 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
         短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话 harassing bothering
@@ -22,22 +22,25 @@ CLASSES: Mapping[str, str] = {
     """,
     # R: what subscribers do with it
     "R": """
-        接收 收到 接到 接受 接听 看到 看见 收信息 被你们打扰 被你们骚扰 被打扰 被骚扰 受到
+        接收 收到 接到 接你们电话 接你们的电话 接到你们电话 接这种电话 接这些电话 接营销电话 接推销电话
+        接广告电话 接骚扰电话
+        接听你们电话 接听你们的电话 接受 接听 看到 看见 收信息 被你们打扰 被你们骚扰 被打扰 被骚扰 受到
         receive receiving get 收广告 收短信 收消息 收邮件 收营销短信 收推销 收垃圾短信 收推广 收这种短信
         收这类短信 收这些短信 收你们的短信 收你们短信
     """,
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
         短信 短信服务 短信业务 短讯 信息 消息 简讯 讯息 内容 通知 邮件 彩信 此信息
-        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信 短信订阅 催收短信
+        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信 全部服务 所有服务
+        全部业务 所有业务 短信订阅 微信 催收短信
         催款短信 催收信息 催债短信
     """,
     "g": """
         广告 营销 推广 营销短信 营销信息 广告短信 广告信息 推广短信 推广信息 促销短信 促销 推销短信 营销类
         广告类
-        营销推广 营销消息 推销的 营销的 广告的 推广的 贷款的 卖保险的 垃圾广告
+        营销推广 营销消息 推销的 营销的 广告的 推广的 贷款的 卖保险的
         ads promotions marketing 推广活动 营销活动 促销活动 优惠活动 优惠信息 活动短信 优惠短信
-        优惠券 推广类 推销信息 营销电话短信 推销类 商业短信 商业信息 商业广告 商业性短信 商业性信息
+        推广类 推销信息 营销电话短信 推销类 商业短信 商业信息 商业广告 商业性短信 商业性信息
         商业类 商业电话短信 广告推广 推广广告 商业推广 商业营销 基金推销 信用卡推销 保险推销 贷款推销
         理财推销 advertising advertisements
         推销保险的 推销贷款的 推销理财的 卖理财的 卖基金的 放贷款的 办信用卡的 推销信用卡的
@@ -84,7 +87,8 @@ CLASSES: Mapping[str, str] = {
     # G: what can be bought, borrowed or sent: 退订酒店 is none of ours
     "G": """
         贷款 借款 借钱 理财 理财产品 产品 保险 信用卡 基金 股票 存款 开户 分期 会员 套餐 流量 宽带 课程
-        服务 业务 活动 催收 催款 催债 还款催收 办卡 办贷款 办信用卡 贷款业务 提额 办理贷款 分期业务 投保
+        服务 业务 活动 优惠券 催收 催款 催债 还款催收 办卡 办贷款 办信用卡 贷款业务 提额 办理贷款 分期业务
+        投保
         买保险 买基金 办理业务 办业务 办分期 信贷 房贷 车贷 网贷 小额贷款 什么贷款 什么保险 什么理财
         什么产品
     """,
