@@ -35,7 +35,7 @@ MEANT = "®🚫👎❌❎🙅🖕😡🤬💩😠✋⛔🛑🤮💢🔕🔇📵�
 SYMBOLS = "+&_%@=$"
 """Signs that make another word of the letters beside them: T+1, R&B, T_T."""
 
-JOINERS = ".:-/'’*·‧•|\\"
+JOINERS = ".:-/'’*·‧•|\\丨丶"
 """Signs inside a word (T.D, 退-订); between letters or digits and a digit they make another (00:00, NO.1)."""
 
 BLANK, STOP, QUESTION, JOINT = " ", ",", "?", "."

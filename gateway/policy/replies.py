@@ -110,7 +110,7 @@ _NOT_HERE, _GOES_TO = re.compile("[FpP]*M[Fp]*[Sty]F+p*"), re.compile("[FpP]*[St
 """别打这个号码; 打另一个."""
 _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike", "quotes"))
 """All that the clauses of a reply may say when it refuses by a code."""
-_HELD = frozenset(("how", "unclear", "stop", "dislike", "threat", "code", "mistake", "abuse"))
+_HELD = frozenset(("how", "unclear", "stop", "dislike", "threat", "code", "mistake", "abuse", "dropped"))
 """What makes a person look at a reply that does not refuse."""
 
 

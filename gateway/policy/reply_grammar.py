@@ -39,6 +39,7 @@ class Sentence(NamedTuple):
 SENTENCES = (
     # what somebody would do
     Sentence("demand", "~[B][FpPab]*W[FpP]*T[FpPTu]*", "不退订就投诉"),
+    Sentence("demand", "[FpP]*b[Fp]*[Sty][FpPOgY]*ι[FpPab]*T[FpPTu]*", "还发就投诉你"),
     Sentence("unclear", "[FpP6]*a[FpPa]*[SRty][FpPOgY1X]*W[pP]*", "再发我就退订了"),
     Sentence("how", "P*[CK]J[p]*", "R？"),
     Sentence("how", "[FpPDab]*[CK][FpP]*Q[FpP]*S.*", "T怎么打出来"),
@@ -136,6 +137,7 @@ SENTENCES = (
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
     Sentence("earlier", "[FpPDab]*<[FpPDabU]*W[FpPOgY]*", "之前退订了"),
+    Sentence("ask", "[FpPOg]*@[F]*wP*|[FpP]*[Og]+[FpP]*@[F]*w[FpP]*", "短信全退了"),
     Sentence("ask", "1W[pP]*", "1.退订"),
     Sentence("ask", "(?:[FpPDabOgYohT]|&)*W(?:[FpPabojOgYStymvWhHTu1]|&)*", "麻烦退订一下短信"),
     Sentence("ask", "[FpP]*2[FpP]*s[FpPO]*W[FpPOg]*", "除了验证码其他都退订"),
@@ -144,7 +146,7 @@ SENTENCES = (
     Sentence("ask", "[FPDab]*(?:[P0][FPab]*[Og]+|[Og]+[F]*[0])[FpPab]*q[FpP]*", "请把广告短信给我取消掉"),
     Sentence("ask", "~(?:g[Og]*|0[FpP]*O|O[FpP]*0)[FpP]*w[FpP]*", "营销短信退掉"),
     Sentence("ask", "~(?:O[FpP]*Y|Y[FpP]*O)[FpP]*q[pP]*", "电话短信都停掉"),
-    Sentence("ask", "~[q/][FpP]*[OgY]+[FpP]*[;D][FpP]*", "我撤回对营销短信的授权"),
+    Sentence("ask", "~[q/][FpPR]*[OgY]+[FpP]*[;D][FpP]*", "我撤回对营销短信的授权"),
     Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "请从名单里去掉"),
     Sentence(
@@ -168,7 +170,7 @@ SENTENCES = (
     Sentence("how", "[^XGf3CK]*[QJj][^XGf3CK]*W[^XGf3CK]*|[^XGf3CK]*W[^XGf3CK]*[QJj][^XGf3CK]*", "怎么退订"),
     Sentence("how", "[FpPDab]*Q~j~[BM]~[OSRtye][FpPaOgYJ]*", "怎么才能不收到"),
     Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
-    Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyR][FpPaOgY]*J?[FpP]*", "可以不发吗"),
+    Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyRρ][FpPaOgY]*J?[FpP]*", "可以不发吗"),
     Sentence("how", "P*wJP*", "退？"),
     Sentence("how", "[FpPDab]*w[FpP]*l[FpPQJ]*", "退不了"),
     Sentence("how", "~Qj?~σ[FpPOgYSJ]*", "如何停止"),
@@ -243,7 +245,7 @@ SENTENCES = (
     Sentence("dislike", "[FpP]*b~[Og]+[FpP]*", "又是短信"),
     Sentence("dislike", "[FpPDabOgYGj]*[HhTMBZ][FpPDabOgYjHhTMBZGf]*", "不需要，谢谢"),
     Sentence("dislike", "[FpP]*J[FpP]*H[FpP]*", "呵呵不需要"),
-    Sentence("dislike", "[^MBNZLQJj:CKWrwAEeGfIi`xn3_]*X[F]*M[pP]*", "太贵了不要"),
+    Sentence("dislike", "[^MBNZLQJj:CKWrwAEeGfIi`xn3_]*X[F]*M[pP]*", "利息高不要"),
     Sentence("dislike", "[FpPabOgYjJStyQ]*h[FpPabOgYjJhStyQ]*", "天天发烦不烦"),
     Sentence("abuse", "(?!.*X.*h.*X)[^QJj:MBNZLCKWrwAEeGfIi`x]*h[^QJj:MBNZLCKWrwAEeGfIi`x]*", "一群骗子"),
     Sentence("dislike", "[^QJj:MBLNZGfCKW3nisRDwr]*H[FpP]*", "我老太婆七十多了不借钱的"),
@@ -252,7 +254,7 @@ SENTENCES = (
     Sentence("dislike", "[FpPDaQ]*[/][FpPaOgY]*;[FpP]*", "撤回授权"),
     Sentence("stop", "[FpPab]*[0][FpPab]*q[FpP]*", "给我停了"),
     Sentence("dislike", "[FpPa]*x[pP]*", "删除"),
-    Sentence("dislike", "[FpPDaQ]*q[FpPaOq;]*|P*qJ|~[Ogm]+[FpP@]*q[pP]*", "取消"),
+    Sentence("dislike", "[FpPDaQ]*q[FpPaOq;]*|P*qJ+|~[Ogm]+[FpP@]*q[pP]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
     Sentence("dislike", "[τlpP]*l[FpP]*", "不了，谢谢"),
     Sentence("dislike", "~[ZH]~[SRtyve][FpPaOgY]*", "不用发了"),

@@ -18,7 +18,8 @@ CLASSES: Mapping[str, str] = {
     """,
     # W: a word that asks by itself for an end of it; typos by sound or by key among them
     "W": """
-        退订 退d 退订信息 退阅 退了订 办理退订 处理退订 操作退订 进行退订 点退订 按退订 点击退订
+        退订 退d 退订信息 退阅 退了订 办理退订 处理退订 一键退订 一键拒收 删我号码 删我手机号 删我电话
+        操作退订 进行退订 点退订 按退订 点击退订
         拒收 拒收短信
         再不停止 取消我的订阅 取消我订阅 取消短信订阅 取消短信推送 取消短信通知 取消短信服务 拒接
         拒绝接收 拒绝接受 拒绝接听 拒绝打扰 拒绝骚扰 拒绝推销
@@ -61,7 +62,7 @@ CLASSES: Mapping[str, str] = {
         立即停止 马上停止 立刻停止 即刻停止 立马停止 马上停掉 立刻停掉
         i_said_stop i_told_you_to_stop
         stop_it
-        不停止发送就 不停止发就 移出群发 把我移出群发 清除我的资料 清除我资料
+        不停止发送就 不停止发就 不停止发送我就 不停止发我就 移出群发 把我移出群发 清除我的资料 清除我资料
     """,
     # r: refuses what is named
     "r": """
@@ -81,12 +82,14 @@ CLASSES: Mapping[str, str] = {
         移出拒收名单 解除屏蔽 opt_back_in opt_me_back_in sign_me_up sign_me_up_again resume_messages
         put_me_back_on subscribe_me resubscribe_me undo_stop 加回来 加回去 取消屏蔽 解除拒收状态
         start_sending resume_sending 取消拒收状态 撤回拒收 撤消退订 撤消拒收 取消拒绝接收 取消拒接 解除拒接
-        start_all 开启接收 开启短信接收 打开短信接收
+        start_all 开启接收 开启短信接收 撤回退订申请 取消退订申请 撤销退订申请 退订撤销 退订作废 取消拉黑
+        undo_unsubscribe undo_opt_out 打开短信接收
     """,
     # e: asks the sender to go on
     "e": """
         继续发 继续发送 继续推送 继续给我发 继续给我推送 重新给我发 重新给我发短信 继续给我发送
-        继续发给我 继续寄 继续给我推 恢复给我发 恢复给我推送 恢复给我发送 重新给我发送 重新给我推送
+        继续发给我 继续寄 接着发 接着推送 继续给我推 恢复给我发 恢复给我推送 恢复给我发送 重新给我发送
+        重新给我推送
         重新发给我
     """,
     # E: only with an object, or beside what is undone, the same

@@ -23,7 +23,8 @@ CLASSES: Mapping[str, str] = {
         换人 换人了 换号 换号了 换机主 机主换 机主换了 换主人 换主 易主 号主换了 原机主 前机主 原号主
         原来的机主
         不用这个号 不用这个号码 不用这号 不用此号 原来的人 之前的人 以前的人 不姓
-        wrong_number wrong_no wrong_person wrong_guy not_me not_mr not_mrs not_ms not_him not_her not_his
+        wrong_number wrong_no wrong_person wrong_guy not_me not_mr not_mrs not_ms not_him not_her isnt_him
+        isnt_her isnt_me not_his
         not_hers 不系佢 唔系佢 唔系我 唔识佢 打错咗 跟他不熟 和他不熟 dont_know_him dont_know_her
         dont_know_this_person no_such_person 上一任机主 跟他离婚 和他离婚 与他离婚 跟她离婚 和她离婚
         号码弄错 号码弄错了 号码搞错 号码搞错了 以前的号主 之前的号主 以前的机主 之前的机主

@@ -7,7 +7,7 @@ CLASSES: Mapping[str, str] = {
     "S": """
         发 发送 传送 推送 打 打扰 骚扰 骚扰我 联系 推销 传 群发 轰炸 烦我 来烦 打搅 扰民 来打扰 来骚扰
         拨打 推荐 轰炸我 搞
-        发来 发过来 来一条 来一个 拨 找我 来找我 打来 打过来 发给我 发我 传给我 打给我
+        发来 发过来 来一条 来一个 加微信 加我微信 拨 找我 来找我 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
         短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话 harassing bothering
@@ -41,7 +41,7 @@ CLASSES: Mapping[str, str] = {
         营销推广 营销消息 推销的 营销的 广告的 推广的 贷款的 卖保险的
         ads promotions marketing 推广活动 营销活动 促销活动 优惠活动 优惠信息 活动短信 优惠短信
         推广类 推销信息 营销电话短信 推销类 商业短信 商业信息 商业广告 商业性短信 商业性信息
-        商业类 商业电话短信 广告推广 推广广告 商业推广 商业营销 基金推销 信用卡推销 保险推销 贷款推销
+        商业类 商业电话短信 广告推广 推广广告 商业推广 商业营销 商业推销 基金推销 信用卡推销 保险推销 贷款推销
         理财推销 advertising advertisements
         推销保险的 推销贷款的 推销理财的 卖理财的 卖基金的 放贷款的 办信用卡的 推销信用卡的
         营销行为 推销行为
