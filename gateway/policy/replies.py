@@ -261,6 +261,8 @@ def _unknown(plain: str, at: int) -> tuple[str, int]:
     if run is None:
         return "" if plain[at] == BLANK else UNKNOWN, at + 1
     word = run[0]
+    if not word.strip("0"):
+        return "7", run.end()
     if word.isdigit():
         return (SMALL if len(word) < 2 or word[:-1] == "0" else FIGURE), run.end()
     repeated = WORDS.get(word[0]) == "C" and word == word[0] * len(word)

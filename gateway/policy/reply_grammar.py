@@ -89,6 +89,7 @@ SENTENCES = (
     Sentence("hint", "P*(?:@[F]*[CK]|V?[CK]@[FOgY]*)[pP]*", "TD全部"),
     Sentence("quotes", "[FpPX]*O[FpPXn]*(?:W[PV]*V[CK]|V[CK]W)[FpP]*", "你们短信写的拒收请回复R"),
     # what looks like another sentence and is none
+    Sentence("accept", "[FpPDa]*U[FpPDabV]*[CK][FpPa]*E[FpPaOgE]*", "误回了R请恢复"),
     Sentence("slip", ".*U.*[CK].*", "不小心回了T"),
     Sentence("mistake", "[^M]*[CK][^M]*U[FpP]*", "刚才的T是孩子乱按的"),
     Sentence("unknown", ".*[MBNZ]~I.*", "不要再打错了"),

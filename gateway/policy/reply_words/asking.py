@@ -82,7 +82,8 @@ CLASSES: Mapping[str, str] = {
         移出拒收名单 解除屏蔽 opt_back_in opt_me_back_in sign_me_up sign_me_up_again resume_messages
         put_me_back_on subscribe_me resubscribe_me undo_stop 加回来 加回去 取消屏蔽 解除拒收状态
         start_sending resume_sending 取消拒收状态 撤回拒收 撤消退订 撤消拒收 取消拒绝接收 取消拒接 解除拒接
-        start_all 开启接收 开启短信接收 撤回退订申请 取消退订申请 撤销退订申请 退订撤销 退订作废 取消拉黑
+        start_all 开启接收 开启短信接收 撤回退订申请 取消退订申请 取消我的退订 撤销我的退订 把退订取消
+        把退订撤销 撤销退订申请 退订撤销 退订作废 取消拉黑
         undo_unsubscribe undo_opt_out 打开短信接收
     """,
     # e: asks the sender to go on
@@ -111,7 +112,7 @@ CLASSES: Mapping[str, str] = {
     # 7: a code that is cut or not one that anybody prints
     "7": """
         tui tuid tuidi tudin ding ju juj jus jush
-        d x q tdx tdd ttd qx 0 00 000 00000 000000 0000000 00000000 ® tu oooo
+        d x q tdx tdd ttd qx ® tu oooo
         举手 聚首 据守 退群 拒售
         tui_din
     """,
