@@ -156,7 +156,6 @@ SENTENCES = (
         "都退订了怎么还发",
     ),
     Sentence("ask", "[FpPDabOgYohT]*(?:[VS]?[Fp]*W|[VS][Fp]*[CK]W?)~b~[RStye][FpPabOgY]*J?", "回了T还发"),
-    Sentence("ask", "~g[FpPOgY]*@[F]*qP*|~@[F]*g[FpPOgY]*qP*", "营销短信全部关闭"),
     Sentence("ask", "P+σ[pP]*", "请停止"),
     Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*(?:&)?[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),

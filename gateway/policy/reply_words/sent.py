@@ -7,7 +7,7 @@ CLASSES: Mapping[str, str] = {
     "S": """
         发 发送 传送 推送 打 打扰 骚扰 骚扰我 联系 推销 传 群发 轰炸 烦我 来烦 打搅 扰民 来打扰 来骚扰
         拨打 推荐 轰炸我 搞
-        发来 发过来 来一条 来一个 加微信 加我微信 拨 找我 来找我 打来 打过来 发给我 发我 传给我 打给我
+        发来 发过来 来一条 来一个 拨 找我 来找我 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
         bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
         短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话 harassing bothering
@@ -31,8 +31,8 @@ CLASSES: Mapping[str, str] = {
     # O: what is sent; g: the same when it sells; Y: calls; y: to call
     "O": """
         短信 短信服务 短信业务 短讯 信息 消息 简讯 讯息 内容 通知 邮件 彩信 此信息
-        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信 全部服务 所有服务
-        全部业务 所有业务 短信订阅 微信 催收短信
+        message messages sms texts email emails msg msgs duanxin 短息 短新 短心 断信
+        短信订阅 催收短信
         催款短信 催收信息 催债短信
     """,
     "g": """
