@@ -157,7 +157,11 @@ ENDPOINTS = (
     ),
     Endpoint(
         "POST", "/profiles/{name}/activate", REGULATOR, "write",
-        Words("提议启用（两人之一）", "propose that it hold (the first of two persons)"), activate,
+        Words(
+            "提议启用（两人之一）；另一人提出同样内容即为确认",
+            "propose that it hold (the first of two persons); the same from another person confirms it",
+        ),
+        activate,
         body=profiles.Proposal, answer=profiles.Activation, problems=_PROBLEMS | {"exists"},
         example={"reason": "省通知2026年修订"},
     ),
