@@ -89,7 +89,7 @@ def _is_stricter(base: Profile, over: Profile, reason: Reason, key: str) -> bool
 def _is_kept(both: Any, wanted: Any) -> bool:
     """Whether the stricter of both says what is wanted; of windows that caps leave out it may say more."""
     if isinstance(wanted, Hours):
-        return both == wanted
+        return bool(both == wanted)
     return all(limit in both for limit in wanted)
 
 
