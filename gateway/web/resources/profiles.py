@@ -23,6 +23,7 @@ class RuleLine(BaseModel):
     reason: str
     words: str
     modes: dict[str, Mode] = Field(description="now, by purpose")
+    own: dict[str, Mode] = Field(description="of sub-codes that are stricter now than all of these")
     later: dict[str, Mode] = Field(description="from `since` on, where that is a date to come")
     since: datetime.date | None
     days_left: int
