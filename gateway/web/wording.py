@@ -276,7 +276,8 @@ def _of(name: str, said: str, *, zh: bool) -> str:
 def _number(value: Any, *, zh: bool) -> str:
     if isinstance(value, Mapping):
         parts = [f"{named('quantity', key, zh=zh)} {_number(part, zh=zh)}" for key, part in value.items()]
-        return ("，" if zh else ", ").join(parts)
+        within = any(isinstance(part, Mapping) for part in value.values())
+        return (("；" if zh else "; ") if within else ("，" if zh else ", ")).join(parts)
     if isinstance(value, list):
         return named("quantity", value, zh=zh)
     return named("quantity", str(value).lower(), zh=zh)
