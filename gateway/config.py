@@ -224,7 +224,8 @@ class Cases(Section):
     ] = Field(
         "",
         description="CSV of day,workday (such as 2027-02-06,true) laid over the national calendar; from this"
-        " file's folder, read at start and reload",
+        " file's folder, read again at each reload",
+        json_schema_extra=RELOAD,
     )
 
 
