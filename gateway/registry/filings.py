@@ -181,7 +181,8 @@ async def change(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCh
 async def amend(c: "Connection", actor: Actor, filing: Filing, wanted: FilingChange) -> Filing:
     """A new version of an approved filing, as a draft. Problem `wrong_state`, `exists` (one is under way).
 
-    Its beginning is what the change says; without one it begins when it is approved.
+    Its beginning is what the change says; without one it begins when it is approved, but not before the
+    version that it amends.
     """
     if filing.status != "approved":
         raise Problem(
@@ -191,15 +192,18 @@ async def amend(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCha
             value=filing.status,
             expected=Words("approved", "approved"),
         )
-    values = await _amended(c, actor, filing, wanted, None)
     kept = ("extension_digits", "channels", "purposes", "agency_id", "signatures", "carrier",
             "effective_until", "document_sha256")  # fmt: skip
     old = await c.fetchrow(
-        f"SELECT number, institution_id, version + 1 AS version, id AS supersedes, {', '.join(kept)}"
-        " FROM numbers WHERE id = $1",
+        f"""SELECT number, institution_id, version + 1 AS version, id AS supersedes, {", ".join(kept)},
+                   CASE WHEN effective_from > now() THEN effective_from END AS effective_from
+              FROM numbers WHERE id = $1""",
         filing.id,
     )
-    identity = await changing.insert(c, "numbers", {**dict(old or {}), **values})
+    if old is None:
+        raise missing(filing.id)
+    values = await _amended(c, actor, filing, wanted, old["effective_from"])
+    identity = await changing.insert(c, "numbers", {**dict(old), **values})
     await record(c, actor, "number.amend", f"numbers/{identity}", supersedes=filing.id)
     return await get(c, identity)
 
