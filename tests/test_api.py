@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from urllib.parse import quote
 
 import pyotp
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from office import Office
 from playbook import eventually
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import BaseModel
 
 from gateway.errors import Problem
 from gateway.registry import acting
@@ -24,6 +25,7 @@ from gateway.web import dispatch
 from gateway.web.api import Paging, cursor
 from gateway.web.limits import Limits
 from gateway.web.problems import in_chinese, shown
+from gateway.web.resources import ENDPOINTS
 
 DRAFT = {"number": "10690001", "channels": ["sms"], "purposes": ["service"], "carrier": "mobile"}
 
@@ -32,6 +34,19 @@ DRAFT = {"number": "10690001", "channels": ["sms"], "purposes": ["service"], "ca
 async def office(database: str, tmp_path: Path) -> AsyncIterator[Office]:
     async with Office(database, tmp_path) as office:
         yield office
+
+
+def test_no_field_of_a_body_is_passed_over():
+    """Who misspells is_prefix or valid_until bans less, or for longer, than he meant."""
+    for endpoint in ENDPOINTS:
+        for model in models_of(endpoint.body):
+            assert model.model_config.get("extra") == "forbid", (endpoint.label, model)
+
+
+def models_of(kind):
+    own = isinstance(kind, type) and issubclass(kind, BaseModel)
+    inner = [field.annotation for field in kind.model_fields.values()] if own else get_args(kind)
+    return [kind] * own + [model for one in inner for model in models_of(one)]
 
 
 # Who asks

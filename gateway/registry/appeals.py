@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, as_problem, record
@@ -50,6 +50,8 @@ _FROM = """appeals a LEFT JOIN users filer ON filer.id = a.filed_by
 
 class NewAppeal(BaseModel):
     """`against`: the attempt id of a refused attempt, else the id of the row."""
+
+    model_config = ConfigDict(extra="forbid")
 
     against_kind: AppealKind
     against: str = Field(min_length=1, max_length=36, pattern=r"^[0-9A-Fa-f-]+$", examples=["17"])

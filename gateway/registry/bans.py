@@ -11,7 +11,7 @@ function runs in its caller's transaction.
 from typing import TYPE_CHECKING
 
 import asyncpg
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import Problem, Words
 from gateway.registry import numbering
@@ -40,6 +40,8 @@ _COLUMNS = """id, number, is_prefix, reason, case_reference, added_at,
 class NewBan(BaseModel):
     """What is asked for: a number, or with `is_prefix` the beginning of numbers, in any spelling that an
     import takes."""
+
+    model_config = ConfigDict(extra="forbid")
 
     number: str = Field(min_length=1, max_length=60, examples=["10690001"])
     is_prefix: bool = False

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, as_problem, record
@@ -46,12 +46,16 @@ _FROM = """cases k
 class NewCase(BaseModel):
     """`due`: a workday; empty: as many workdays ahead as a complaint has."""
 
+    model_config = ConfigDict(extra="forbid")
+
     title: str = Field(min_length=1, max_length=200, pattern=r"\S", examples=["示例催收公司无委托催收"])
     due: date | None = None
 
 
 class CaseChange(BaseModel):
     """What is given is changed; `assigned_to` is a regulator's login."""
+
+    model_config = ConfigDict(extra="forbid")
 
     title: str | None = Field(None, min_length=1, max_length=200, pattern=r"\S")
     due: date | None = None
@@ -60,6 +64,8 @@ class CaseChange(BaseModel):
 
 class NewItem(BaseModel):
     """What is tied to a case: a row by its id, a record by its attempt id, a document by its SHA-256."""
+
+    model_config = ConfigDict(extra="forbid")
 
     kind: ItemKind
     reference: str = Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z-]+$", examples=["17"])
@@ -72,6 +78,8 @@ class Item(NewItem):
 
 class NewReferral(BaseModel):
     """To whom a case goes and why; `reference` is the authority's own."""
+
+    model_config = ConfigDict(extra="forbid")
 
     authority: str = Field(min_length=1, max_length=200, pattern=r"\S", examples=["示例市公安局"])
     reason: str = Field(min_length=1, max_length=2000, pattern=r"\S")

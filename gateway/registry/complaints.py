@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import Problem, Words
 from gateway.model import CHANNELS
@@ -41,6 +41,8 @@ _FROM = """complaints t LEFT JOIN users assignee ON assignee.id = t.assigned_to
 
 class NewComplaint(BaseModel):
     """Who got what from which number, and when; `reference` is the number that the source gave it."""
+
+    model_config = ConfigDict(extra="forbid")
 
     subscriber: SubscriberText
     number: NumberText

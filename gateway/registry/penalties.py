@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.errors import Problem, Words
 from gateway.registry import cases
@@ -41,6 +41,8 @@ class NewPenalty(BaseModel):
     """`institution` is the code of an institution, agency or provider; `amount` in yuan, of a fine;
     `valid_from` empty: at once; `valid_until` empty: until it is lifted; `due`, by when it is to be settled,
     empty: as many workdays ahead as the configuration says."""
+
+    model_config = ConfigDict(extra="forbid")
 
     institution: str = Field(min_length=1, max_length=40, examples=["YXCS"])
     kind: PenaltyKind

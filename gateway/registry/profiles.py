@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.errors import Problem, Words
 from gateway.policy import numbers
@@ -35,6 +35,8 @@ State = Literal["waiting", "withdrawn", "planned", "in_force", "over"]
 
 class NewVersion(BaseModel):
     """A profile's text (TOML), by the name under which it is known."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=NAME, examples=["zhejiang-2026"])
     text: str = Field(min_length=1, max_length=MOST_TEXT, examples=['extends = "zhejiang"\ntitle = "浙江"'])
@@ -78,6 +80,8 @@ class Proposal(BaseModel):
     a version without rules ends that.
     """
 
+    model_config = ConfigDict(extra="forbid")
+
     digest: str = Field("", pattern=DIGEST)
     institution: str = Field("", max_length=40)
     number: str = Field("", max_length=40)
@@ -87,6 +91,8 @@ class Proposal(BaseModel):
 
 class Confirmation(BaseModel):
     """What is confirmed: the id of the activation that was read."""
+
+    model_config = ConfigDict(extra="forbid")
 
     activation: int = Field(ge=1, lt=2**63)
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.errors import Words
 from gateway.policy.numbers import mask
@@ -17,6 +17,8 @@ from gateway.web.resources.supervision import HOLDERS, REGULATOR, WATCHERS
 
 
 class Reply(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     answer: str = Field(min_length=1, max_length=4000, pattern=r"\S")
 
 
@@ -25,6 +27,8 @@ class Why(Query):
 
 
 class Outcome(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     outcome: str = Field(min_length=1, max_length=2000, pattern=r"\S")
 
 

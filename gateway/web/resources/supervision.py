@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.errors import Words
 from gateway.registry import bans, penalties
@@ -15,6 +15,8 @@ READERS = EVERYBODY - {"admin"}
 
 
 class Reason(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     reason: str = Field(min_length=1, max_length=1000, pattern=r"\S")
 
 
