@@ -240,7 +240,8 @@ async def find_records(call: Call) -> Answer:
     )
     if wanted.subscriber:
         async with call.site.door.acting(call.actor, seconds=READ_SECONDS) as c:
-            await record(c, call.actor, "subscriber.find", "records", reason=wanted.reason)
+            who = mask(wanted.subscriber)
+            await record(c, call.actor, "subscriber.find", "records", reason=wanted.reason, subscriber=who)
     return Answer(
         FoundRecords(items=[finding.masked(one, alone=True) for one in found], incomplete=incomplete)
     )
