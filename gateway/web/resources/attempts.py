@@ -55,7 +55,7 @@ NewAttempts = Annotated[
 ]
 
 
-class ReasonFound(BaseModel):
+class Found(BaseModel):
     """A rule that found fault; only an enforced one refuses."""
 
     reason: str
@@ -70,7 +70,8 @@ class JudgedAttempt(BaseModel):
     id: str = Field(description="of the record", examples=["019ab0c4d7d67e3f8000000000000001"])
     verdict: Literal["pass", "refuse"]
     reason: str = Field(description="why it is refused; empty when it passes")
-    reasons: list[ReasonFound]
+    reasons: list[str] = Field(description="of all rules that found fault, observed ones too")
+    findings: list[Found] = Field(description="the same, each with what is known of it")
     registry_version: int
 
 
@@ -164,8 +165,9 @@ def _judged(answer: Answered, zh: bool) -> JudgedAttempt:
         id=answer.id.hex(),
         verdict="refuse" if answer.reason else "pass",
         reason=answer.reason,
-        reasons=[
-            ReasonFound(reason=reason, sub=sub, enforced=enforced, words=_words(reason, zh))
+        reasons=[reason for reason, _, _ in answer.findings],
+        findings=[
+            Found(reason=reason, sub=sub, enforced=enforced, words=_words(reason, zh))
             for reason, sub, enforced in answer.findings
         ],
         registry_version=answer.registry_version,
