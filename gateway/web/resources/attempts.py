@@ -14,6 +14,7 @@ from gateway.direct import Answered, Item, Press, Told, owner
 from gateway.errors import NotReady, Problem, Words
 from gateway.model import SMS, VOICE, Account, AccountKey, Reason
 from gateway.policy.words import REASONS
+from gateway.registry.acting import Actor
 from gateway.registry.snapshot import Snapshot
 from gateway.web.api import ALTERNATIVES, Answer, Call, Endpoint
 from gateway.web.problems import Invalid, Wrong
@@ -144,9 +145,7 @@ def own_account(call: Call, view: Snapshot, channel: str, name: str, place: int 
     protocol, colon, login = name.partition(":")
     for one in (protocol,) if colon else PROTOCOLS[channel]:
         account = view.account(AccountKey(carrier, one, login if colon else name))
-        if account is not None and (
-            actor.carrier == carrier if actor.role == "carrier" else account.holder == actor.institution
-        ):
+        if account is not None and _is_own(actor, account, carrier):
             return account
     raise Invalid(
         [
@@ -158,6 +157,15 @@ def own_account(call: Call, view: Snapshot, channel: str, name: str, place: int 
             )
         ]
     )
+
+
+def _is_own(actor: Actor, account: Account, carrier: str) -> bool:
+    """Whether an account of this node's carrier is the actor's, or one of all those that he watches."""
+    if actor.role == "carrier":
+        return actor.carrier == carrier
+    if actor.role in ("regulator", "auditor"):
+        return not actor.territory
+    return account.holder == actor.institution
 
 
 def _judged(answer: Answered, zh: bool) -> JudgedAttempt:
