@@ -132,7 +132,7 @@ class Web(Section):
     write_rate: Rate = Field(500, description="changes a second of one user")
     judge_rate: Rate = Field(200, description="dry runs a second of one user")
     attempt_rate: Rate = Field(2000, description="requests with attempts a second of one user")
-    sign_in_rate: Rate = Field(10, description="tries to sign in a minute from one address")
+    sign_in_rate: Rate = Field(60, description="tries to sign in a minute from one address")
     session_hours: Annotated[float, number("a number above 0, at most 24", lambda value: 0 < value <= 24)] = (
         Field(8, description="how long a session of the console lasts")
     )

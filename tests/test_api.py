@@ -36,6 +36,19 @@ async def office(database: str, tmp_path: Path) -> AsyncIterator[Office]:
         yield office
 
 
+def test_no_field_of_a_body_is_passed_over():
+    """Who misspells is_prefix or valid_until bans less, or for longer, than he meant."""
+    for endpoint in ENDPOINTS:
+        for model in models_of(endpoint.body):
+            assert model.model_config.get("extra") == "forbid", (endpoint.label, model)
+
+
+def models_of(kind):
+    own = isinstance(kind, type) and issubclass(kind, BaseModel)
+    inner = [field.annotation for field in kind.model_fields.values()] if own else get_args(kind)
+    return [kind] * own + [model for one in inner for model in models_of(one)]
+
+
 # Who asks
 
 

@@ -174,6 +174,18 @@ async def test_several_words_are_joined_as_the_language_joins_and_others_stay() 
     assert named("purpose", "", zh=False) == ""
 
 
+async def test_the_case_under_which_the_glass_was_broken_stands_on_the_first_page(traces: Traces) -> None:
+    """Until a regulator has acknowledged it."""
+    ((run,),) = traces.office.sql(
+        """INSERT INTO import_runs (kind, file_name, checker_id, approver_id, case_reference)
+           SELECT 'numbers', 'filed', min(id), max(id), 'CASE-31' FROM persons RETURNING id"""
+    )
+    assert "CASE-31" in (await visit(traces, "regulator", "/")).words
+    assert "CASE-31" not in (await visit(traces, "institution", "/")).words
+    assert (await traces.office.post("regulator", f"/import-runs/{run}/acknowledge")).status < 300
+    assert "CASE-31" not in (await visit(traces, "regulator", "/")).words
+
+
 async def test_the_language_is_kept_and_switching_keeps_what_was_asked(traces: Traces) -> None:
     page = await visit(traces, "institution", "/numbers?status=approved&number=1069&lang=en")
     assert "zm_lang=en" in page.headers["Set-Cookie"]

@@ -38,6 +38,8 @@ STEP_SECONDS = 30
 CACHE_SECONDS = 1.0
 AHEAD_SECONDS = 0.5
 """A look-up that is older is done again for the next, while the old one still holds."""
+PATIENCE_SECONDS = 0.25
+"""An attempt of a token seen before waits for its look-up so long: a sender's call rings meanwhile."""
 REMEMBERED = 10_000
 SHORTEST_PASSWORD = 12
 
@@ -54,6 +56,9 @@ class _Known(NamedTuple):
     actor: Actor
     expires_at: float
     seen: float  # monotonic seconds
+
+    def brings_attempts(self, now: float) -> bool:
+        return "attempts" in self.actor.scopes and self.expires_at > now
 
 
 _Found = tuple[Actor, datetime] | None
@@ -92,15 +97,16 @@ class Access:
 
     async def by_token(self, secret: str, scope: str = "attempts") -> Actor | None:
         """Whose token it is, with its scopes; None for one that is unknown, expired, revoked or of a disabled
-        user. While the database is away: a token seen before, for the `scope` attempts alone, or Problem."""
+        user. While the database is away, or silent: a token seen before, for the `scope` attempts alone, or
+        Problem."""
         digest = token_hash(secret)
-        try:
+        old = self._known.get(digest)
+        if old is None or not old.brings_attempts(self._clock()) or scope != "attempts":
             return await self._who(digest, self._token)
-        except Problem as problem:
-            old = self._known.get(digest)
-            known = old is not None and "attempts" in old.actor.scopes and old.expires_at > self._clock()
-            if old is None or not known or scope != "attempts":
-                raise problem from None
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._who(digest, self._token)
+        except (Problem, TimeoutError):
             return _with(old.actor, frozenset({"attempts"}))
 
     async def by_session(self, cookie: str) -> Actor | None:
