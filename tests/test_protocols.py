@@ -23,7 +23,7 @@ from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search, Shown
 from gateway.model import AccountKey, Reason
-from gateway.protocols import cmpp, sgip, smgp, smgp_tables, smpp_status
+from gateway.protocols import WIRES, cmpp, sgip, smgp, smgp_tables, smpp_status
 from gateway.protocols import smpp_tables as tables
 from gateway.protocols.smpp import Smpp
 from gateway.registry.replica import Replica
@@ -203,15 +203,23 @@ async def test_who_speaks_another_language_is_hung_up_on_and_counted(line: Line,
         writer.close()
 
 
-async def test_what_can_not_be_read_is_answered_recorded_and_the_line_goes_on(line: Line) -> None:
-    subscriber = line.house.subscriber()
-    async with line.sender() as sender:
+async def test_what_can_not_be_read_is_answered_and_the_line_goes_on_but_where_a_protocol_ends_it(
+    line: Line,
+) -> None:
+    subscriber, ends = line.house.subscriber(), bool(WIRES[line.protocol].ENDS)
+    count = line.house.counted(
+        "connections_closed_total", ends, protocol=line.protocol, cause="truncated_body"
+    )
+    async with count, line.sender() as sender:
         (frame,) = sender.frames(PASSING, [subscriber], TEXT)
         cut = frame[:60]
         answer = await sender.request(len(cut).to_bytes(4, "big") + cut[4:])
         assert answer.result not in (0, None)
-        assert (await sender.submit(PASSING, [subscriber], TEXT)).result == 0
-    assert line.carrier.counts["submits"] == 1
+        if ends:  # SGIP 1.2 §3.7.2.4.2
+            await sender.until(lambda: sender.cause is not None)
+        else:
+            assert (await sender.submit(PASSING, [subscriber], TEXT)).result == 0
+    assert line.carrier.counts["submits"] == (not ends)
 
 
 async def test_the_ports_are_found_by_scanners_and_nothing_stays(line: Line) -> None:

@@ -89,6 +89,7 @@ class Smpp:
     REPLACE: ClassVar[int] = REPLACE_SM
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0x7000_0001, 0x7FFF_FFFF)
     SEQUENCE_IS_ID: ClassVar[bool] = False
+    ENDS: ClassVar[frozenset[str]] = frozenset()
     CAP: ClassVar[int] = 70 * 1024
     """No longer frame is read; message_payload may have 65,535 octets."""
 

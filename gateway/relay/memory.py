@@ -147,6 +147,7 @@ class Batch:
     __slots__ = (
         "again",
         "began",
+        "broken",
         "channel",
         "connection",
         "cuts",
@@ -188,6 +189,7 @@ class Batch:
         self.began = began  # perf_counter
         self.again = again  # more of a message that has been judged, and counted, before
         self.octets = b""  # what goes there
+        self.broken: WireError | None = None  # for this the connection ends when it is answered
         self.refusals: list[bytes] = []  # what goes back to the sender
         self.elsewhere: list[tuple[Tell, Sequence[bytes]]] = []  # and what goes to him on another connection
 
@@ -195,13 +197,14 @@ class Batch:
 class Memory:
     """The submits of one connection by sequence number."""
 
-    __slots__ = ("_before", "_seen", "taken", "waiting")
+    __slots__ = ("_before", "_seen", "broken", "taken", "waiting")
 
     def __init__(self, taken: Taken | None = None) -> None:
         self.taken = taken  # of the account, where the protocol can replace what the carrier has taken
         self._seen: dict[int, Submit] = {}
         self._before: dict[int, Submit] = {}  # an older generation: to forget one by one costs more
         self.waiting = 0  # how many wait for the disk or for the carrier's answer
+        self.broken: WireError | None = None  # what was read last, where the protocol ends for it
 
     @property
     def outstanding(self) -> list[int]:
@@ -230,6 +233,7 @@ class Memory:
             return submit
         except WireError as error:
             note("submit not understood", error)
+            self.broken = error if error.cause in wire.ENDS else None
             return Submit(frame, fingerprint, None, wire.malformed(command, sequence, error) or b"")
 
     def add(self, submit: Submit, before: Submit | None) -> None:

@@ -7,7 +7,7 @@ number because of it (`busy`); at all other times they pass untouched.
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.relay.lane import Lane, Numbering
-from gateway.relay.memory import Memory, Submit
+from gateway.relay.memory import Batch, Memory, Submit
 
 
 class Own:
@@ -26,6 +26,11 @@ class Own:
         self._numbering = Numbering(own=wire.OWN_NUMBERS)
         self._commands: dict[int, int] = {}  # of ours, by number
         self._attempts: dict[int, bytes] = {}  # that our submits are, by number
+
+    def learn(self, batch: Batch) -> None:
+        """Take the first submit of these that passed for the specimen."""
+        passed = next((submit for submit in batch.submits if not submit.refused), None)
+        self.specimen = batch.data[passed.start : passed.end] if passed is not None else b""
 
     # What is ours
 

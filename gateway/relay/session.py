@@ -52,8 +52,8 @@ class Session:
         self.memory = Memory(desk.taken.of(key) if wire.REPLACE else None)
         self.closed, self._idle = asyncio.Event(), asyncio.Event()
         self.draining = self._half_closed = False
-        self._desk = desk
-        self._wire = wire
+        self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
+        self._desk, self._wire = desk, wire
         self._connection = connection
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._stops = Stops(sender.read_on)  # why we do not read the sender
@@ -64,7 +64,6 @@ class Session:
         self._note = Notes(desk.log, key, connection).note
         self._own = Own(wire, key.account, connection, self._to_carrier, self.memory)
         self._held = Held(desk.parts, self, connection, self._to_carrier)
-        self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
         self._out, self._back = (
             desk.telemetry.relay(key.protocol, way) for way in ("to_carrier", "to_sender")
         )
@@ -128,6 +127,10 @@ class Session:
                         cuts.append((start, end, b""))
                     else:
                         submits.append(submit)
+                    if memory.broken is not None:  # nothing behind it is read
+                        frames, error = frames[: frames.index(frame) + 1], None
+                        self._stops.stop("broken")
+                        break
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
                     self._renumber(data, frame, self._numbering.answer(sequence), cuts)
@@ -147,6 +150,7 @@ class Session:
                 self._stops.stop("window")
             place, used = self._to_carrier.hold(), frames[-1][1]
             batch = Batch(self, self.key, self._connection, submits, data, used, cuts, place, began)
+            batch.broken = memory.broken
             self._desk.screen.put(batch)
         elif frames:
             self._to_carrier.send(join(data, frames[-1][1], cuts))
@@ -174,8 +178,7 @@ class Session:
                 self._desk.routes.passed(self._desk.screen.account(self.key), batch.submits)
             self.memory.settle(batch.submits)
             if not self._own.specimen:
-                passed = next((submit for submit in batch.submits if not submit.refused), None)
-                self._own.specimen = batch.data[passed.start : passed.end] if passed is not None else b""
+                self._own.learn(batch)
             if batch.refusals:
                 self._answer(batch.refusals)
             for tell, reports in batch.elsewhere:
@@ -185,8 +188,7 @@ class Session:
         else:
             known = {submit.start for submit in batch.submits}
             cuts = [cut for cut in batch.cuts if cut[0] not in known]
-            busy = (self._wire.busy(submit.command, submit.sequence) for submit in batch.submits)
-            self._answer([frame or b"" for frame in busy])
+            self._answer([self._wire.busy(one.command, one.sequence) or b"" for one in batch.submits])
             for submit in batch.submits:
                 self.memory.forget(submit)
                 if submit.octets:
@@ -195,6 +197,8 @@ class Session:
             batch.place.fill(join(batch.data, batch.used, cuts))
         self._stops.go_on("journal")
         self._rested()
+        if batch.broken is not None:
+            self.end(batch.broken)
 
     def from_carrier(self, data: bytes) -> None:
         """Pass everything on; note outcomes; reports and replies wait for the disk."""
@@ -250,10 +254,8 @@ class Session:
 
     def sweep(self) -> None:
         """Give up a peer that has begun a frame and not gone on since this was called last."""
-        for leg in self._legs:
-            if leg.stalls():
-                self.end(WireError("half_frame", f"{len(leg.stream.tail)} octets"))
-                return
+        if (leg := next((leg for leg in self._legs if leg.stalls()), None)) is not None:
+            self.end(WireError("half_frame", f"{len(leg.stream.tail)} octets"))
 
     async def drain(self, seconds: float) -> None:
         """Answer submits with the busy code, let the carrier answer what it has, unbind both sides, close."""
@@ -348,9 +350,8 @@ class Session:
         submit.close(octets if submit.sequence == sequence else self._own.back(octets, submit), message_id)
         if submit.several:
             outcomes += submit.outcomes(result, message_id, self._wire.failures(data, start, end))
-            return
-        for identity in submit.ids:
-            outcomes.append((identity, result, message_id, submit.part))
+        else:
+            outcomes += [(identity, result, message_id, submit.part) for identity in submit.ids]
 
     def _delivery(
         self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
@@ -368,9 +369,8 @@ class Session:
 
     def _not_recorded(self, frame: Frame, error: Exception) -> None:
         """A reply or report is told to come again: the carrier delivers it once more."""
-        _, _, command, sequence = frame
         self._note("delivery not recorded", WireError("busy", str(error)))
-        self._to_carrier.send(self._wire.busy(command, sequence) or b"")
+        self._to_carrier.send(self._wire.busy(frame[2], frame[3]) or b"")
 
     def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
         """The frame goes on under this number; None: it does not."""
