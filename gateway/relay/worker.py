@@ -35,7 +35,7 @@ from gateway.relay.returns import Returns
 from gateway.relay.routes import Routes
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
-from gateway.secured import for_carrier
+from gateway.secured import for_carrier, for_listeners
 from gateway.telemetry import Telemetry
 from gateway.values import endpoint, milliseconds
 
@@ -63,6 +63,7 @@ class Worker:
         log: logging.Logger,
     ) -> None:
         self._tls = [for_carrier(sms) for sms in listeners]
+        self._tls_outward = [for_listeners(sms) for sms in listeners]
         self.listeners = listeners
         self._carrier = carrier
         self._screen = screen
@@ -151,6 +152,7 @@ class Worker:
             *(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())),
             *(callback.drain() for callback in list(self._callbacks)),
         )
+        await self._ports.emptied()
         self._returns.finish()
         self.tick()
 
@@ -323,7 +325,8 @@ class Worker:
             try:
                 session.start()
                 address, patience = endpoint(account.listener), milliseconds(sms.callback_patience) / 1000
-                why = await outward.reach(wire, arrival.first, address, patience)
+                secured = self._tls_outward[arrival.listener]
+                why = await outward.reach(wire, arrival.first, address, patience, secured)
                 if outward.connected:
                     self._deaf.discard(key)
                     session.reached()
