@@ -570,6 +570,11 @@ async def test_smpp_passes_octet_for_octet_whatever_the_relay_need_not_know(
             back = [wire.encode(body, 0x7FFF_FF00 + n, status) for n, (body, status) in enumerate(carriers)]
             unknown = (20).to_bytes(4, "big") + (0x111).to_bytes(4, "big") + bytes(12)
             await one_by_one(there, raw, [*back, unknown])
+
+            async def told() -> bool:
+                return await smpp.house.metric("congestion_state", protocol="smpp") == 0x5A
+
+            await eventually(told, every=0.1)
             await one_by_one(raw, there, [wire.encode(body, n) for n, body in enumerate(answers)])
 
             dropped = wire.encode(tables.AlertNotification(), 5)

@@ -225,9 +225,11 @@ def test_results_are_read_with_and_without_a_body() -> None:
     assert protocol.result(b"##" + said, 2, 2 + len(said)) == (0, b"0a1B")
     bare = protocol.encode(wire.SubmitSmResp(message_id=None), 3, 0x58)
     assert protocol.result(bare, 0, 16) == (0x58, b"")
-    multi = wire.SubmitMultiResp(message_id=b"7", unsuccess_sme=[(1, 1, b"13800000000", 11)])
+    busy = [(wire.CONGESTION_STATE, b"\x50")]
+    multi = wire.SubmitMultiResp(message_id=b"7", unsuccess_sme=[(1, 1, b"13800000000", 11)], tlvs=busy)
     octets = protocol.encode(multi, 3)
     assert protocol.result(octets, 0, len(octets)) == (0, b"7")
+    assert protocol.congestion == 0x50
     nack = protocol.encode(wire.GenericNack(), 3)
     assert protocol.result(nack, 0, 16) == (0xFF, b"")
     with pytest.raises(WireError):

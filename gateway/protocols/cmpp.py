@@ -88,6 +88,7 @@ class Cmpp:
     """A request that puts another text in place of one that was sent; CMPP has none."""
     SEQUENCE_IS_ID: ClassVar[bool] = False
     ENDS: ClassVar[frozenset[str]] = frozenset()
+    congestion: ClassVar[int] = 0
     """Whether a SUBMIT's sequence number is its message id."""
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
     """Sequence numbers for requests of our own: far from where peers count."""

@@ -110,6 +110,7 @@ class Sgip:
         ("truncated_body", "trailing_bytes", "message_length_exceeds_pdu")
     )
     """What a Submit that can't be read ends its connection for, once it is answered (§3.7.2.4.2)."""
+    congestion: ClassVar[int] = 0
     CAP: ClassVar[int] = 8192
     """No longer frame is read; MessageLength could say 4 GiB."""
 

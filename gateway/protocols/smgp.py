@@ -101,6 +101,7 @@ class Smgp:
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
     SEQUENCE_IS_ID: ClassVar[bool] = False
     ENDS: ClassVar[frozenset[str]] = frozenset()
+    congestion: ClassVar[int] = 0
     CAP: ClassVar[int] = 8192
     """No longer frame is read; the longest legal one, a Submit to 100 numbers, has 2,481 octets and its
     optional fields."""

@@ -147,6 +147,8 @@ class Smpp:
 
     def __init__(self, version: int = V34) -> None:
         self.version = version
+        self.congestion = 0
+        """What the carrier said last in an answer to a message: 0 idle to 100 congested (5.0 §4.8.4.18)."""
 
     # Frames
 
@@ -360,6 +362,8 @@ class Smpp:
         stop = data.find(b"\0", start + 16, end)
         if stop < 0:
             raise WireError("missing_nul", "message_id")
+        if stop + 5 < end:
+            self.congestion = own.congestion(data, start, end, self.congestion)
         return status, data[start + 16 : stop]
 
     @staticmethod

@@ -4,6 +4,7 @@ fields that may stand or not."""
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from gateway.errors import WireError
 from gateway.model import Reason
@@ -140,6 +141,18 @@ def optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
     if payload is not None and text and payload != text:
         raise WireError("two_texts", "message_payload")
     return text or payload or b"", total, number, reference
+
+
+def congestion(data: bytes, start: int, end: int, otherwise: int) -> int:
+    """congestion_state of the answer in data[start:end]; `otherwise` where it says none that can be read."""
+    try:
+        answer: Any = wire.PDUS[int.from_bytes(data[start + 4 : start + 8], "big")].decode(
+            data, start + 16, end
+        )
+    except (KeyError, WireError):
+        return otherwise
+    state = dict(reversed(answer.tlvs)).get(wire.CONGESTION_STATE, b"")
+    return state[0] if state else otherwise
 
 
 def failures(data: bytes, start: int, end: int) -> dict[bytes, int]:

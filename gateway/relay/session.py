@@ -53,7 +53,7 @@ class Session:
         self.closed, self._idle = asyncio.Event(), asyncio.Event()
         self.draining = self._half_closed = False
         self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
-        self._desk, self._wire = desk, wire
+        self._desk, self.wire = desk, wire
         self._connection = connection
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._stops = Stops(sender.read_on)  # why we do not read the sender
@@ -99,8 +99,8 @@ class Session:
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
         began = perf_counter()
-        data, frames, error = self._legs[True].stream.frames(self._wire.frames, data)
-        wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
+        data, frames, error = self._legs[True].stream.frames(self.wire.frames, data)
+        wire, memory, full = self.wire, self.memory, self._desk.screen.journal.full
         own = self._own if self._own.busy else None
         submits: list[Submit] = []
         cuts: Cuts = []
@@ -188,7 +188,7 @@ class Session:
         else:
             known = {submit.start for submit in batch.submits}
             cuts = [cut for cut in batch.cuts if cut[0] not in known]
-            self._answer([self._wire.busy(one.command, one.sequence) or b"" for one in batch.submits])
+            self._answer([self.wire.busy(one.command, one.sequence) or b"" for one in batch.submits])
             for submit in batch.submits:
                 self.memory.forget(submit)
                 if submit.octets:
@@ -203,8 +203,8 @@ class Session:
     def from_carrier(self, data: bytes) -> None:
         """Pass everything on; note outcomes; reports and replies wait for the disk."""
         began = perf_counter()
-        data, frames, error = self._legs[False].stream.frames(self._wire.frames, data)
-        wire, numbering = self._wire, self._numbering
+        data, frames, error = self._legs[False].stream.frames(self.wire.frames, data)
+        wire, numbering = self.wire, self._numbering
         own = self._own if self._own.busy else None
         cuts: Cuts = []
         outcomes: list[OutcomeItem] = []
@@ -265,8 +265,8 @@ class Session:
         if self.memory.waiting or self._own.awaits:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
-        self._to_sender.send(self._wire.terminate(self._numbering.choose()))
-        self._to_carrier.send(self._wire.terminate(self._own.choose(self._wire.TERMINATE)))
+        self._to_sender.send(self.wire.terminate(self._numbering.choose()))
+        self._to_carrier.send(self.wire.terminate(self._own.choose(self.wire.TERMINATE)))
         try:
             await asyncio.wait_for(self.closed.wait(), GOODBYE_SECONDS)
         except TimeoutError:
@@ -309,7 +309,7 @@ class Session:
         renumbered, submit.octets = submit.octets, b""
         if submit.refused < submit.width:
             passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
-            submit.octets = self._wire.reduced(batch.data, submit.start, submit.end, passed)
+            submit.octets = self.wire.reduced(batch.data, submit.start, submit.end, passed)
             submit.ids = tuple([submit.ids[i] for i in passed])
             if renumbered:
                 submit.octets = self._own.renumbered(submit.octets, renumbered)
@@ -318,7 +318,7 @@ class Session:
                 self._own.never_sent(renumbered)
             account = self._desk.screen.account(self.key)
             to = self._receiver or self._desk.receivers.of(self.key)
-            refuse(self._wire, submit, batch, account, to, self._desk.make_ids, here=to is self._receiver)
+            refuse(self.wire, submit, batch, account, to, self._desk.make_ids, here=to is self._receiver)
         batch.cuts.append((submit.start, submit.end, submit.octets))
 
     def _rested(self) -> None:
@@ -337,7 +337,7 @@ class Session:
         """The carrier's answer to a submit of the sender's; None: to one of ours."""
         start, end, _, sequence = frame
         try:
-            result, message_id = self._wire.result(data, start, end)
+            result, message_id = self.wire.result(data, start, end)
         except WireError as error:
             self._note("answer not understood", error)
             if submit is not None:
@@ -349,7 +349,7 @@ class Session:
         octets = b"" if result else data[start:end]
         submit.close(octets if submit.sequence == sequence else self._own.back(octets, submit), message_id)
         if submit.several:
-            outcomes += submit.outcomes(result, message_id, self._wire.failures(data, start, end))
+            outcomes += submit.outcomes(result, message_id, self.wire.failures(data, start, end))
         else:
             outcomes += [(identity, result, message_id, submit.part) for identity in submit.ids]
 
@@ -357,7 +357,7 @@ class Session:
         self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
     ) -> None:
         try:
-            delivery = self._wire.delivery(data, frame[0], frame[1])
+            delivery = self.wire.delivery(data, frame[0], frame[1])
         except WireError as error:  # passed all the same: the sender may know more than we do
             self._note("delivery not understood", error)
             return
@@ -370,23 +370,23 @@ class Session:
     def _not_recorded(self, frame: Frame, error: Exception) -> None:
         """A reply or report is told to come again: the carrier delivers it once more."""
         self._note("delivery not recorded", WireError("busy", str(error)))
-        self._to_carrier.send(self._wire.busy(frame[2], frame[3]) or b"")
+        self._to_carrier.send(self.wire.busy(frame[2], frame[3]) or b"")
 
     def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
         """The frame goes on under this number; None: it does not."""
         start, end, _, sequence = frame
         if number != sequence:
-            octets = b"" if number is None else self._wire.with_sequence(data[start:end], number)
+            octets = b"" if number is None else self.wire.with_sequence(data[start:end], number)
             cuts.append((start, end, octets))
 
     def _unexpected(self, data: bytes, frame: Frame, doing: str | None) -> bytes:
         start, end, command, sequence = frame
         if doing == "login":
             self._note("second login refused", None)
-            return self._wire.login_refused(data[start:end], sequence)
+            return self.wire.login_refused(data[start:end], sequence)
         self._desk.telemetry.unanswerable.labels(self.key.protocol).inc()
         self._note("request refused", WireError("unknown_command", f"0x{command:08x}"))
-        return self._wire.unknown(data, frame) or b""
+        return self.wire.unknown(data, frame) or b""
 
     def _answer(self, frames: Sequence[bytes]) -> None:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""

@@ -127,6 +127,8 @@ class Worker:
         for sms in self.listeners:
             for side, more in (("sender", 0), ("carrier", calls[sms.protocol])):
                 self._telemetry.sessions.labels(sms.protocol, side).set(sessions[sms.protocol] + more)
+            said = (one.wire.congestion for one in self._sessions.values() if one.wire.name == sms.protocol)
+            self._telemetry.congestion.labels(sms.protocol).set(max(said, default=0))
         for callback in self._callbacks:
             callback.tick()
         self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
