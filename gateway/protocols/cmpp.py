@@ -356,6 +356,10 @@ class Cmpp:
         values[5] = values[5][: end - place - 1]
         return tuple(values)
 
+    @staticmethod
+    def telling(data: bytes, start: int, end: int, reasons: Sequence[Reason | None]) -> None:
+        """How an answer says who of several was refused: one answer is for all of them."""
+
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         answer = wire.DeliverResp(msg_id=int.from_bytes(message_id, "big"), result=result)
         return self.encode(answer, sequence)

@@ -339,6 +339,10 @@ class Sgip:
         subscriber, number, fmt, udhi, content = _DELIVERY(data, start + 20, end)
         return Delivery(data[start + 8 : start + 20], subscriber, number, fmt, udhi, content, None)
 
+    @staticmethod
+    def telling(data: bytes, start: int, end: int, reasons: Sequence[Reason | None]) -> None:
+        """How an answer says who of several was refused: one answer is for all of them."""
+
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         return self.encode(wire.DeliverResp(result=result), sequence)
 

@@ -356,6 +356,10 @@ class Smgp:
         at = start + 12 + wire.Deliver.offset("msg_length")
         return at + 1 + data[at] + 8
 
+    @staticmethod
+    def telling(data: bytes, start: int, end: int, reasons: Sequence[Reason | None]) -> None:
+        """How an answer says who of several was refused: one answer is for all of them."""
+
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         return self.encode(wire.DeliverResp(msg_id=message_id, status=result), sequence)
 

@@ -8,7 +8,7 @@ One layout serves all versions: 3.3 is 3.4 without optional fields, and 5.0 read
 only what our own answers may hold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any, ClassVar
 
@@ -370,6 +370,14 @@ class Smpp:
     def failures(data: bytes, start: int, end: int) -> dict[bytes, int]:
         """For whom of several the answer in data[start:end] says no, and with which status."""
         return own.failures(data, start, end)
+
+    def telling(
+        self, data: bytes, start: int, end: int, reasons: Sequence[Reason | None]
+    ) -> Callable[[bytes], bytes] | None:
+        """How the carrier's answer to the message in data[start:end], which went on without some of those
+        whom it was to go to, says who they are: what makes that answer of the one that it gave."""
+        codes = REFUSALS if self.version < V50 else dict.fromkeys(REFUSALS, PROHIBITED)
+        return own.telling(data, start, end, [codes[reason] if reason else OK for reason in reasons])
 
     def delivery(self, data: bytes, start: int, end: int) -> Delivery:
         """What the deliver_sm or data_sm in data[start:end] says."""

@@ -72,6 +72,7 @@ class Submit:
         "start",
         "submission",
         "taken",
+        "telling",
         "verdicts",
         "width",
     )
@@ -92,6 +93,7 @@ class Submit:
         self.answered = False  # by the carrier, or by us
         self.durable = False
         self.several: Sequence[bytes] = ()  # who it goes to, where the answer may say no for some of them
+        self.telling: Callable[[bytes], bytes] | None = None  # makes the carrier's answer say who was refused
         self.taken: Callable[[bytes], None] | None = None  # is told the carrier's id, if it can be replaced
 
     def close(self, accepted: bytes, message_id: bytes = b"") -> None:
@@ -106,7 +108,9 @@ class Submit:
             self.fingerprint = OVER
 
     def outcomes(self, result: int, message_id: bytes, failed: Mapping[bytes, int]) -> list[OutcomeItem]:
-        """The carrier's answer to each of `several`; those who are in `failed` have one of their own."""
+        """The carrier's answer to each; those of `several` who are in `failed` have one of their own."""
+        if not self.several:
+            return [(identity, result, message_id, self.part) for identity in self.ids]
         others = {canonical(address): status for address, status in failed.items()}
         results = [others.get(canonical(address), result) for address in self.several]
         return [

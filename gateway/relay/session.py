@@ -226,7 +226,7 @@ class Session:
             elif doing == "result":
                 submit = self.memory.answered(sequence)
             if doing == "result":
-                self._outcome(data, frame, submit, outcomes)
+                self._outcome(data, frame, submit, outcomes, cuts)
             elif doing == "delivery":
                 self._delivery(data, frame, replies, reports)
         if outcomes:
@@ -308,11 +308,7 @@ class Session:
         """A submit that does not go on as it came: refused, or reduced to the recipients who may have it."""
         renumbered, submit.octets = submit.octets, b""
         if submit.refused < submit.width:
-            passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
-            submit.octets = self.wire.reduced(batch.data, submit.start, submit.end, passed)
-            submit.ids = tuple([submit.ids[i] for i in passed])
-            if renumbered:
-                submit.octets = self._own.renumbered(submit.octets, renumbered)
+            self._own.reduce(submit, batch, renumbered)
         else:
             if renumbered:
                 self._own.never_sent(renumbered)
@@ -333,7 +329,9 @@ class Session:
         if self._half_closed and not waiting and not self._leaving:
             self._to_sender.close()
 
-    def _outcome(self, data: bytes, frame: Frame, submit: Submit | None, outcomes: list[OutcomeItem]) -> None:
+    def _outcome(
+        self, data: bytes, frame: Frame, submit: Submit | None, outcomes: list[OutcomeItem], cuts: Cuts
+    ) -> None:
         """The carrier's answer to a submit of the sender's; None: to one of ours."""
         start, end, _, sequence = frame
         try:
@@ -346,12 +344,14 @@ class Session:
         if submit is None:
             outcomes += [(identity, result, message_id, 0) for identity in self._own.attempts(sequence)]
             return
-        octets = b"" if result else data[start:end]
-        submit.close(octets if submit.sequence == sequence else self._own.back(octets, submit), message_id)
-        if submit.several:
-            outcomes += submit.outcomes(result, message_id, self.wire.failures(data, start, end))
-        else:
-            outcomes += [(identity, result, message_id, submit.part) for identity in submit.ids]
+        octets = data[start:end]
+        answer = octets if submit.sequence == sequence else self._own.back(octets, submit)
+        if submit.telling is not None:  # and of those whom we refused
+            answer = submit.telling(answer)
+            cuts[:] = [*(cut for cut in cuts if cut[0] != start), (start, end, answer)]
+        submit.close(b"" if result else answer, message_id)
+        failed = self.wire.failures(data, start, end) if submit.several else {}
+        outcomes += submit.outcomes(result, message_id, failed)
 
     def _delivery(
         self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
