@@ -581,6 +581,8 @@ async def test_smpp_passes_octet_for_octet_whatever_the_relay_need_not_know(
             raw.send(wire.encode(tables.Outbind(system_id=b"x"), 4), dropped, wire.heartbeat(6))
             assert await there.frame() == wire.heartbeat(6)
             assert await raw.frame() == wire.answer(tables.OUTBIND, 4, 3)
+            raw.send(login)
+            assert await raw.frame() == bytes.fromhex("00000010 80000009 00000005") + login[12:16]
     async with (
         smpp.house.counted("connections_closed_total", protocol="smpp", cause="login_expected"),
         Raw.open(smpp.port) as stranger,

@@ -127,6 +127,7 @@ class Cmpp:
     BAD_SECRET: ClassVar[int] = 3
     VERSION_TOO_HIGH: ClassVar[int] = 4
     OTHER: ClassVar[int] = OTHER_ERROR
+    LOGIN_TWICE: ClassVar[int] = OTHER_ERROR
     """Statuses of CONNECT_RESP (§7.4.1.2)."""
 
     def __init__(self, version: int = V20) -> None:

@@ -146,6 +146,7 @@ class Sgip:
     BAD_LOGIN: ClassVar[int] = PARAMETER
     VERSION_TOO_HIGH: ClassVar[int] = PARAMETER
     OTHER: ClassVar[int] = BUSY
+    LOGIN_TWICE: ClassVar[int] = LOGIN_TWICE
     """Results of Bind_Resp."""
 
     def __init__(self, version: int = V12) -> None:
@@ -378,8 +379,7 @@ class SgipCall(Sgip):
     """The Result of what finds no sender."""
 
     LOGIN_TYPE: ClassVar[int] = LOGIN_TYPE
-    LOGIN_TWICE: ClassVar[int] = LOGIN_TWICE
-    """Results of Bind_Resp: not to deliver; once more on the same connection."""
+    """Result of Bind_Resp: not to deliver."""
 
     OTHER_CONTENT: ClassVar[int] = SEQUENCE
     """The Result of a number that is under way with another content."""

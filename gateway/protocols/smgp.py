@@ -136,6 +136,7 @@ class Smgp:
     BAD_SECRET: ClassVar[int] = BAD_SECRET
     VERSION_TOO_HIGH: ClassVar[int] = VERSION_TOO_HIGH
     OTHER: ClassVar[int] = BUSY
+    LOGIN_TWICE: ClassVar[int] = BUSY
     """Statuses of Login_Resp."""
 
     def __init__(self, version: int = V30) -> None:

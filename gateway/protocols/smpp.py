@@ -20,6 +20,7 @@ from gateway.protocols.framing import cut
 from gateway.protocols.kinds import Tlv
 from gateway.protocols.message import Delivery, Instant, Login, Replaces, Submission
 from gateway.protocols.smpp_status import (
+    ALREADY_BOUND,
     BIND_FAILED,
     COMMAND,
     COMMAND_LENGTH,
@@ -143,6 +144,7 @@ class Smpp:
     BAD_SECRET: ClassVar[int] = PASSWORD
     VERSION_TOO_HIGH: ClassVar[int] = BIND_FAILED
     OTHER: ClassVar[int] = BIND_FAILED
+    LOGIN_TWICE: ClassVar[int] = ALREADY_BOUND
     """Statuses of an answer to a bind."""
 
     def __init__(self, version: int = V34) -> None:
@@ -374,8 +376,7 @@ class Smpp:
     def telling(
         self, data: bytes, start: int, end: int, reasons: Sequence[Reason | None]
     ) -> Callable[[bytes], bytes] | None:
-        """How the carrier's answer to the message in data[start:end], which went on without some of those
-        whom it was to go to, says who they are: what makes that answer of the one that it gave."""
+        """What makes the carrier's answer to what is in data[start:end] say who of several was refused."""
         codes = REFUSALS if self.version < V50 else dict.fromkeys(REFUSALS, PROHIBITED)
         return own.telling(data, start, end, [codes[reason] if reason else OK for reason in reasons])
 

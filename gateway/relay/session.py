@@ -383,7 +383,7 @@ class Session:
         start, end, command, sequence = frame
         if doing == "login":
             self._note("second login refused", None)
-            return self.wire.login_refused(data[start:end], sequence)
+            return self.wire.login_refused(data[start:end], sequence, self.wire.LOGIN_TWICE)
         self._desk.telemetry.unanswerable.labels(self.key.protocol).inc()
         self._note("request refused", WireError("unknown_command", f"0x{command:08x}"))
         return self.wire.unknown(data, frame) or b""
