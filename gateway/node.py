@@ -39,7 +39,7 @@ EMBEDDED = "embedded"
 def parts(config: Config, only: str = "") -> list[supervisor.Part]:
     """The processes of a node, or of one of its parts."""
     workers = [supervisor.Part(f"worker-{n}", 1) for n in range(config.workers)]
-    lasting = any(sms.tls_certificate for sms in config.sms)
+    lasting = any(sms.tls_certificate or (sms.upstream_tls and sms.callback_listen) for sms in config.sms)
     relay = [supervisor.Part("acceptor", 0, lasting), *workers] if config.sms else workers
     keeper, web = [supervisor.Part("keeper", 2)], [supervisor.Part("web", 3)]
     return {"relay": relay, "keeper": keeper, "web": web, "": relay + keeper + web}[only]

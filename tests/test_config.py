@@ -159,7 +159,7 @@ def test_the_environment_overrides_the_file(tmp_path):
         ('[[sms]]\nprotocol = "cmpp"\ntls_key = "k"\n', ["sms.0", "tls_certificate and tls_key together"]),
         ('[[sms]]\nprotocol = "cmpp"\ntls_client_ca = "c"\n', ["sms.0", "beside tls_certificate"]),
         ('[[sms]]\nprotocol = "smpp"\nupstream_tls_ca = "c"\n', ["sms.0", "upstream_tls = true"]),
-        ('[[sms]]\nprotocol = "sgip"\nupstream_tls = true\n', ["sms.0", "no TLS in sgip"]),
+        ('[[sms]]\nprotocol = "sgip"\nupstream_tls = true\n', ["sms.0", "upstream_tls_certificate"]),
         ('[[sms]]\nprotocol = "smgp"\nupstream_tls = true\nproxy_protocol = true\n', ["sms.0", "or proxy_"]),
         ('[[sms]]\nprotocol = "smgp"\nupstream_tls = "yes"\n', ["sms.0.upstream_tls", "true or false"]),
         ('[voice]\nlisten = ["0.0.0.0:5060"]\n', ['voice.listen.0 = "0.0.0.0:5060"', "udp://0.0.0.0:5060"]),

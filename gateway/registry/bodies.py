@@ -7,7 +7,7 @@ row security's business, and the table of endpoints'.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
 from gateway.registry import changing

@@ -35,7 +35,7 @@ from gateway.relay.returns import Returns
 from gateway.relay.routes import Routes
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
-from gateway.secured import for_carrier
+from gateway.secured import for_carrier, for_listeners
 from gateway.telemetry import Telemetry
 from gateway.values import endpoint, milliseconds
 
@@ -63,6 +63,7 @@ class Worker:
         log: logging.Logger,
     ) -> None:
         self._tls = [for_carrier(sms) for sms in listeners]
+        self._tls_outward = [for_listeners(sms) for sms in listeners]
         self.listeners = listeners
         self._carrier = carrier
         self._screen = screen
@@ -126,6 +127,8 @@ class Worker:
         for sms in self.listeners:
             for side, more in (("sender", 0), ("carrier", calls[sms.protocol])):
                 self._telemetry.sessions.labels(sms.protocol, side).set(sessions[sms.protocol] + more)
+            said = (one.wire.congestion for one in self._sessions.values() if one.wire.name == sms.protocol)
+            self._telemetry.congestion.labels(sms.protocol).set(max(said, default=0))
         for callback in self._callbacks:
             callback.tick()
         self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
@@ -151,6 +154,7 @@ class Worker:
             *(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())),
             *(callback.drain() for callback in list(self._callbacks)),
         )
+        await self._ports.emptied()
         self._returns.finish()
         self.tick()
 
@@ -323,7 +327,8 @@ class Worker:
             try:
                 session.start()
                 address, patience = endpoint(account.listener), milliseconds(sms.callback_patience) / 1000
-                why = await outward.reach(wire, arrival.first, address, patience)
+                secured = self._tls_outward[arrival.listener]
+                why = await outward.reach(wire, arrival.first, address, patience, secured)
                 if outward.connected:
                     self._deaf.discard(key)
                     session.reached()
