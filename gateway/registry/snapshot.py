@@ -113,9 +113,10 @@ class Snapshot:
         local = self._local_refusals
         if local is not replica.local:
             self._open_local()
-        elif (size := local.file.size()) < self._local_size:
-            raise NotReady(f"{local.path} was cut")
         else:
+            size = local.file.size()
+            if size < self._local_size and not local.file.whole():  # else it lost room that nothing used
+                raise NotReady(f"{local.path} was cut")
             self._local_size = size
             self._local.abort()
             self._local = local.env.begin()
