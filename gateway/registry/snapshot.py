@@ -113,10 +113,9 @@ class Snapshot:
         local = self._local_refusals
         if local is not replica.local:
             self._open_local()
-        else:
-            size = local.file.size()
-            if size < self._local_size and not local.file.whole():  # else it lost room that nothing used
-                raise NotReady(f"{local.path} was cut")
+        elif (size := local.file.size()) < self._local_size and not local.file.whole():
+            raise NotReady(f"{local.path} was cut")
+        else:  # if it was, then of room alone
             self._local_size = size
             self._local.abort()
             self._local = local.env.begin()
