@@ -192,6 +192,7 @@ class Feed:
         )
         try:
             await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())
+            await store.check_followed(connection)
             self._key_id = await store.register_key(connection, self._replica.key.fingerprint)
             yield connection
         finally:
