@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import plain  # noqa: F401
 import psycopg
 import pytest
@@ -39,9 +40,15 @@ FIRST = {"test_source.py"}
 
 
 def pytest_configure() -> None:
-    """Nodes and commands are some thousand starts of Python: each would compile all that it imports anew."""
+    """For any hour of the machine, and any environment.
+
+    Nodes and commands are hundreds of starts of Python: each would compile all that it imports anew. And an
+    example of Hypothesis that had to wait for a processor is no failure; no test states how long one takes.
+    """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    hypothesis.settings.register_profile("any hour", deadline=None)
+    hypothesis.settings.load_profile("any hour")
 
 
 def pytest_xdist_auto_num_workers() -> int:
