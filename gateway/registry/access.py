@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import asyncpg
@@ -86,7 +87,7 @@ class Access:
         self._on_lock_out = on_lock_out
         self._clock = clock
         self._hashing = ThreadPoolExecutor(2, "argon2")  # 64 MiB each
-        self._nobody = _hashed(os.urandom(8).hex(), cost)
+        self._nobody = _of_nobody(cost)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._looking: dict[bytes, asyncio.Task[Actor | None]] = {}
         self._unknown: OrderedDict[str, tuple[int, float]] = OrderedDict()  # login: failures, locked until
@@ -312,6 +313,12 @@ class Access:
 
     async def _loop_run(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._hashing, work, *arguments)
+
+
+@cache
+def _of_nobody(cost: Cost) -> str:
+    """What a password is compared with where there is none: to look costs the same."""
+    return _hashed(os.urandom(8).hex(), cost)
 
 
 def _hashed(password: str, cost: Cost) -> str:

@@ -10,6 +10,7 @@ import datetime
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -91,7 +92,7 @@ class Site:
         self.asked = quotas.Asked()
         self.exporting = asyncio.Semaphore(MOST_EXPORTS)
         self.passing = Passing(config.data_dir / "passing")
-        self.openapi = b""  # the document; web/server.py makes it of all tables
+        self.openapi: Callable[[], bytes] = bytes  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None
         self._seen_run: int | None = None  # the newest import that was looked at
