@@ -153,7 +153,7 @@ def congestion(data: bytes, start: int, end: int, otherwise: int) -> int:
         )
     except (KeyError, WireError):
         return otherwise
-    state = dict(reversed(answer.tlvs)).get(wire.CONGESTION_STATE, b"")
+    state = dict(reversed(getattr(answer, "tlvs", ()))).get(wire.CONGESTION_STATE, b"")
     return state[0] if state else otherwise
 
 
