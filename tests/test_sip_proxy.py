@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_sip import REFUSED, TORTURE, octets
 
+from gateway.model import Reason
 from gateway.protocols import sip, sip_proxy
+from gateway.protocols.sip_answers import Peer, announces_608, said_no
+from gateway.protocols.sip_answers import refusal as refusal_of
+from gateway.protocols.sip_memo import Memo
 from gateway.protocols.sip_proxy import Own
 from gateway.protocols.sip_stream import Stream
 
@@ -258,3 +262,53 @@ def test_a_torture_message_is_forwarded_or_answered_and_nothing_else(name: str) 
     with pytest.raises(sip.SipError) as refused:
         handled()
     assert refused.value.status == status
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_no_refusal_is_taken_for_try_the_next_trunk(reason: Reason) -> None:
+    for peer in (Peer(), Peer(takes_608=True), Peer(takes_608=True, explains=b"https://gw.example.cn/why")):
+        found = refusal_of(reason, "sub", peer)
+        assert found.status == 400 if reason is Reason.MALFORMED else found.status // 100 == 6
+        assert b'Reason: Q.850;cause=21;text="%s sub"\r\n' % reason.value.encode() in found.rows
+    assert refusal_of(reason, "", Peer(has_one_trunk=True)).status in (400, 403)
+
+
+def test_608_goes_to_who_takes_it_with_its_card() -> None:
+    found = refusal_of(Reason.REFUSED_BY_SUBSCRIBER, "", Peer(False, True, b"https://gw.example.cn/why"))
+    assert (found.status, found.phrase) == (608, b"Rejected")
+    assert b"Call-Info: <https://gw.example.cn/why>;purpose=jwscard\r\n" in found.rows
+    assert announces_608(read(spoken("Feature-Caps: *;+sip.608")))
+    assert not announces_608(read(spoken("Feature-Caps: *;+sip.pns")))
+
+
+def test_retry_after_stands_where_somebody_can_say_it() -> None:
+    assert b"Retry-After: 60\r\n" in refusal_of(Reason.QUIET_HOURS, "", Peer(), 60).rows
+    assert len(refusal_of(Reason.QUIET_HOURS, "", Peer()).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "start", "no"),
+    [
+        ([], "SIP/2.0 607 Unwanted", True),
+        ([], "SIP/2.0 603 Decline", False),
+        (['Reason: Q.850;cause=16, SIP ;cause=607;text="no"'], "BYE sip:a@b SIP/2.0", True),
+        (["Reason: SIP;cause=600"], "BYE sip:a@b SIP/2.0", False),
+    ],
+)
+def test_a_human_no_is_heard(rows: list[str], start: str, no: bool) -> None:
+    assert said_no(read(spoken(*rows, start=start))) is no
+
+
+def test_a_verdict_is_kept_as_long_as_its_invite_may_be_repeated() -> None:
+    memo = Memo(2)
+    first = memo.begin("a", 0)
+    assert first is not None
+    assert memo.get("a", 1) is first
+    memo.settle(first, 1_000)
+    assert memo.begin("b", 1_000) is not None
+    assert memo.begin("c", 1_000) is None
+    assert memo.get("a", 32_999) is first
+    assert memo.get("a", 33_000) is None
+    assert memo.begin("c", 33_000) is not None
+    memo.forget("c")
+    assert len(memo) == 1
