@@ -1,14 +1,17 @@
 """SIP: what is read, what is refused, and with which answer; RFC 4475's torture messages, octet by octet."""
 
+import gc
 import json
+import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocols import sip, sip_grammar
+from gateway.protocols import sip, sip_grammar, sip_proxy
 from gateway.protocols.sip_identity import identity, number
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -124,6 +127,7 @@ def test_a_local_number_needs_the_trunks_area() -> None:
     assert number(b"sip:12345678@cc.example.cn") == ""
 
 
+OWN = sip_proxy.Own(b"192.0.2.1", 5060, frozenset(((b"192.0.2.1", 5060),)), b"k" * 16)
 HEAD = b"INVITE sip:13800000001@gw.example.cn SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n"
 PLAIN = HEAD + (
     b"From: <sip:1069@cc.example.cn>;tag=a\r\nTo: <sip:13800000001@gw.example.cn>\r\nCall-ID: a@b\r\n"
@@ -144,3 +148,59 @@ def test_mutated_messages_raise_only_the_declared_error(data: st.DataObject) -> 
     except (sip.SipError, AssertionError):
         return
     identity(message, trusted=True, area="571")
+
+
+def mutated(seed: int, count: int) -> None:
+    """Reads `count` messages with a few octets cut, changed or put in."""
+    random = Random(seed)
+    samples = [PLAIN, *(octets(name) for name in TORTURE), *(case["message"].encode() for case in CALLERS)]
+    marks = [
+        b"\r\n",
+        b"\r\n ",
+        b";",
+        b",",
+        b"<",
+        b">",
+        b'"',
+        b"\\",
+        b"@",
+        b"%",
+        b" ",
+        b":",
+        b"\0",
+        b"\xff",
+        b"tag=",
+    ]
+    for _ in range(count):
+        data = bytearray(random.choice(samples))
+        for _ in range(random.randint(1, 4)):
+            at = random.randrange(len(data) + 1)
+            data[at : at + random.choice((0, 0, 1, 3, 40))] = random.choice(marks)
+        try:
+            message = sip.datagram(bytes(data))
+            if message is not None:
+                identity(message, trusted=True, area="571")
+                if message.status:
+                    sip_proxy.returned(message, OWN)
+                else:
+                    sip_proxy.stamp(message, b"192.0.2.9", 5060)
+                    sip_proxy.forwarded(sip_proxy.checked(message, OWN), OWN, b"UDP")
+        except sip.SipError as error:
+            if error.message is not None:
+                sip_proxy.answer(error.message, error.status, b"no", OWN.key)
+
+
+def test_mutated_messages_are_forwarded_or_answered() -> None:
+    mutated(1, 3_000)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_million_mutated_messages_do_not_grow_memory() -> None:
+    mutated(2, 50_000)
+    gc.collect()
+    blocks = sys.getallocatedblocks()
+    for seed in range(10, 110):
+        mutated(seed, 10_000)
+    gc.collect()
+    assert sys.getallocatedblocks() - blocks < 500

@@ -11,8 +11,10 @@ from gateway.model import Reason
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.sip import Message
 
-BAD_REQUEST, FORBIDDEN, UNAVAILABLE, DECLINE, REJECTED = 400, 403, 503, 603, 608
+OK, BAD_REQUEST, FORBIDDEN, NO_SUCH_CALL, TERMINATED = 200, 400, 403, 481, 487
+UNAVAILABLE, DECLINE, REJECTED = 503, 603, 608
 PHRASES = {
+    200: b"OK",
     400: b"Bad Request",
     403: b"Forbidden",
     416: b"Unsupported URI Scheme",
@@ -20,6 +22,7 @@ PHRASES = {
     481: b"Call/Transaction Does Not Exist",
     482: b"Loop Detected",
     483: b"Too Many Hops",
+    487: b"Request Terminated",
     503: b"Service Unavailable",
     505: b"Version Not Supported",
     603: b"Decline",

@@ -25,7 +25,7 @@ class Verdict:
 
     attempt: bytes = b""
     pending: bool = True
-    hop: tuple[str, str, int] | None = None  # transport, host, port
+    hop: tuple[str, int] | None = None  # host, port
     answer: bytes = b""
     until: int = 0
     answered: bool = field(default=False)

@@ -39,6 +39,10 @@ class Own(NamedTuple):
         return (host, port or PORT) in self.places
 
 
+Key = tuple[bytes, int, bytes, int, bytes, bytes]
+"""Sent-by and branch of the top Via, CSeq's number, Call-ID, tag of From."""
+
+
 class Request(NamedTuple):
     """A request that keeps the grammar, with what is used of it. `from_tag`, `to_tag`: b"" where there is
     none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261."""
@@ -52,7 +56,7 @@ class Request(NamedTuple):
     to_tag: bytes
     hops: int
 
-    def key(self) -> tuple[bytes, int, bytes, int, bytes, bytes]:
+    def key(self) -> Key:
         """The same for a request however often it is repeated, for its CANCEL and for the ACK of a
         refusal."""
         return self.top.host, self.top.port, self.branch, self.number, self.call_id, self.from_tag
@@ -73,9 +77,7 @@ def checked(message: Message, own: Own) -> Request:
         raise sip.wrong(message, "uri", "a Request-URI that is none")
     if hops == 0:
         raise _refused(message, 483, "hops", "Max-Forwards is 0")
-    branch = grammar.parameter(vias[0].parameters, b"branch") or b""
-    if not branch.startswith(COOKIE) or len(branch) == len(COOKIE):
-        branch = b""
+    branch = _branch(vias[0])
     request = Request(
         message, vias[0], branch, call_id, number, from_tag, to_tag, MAX_FORWARDS if hops is None else hops
     )
@@ -90,6 +92,14 @@ def checked(message: Message, own: Own) -> Request:
         unsupported = b"Unsupported: " + b", ".join(unknown) + b"\r\n"
         raise _refused(message, 420, "extension", "Proxy-Require names what is not known here", unsupported)
     return request
+
+
+def key_of(message: Message) -> Key:
+    """`Request.key` of a response that has lost our Via."""
+    top = sip.vias(message)[0]
+    number, _ = sip.sequence(message)
+    tag = grammar.parameter(sip.party(message, b"from").parameters, b"tag") or b""
+    return top.host, top.port, _branch(top), number, sip.call_id(message), tag
 
 
 def stamp(message: Message, host: bytes, port: int) -> None:
@@ -152,6 +162,19 @@ def forwarded(
     return b"".join(rows), way.following
 
 
+def probe(own: Own, place: tuple[str, int], index: int, number: int) -> bytes:
+    """An OPTIONS of our own, by which a next hop shows that it is alive (§11)."""
+    host, port = place
+    at = b"%s:%d" % (host.encode("ascii"), port)
+    unique = _hash(own.key, b"probe", at, b"%d" % index, b"%d" % number)
+    return (
+        b"OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP %s:%d;branch=z9hG4bK%s\r\nMax-Forwards: 0\r\n"
+        b"From: <sip:%s:%d>;tag=%s\r\nTo: <sip:%s>\r\nCall-ID: %s\r\nCSeq: 1 OPTIONS\r\n"
+        b"Content-Length: 0\r\n\r\n"
+        % (at, own.host, own.port, unique, own.host, own.port, unique, at, unique)
+    )
+
+
 def returned(message: Message, own: Own) -> tuple[bytes, bytes, int]:
     """A response without our Via, and the address and port that its next Via names (§16.7, §18.2.2). Nothing
     is sent to where more than one would hear it (RFC 4475 §3.3.10)."""
@@ -194,6 +217,12 @@ def branch_of(request: Request, key: bytes) -> bytes:
             key, top, request.from_tag, request.call_id, b"%d" % request.number, request.message.uri
         )
     return COOKIE + first + _loop_part(request, key)
+
+
+def _branch(top: grammar.Via) -> bytes:
+    """As RFC 3261 has it; b"" where there is none (§8.1.1.7, RFC 4475 §3.2.1)."""
+    branch = grammar.parameter(top.parameters, b"branch") or b""
+    return branch if branch.startswith(COOKIE) and len(branch) > len(COOKIE) else b""
 
 
 def _loop_part(request: Request, key: bytes) -> bytes:

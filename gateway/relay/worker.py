@@ -221,7 +221,7 @@ class Worker:
             sender.transport.write(answer)
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
-            number = next(self._connection_ids)
+            number = self.connection()
             session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
             if self._hears(session):
@@ -249,6 +249,10 @@ class Worker:
             if not self._connections[key]:
                 del self._connections[key]
         return b""
+
+    def connection(self) -> int:
+        """A number that no other connection of this node has, of whatever kind."""
+        return next(self._connection_ids)
 
     def _hears(self, session: Session) -> bool:
         """Whether subscribers' replies reach this account: on this connection, or at its listener."""
@@ -317,7 +321,7 @@ class Worker:
                 return b""
             sender = Leg()
             outward = Outward(sender)
-            number = next(self._connection_ids)
+            number = self.connection()
             session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
             try:
