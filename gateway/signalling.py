@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from gateway.values import Flag, Hop, Network, Section, Signalling, one_of, right
 
@@ -22,6 +22,7 @@ class Voice(Section):
     )
     next_hop: Annotated[tuple[Hop, ...], BeforeValidator(_several)] = Field(
         (),
+        validate_default=True,
         description="where calls that pass go on to, such as sip:10.0.0.6:5060; of several the first"
         " that answers OPTIONS",
     )
@@ -37,3 +38,10 @@ class Voice(Section):
     record_route: Flag = Field(
         False, description="stay on the path of calls that pass, so that their end is seen"
     )
+
+    @field_validator("next_hop")
+    @classmethod
+    def _is_there(cls, value: tuple[str, ...], said: ValidationInfo) -> tuple[str, ...]:
+        if said.data.get("listen") and not all(value or ("",)):
+            raise ValueError("sip:host:port, such as sip:10.0.0.6:5060, where calls from listen go on to")
+        return value

@@ -92,6 +92,11 @@ class Trunk:
         said = sip_proxy.answer(request, status, b"said so", b"carrier")
         self.carrier.transport.sendto(said, (HOST, self.port))
 
+    def calls(self) -> list[rec.Attempt]:
+        """All records of calls."""
+        records = [found.record for found in self.house.records()]
+        return [one for one in records if isinstance(one, rec.Attempt) and one.judged.channel == VOICE]
+
     def attempt(self, call: Message) -> list[rec.Attempt]:
         """The records of a call, by its Call-ID."""
         name = (call.value(b"call-id") or b"").decode()
@@ -108,7 +113,7 @@ class Trunk:
     def outcomes(self, attempt: rec.Attempt) -> list[int]:
         return [
             found.record.result
-            for found in self.house.records(rec.Outcome)
+            for found in self.house.records(rec.Outcome, kinds=frozenset({rec.OUTCOME}))
             if isinstance(found.record, rec.Outcome) and found.record.attempt == attempt.id
         ]
 
@@ -255,10 +260,8 @@ async def test_a_broken_invite_is_an_attempt_and_garbage_is_counted(trunk: Trunk
     assert said.status == 400
     trunk.send(broken)
     assert (await trunk.caller.next()).octets() == said.octets()
-    malformed = [one for one in trunk.house.records() if one.record.judged.channel == VOICE]  # type:
-    ignore[union-attr] assert [one.record.judged.reason for one in malformed].count("malformed") == 1  # type:
-    ignore[union-attr] async with trunk.house.counted("zhengming_connections_closed_total", protocol="sip",
-    cause="start_line"):
+    assert [one.judged.reason for one in trunk.calls()].count("malformed") == 1
+    async with trunk.house.counted("connections_closed_total", protocol="sip", cause="start_line"):
         trunk.send(b"GET / HTTP/1.1\r\n\r\n")
 
 

@@ -9,6 +9,7 @@ before a subscriber, is judged or refused. It opens no socket: `send` is given, 
 import logging
 from collections.abc import Callable
 from hashlib import blake2b
+from ipaddress import ip_address
 from time import perf_counter, time_ns
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ class Trunks(NamedTuple):
 
     carrier: str
     hops: frozenset[Address]
-    hop: Callable[[], Address]
+    hop: Callable[[], Address | None]
     trusted: Callable[[str], bool]
     area: str = ""
     records: bool = False
@@ -222,8 +223,9 @@ class Calls:
             said = sip_proxy.answer(message, UNAVAILABLE, PHRASES[UNAVAILABLE], self.own.key)
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
-            if found.passed and request is not None and judging.cancel is None:
-                verdict.hop = self._trunks.hop()
+            hop = self._trunks.hop()
+            if found.passed and request is not None and judging.cancel is None and hop is not None:
+                verdict.hop = hop
                 self._dialogs[request.call_id] = None
                 self._forward(request, verdict.hop)
                 return
@@ -232,6 +234,8 @@ class Calls:
             status, phrase, rows = told.status, told.phrase, told.rows
             if judging.cancel is not None:
                 status, phrase, rows = TERMINATED, PHRASES[TERMINATED], ()
+            elif found.passed:
+                status, phrase, rows = UNAVAILABLE, PHRASES[UNAVAILABLE], ()
             elif came.fault is not None:
                 status, phrase, rows = came.fault.status, PHRASES[came.fault.status], (came.fault.rows,)
             said = sip_proxy.answer(message, status, phrase, self.own.key, rows)
@@ -264,8 +268,8 @@ class Calls:
         if hop is None:
             place = place or grammar.uri(request.message.uri)
         if place is not None and place.host:
-            hop = place.host.decode("ascii"), place.port or sip_proxy.PORT
-        if hop is not None:
+            hop = place.host.strip(b"[]").decode("ascii"), place.port or sip_proxy.PORT
+        if hop is not None and _is_address(hop[0]):
             self._send(octets, hop)
 
     def _records(self, request: Request) -> bool:
@@ -276,7 +280,8 @@ class Calls:
     def _back(self, message: Message) -> None:
         octets, host, port = sip_proxy.returned(message, self.own)
         _, method = sip.sequence(message)
-        self._send(octets, (host.decode("ascii"), port))
+        if _is_address(back := host.decode("ascii")):
+            self._send(octets, (back, port))
         if method == b"INVITE" and message.status >= 200:
             self._ended(octets, message.status)
 
@@ -333,6 +338,14 @@ class _Nobody:
 
     def write(self, data: bytes) -> None: ...
     def close(self) -> None: ...
+
+
+def _is_address(host: str) -> bool:
+    """Names are not looked up: no call may wait for one."""
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def _now() -> int:

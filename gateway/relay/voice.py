@@ -54,9 +54,11 @@ class Hops:
         self.places = list(places)
         self._heard = dict.fromkeys(self.places, monotonic())
 
-    def now(self) -> Address:
+    def now(self) -> Address | None:
+        """None: there is none."""
         since = monotonic() - DEAD_SECONDS
-        return next((place for place in self.places if self._heard[place] >= since), self.places[0])
+        alive = (place for place in self.places if self._heard[place] >= since)
+        return next(alive, self.places[0] if self.places else None)
 
     def heard(self, place: Address) -> None:
         if place in self._heard:
@@ -76,7 +78,7 @@ def voice_of(
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
-    hops = Hops([endpoint(place.partition(":")[2]) for place in settings.next_hop])
+    hops = Hops([found for place in settings.next_hop if (found := _found(place, log)) is not None])
     networks = [ip_network(network, strict=False) for network in settings.trusted]
     known: dict[str, bool] = {}
     connections: dict[Address, int] = {}
@@ -104,6 +106,17 @@ def voice_of(
 
     listen = [address for address in settings.listen if address.startswith("udp://")]
     return Voice(listen, hops, index, config.workers, run_dir, make, key, log)
+
+
+def _found(hop: str, log: logging.Logger) -> Address | None:
+    """A next hop's address, looked up once, as no call may wait for a name; None where nobody knows it."""
+    host, port = endpoint(hop.partition(":")[2])
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][4]
+    except OSError as error:
+        log.error("next hop not found", extra={"fields": {"hop": hop, "error": str(error)}})
+        return None
+    return str(found[0]), port
 
 
 class Voice:
@@ -248,8 +261,8 @@ class Voice:
         """Where we say that we are: the address that the carrier sees."""
         shown = host
         if host in {"0.0.0.0", "::"}:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect(self._hops.now())
+            with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+                probe.connect(self._hops.now() or (host, port))
                 shown = probe.getsockname()[0]
         places = frozenset((name.encode("ascii"), port) for name in (host, shown))
         return Own((f"[{shown}]" if ":" in shown else shown).encode("ascii"), port, places, self._key)
