@@ -21,7 +21,7 @@ from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_va
 
 from gateway.errors import UsageError
 from gateway.secured import CALLING, Secured
-from gateway.unserved import Voice
+from gateway.signalling import Voice
 from gateway.values import (
     DAY,
     Address,

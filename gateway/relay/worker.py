@@ -225,7 +225,7 @@ class Worker:
             sender.transport.write(answer)
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
-            number = next(self._connection_ids)
+            number = self.connection()
             session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
             if self._hears(session):
@@ -253,6 +253,10 @@ class Worker:
             if not self._connections[key]:
                 del self._connections[key]
         return b""
+
+    def connection(self) -> int:
+        """A number that no other connection of this node has, of whatever kind."""
+        return next(self._connection_ids)
 
     def _hears(self, session: Session) -> bool:
         """Whether subscribers' replies reach this account: on this connection, or at its listener."""
@@ -321,7 +325,7 @@ class Worker:
                 return b""
             sender = Leg()
             outward = Outward(sender)
-            number = next(self._connection_ids)
+            number = self.connection()
             session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
             try:
