@@ -630,6 +630,7 @@ STATES: dict[str, str] = {
 ACTING = {"checked": "c1", "returned": "c1", "approved": "c2", "vetoed": "r1", "lifted": "r1"}
 
 
+@pytest.mark.long
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     states=st.lists(st.sampled_from(sorted(STATES)), max_size=12),

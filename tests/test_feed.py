@@ -732,6 +732,7 @@ async def test_a_database_restored_from_a_dump(
         await admin.execute(f"DROP DATABASE {name}_backup")
 
 
+@pytest.mark.long
 async def test_a_server_stopped_and_restored_from_an_older_copy_of_its_files(
     replica: Replica, tmp_path: Path
 ) -> None:

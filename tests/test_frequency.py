@@ -180,6 +180,7 @@ async def test_calls_have_their_own_caps(house: House, ask: Asker) -> None:
     assert said.body["reason"] == "over_frequency"
 
 
+@pytest.mark.long
 async def test_where_contacts_count_jointly_texts_and_calls_use_up_one_cap(house: House, ask: Asker) -> None:
     """As in Ningxia, from any worker and all at once; in a dry run, and after the counts were lost."""
     house.write_profile(
