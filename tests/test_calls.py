@@ -244,6 +244,13 @@ async def test_nothing_else_reaches_a_subscriber(trunk: Trunk, method: str) -> N
     assert trunk.carrier.got.empty()
 
 
+async def test_a_route_of_the_callers_leads_nowhere_but_to_the_carrier(trunk: Trunk) -> None:
+    elsewhere = f"<sip:{HOST}:{trunk.caller.port};lr>"
+    trunk.send(trunk.invite(Route=elsewhere))
+    call = await trunk.carrier.next()
+    assert (call.method, list(call.listed(b"route"))) == (b"INVITE", [elsewhere.encode()])
+
+
 async def test_who_lends_the_line_is_judged_too(trunk: Trunk) -> None:
     trunk.send(trunk.invite(Diversion=f"<sip:{UNFILED}@ims.example.cn>;reason=unconditional"))
     said = await trunk.caller.next()

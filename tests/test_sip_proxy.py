@@ -196,6 +196,16 @@ def test_a_response_goes_back_where_the_request_came_from() -> None:
     assert b"10.0.0.1" not in back
 
 
+def test_a_response_to_what_did_not_come_through_here_goes_nowhere() -> None:
+    forged = spoken(
+        "Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx, SIP/2.0/UDP 203.0.113.9;branch=z9hG4bKy",
+        start="SIP/2.0 200 OK",
+    )
+    with pytest.raises(sip.SipError) as refused:
+        sip_proxy.returned(read(forged), OWN)
+    assert (refused.value.cause, refused.value.status) == ("not_ours", 0)
+
+
 @pytest.mark.parametrize("top", ["SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKx", "SIP/2.0/UDP 10.0.0.1"])
 @pytest.mark.parametrize("place", ["255.255.255.255", "224.0.0.1", "0.0.0.0", "a;received=255.255.255.255"])
 def test_nothing_goes_to_many(top: str, place: str) -> None:

@@ -184,6 +184,10 @@ def returned(message: Message, own: Own) -> tuple[bytes, bytes, int]:
     if len(vias) < 2:
         raise SipError(0, "not_ours", "a response to nobody")
     following = vias[1]
+    if (branch := _branch(following)) and not (_branch(vias[0])).startswith(
+        COOKIE + _of_branch(own.key, branch, following)
+    ):
+        raise SipError(0, "not_ours", "a response to a request that did not come through here")
     host = grammar.parameter(following.parameters, b"received") or following.host
     port = grammar.parameter(following.parameters, b"rport") or b""
     host = host.strip(b"[]")
@@ -210,7 +214,7 @@ def branch_of(request: Request, key: bytes) -> bytes:
     """The branch of our own Via (§16.11): the same for each repeat, for the CANCEL and for the ACK of a
     refusal."""
     if request.branch:
-        first = _hash(key, request.branch, request.top.host, b"%d" % request.top.port)
+        first = _of_branch(key, request.branch, request.top)
     else:  # an element of RFC 2543
         top = b"%s:%d%s" % (request.top.host, request.top.port, request.top.parameters)
         first = _hash(
@@ -223,6 +227,12 @@ def _branch(top: grammar.Via) -> bytes:
     """As RFC 3261 has it; b"" where there is none (§8.1.1.7, RFC 4475 §3.2.1)."""
     branch = grammar.parameter(top.parameters, b"branch") or b""
     return branch if branch.startswith(COOKIE) and len(branch) > len(COOKIE) else b""
+
+
+def _of_branch(key: bytes, branch: bytes, top: grammar.Via) -> bytes:
+    """The part of our branch by which a response shows that its request came through here: else anybody could
+    have us send what he likes to where he likes."""
+    return _hash(key, branch, top.host, b"%d" % top.port)
 
 
 def _loop_part(request: Request, key: bytes) -> bytes:

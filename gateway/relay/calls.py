@@ -28,6 +28,7 @@ from gateway.protocols.sip_answers import (
     Peer,
     refusal,
 )
+from gateway.protocols.sip_answers import OK as OK_STATUS
 from gateway.protocols.sip_identity import OK, identity
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_proxy import Own, Request
@@ -163,23 +164,42 @@ class Calls:
         came = _Came(message, peer, at, request)
         method = message.method
         if method == b"OPTIONS" and self._is_for_us(message):
-            self._answer(message, peer, 200)
-        elif self._is_carrier(peer) and (request.to_tag or method in (b"ACK", b"CANCEL")):
-            self._forward(request, None)
-        elif self._is_carrier(
-            peer
-        ):  # a node is put before callers; who is called from outside is not its business
-            self._answer(message, peer, DECLINE)
+            self._answer(message, peer, OK_STATUS)
+        elif self._is_carrier(peer):
+            self._from_carrier(request, peer)
         elif method == b"CANCEL":
             self._cancel(came, request)
         elif method == b"ACK":
             self._acknowledge(request)
-        elif method == b"INVITE" and not (request.to_tag and request.call_id in self._dialogs):
+        elif method == b"INVITE" and not self._stands(request):
             self._invite(came, request)
-        elif method in STARTS and not (request.to_tag and request.call_id in self._dialogs):
+        elif not self._stands(request) and (method in STARTS or self._trunk(peer) is None):
             self._answer(message, peer, DECLINE)
+        elif (hop := self._trunks.hop()) is None:
+            self._answer(message, peer, UNAVAILABLE)
         else:
-            self._forward(request, self._trunks.hop())
+            self._forward(request, hop)
+
+    def _from_carrier(self, request: Request, peer: Address) -> None:
+        """What belongs to a call that passed. A node is put before callers: who is called from outside, and
+        how, is not its business."""
+        if request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
+            self._forward(request, None)
+        else:
+            self._answer(request.message, peer, DECLINE)
+
+    def _stands(self, request: Request) -> bool:
+        """Whether it belongs to a call that passed here; a To tag alone says nothing, as anybody can write
+        one."""
+        return bool(request.to_tag) and request.call_id in self._dialogs
+
+    def _trunk(self, peer: Address) -> AccountKey | None:
+        """The account that is filed under the peer's address and port, or under its address."""
+        named = AccountKey(self._trunks.carrier, "sip", f"{peer[0]}:{peer[1]}")
+        for key in (named, named._replace(account=peer[0])):
+            if self._screen.account(key) is not None:
+                return key
+        return None
 
     def _invite(self, came: _Came, request: Request) -> None:
         now, key = _now(), request.key()
@@ -199,8 +219,7 @@ class Calls:
     def _judge(self, came: _Came, verdict: Verdict) -> None:
         judging = self._judging[id(verdict)] = _Judging(self, came, verdict)
         host = came.peer[0]
-        named = AccountKey(self._trunks.carrier, "sip", f"{host}:{came.peer[1]}")
-        key = named if self._screen.account(named) is not None else named._replace(account=host)
+        key = self._trunk(came.peer) or AccountKey(self._trunks.carrier, "sip", host)
         if came.fault is None and came.request is not None:
             who = identity(came.message, trusted=self._trunks.trusted(host), area=self._trunks.area)
             flaw = "" if who.verdict == OK else "identity"
@@ -250,7 +269,7 @@ class Calls:
         elif verdict.hop is not None:
             self._forward(request, verdict.hop)
         else:
-            self._answer(came.message, came.peer, 200)
+            self._answer(came.message, came.peer, OK_STATUS)
             judging = self._judging.get(id(verdict))
             if judging is not None:
                 judging.cancel = came
@@ -258,19 +277,20 @@ class Calls:
     def _acknowledge(self, request: Request) -> None:
         """An ACK of what we refused ends here; of what the carrier answered it goes on."""
         verdict = self._memo.get(request.key(), _now())
-        if verdict is None or verdict.hop is not None:
-            self._forward(request, self._trunks.hop() if verdict is None else verdict.hop)
+        hop = self._trunks.hop() if verdict is None else verdict.hop
+        if hop is not None:
+            self._forward(request, hop)
 
     def _forward(self, request: Request, hop: Address | None) -> None:
-        """Send it on: where its Route says, else to `hop`, else to where its Request-URI says."""
+        """Send it to the carrier's `hop`, whatever its Route says further: that is for the hop to follow.
+        None: from the carrier, to where its Route says, else its Request-URI."""
         octets, following = sip_proxy.forwarded(request, self.own, b"UDP", record=self._records(request))
-        place = grammar.uri(following) if following is not None else None
         if hop is None:
-            place = place or grammar.uri(request.message.uri)
-        if place is not None and place.host:
-            hop = place.host.strip(b"[]").decode("ascii"), place.port or sip_proxy.PORT
-        if hop is not None and _is_address(hop[0]):
-            self._send(octets, hop)
+            place = grammar.uri(request.message.uri if following is None else following)
+            if place is None or not _is_address(host := place.host.strip(b"[]").decode("ascii")):
+                return
+            hop = host, place.port or sip_proxy.PORT
+        self._send(octets, hop)
 
     def _records(self, request: Request) -> bool:
         return self._trunks.records and request.message.method == b"INVITE"
