@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from gateway.values import Flag, Hop, Network, Section, Signalling, one_of, right
+from gateway.values import Duration, Flag, Hop, Network, Section, Signalling, one_of, right
 
 
 def _several(value: object) -> object:
@@ -34,6 +34,9 @@ class Voice(Section):
     )
     area: Annotated[str, right("an area code without its 0, such as 571, or empty", _is_area)] = Field(
         "", description="of callers who show a local number; empty: those can't be made out"
+    )
+    deadline: Duration = Field(
+        "200ms", description="a call that is not judged by then is answered 503, before its caller repeats it"
     )
     record_route: Flag = Field(
         False, description="stay on the path of calls that pass, so that their end is seen"

@@ -130,6 +130,7 @@ async def trunk(house_of: HouseOf, request: pytest.FixtureRequest) -> AsyncItera
     settings = f"""[voice]
 listen = ["udp://{HOST}:{port}"]
 next_hop = "sip:{HOST}:{carrier.port}"
+deadline = "10s"
 """
     filed = [f"mobile,sip,{HOST},BANK,financial,result,whole,,,0"]
     async with house_of(workers=request.param, settings=settings, filed=filed) as house:

@@ -6,7 +6,6 @@ pass is durable. What belongs to a call that passed goes on as it comes; what co
 before a subscriber, is judged or refused. It opens no socket: `send` is given, datagrams come to `take`.
 """
 
-import logging
 from collections.abc import Callable
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -32,7 +31,7 @@ from gateway.protocols.sip_answers import OK as OK_STATUS
 from gateway.protocols.sip_identity import OK, identity
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_proxy import Own, Request
-from gateway.relay.lane import Lane, Place
+from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch, Submit
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
@@ -45,9 +44,6 @@ MOST_DIALOGS = 200_000
 """Calls that passed, by Call-ID, so that a re-INVITE is known from a new call; beyond it it is judged as
 one."""
 
-LATE = 200
-"""ms until a verdict; later the caller is told 503 (reference/voice.md)."""
-
 STARTS = frozenset((b"MESSAGE", b"REFER", b"PUBLISH", b"REGISTER", b"SUBSCRIBE"))
 """What could put words before a subscriber or start a call where nobody judges it: none of it passes outside
 a call."""
@@ -58,13 +54,14 @@ Send = Callable[[bytes, Address], None]
 
 class Trunks(NamedTuple):
     """What the settings say of the two sides: the carrier's `hops`, and `hop`, which says where calls go now;
-    `trusted` says by address whether a peer's P-Asserted-Identity counts; `area`: of local numbers, without
-    0; `records`: stay on the path of calls that pass."""
+    `trusted` says by address whether a peer's P-Asserted-Identity counts; `deadline`: seconds until a
+    verdict; `area`: of local numbers, without 0; `records`: stay on the path of calls that pass."""
 
     carrier: str
     hops: frozenset[Address]
     hop: Callable[[], Address | None]
     trusted: Callable[[str], bool]
+    deadline: float
     area: str = ""
     records: bool = False
 
@@ -76,7 +73,7 @@ class _Judging:
         self.calls = calls
         self.came = came
         self.verdict = verdict
-        self.cancel: _Came | None = None  # the caller has hung up meanwhile
+        self.cancelled = False  # the caller has hung up meanwhile
         self.submit = Submit((0, 0, 0, came.number), 0, None)
 
     def judged(self, batch: Batch) -> None:
@@ -117,7 +114,6 @@ class Calls:
         send: Send,
         connection: Callable[[Address], int],
         telemetry: Telemetry,
-        log: logging.Logger,
     ) -> None:
         self.draining = False
         self._trunks = trunks
@@ -127,11 +123,10 @@ class Calls:
         self._send = send
         self._connection = connection
         self._telemetry = telemetry
-        self._log = log
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, _Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, None] = {}
-        self._nowhere: Place = Lane(_Nobody()).hold()
+        self._nowhere = nowhere()
 
     def take(self, data: bytes, peer: Address) -> None:
         """What one datagram brought."""
@@ -149,7 +144,7 @@ class Calls:
 
     def tick(self) -> None:
         """A few times a second: refuse what was not judged in time, forget what is over."""
-        late = perf_counter() - LATE / 1000
+        late = perf_counter() - self._trunks.deadline
         for judging in [one for one in self._judging.values() if one.came.at < late]:
             self.decided(judging, NotReady("not judged in time"))
         self._memo.expire(_now())
@@ -243,7 +238,7 @@ class Calls:
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
             hop = self._trunks.hop()
-            if found.passed and request is not None and judging.cancel is None and hop is not None:
+            if found.passed and request is not None and not judging.cancelled and hop is not None:
                 verdict.hop = hop
                 self._dialogs[request.call_id] = None
                 self._forward(request, verdict.hop)
@@ -251,7 +246,7 @@ class Calls:
             peer = Peer(takes_608=sip_answers.announces_608(message))
             told = refusal(found.reason or Reason.NOT_JUDGEABLE, found.sub, peer)
             status, phrase, rows = told.status, told.phrase, told.rows
-            if judging.cancel is not None:
+            if judging.cancelled:
                 status, phrase, rows = TERMINATED, PHRASES[TERMINATED], ()
             elif found.passed:
                 status, phrase, rows = UNAVAILABLE, PHRASES[UNAVAILABLE], ()
@@ -272,7 +267,7 @@ class Calls:
             self._answer(came.message, came.peer, OK_STATUS)
             judging = self._judging.get(id(verdict))
             if judging is not None:
-                judging.cancel = came
+                judging.cancelled = True
 
     def _acknowledge(self, request: Request) -> None:
         """An ACK of what we refused ends here; of what the carrier answered it goes on."""
@@ -351,13 +346,6 @@ class Calls:
 
     def _is_carrier(self, peer: Address) -> bool:
         return peer in self._trunks.hops
-
-
-class _Nobody:
-    """What a lane without a wire writes to."""
-
-    def write(self, data: bytes) -> None: ...
-    def close(self) -> None: ...
 
 
 def _is_address(host: str) -> bool:

@@ -26,7 +26,7 @@ from gateway.relay.calls import Address, Calls, Send, Trunks
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
-from gateway.values import endpoint
+from gateway.values import endpoint, milliseconds
 
 RECEIVE_BUFFER = 8 << 20
 """Octets that the kernel keeps for us: each datagram lost costs a caller 500 ms (reference/voice.md)."""
@@ -98,11 +98,17 @@ def voice_of(
         return connections[peer]
 
     trunks = Trunks(
-        config.node.carrier, frozenset(hops.places), hops.now, trusted, settings.area, settings.record_route
+        config.node.carrier,
+        frozenset(hops.places),
+        hops.now,
+        trusted,
+        milliseconds(settings.deadline) / 1000,
+        settings.area,
+        settings.record_route,
     )
 
     def make(own: Own, send: Send) -> Calls:
-        return Calls(trunks, own, screen, returns, send, connection_of, telemetry, log)
+        return Calls(trunks, own, screen, returns, send, connection_of, telemetry)
 
     listen = [address for address in settings.listen if address.startswith("udp://")]
     return Voice(listen, hops, index, config.workers, run_dir, make, key, log)
