@@ -26,7 +26,7 @@ from gateway.relay.callback_ports import CallbackPorts, may_call
 from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
-from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
+from gateway.relay.login import LoginRefused, Route, ask_carrier, may_enter, take_over, turn_away
 from gateway.relay.outward import Outward
 from gateway.relay.parts import Parts
 from gateway.relay.refusing import Receivers, made_up_ids
@@ -94,7 +94,7 @@ class Worker:
         self._deaf: set[AccountKey] = set()  # whose listener was down when something was to be delivered
         self._sessions: dict[int, Session] = {}
         self._connections: Counter[AccountKey] = Counter()
-        self._asking: set[tuple[str, int]] = set()
+        self._asking: set[Route] = set()
         self._connection_ids = itertools.count((time.time_ns() // 1000 << 12 | index) & (1 << 62) - 1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: set[socket.socket] = set()
