@@ -98,6 +98,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.routes import Routes  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
+    from gateway.relay.voice import voice_of  # noqa: PLC0415
     from gateway.relay.worker import Worker  # noqa: PLC0415
 
     slices.ask_for_short()
@@ -168,6 +169,10 @@ async def worker(process: Process, index: int) -> None:
         log,
     )
 
+    voice = voice_of(
+        config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log
+    )
+
     def reload(fresh: Handed) -> None:
         screen.use(fresh.profile)
         confirmations.texts = _confirmations(fresh.config)
@@ -196,12 +201,16 @@ async def worker(process: Process, index: int) -> None:
     gc.set_threshold(*GC_THRESHOLD)
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
     questions = await direct.serve(run_dir(config), index, asked.take)
-    serving = asyncio.create_task(relay.serve(door))
+    voice.open()
+    serving = [asyncio.create_task(relay.serve(door)), asyncio.create_task(voice.serve())]
     await process.say_until_stopped(missing)
     asked.draining = True
+    voice.drain()
     await relay.drain()
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    for task in serving:
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
+    voice.close()
     door.close()
     await journal.close()
     questions.close()

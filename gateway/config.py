@@ -21,7 +21,7 @@ from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_va
 
 from gateway.errors import UsageError
 from gateway.secured import CALLING, Secured
-from gateway.unserved import Voice
+from gateway.signalling import Voice
 from gateway.values import (
     DAY,
     Address,
@@ -132,7 +132,7 @@ class Web(Section):
     write_rate: Rate = Field(500, description="changes a second of one user")
     judge_rate: Rate = Field(200, description="dry runs a second of one user")
     attempt_rate: Rate = Field(2000, description="requests with attempts a second of one user")
-    sign_in_rate: Rate = Field(10, description="tries to sign in a minute from one address")
+    sign_in_rate: Rate = Field(60, description="tries to sign in a minute from one address")
     session_hours: Annotated[float, number("a number above 0, at most 24", lambda value: 0 < value <= 24)] = (
         Field(8, description="how long a session of the console lasts")
     )
@@ -224,7 +224,8 @@ class Cases(Section):
     ] = Field(
         "",
         description="CSV of day,workday (such as 2027-02-06,true) laid over the national calendar; from this"
-        " file's folder, read at start and reload",
+        " file's folder, read again at each reload",
+        json_schema_extra=RELOAD,
     )
 
 

@@ -29,6 +29,7 @@ from gateway.errors import NotReady, UsageError
 from gateway.policy.profile import SHANGHAI
 from gateway.process import run_dir
 from gateway.protocols import CALLS
+from gateway.ready import Ready
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
 from gateway.scenes import SCENES, at_time
@@ -85,7 +86,7 @@ class Demo:
         self._carriers = carriers
         self._profile = profile
         self._path = directory / "zhengming.toml"
-        self._ready = directory / "ready.json"
+        self._ready = Ready(directory / "ready.json")
         self._staff = staff.Staff({}, {})
         self._stop = asyncio.Event()
         self._at_terminal = False
@@ -105,7 +106,7 @@ class Demo:
         async with contextlib.AsyncExitStack() as stack:
             self._make_folders(data_dir / "log")
             stack.enter_context(node.claimed(data_dir / "run"))
-            self._ready.unlink(missing_ok=True)
+            self._ready.remove()
             secret = self._secret()
             upstreams = dict(self._carriers)
             self._callbacks = {call: f"127.0.0.1:{_free(CALLBACK_PORT, stack)}" for call in CALLS}
@@ -154,21 +155,22 @@ class Demo:
     async def _serve(self, settings: Config, upstreams: dict[str, str], secret: str) -> int:
         self._running = running = node.Node(settings, self._path, stop=self._stop, held=True)
         serving = asyncio.create_task(running.run())
-        talk: asyncio.Task[None] | None = None
+        beside: list[asyncio.Task[None]] = []
         try:
             if await self._until_ready(settings, serving):
                 self._write_ready(settings, running, upstreams, secret)
                 self._greet(settings)
+                beside.append(asyncio.create_task(self._ready.follow(settings, running)))
                 if self._traffic:
-                    talk = asyncio.create_task(self._talk(settings, secret))
+                    beside.append(asyncio.create_task(self._talk(settings, secret)))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._seconds or None):
                         await asyncio.shield(serving)
         finally:
             self._stop.set()
-            self._ready.unlink(missing_ok=True)
-            if talk is not None:
-                talk.cancel()
+            for task in beside:
+                task.cancel()
+            self._ready.remove()
             code = await serving
         return code
 
@@ -261,37 +263,27 @@ profile = {json.dumps(profile)}
     def _write_ready(
         self, settings: Config, running: node.Node, upstreams: dict[str, str], secret: str
     ) -> None:
-        pid = {said.role: said.pid for said in _said(settings)}
-        database = running.database
-        ready = {
-            "config": str(self._path),
-            "console": f"http://{settings.web.listen}",
-            "api": f"http://{settings.web.listen}/api/v1",
-            "metrics": f"http://{settings.metrics.listen}/metrics",
-            "database": running.dsn,
-            "journal": str(settings.data_dir / "journal"),
-            "listeners": {sms.protocol: sms.listen for sms in settings.sms},
-            "callbacks": self._callbacks,
-            "carriers": upstreams,
-            "accounts": {
-                protocol: {"account": ACCOUNTS[0], "secret": secret[: PEERS[protocol].secret_octets]}
-                for protocol in upstreams
+        self._ready.write(
+            {
+                "config": str(self._path),
+                "console": f"http://{settings.web.listen}",
+                "api": f"http://{settings.web.listen}/api/v1",
+                "metrics": f"http://{settings.metrics.listen}/metrics",
+                "database": running.dsn,
+                "journal": str(settings.data_dir / "journal"),
+                "listeners": {sms.protocol: sms.listen for sms in settings.sms},
+                "callbacks": self._callbacks,
+                "carriers": upstreams,
+                "accounts": {
+                    protocol: {"account": ACCOUNTS[0], "secret": secret[: PEERS[protocol].secret_octets]}
+                    for protocol in upstreams
+                },
+                "tokens": self._staff.tokens,
+                "logins": self._staff.logins,
             },
-            "tokens": self._staff.tokens,
-            "logins": self._staff.logins,
-            "pids": {
-                "supervisor": os.getpid(),
-                "acceptor": pid["acceptor"],
-                "workers": [pid[f"worker-{n}"] for n in range(settings.workers)],
-                "keeper": pid["keeper"],
-                "web": pid["web"],
-                "database": database.pid if database is not None else 0,
-            },
-        }
-        fresh = self._ready.with_suffix(".new")
-        fresh.touch(mode=0o600)  # it holds secrets
-        fresh.write_text(json.dumps(ready, indent=1, ensure_ascii=False), "utf-8")
-        fresh.replace(self._ready)
+            settings,
+            running,
+        )
 
     def _greet(self, settings: Config) -> None:
         senders = "\n".join(f"  {sms.protocol.upper()} senders  {sms.listen}" for sms in settings.sms)
@@ -302,7 +294,7 @@ profile = {json.dumps(profile)}
   accounts      {", ".join(ACCOUNTS)}
   their secret  {self._directory / "secret"}
   console, API  http://{settings.web.listen}   http://{settings.web.listen}/api/v1/openapi.json
-  sign-ins      {", ".join(staff.POSTS)}: passwords, codes and tokens in {self._ready}
+  sign-ins      {", ".join(staff.POSTS)}: passwords, codes and tokens in {self._ready.path}
   metrics       http://{settings.metrics.listen}/metrics
   readiness     http://{settings.web.listen}/readyz
   any command   .venv/bin/zhengming … -c {self._path}

@@ -34,12 +34,13 @@ DATABASE_SECONDS = 1.0
 """How often a node looks whether its embedded database was killed."""
 
 EMBEDDED = "embedded"
+UDP = "udp://"
 
 
 def parts(config: Config, only: str = "") -> list[supervisor.Part]:
     """The processes of a node, or of one of its parts."""
     workers = [supervisor.Part(f"worker-{n}", 1) for n in range(config.workers)]
-    lasting = any(sms.tls_certificate for sms in config.sms)
+    lasting = any(sms.tls_certificate or (sms.upstream_tls and sms.callback_listen) for sms in config.sms)
     relay = [supervisor.Part("acceptor", 0, lasting), *workers] if config.sms else workers
     keeper, web = [supervisor.Part("keeper", 2)], [supervisor.Part("web", 3)]
     return {"relay": relay, "keeper": keeper, "web": web, "": relay + keeper + web}[only]
@@ -127,14 +128,18 @@ def taken(config: Config, only: str = "") -> Iterator[str]:
         for name, address in (("listen", sms.listen), ("callback_listen", sms.callback_listen))
         if address
     ]
+    relay += [("voice.listen", listen) for listen in config.voice.listen if listen.startswith(UDP)]
     web = [("web.listen", config.web.listen), ("metrics.listen", config.metrics.listen)]
     wanted = {"relay": relay, "keeper": [], "web": web, "": relay + web}[only]
     with contextlib.ExitStack() as sockets:
         for key, address in wanted:
-            host, port = endpoint(address)
+            host, port = endpoint(address.removeprefix(UDP))
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
-                sockets.enter_context(socket.create_server((host, port), family=family))
+                if address.startswith(UDP):
+                    sockets.enter_context(socket.socket(family, socket.SOCK_DGRAM)).bind((host, port))
+                else:
+                    sockets.enter_context(socket.create_server((host, port), family=family))
             except OSError as error:
                 yield (
                     f"{key} = {address!r}: cannot listen there: {_why(error)};"

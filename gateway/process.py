@@ -32,6 +32,9 @@ SWITCH_SECONDS = 0.0005
 """How long one thread keeps the interpreter: the journal's thread must not wait the default 5 ms."""
 
 
+STARTING_SECONDS = 0.1
+
+
 def run_dir(config: Config) -> Path:
     return config.data_dir / "run"
 
@@ -59,12 +62,15 @@ class Process:
         self.log.info("configuration reloaded")
 
     async def say_until_stopped(self, ready: Callable[[], str]) -> None:
-        """Say once a second whether this part is ready (`ready` gives what is missing, or "")."""
+        """Say once a second whether this part is ready (`ready` gives what is missing, or ""); while it
+        starts more often, as the node waits for the last one to say so."""
+        seconds = STARTING_SECONDS
         while not self.stop.is_set():
             why = ready()
             self.status.say(ready=not why, why=why)
+            seconds = seconds if why else 1.0
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), 1.0)
+                await asyncio.wait_for(self.stop.wait(), seconds)
         self.status.say(ready=False, why="stopping")
 
 

@@ -6,6 +6,7 @@ least. Files are read when a context is made; a certificate that was renewed is 
 
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,13 +37,17 @@ class Secured(Section):
     """Both of a certificate and its key are named, or neither."""
 
     tls_certificate: MaybeFile = Field(
-        "", description="PEM file: senders come by TLS alone, and are shown this chain; empty: plain TCP"
+        "",
+        description="PEM file: senders come by TLS alone, and are shown this chain; so are SGIP's listeners,"
+        " which are called by TLS; empty: plain TCP",
     )
     tls_key: MaybeFile = Field("", description="PEM file of its key")
     tls_client_ca: MaybeFile = Field(
-        "", description="PEM file: senders show a certificate by one of these; empty: they need none"
+        "",
+        description="PEM file: senders and SGIP's listeners show a certificate by one of these; empty:"
+        " senders need none, and listeners one by whom this machine trusts",
     )
-    upstream_tls: Flag = Field(False, description="go to the carrier by TLS")
+    upstream_tls: Flag = Field(False, description="go to the carrier by TLS; SGIP: it calls by TLS, too")
     upstream_tls_ca: MaybeFile = Field(
         "", description="PEM file: who may have certified the carrier; empty: whom this machine trusts"
     )
@@ -50,7 +55,7 @@ class Secured(Section):
         "", description="name in the carrier's certificate; empty: the host of its address"
     )
     upstream_tls_certificate: MaybeFile = Field(
-        "", description="PEM file that the carrier is shown; empty: none"
+        "", description="PEM file that the carrier is shown, in SGIP also where it calls; empty: none"
     )
     upstream_tls_key: MaybeFile = Field("", description="PEM file of its key")
 
@@ -73,9 +78,16 @@ class Secured(Section):
             raise ValueError(f"upstream_tls = true beside {more[0]}")
         if self.upstream_tls and getattr(self, "proxy_protocol", False):
             raise ValueError("upstream_tls or proxy_protocol: both on one connection are not served")
-        if (self.tls_certificate or self.upstream_tls) and getattr(self, "protocol", "") in CALLING:
-            raise ValueError("no TLS in sgip, where carriers and senders call each other in plain text")
+        if self.upstream_tls and self.is_called and not self.upstream_tls_certificate:
+            raise ValueError(
+                "upstream_tls_certificate beside upstream_tls: the carrier calls, and is shown one"
+            )
         return self
+
+    @property
+    def is_called(self) -> bool:
+        """Whether its carrier calls, and senders are called."""
+        return getattr(self, "protocol", "") in CALLING
 
 
 class Renewed:
@@ -111,31 +123,58 @@ class Renewed:
 def for_senders(sms: Secured) -> Renewed | None:
     """By what the senders of one `[[sms]]` section are let in; None: in plain text. Raises UsageError."""
 
+    files = sms.tls_certificate, sms.tls_key, sms.tls_client_ca
+    make = partial(_serving, *files)
+    return Renewed("tls_certificate", files, make) if sms.tls_certificate else None
+
+
+def for_callers(sms: Secured) -> Renewed | None:
+    """By what its carrier is let in where it calls; None: in plain text, or it never does. Raises
+    UsageError."""
+    files = sms.upstream_tls_certificate, sms.upstream_tls_key, sms.upstream_tls_ca
+    make = partial(_serving, *files)
+    return Renewed("upstream_tls", files, make) if sms.upstream_tls and sms.is_called else None
+
+
+def for_listeners(sms: Secured) -> Renewed | None:
+    """By what its senders are called where they listen: who is certified by `tls_client_ca` may have any
+    name, as where he connects himself; None: in plain text, or they never are. Raises UsageError."""
+
     def make() -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(sms.tls_certificate, sms.tls_key, _no_password)
-        if sms.tls_client_ca:
-            context.load_verify_locations(sms.tls_client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
+        context = _calling(sms.tls_client_ca, sms.tls_certificate, sms.tls_key)
+        context.check_hostname = not sms.tls_client_ca
         return context
 
     files = sms.tls_certificate, sms.tls_key, sms.tls_client_ca
-    return Renewed("tls_certificate", files, make) if sms.tls_certificate else None
+    return Renewed("tls_certificate", files, make) if sms.tls_certificate and sms.is_called else None
 
 
 def for_carrier(sms: Secured) -> Renewed | None:
     """By what its carrier is gone to; None: in plain text. Raises UsageError."""
 
-    def make() -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=sms.upstream_tls_ca or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if sms.upstream_tls_certificate:
-            context.load_cert_chain(sms.upstream_tls_certificate, sms.upstream_tls_key, _no_password)
-        return context
-
     files = sms.upstream_tls_ca, sms.upstream_tls_certificate, sms.upstream_tls_key
+    make = partial(_calling, *files)
     return Renewed("upstream_tls", files, make) if sms.upstream_tls else None
+
+
+def _serving(certificate: str, key: str, authorities: str) -> ssl.SSLContext:
+    """Of who is connected to; `authorities`: who connects needs a certificate by one of them."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key, _no_password)
+    if authorities:
+        context.load_verify_locations(authorities)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _calling(authorities: str, certificate: str, key: str) -> ssl.SSLContext:
+    """Of who connects, to whom one of `authorities` has certified, or one that this machine trusts."""
+    context = ssl.create_default_context(cafile=authorities or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate:
+        context.load_cert_chain(certificate, key, _no_password)
+    return context
 
 
 def _no_password() -> bytes:
@@ -156,7 +195,7 @@ def problems(sections: Any) -> Iterator[str]:
     """What is wrong with the TLS of these `[[sms]]` sections."""
     for number, sms in enumerate(sections):
         try:
-            for_senders(sms)
-            for_carrier(sms)
+            for make in (for_senders, for_carrier, for_callers, for_listeners):
+                make(sms)
         except UsageError as error:
             yield f"sms.{number}.{error}"

@@ -76,6 +76,12 @@ class Telemetry:
         )
         self.sessions = gauge("sessions", "Open connections", "protocol", "side")
         self.window_used = gauge("window_used", "Submits that wait for the carrier's answer")
+        self.congestion = gauge(
+            "congestion_state",
+            "Worst congestion_state that a carrier has said last on an open connection, 0 to 100 (SMPP 5.0)",
+            "protocol",
+            mode="livemax",
+        )
         self.closed = counter("connections_closed_total", "Connections ended by us", "protocol", "cause")
         self.unanswerable = counter("requests_unanswerable_total", "Unknown requests dropped", "protocol")
         self.deliveries = counter(

@@ -6,30 +6,18 @@ that was meant to be guarded does not belong here: it is refused until its part 
 """
 
 from collections.abc import Iterator
-from typing import Annotated
 
-from pydantic import Field
-
-from gateway.values import Hop, Section, Signalling, one_of
-
-
-class Voice(Section):
-    listen: tuple[Signalling, ...] = Field(
-        (),
-        description='where calls come in, such as ["udp://0.0.0.0:5060"]; no call is carried by this version',
-    )
-    next_hop: Hop = Field("", description="where calls that pass go on to, such as sip:10.0.0.6:5060")
-    mode: Annotated[str, one_of("proxy", "redirect")] = Field(
-        "proxy", description="proxy: calls go through the node | redirect: the caller is told where to go"
-    )
+from gateway.signalling import Voice
+from gateway.values import Section
 
 
 def unserved(voice: Voice, evidence: Section) -> Iterator[str]:
     """What these two sections of the configuration ask for and nobody does, in words."""
     for address in voice.listen:
-        yield f"voice.listen: calls are not carried by this version: nothing listens at {address}"
-    if voice.next_hop:
-        yield f"voice.next_hop: calls are not carried by this version: none goes to {voice.next_hop}"
+        if not address.startswith("udp://"):
+            yield f"voice.listen: this version carries calls over UDP alone: nothing listens at {address}"
+    if voice.mode != "proxy":
+        yield f"voice.mode: this version is a proxy alone: nobody is told where to go by {voice.mode!r}"
     if "checkpoint_seconds" in evidence.model_fields_set:
         yield (
             "evidence.checkpoint_seconds: checkpoints are not signed by this version; records are durable and"

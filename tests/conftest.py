@@ -1,9 +1,11 @@
 """Fixtures that several modules share: a real PostgreSQL, and a fresh migrated database per test."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -12,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import plain  # noqa: F401
 import psycopg
 import pytest
@@ -32,6 +35,21 @@ LINES = 40
 COSTS = {"house": 4, "house_of": 4, "server": 2, "embedded": 1}
 """What a test takes, compared: with a node, with PostgreSQL; else next to nothing."""
 
+FIRST = {"test_source.py"}
+"""Files with one test that takes long by itself: mypy, where nothing is left of an earlier run."""
+
+
+def pytest_configure() -> None:
+    """For any hour of the machine, and any environment.
+
+    Nodes and commands are hundreds of starts of Python: each would compile all that it imports anew. And an
+    example of Hypothesis that had to wait for a processor is no failure; no test states how long one takes.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    hypothesis.settings.register_profile("any hour", deadline=None)
+    hypothesis.settings.load_profile("any hour")
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: a test waits for processes, disks and timers half of its time."""
@@ -44,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         used = getattr(item, "fixturenames", ())
         costs[item.path] += max((cost for name, cost in COSTS.items() if name in used), default=0)
-    items.sort(key=lambda item: -costs[item.path])
+    items.sort(key=lambda item: (item.path.name not in FIRST, -costs[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,11 +83,20 @@ def embedded() -> Iterator[EmbeddedPostgres]:
     directory = Path(tempfile.mkdtemp(prefix="zhengming-test-"))
     server = EmbeddedPostgres(directory / "postgres")
     server.start()
+    careless(server.dsn)
     try:
         yield server
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def careless(dsn: str) -> None:
+    """Have a server, from now on, wait for no disk: it is thrown away. It outlives kill -9 all the same."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("ALTER SYSTEM SET full_page_writes = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +111,8 @@ def template(embedded: EmbeddedPostgres) -> str:
 @pytest.fixture
 def database(embedded: EmbeddedPostgres, template: str) -> Iterator[str]:
     """DSN of a fresh, migrated, empty database."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(embedded.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield sibling(embedded.dsn, name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with database_of(embedded.dsn, template, f"test_{next(_numbers)}") as dsn:
+        yield dsn
 
 
 def sibling(dsn: str, name: str) -> str:
@@ -98,9 +122,15 @@ def sibling(dsn: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The node's table of cities, which takes seconds to build."""
-    path = tmp_path_factory.mktemp("cities") / "regions.bin"
-    subprocess.run(regions.build_command(path), check=True)
+    """The node's table of cities, which takes seconds to build: once for all processes of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "regions.bin"
+    with (folder / "regions.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            subprocess.run(regions.build_command(path), check=True)
     return path
 
 

@@ -78,7 +78,8 @@ class Office:
 
     async def __aenter__(self) -> Self:
         self.key = load_key(self.folder / "keys" / "registry.key")
-        self._fill()
+        with self._connected() as connection:
+            self._fill(connection)
         profile = replace(parse_profile(any_hour.read, any_hour.NAME), days=calendar(None))
         self.log = logging.getLogger("office")
         self.site = Site(self.config, profile, self.key, await Door.open(self.through), Telemetry(), self.log)
@@ -129,29 +130,42 @@ class Office:
 
     def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of a statement of the database's owner, committed at once."""
-        with psycopg.connect(self.dsn, autocommit=True, options="-c zhengming.door=node") as connection:
-            cursor = connection.execute(query, values)  # type: ignore[arg-type]  # a test's own SQL
-            return cursor.fetchall() if cursor.description else []
+        with self._connected() as connection:
+            return rows(connection, query, *values)
 
     def token(self, who: str, scopes: tuple[str, ...] = SCOPES, days: float = 30) -> str:
         """A further token of a user."""
+        with self._connected() as connection:
+            return self._token(connection, who, scopes, days)
+
+    def _connected(self) -> psycopg.Connection:
+        return psycopg.connect(self.dsn, autocommit=True, options="-c zhengming.door=node")
+
+    def _token(
+        self, connection: psycopg.Connection, who: str, scopes: tuple[str, ...] = SCOPES, days: float = 30
+    ) -> str:
         secret = "zm_" + secrets.token_urlsafe(32)
         until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-        self.sql(
+        rows(
+            connection,
             "INSERT INTO tokens (hash, user_id, name, scopes, expires_at) VALUES (%s, %s, 'test', %s, %s)",
             hashlib.sha256(secret.encode()).digest(), self.users[who], list(scopes), until,
         )  # fmt: skip
         return secret
 
-    def _fill(self) -> None:
-        fingerprint = self.key.fingerprint
-        self.sql(
+    def _fill(self, connection: psycopg.Connection) -> None:
+        """All of it through one connection: a new one costs more than a row."""
+        rows(
+            connection,
             "INSERT INTO registry_keys (key_id, fingerprint) VALUES (1, %s) ON CONFLICT DO NOTHING",
-            fingerprint,
+            self.key.fingerprint,
         )
-        self.sql("INSERT INTO carriers (code, name) VALUES ('mobile', 'mobile') ON CONFLICT DO NOTHING")
+        rows(
+            connection, "INSERT INTO carriers (code, name) VALUES ('mobile', 'mobile') ON CONFLICT DO NOTHING"
+        )
         for code, (name, kind) in INSTITUTIONS.items():
-            ((self.institutions[code],),) = self.sql(
+            ((self.institutions[code],),) = rows(
+                connection,
                 """INSERT INTO institutions (code, name, kind, licence_scope, region)
                    VALUES (%s, %s, %s, 7, '330000') ON CONFLICT (code) DO UPDATE SET region = excluded.region
                    RETURNING id""",
@@ -159,14 +173,22 @@ class Office:
             )  # fmt: skip
         for login, (role, code) in USERS.items():
             identity = "TEST-" + login.upper()
-            ((person,),) = self.sql(
+            ((person,),) = rows(
+                connection,
                 """INSERT INTO persons (name, identity_hash, identity_sealed, key_id)
                    VALUES (%s, %s, %s, %s) RETURNING id""",
                 login, self.key.hash(identity), self.key.seal(identity), 1,
             )  # fmt: skip
-            ((self.users[login],),) = self.sql(
+            ((self.users[login],),) = rows(
+                connection,
                 """INSERT INTO users (login, person_id, role, carrier, institution_id)
                    VALUES (%s, %s, %s, %s, %s) RETURNING id""",
                 login, person, role, "mobile" if role == "carrier" else None, self.institutions.get(code),
             )  # fmt: skip
-            self.tokens[login] = self.token(login)
+            self.tokens[login] = self._token(connection, login)
+
+
+def rows(connection: psycopg.Connection, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What a statement gives, committed at once."""
+    cursor = connection.execute(query, values)  # type: ignore[arg-type]  # a test's own SQL
+    return cursor.fetchall() if cursor.description else []

@@ -1,8 +1,10 @@
 """Tokens, sessions, passwords and codes, on a real registry."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -10,7 +12,7 @@ import pyotp
 import pytest
 from offices import KEY, actor, staffed
 
-from gateway.errors import Problem
+from gateway.errors import Problem, Words
 from gateway.registry import access, people
 from gateway.registry.access import Access, Cost
 from gateway.registry.acting import Actor, Door
@@ -256,6 +258,18 @@ async def test_known_tokens_bring_attempts_while_the_database_is_away(
         with pytest.raises(Problem) as caught:
             await office.access.by_token(secret)
         assert caught.value.code == "database_unavailable"
+    answers = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def silent() -> AsyncIterator[None]:
+        await answers.wait()
+        raise Problem("database_unavailable", Words("", ""))
+        yield
+
+    monkeypatch.setattr(office.access, "_door", SimpleNamespace(looking_up=silent))
+    async with asyncio.timeout(2):  # one that is silent holds no attempt for as long as others wait
+        assert await office.access.by_token(sending) == who
     office.now += 31 * 86400
+    answers.set()
     with pytest.raises(Problem):
         await office.access.by_token(sending)

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from urllib.parse import quote
 
 import pyotp
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from office import Office
 from playbook import eventually
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import BaseModel
 
 from gateway.errors import Problem
 from gateway.registry import acting
@@ -24,6 +25,7 @@ from gateway.web import dispatch
 from gateway.web.api import Paging, cursor
 from gateway.web.limits import Limits
 from gateway.web.problems import in_chinese, shown
+from gateway.web.resources import ENDPOINTS
 
 DRAFT = {"number": "10690001", "channels": ["sms"], "purposes": ["service"], "carrier": "mobile"}
 
@@ -32,6 +34,19 @@ DRAFT = {"number": "10690001", "channels": ["sms"], "purposes": ["service"], "ca
 async def office(database: str, tmp_path: Path) -> AsyncIterator[Office]:
     async with Office(database, tmp_path) as office:
         yield office
+
+
+def test_no_field_of_a_body_is_passed_over():
+    """Who misspells is_prefix or valid_until bans less, or for longer, than he meant."""
+    for endpoint in ENDPOINTS:
+        for model in models_of(endpoint.body):
+            assert model.model_config.get("extra") == "forbid", (endpoint.label, model)
+
+
+def models_of(kind):
+    own = isinstance(kind, type) and issubclass(kind, BaseModel)
+    inner = [field.annotation for field in kind.model_fields.values()] if own else get_args(kind)
+    return [kind] * own + [model for one in inner for model in models_of(one)]
 
 
 # Who asks
@@ -232,6 +247,27 @@ async def test_every_bad_field_is_named_in_both_languages(office):
     said = await office.post("regulator", "/penalties", blank)
     assert (said.body["field"], said.body["expected"]) == ("cause", "a text that says something")
     assert words["person"]["expected"] == "至少 1 个字符"
+
+
+def bodies_in(kind: Any) -> Iterator[type[BaseModel]]:
+    """The models of a body: itself, those of a choice or list, those of its fields."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+        for field in kind.model_fields.values():
+            yield from bodies_in(field.annotation)
+    for part in get_args(kind):
+        yield from bodies_in(part)
+
+
+def test_no_body_swallows_a_field_that_there_is_none_of():
+    """A date under another name would be a date that nobody sees."""
+    swallow = {
+        (endpoint.label, model.__name__)
+        for endpoint in ENDPOINTS
+        for model in bodies_in(endpoint.body)
+        if model.model_config.get("extra") != "forbid"
+    }
+    assert swallow == set()
 
 
 @pytest.mark.parametrize(

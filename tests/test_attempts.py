@@ -43,11 +43,12 @@ async def test_an_attempt_is_judged_and_stands_on_record_under_its_id(house: Hou
     said = await ask("bank", "/attempts", attempt(house))
     assert said.status == 200
     assert (said.body["verdict"], said.body["reason"]) == ("pass", "")
-    observed = [(one["reason"], one["enforced"]) for one in said.body["reasons"]]
+    observed = [(one["reason"], one["enforced"]) for one in said.body["findings"]]
     assert observed == [("consent_missing", False)]
+    assert said.body["reasons"] == ["consent_missing"]
     refused = await ask("bank", "/attempts", attempt(house, source=BANNED))
     assert (refused.body["verdict"], refused.body["reason"]) == ("refuse", "blacklisted")
-    assert refused.body["reasons"][0]["words"].startswith("the number")
+    assert refused.body["findings"][0]["words"].startswith("the number")
     for answer in (said, refused):
         code, shown, _ = await house.cli("records", "show", answer.body["id"], "--json")
         assert code == 0
@@ -59,7 +60,7 @@ async def test_marketing_whose_replies_nobody_gets_is_observed(house: House, ask
 
     async def observed() -> list[str]:
         said = await ask("bank", "/attempts", attempt(house, account="900016"))
-        return [one["reason"] for one in said.body["reasons"] if not one["enforced"]]
+        return [one["reason"] for one in said.body["findings"] if not one["enforced"]]
 
     assert await observed() == ["consent_missing", "no_reply_path"]
     async with house.sender("900016"):
@@ -75,7 +76,7 @@ async def sees(look: Callable[[], Awaitable[list[str]]], wanted: list[str]) -> b
 
 async def test_reasons_are_said_in_the_callers_language(house: House, ask: Asker) -> None:
     said = await ask("bank", "/attempts", attempt(house, source=BANNED), language="zh-CN")
-    assert said.body["reasons"][0]["words"] == "黑名单号码"
+    assert said.body["findings"][0]["words"] == "黑名单号码"
 
 
 async def test_a_batch_is_answered_in_its_order_over_all_workers(house: House, ask: Asker) -> None:

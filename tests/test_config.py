@@ -75,11 +75,9 @@ def test_the_contract_s_own_example_is_taken_and_what_nobody_serves_is_said(tmp_
     assert loaded.data_dir == tmp_path / "var"
     assert (loaded.voice.mode, loaded.evidence.checkpoint_seconds) == ("proxy", 10)
     said = list(unserved(loaded.voice, loaded.evidence))
-    assert [words.partition(":")[0] for words in said] == [
-        *("voice.listen", "voice.listen", "voice.next_hop"),
-        "evidence.checkpoint_seconds",
-    ]
-    assert "udp://0.0.0.0:5060" in said[0]
+    assert [words.partition(":")[0] for words in said] == ["voice.listen", "evidence.checkpoint_seconds"]
+    assert "tcp://0.0.0.0:5060" in said[0]
+    assert (loaded.voice.listen[0], loaded.voice.next_hop) == ("udp://0.0.0.0:5060", ("sip:10.0.0.6:5060",))
 
 
 def test_who_names_nothing_that_is_not_served_is_told_nothing(tmp_path):
@@ -159,7 +157,7 @@ def test_the_environment_overrides_the_file(tmp_path):
         ('[[sms]]\nprotocol = "cmpp"\ntls_key = "k"\n', ["sms.0", "tls_certificate and tls_key together"]),
         ('[[sms]]\nprotocol = "cmpp"\ntls_client_ca = "c"\n', ["sms.0", "beside tls_certificate"]),
         ('[[sms]]\nprotocol = "smpp"\nupstream_tls_ca = "c"\n', ["sms.0", "upstream_tls = true"]),
-        ('[[sms]]\nprotocol = "sgip"\nupstream_tls = true\n', ["sms.0", "no TLS in sgip"]),
+        ('[[sms]]\nprotocol = "sgip"\nupstream_tls = true\n', ["sms.0", "upstream_tls_certificate"]),
         ('[[sms]]\nprotocol = "smgp"\nupstream_tls = true\nproxy_protocol = true\n', ["sms.0", "or proxy_"]),
         ('[[sms]]\nprotocol = "smgp"\nupstream_tls = "yes"\n', ["sms.0.upstream_tls", "true or false"]),
         ('[voice]\nlisten = ["0.0.0.0:5060"]\n', ['voice.listen.0 = "0.0.0.0:5060"', "udp://0.0.0.0:5060"]),

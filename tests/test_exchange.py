@@ -583,6 +583,10 @@ async def test_a_ban_cannot_be_moved_onto_a_protected_number(database: str) -> N
     await ask(database, f"INSERT INTO blacklist ({columns}) VALUES ('10690001', false, 'r', 'c') RETURNING 1")
     with pytest.raises(asyncpg.CheckViolationError, match="never rewritten"):
         await ask(database, "UPDATE blacklist SET number = '110' RETURNING 1")
+    for change in ("DELETE FROM", "UPDATE", "TRUNCATE"):  # nor may the number be taken out of those
+        rest = " SET name = ''" if change == "UPDATE" else ""
+        with pytest.raises(asyncpg.RaiseError, match="keeps its rows"):
+            await ask(database, f"{change} protected_numbers{rest}")
     await ask(database, "ALTER TABLE blacklist DISABLE TRIGGER blacklist_guarded")
     with pytest.raises(asyncpg.CheckViolationError, match="protected"):
         await ask(database, "UPDATE blacklist SET number = '110' RETURNING 1")
@@ -626,6 +630,7 @@ STATES: dict[str, str] = {
 ACTING = {"checked": "c1", "returned": "c1", "approved": "c2", "vetoed": "r1", "lifted": "r1"}
 
 
+@pytest.mark.long
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     states=st.lists(st.sampled_from(sorted(STATES)), max_size=12),

@@ -484,6 +484,7 @@ def small_disk() -> Iterator[Path]:
     path.rmdir()
 
 
+@pytest.mark.long
 async def test_a_node_whose_whole_disk_is_full_stands_and_goes_on_when_there_is_room(
     small_disk: Path, embedded: EmbeddedPostgres, template: str, cities: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Filing by HTTP, as a bank, an agency, a carrier and a regulator do it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 from office import Office
+from playbook import eventually
+
+from gateway.web.resources import ENDPOINTS
 
 DRAFT = {"number": "10690001", "extension_digits": 4, "channels": ["sms"], "purposes": ["marketing"],
          "signatures": ["示例银行"], "carrier": "mobile"}  # fmt: skip
@@ -44,6 +48,39 @@ async def test_number_takes_effect_and_is_suspended_and_resumed(office: Office) 
     assert (free.status, free.body["standing"], free.body["holds"]) == (200, "effective", [])
     taken = await office.get("auditor", f"/numbers/{made}/steps")
     assert [one["step"] for one in taken.body["items"]] == ["submit", "check", "approve"]
+
+
+async def test_no_change_is_lost_to_one_under_way(office: Office) -> None:
+    """A row that another hand is changing is waited for, whoever may update it; what was read before is then
+    no longer what stands."""
+    filed = await draft(office)
+    assert (await office.post("institution", f"/numbers/{filed}/submit")).status == 200
+    unfiled = await draft(office, number="10690009", extension_digits=0)
+    bank = office.institutions["BANK"]
+    waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for table, who, method, path, body, change in (
+        ("institutions", "carrier", "PATCH", f"/institutions/{bank}", {"name": "甲"}, "name = '乙'"),
+        (
+            "numbers",
+            "institution",
+            "PATCH",
+            f"/numbers/{unfiled}",
+            {"signatures": ["甲"]},
+            "signatures = '{乙}'",
+        ),
+        ("numbers", "carrier", "POST", f"/numbers/{filed}/check", {}, "effective_until = '2099-01-01'"),
+    ):
+        tag = (await office.get(who, path.removesuffix("/check"))).headers["ETag"]
+        with psycopg.connect(office.dsn, options="-c zhengming.door=node") as other:
+            other.execute(f"UPDATE {table} SET {change} WHERE id = {path.split('/')[2]}")
+            asked = asyncio.create_task(office.ask(who, method, path, body, headers={"If-Match": tag}))
+            await eventually(lambda: office.sql(waits))
+        said = await asked
+        assert (said.status, said.body["code"]) == (412, "changed_meanwhile"), path
+    for one in ENDPOINTS:
+        if one.looks_at_versions:
+            assert "{id}" in one.path
+            office.sql(f"SELECT id, row_version FROM {one.table} LIMIT 0")
 
 
 async def test_change_needs_the_version_that_was_read(office: Office) -> None:
@@ -96,8 +133,18 @@ async def test_amendment_by_http(office: Office) -> None:
         await office.post(who, f"/numbers/{made}/{step}")
     new = await office.post("institution", f"/numbers/{made}/amend", {"purposes": ["service"]})
     assert (new.status, new.body["version"], new.body["supersedes"]) == (201, 2, made)
+    assert new.body["effective_from"] is None  # when it is approved
     again = await office.post("institution", f"/numbers/{made}/amend")
     assert (again.status, again.body["code"]) == (409, "exists")
+    later = await draft(
+        office, number="10690008", extension_digits=0, effective_from="2099-01-01T00:00:00+08:00"
+    )
+    for who, step in (("institution", "submit"), ("carrier", "check"), ("carrier2", "approve")):
+        await office.post(who, f"/numbers/{later}/{step}")
+    early = await office.post("institution", f"/numbers/{later}/amend", {"purposes": ["service"]})
+    assert (
+        early.body["effective_from"] == "2099-01-01T00:00:00+08:00"
+    )  # what it amends is not in force before
 
 
 async def test_flaw_is_said_in_the_words_of_imports(office: Office) -> None:

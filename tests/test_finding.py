@@ -60,6 +60,10 @@ async def test_a_search_finds_ones_own_records_masked(traces: Traces, who: str) 
     assert TEXT not in str(said.body)
     assert "13800000404" not in str(said.body)
     assert audited(traces, "subscriber.find")[-1] == (who, "records", "CASE-1")
+    ((whom,),) = traces.office.sql(
+        "SELECT detail->>'subscriber' FROM audit WHERE act = 'subscriber.find' ORDER BY id DESC LIMIT 1"
+    )
+    assert whom == MASKED
 
 
 @here

@@ -174,12 +174,13 @@ async def test_calls_have_their_own_caps(house: House, ask: Asker) -> None:
     assert [await sent(house, subscriber) for _ in range(3)] == [0, 0, OVER]
     said = await ask("bank", "/attempts", [call] * 4)
     assert [one["reason"] for one in said.body] == ["", "", "", "over_frequency"]
-    assert said.body[3]["reasons"][-1]["sub"] == "5_minutes"
+    assert said.body[3]["findings"][-1]["sub"] == "5_minutes"
     text = {"channel": "sms", "account": "900001", "source": MARKETING, "destination": subscriber}
     said = await ask("bank", "/attempts", text | {"text": TEXT})
     assert said.body["reason"] == "over_frequency"
 
 
+@pytest.mark.long
 async def test_where_contacts_count_jointly_texts_and_calls_use_up_one_cap(house: House, ask: Asker) -> None:
     """As in Ningxia, from any worker and all at once; in a dry run, and after the counts were lost."""
     house.write_profile(
@@ -199,7 +200,7 @@ async def test_where_contacts_count_jointly_texts_and_calls_use_up_one_cap(house
 
     async def refused() -> list[tuple[str, str]]:
         said = await ask("bank", "/attempts", call)
-        return [(one["reason"], one["sub"]) for one in said.body["reasons"] if one["enforced"]]
+        return [(one["reason"], one["sub"]) for one in said.body["findings"] if one["enforced"]]
 
     assert await refused() == [("over_frequency", "day")]
     said = await ask("bank", "/attempts", call | {"destination": other})

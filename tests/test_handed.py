@@ -77,7 +77,8 @@ def test_a_profile_that_can_not_be_read_is_not_handed_down(path: Path) -> None:
 def test_a_reload_takes_what_may_change_and_names_what_waits_for_a_restart(path: Path) -> None:
     now = config.load(path, {})
     changed = FILE.replace("10.0.0.5", "10.0.0.6").replace('"mine.toml"', '"base.toml"')
-    soft = config.load(written(path, f'{changed}[registry]\nmax_age = "1h"\nunknown_account = "other"\n'), {})
+    changed += '[registry]\nmax_age = "1h"\nunknown_account = "other"\n[cases]\nworkdays_file = "days.csv"\n'
+    soft = config.load(written(path, changed), {})
     assert handed.reloaded(now, soft) == (soft, [])
     changed = changed.replace("workers = 2", "workers = 4").replace('"cmpp"', '"cmpp"\nlisten = "0.0.0.0:1"')
     hard = config.load(written(path, f'{changed}[evidence]\ndurability = "os"\n'), {})

@@ -77,6 +77,11 @@ async def test_a_foreign_number_is_a_missing_one(house: House, ask: Asker) -> No
     assert (await ask("agent", "/judge", asked(source=COLLECTION))).status == 200
     assert (await ask("regulator", "/judge", asked(source=UNFILED))).body["reason"] == "unregistered"
     assert (await ask("bank", "/judge", asked(account="999999"))).body["field"] == "account"
+    watched = await ask("regulator", "/judge", asked(account="900001"))
+    assert (watched.status, watched.body["institution"]) == (200, "BANK")
+    then = {"at": "2020-01-02T10:00:00+08:00"}  # nobody had filed anything: whose it is learns that
+    assert (await ask("bank", "/judge", asked(**then))).body["reason"] == "unregistered"
+    assert (await ask("fin", "/judge", asked(**then))).status == 404
     for path, body in (("/judge", asked(source="12")), ("/scrub", {"number": MARKETING, "subscribers": []})):
         assert (await ask("bank", path, body)).status == 422
 

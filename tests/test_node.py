@@ -125,6 +125,7 @@ async def test_a_second_node_is_refused_and_the_first_unharmed(house_of: HouseOf
             assert (await sender.submit(MARKETING, [house.subscriber()], TEXT)).result == 0
 
 
+@pytest.mark.long
 async def test_a_file_under_the_editor_keeps_no_part_from_coming_back(house_of: HouseOf) -> None:
     """Neither one that can't be read, nor one that a restart of the whole node is meant for."""
     async with house_of() as house:
@@ -376,6 +377,7 @@ async def test_a_demo_ends_with_its_terminal(folder: Path, cities: Path) -> None
     assert processes(folder) == []
 
 
+@pytest.mark.long
 async def test_a_second_demo_in_the_folder_leaves_the_first_as_it_is(folder: Path, cities: Path) -> None:
     (folder / "var").mkdir()
     shutil.copy(cities, folder / "var" / "regions.bin")

@@ -71,6 +71,7 @@ def test_hours_shrink_for_a_number_with_its_own() -> None:
             "at least observe",
         ),
         ('[rules.quiet_hours]\nsms = { collection = "08:00-22:30" }', "quiet_hours.sms", "08:00-22:00"),
+        ("[rules.over_frequency]\nsms = { marketing = { minute = 3 } }", "over_frequency.sms", '"minute": 2'),
         ("[rules.quiet_hours]\nmost_days_ahead = 8", "quiet_hours.most_days_ahead", "nothing laxer than 7"),
         ('[rules.signature_missing]\npositions = ["last"]', "signature_missing.positions", "first"),
         ('[rules.unregistered]\nmode = "enforce"\nfrom = 2030-01-01', "unregistered.from", "its activation"),
@@ -88,6 +89,10 @@ def test_what_is_as_strict_or_stricter_is_no_flaw() -> None:
     assert list(laxer(ZHEJIANG, parse_profile(texts.__getitem__, "over"))) == []
     stricter = '[rules.quiet_hours]\nsms = { marketing = "10:00-18:00" }\nmost_days_ahead = 0'
     assert list(laxer(ZHEJIANG, over(stricter))) == []
+    one_window = over("[rules.over_frequency]\nsms = { marketing = { minute = 1, hour = 4 } }")
+    assert list(laxer(ZHEJIANG, one_window)) == []
+    caps = tightened(ZHEJIANG, one_window).option(Reason.OVER_FREQUENCY, "sms")[PURPOSES["marketing"]]
+    assert {limit.word: limit.most for limit in caps} == {"minute": 1, "hour": 4, "day": 10}
 
 
 MODE = st.sampled_from(["off", "observe", "enforce"])

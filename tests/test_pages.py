@@ -174,6 +174,18 @@ async def test_several_words_are_joined_as_the_language_joins_and_others_stay() 
     assert named("purpose", "", zh=False) == ""
 
 
+async def test_the_case_under_which_the_glass_was_broken_stands_on_the_first_page(traces: Traces) -> None:
+    """Until a regulator has acknowledged it."""
+    ((run,),) = traces.office.sql(
+        """INSERT INTO import_runs (kind, file_name, checker_id, approver_id, case_reference)
+           SELECT 'numbers', 'filed', min(id), max(id), 'CASE-31' FROM persons RETURNING id"""
+    )
+    assert "CASE-31" in (await visit(traces, "regulator", "/")).words
+    assert "CASE-31" not in (await visit(traces, "institution", "/")).words
+    assert (await traces.office.post("regulator", f"/import-runs/{run}/acknowledge")).status < 300
+    assert "CASE-31" not in (await visit(traces, "regulator", "/")).words
+
+
 async def test_the_language_is_kept_and_switching_keeps_what_was_asked(traces: Traces) -> None:
     page = await visit(traces, "institution", "/numbers?status=approved&number=1069&lang=en")
     assert "zm_lang=en" in page.headers["Set-Cookie"]
@@ -218,6 +230,11 @@ async def test_the_rules_in_force_stand_on_a_page_with_their_sources(traces: Tra
             assert "浙江通知第8项：营销短信号码库之外予以拦截" in zh
             assert "duty 8: what is outside the library is intercepted" in en
             assert site.in_force.own.digest in zh
+            assert "观察：催收；执行：本人称非债务人" in zh
+            assert "observe: collection; enforce: who said to be another person" in en
+            assert "定时最多提前天数：7" in zh
+            assert "短信：营销 1分钟 2，24小时 10；催收 24小时 3" in zh
+            assert "SMS: marketing a minute 2, a day 10; collection a day 3" in en
             assert re.search(rf"观察：营销\s+{begins} 起（还有 12 天）\s+执行：营销", zh)
             assert re.search(rf"observe: marketing\s+from {begins} \(12 days left\)\s+enforce: marketing", en)
             assert "未经同意 · 执行：营销 · 还有 12 天" in (await visit(traces, who, "/", "zh")).words

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import pytest
 from conftest import HouseOf
 from playbook import MARKETING, TEXT, House, eventually
 
@@ -28,6 +29,7 @@ def part(house: House, name: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+@pytest.mark.long
 async def test_parts_by_themselves_are_one_node(house_of: HouseOf) -> None:
     """They serve, and /metrics adds all of them up, whichever came last or came back."""
     async with house_of() as house:

@@ -23,6 +23,7 @@ def two_servers() -> Iterator[str]:
             yield f"{standby.dsn},{first.folder}"
 
 
+@pytest.mark.long
 async def test_a_dsn_with_a_standby_first_serves_all_who_write(
     two_servers: str, cities: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config import read_profile, shipped_profiles
 from gateway.errors import UsageError
-from gateway.model import COLLECTION, MARKETING, SERVICE, Reason
+from gateway.model import COLLECTION, MARKETING, PURPOSES, SERVICE, Reason
 from gateway.policy.judge import RULES
 from gateway.policy.profile import ENFORCE, OBSERVE, OFF, Profile
 from gateway.policy.profile_text import parse_profile
@@ -16,7 +16,7 @@ NOW = 1_764_000_000_000
 
 def parsed(text: str, **others: str) -> Profile:
     texts = {"own": text, "zhejiang": read_profile("zhejiang"), **others}
-    return parse_profile(texts.__getitem__, "own")
+    return parse_profile(lambda name: texts[name] if name in texts else read_profile(name), "own")
 
 
 @pytest.mark.parametrize("name", shipped_profiles())
@@ -142,7 +142,14 @@ def test_the_digest_names_the_content_and_not_the_spelling() -> None:
         ("extends = 3", "line 1: extends = 3; right would be a string"),
         ("rules = 3", "line 1: rules = 3; right would be a table"),
         ("[rules", "not TOML"),
-        ('extends = "own"', "extends itself through own → own"),
+        ('\nextends = "own"', "line 2: extends itself through own → own"),
+        ('# none\nextends = "nobody"', "line 2: profile 'nobody': "),
+        ("rules.unregistered.mode = 'off'\nrules.quiet_hours.mode = 'of'", "line 2: rules.quiet_hours.mode"),
+        ("[rules]\nunregistered.mode = 'of'", "line 2: rules.unregistered.mode"),
+        (
+            "[rules.over_frequency.voice.marketing]\nday = 1\n[rules.over_frequency.sms.marketing]\nday = 0",
+            "line 3: rules.over_frequency.sms",
+        ),
     ],
 )
 def test_mistakes_name_line_key_value_and_what_is_right(text: str, message: str) -> None:
@@ -150,6 +157,14 @@ def test_mistakes_name_line_key_value_and_what_is_right(text: str, message: str)
         parsed(text)
     assert "profile own" in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_a_profile_that_is_silent_on_refusals_covers_what_was_refused_and_marketing() -> None:
+    silent = parsed('[rules.refused_by_subscriber]\nmode = "enforce"\n[refusal_covers]\nservice = []')
+    zhejiang = parsed('extends = "zhejiang"')
+    for mask in (0, 1, 2, 3):
+        assert silent.covered(mask) == zhejiang.covered(mask)
+    assert silent.covered(PURPOSES["service"]) == 0  # where it says so
 
 
 def test_a_mistake_below_names_its_own_file() -> None:

@@ -101,9 +101,9 @@ async def test_a_version_says_what_it_would_change_before_it_does(office: Office
             "observe, enforce",
         ),
         ("[rules.unregistered]\n\nfrom = '2026-01-01'", 3, "rules.unregistered.from", "without quotes"),
-        ("extends = 'nobody'", 0, 'extends = "nobody"', "national, ningxia, zhejiang"),
-        ("extends = '/etc/hostname'", 0, 'extends = "/etc/hostname"', "name@digest"),
-        ("extends = 'own'", 0, 'extends = "own"', "name@digest"),
+        ("extends = 'nobody'", 1, 'extends = "nobody"', "national, ningxia, zhejiang"),
+        ("extends = '/etc/hostname'", 1, 'extends = "/etc/hostname"', "name@digest"),
+        ("extends = 'own'", 1, 'extends = "own"', "name@digest"),
         ("[rules.unregistered]\n[rules\n", 2, "not TOML", "TOML"),
         ("[refusal_covers]\nmarketing = [[], {}]", 2, "refusal_covers.marketing", "a list of marketing"),
         ("a = " + "[" * 5000, 0, "not TOML", ""),
@@ -158,7 +158,9 @@ async def test_it_begins_on_its_date_and_the_days_are_counted(office: Office) ->
 
 async def test_what_waits_gives_way_to_what_is_proposed_next(office: Office) -> None:
     await added(office)
-    first = (await office.post("regulator", "/profiles/own/activate", {"reason": "一"})).body
+    later = {"reason": "一", "from": "2030-01-01T00:00:00+08:00"}
+    first = (await office.post("regulator", "/profiles/own/activate", later)).body
+    assert first["valid_from"] == later["from"]
     second = (await office.post("regulator2", "/profiles/own/activate", {"reason": "二"})).body
     confirm = "/profiles/own/activate/confirm"
     gone = await office.post("regulator2", confirm, {"activation": first["id"]})
@@ -168,6 +170,17 @@ async def test_what_waits_gives_way_to_what_is_proposed_next(office: Office) -> 
     assert missing.status == 404
     states = [one["state"] for one in (await office.get("auditor", "/profiles/own")).body["activations"]]
     assert states == ["in_force", "withdrawn"]
+
+
+async def test_two_persons_who_propose_the_same_have_agreed(office: Office) -> None:
+    await added(office)
+    activate = "/profiles/own/activate"
+    for wanted, state in (({"from": "2030-01-01T00:00:00+08:00"}, "planned"), ({}, "in_force")):
+        once = (await office.post("regulator", activate, {"reason": "一", **wanted})).body
+        again = (await office.post("regulator", activate, {"reason": "一", **wanted})).body
+        assert (once["state"], again["state"], again["id"] > once["id"]) == ("waiting", "waiting", True)
+        agreed = (await office.post("regulator2", activate, {"reason": "二", **wanted})).body
+        assert (agreed["id"], agreed["state"], agreed["confirmed_by"]) == (again["id"], state, "regulator2")
 
 
 async def test_an_override_is_stricter_and_its_holders_own(office: Office) -> None:

@@ -23,7 +23,7 @@ from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search, Shown
 from gateway.model import AccountKey, Reason
-from gateway.protocols import cmpp, sgip, smgp, smgp_tables, smpp_status
+from gateway.protocols import WIRES, cmpp, sgip, smgp, smgp_tables, smpp_status
 from gateway.protocols import smpp_tables as tables
 from gateway.protocols.smpp import Smpp
 from gateway.registry.replica import Replica
@@ -203,15 +203,23 @@ async def test_who_speaks_another_language_is_hung_up_on_and_counted(line: Line,
         writer.close()
 
 
-async def test_what_can_not_be_read_is_answered_recorded_and_the_line_goes_on(line: Line) -> None:
-    subscriber = line.house.subscriber()
-    async with line.sender() as sender:
+async def test_what_can_not_be_read_is_answered_and_the_line_goes_on_but_where_a_protocol_ends_it(
+    line: Line,
+) -> None:
+    subscriber, ends = line.house.subscriber(), bool(WIRES[line.protocol].ENDS)
+    count = line.house.counted(
+        "connections_closed_total", ends, protocol=line.protocol, cause="truncated_body"
+    )
+    async with count, line.sender() as sender:
         (frame,) = sender.frames(PASSING, [subscriber], TEXT)
         cut = frame[:60]
         answer = await sender.request(len(cut).to_bytes(4, "big") + cut[4:])
         assert answer.result not in (0, None)
-        assert (await sender.submit(PASSING, [subscriber], TEXT)).result == 0
-    assert line.carrier.counts["submits"] == 1
+        if ends:  # SGIP 1.2 §3.7.2.4.2
+            await sender.until(lambda: sender.cause is not None)
+        else:
+            assert (await sender.submit(PASSING, [subscriber], TEXT)).result == 0
+    assert line.carrier.counts["submits"] == (not ends)
 
 
 async def test_the_ports_are_found_by_scanners_and_nothing_stays(line: Line) -> None:
@@ -562,12 +570,19 @@ async def test_smpp_passes_octet_for_octet_whatever_the_relay_need_not_know(
             back = [wire.encode(body, 0x7FFF_FF00 + n, status) for n, (body, status) in enumerate(carriers)]
             unknown = (20).to_bytes(4, "big") + (0x111).to_bytes(4, "big") + bytes(12)
             await one_by_one(there, raw, [*back, unknown])
+
+            async def told() -> bool:
+                return await smpp.house.metric("congestion_state", protocol="smpp") == 0x5A
+
+            await eventually(told, every=0.1)
             await one_by_one(raw, there, [wire.encode(body, n) for n, body in enumerate(answers)])
 
             dropped = wire.encode(tables.AlertNotification(), 5)
             raw.send(wire.encode(tables.Outbind(system_id=b"x"), 4), dropped, wire.heartbeat(6))
             assert await there.frame() == wire.heartbeat(6)
             assert await raw.frame() == wire.answer(tables.OUTBIND, 4, 3)
+            raw.send(login)
+            assert await raw.frame() == bytes.fromhex("00000010 80000009 00000005") + login[12:16]
     async with (
         smpp.house.counted("connections_closed_total", protocol="smpp", cause="login_expected"),
         Raw.open(smpp.port) as stranger,

@@ -906,6 +906,7 @@ async def test_a_sender_that_dies_still_has_sent_what_was_recorded(house: House)
     assert all(reasons in ([], [""]) for reasons in recorded)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", [PASSING, REFUSED])
 async def test_peers_that_vanish_with_submits_at_the_disk_leave_no_connection_behind(
     house: House, source: str

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from mmap import PAGESIZE
 from pathlib import Path
 
 import lmdb
@@ -523,6 +524,28 @@ def test_a_cut_local_is_set_aside(replica: Replica, writer: ReplicaWriter, octet
     view.renew()
 
 
+def test_a_local_that_lost_only_room_is_read_and_written_on(replica: Replica, writer: ReplicaWriter) -> None:
+    """Cut in the middle, far behind its last page: nothing is missing, so nobody waits for another."""
+    build(writer)
+    view = replica.snapshot()
+    path = replica.local.path
+    os.truncate(path, path.stat().st_size // 2)
+    for _ in range(2):
+        replica.check()
+        view.renew()
+        replica.add_local_refusals([said_no()])
+    view.renew()
+    assert view.refusals(SUBSCRIBER)
+    assert not (replica.directory / "local.damaged").exists()
+
+
+def test_a_cut_local_takes_no_refusal_and_does_not_look_whole_afterwards(replica: Replica) -> None:
+    os.truncate(replica.local.path, 2 * PAGESIZE)
+    with pytest.raises(NotReady, match="was cut"):
+        replica.add_local_refusals([said_no()])
+    assert not replica.local.file.whole()
+
+
 def test_the_newest_whole_replica_is_used_when_nothing_says_which(
     replica: Replica, writer: ReplicaWriter
 ) -> None:
@@ -546,6 +569,7 @@ def test_other_processes_see_and_add(replica: Replica, writer: ReplicaWriter, tm
     put(writer, "blacklist", [1, "1069", True, "r", "c"])
     program = """
 import sys
+from mmap import PAGESIZE
 from pathlib import Path
 from gateway.registry.changelog import Cursor
 from gateway.registry.keys import RegistryKey
@@ -585,6 +609,7 @@ sys.stdin.readline()
         worker.wait()
     supervisor = """
 import sys
+from mmap import PAGESIZE
 from pathlib import Path
 from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Replica
@@ -603,6 +628,7 @@ print(Replica.open(Path(sys.argv[1]), RegistryKey(bytes(32)), map_size=1 << 26).
 
 WORKER = """
 import sys
+from mmap import PAGESIZE
 from pathlib import Path
 from gateway.errors import NotReady
 from gateway.registry.keys import RegistryKey

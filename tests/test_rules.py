@@ -72,7 +72,10 @@ def test_what_needs_the_end_of_a_text_is_not_asked_of_one_that_is_unfinished() -
 
 def test_each_rule_has_its_own_reason_and_words() -> None:
     reasons = Counter(rule.reason for rule in RULES)
-    assert {reason for reason, rules in reasons.items() if rules > 1} == {Reason.UNREGISTERED}
+    assert {reason for reason, rules in reasons.items() if rules > 1} == {
+        Reason.UNREGISTERED,
+        Reason.NOT_JUDGEABLE,
+    }
     assert list(ORDER) == list(Reason) == list(REASONS)
     assert all(rule.refuses and rule.passes and rule.judge.__doc__ for rule in RULES)
 

@@ -52,6 +52,7 @@ async def tried(office: Office, role: str, examples: int, phases: str) -> None:
     assert process.returncode == 0, said.decode("utf-8", "replace")[-12000:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("role", ["regulator"])
 async def test_nothing_is_answered_that_is_not_described(office, role):
     await tried(office, role, 2, "examples,fuzzing")

@@ -16,9 +16,11 @@ from conftest import HouseOf
 from playbook import BANNED, HOST, MARKETING, SERVICE, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
 
+from gateway.config import Sms
 from gateway.evidence import record as rec
 from gateway.protocols.cmpp import V20, V30, Cmpp
 from gateway.protocols.cmpp_tables import TERMINATE
+from gateway.relay import login as relay_login
 from gateway.relay.acceptor import MOST_WAITING
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import LoginRefused
@@ -87,6 +89,18 @@ async def test_an_upstream_that_is_this_node_is_refused_and_named(house: House) 
                 pass
     await change(house, file, [])
     assert caught.value.status == OTHER
+
+
+@pytest.mark.parametrize(("port", "cause"), [(7890, "upstream_is_ourselves"), (7891, "no_upstream")])
+async def test_who_comes_from_the_port_of_a_connection_of_ours_is_not_always_we(
+    port: int, cause: str
+) -> None:
+    """A kernel gives the same port to two connections of one machine, as long as their other ends differ."""
+    end = (HOST, 40_000)
+    sms = Sms.model_validate({"listen": f"{HOST}:7890", "protocol": "cmpp"})
+    with pytest.raises(relay_login.LoginRefused) as caught:
+        await relay_login.ask_carrier(Cmpp(), b"", sms, None, end, {(end, (HOST, port))}, None)
+    assert caught.value.cause == cause
 
 
 async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(house: House) -> None:

@@ -1,6 +1,7 @@
 """Table files: what is written reads back, bad lines stay alone, nothing in them is executed."""
 
 import datetime
+import tempfile
 import zipfile
 from contextlib import closing, suppress
 from pathlib import Path
@@ -259,11 +260,19 @@ def test_damaged_files_are_refused_and_nothing_else_comes_out(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
-def test_a_file_that_is_given_up_leaves_the_old_one(suffix: str, tmp_path: Path) -> None:
+def test_a_file_that_is_given_up_leaves_the_old_one_and_nothing_else(
+    suffix: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
     path = written(tmp_path / f"t{suffix}", ["a"], ["1"])
     before = path.read_bytes()
     sink = create_table(path, [])
     sink.write(["b"])
+    assert list(elsewhere.iterdir()) == []  # where a kill would leave subscribers' numbers
     sink.discard()
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == before

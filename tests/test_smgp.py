@@ -134,12 +134,19 @@ TEXT = wire.report_text(BINARY_ID, b"UNDELIV", b"2611211200", b"2611211201", b"0
         TEXT.replace(b" sub", b"ssub").replace(b" dlvrd", b"sdlvrd").replace(b" stat", b"sstat"),
         TEXT[:102] + "012好的".encode("gbk"),
         TEXT[:96],
+        TEXT[:88],  # nothing behind stat
+        TEXT.replace(b" sub:001 dlvrd:001", b""),
         TEXT.replace(BINARY_ID, BINARY_ID.hex().encode()),
         TEXT.replace(BINARY_ID, BINARY_ID.hex().upper().encode()),
     ],
 )
 def test_a_report_is_read_however_its_labels_are_written(content: bytes) -> None:
     assert report(content) == Report(BINARY_ID, b"UNDELIV", b"2611211200", b"2611211201", b"189")
+
+
+def test_what_a_report_leaves_out_hides_nothing_else() -> None:
+    assert report(TEXT.replace(b"done date", b"at")).stat == b"UNDELIV"
+    assert report(TEXT.replace(b"UNDELIV err:003", b"AF:4 err:003")).stat == b"AF:4"
 
 
 @given(content=st.binary(max_size=255))

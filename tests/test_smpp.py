@@ -1,5 +1,6 @@
 """SMPP: binds, what is judged of each message that may carry a text, receipts in all spellings, answers."""
 
+import struct
 from typing import Any
 
 import pytest
@@ -219,15 +220,37 @@ def test_a_refusal_has_no_body_before_5_0_and_says_why_from_then_on() -> None:
     assert answer.tlvs == [(wire.ADDITIONAL_STATUS_INFO_TEXT, b"blacklisted\0")]
 
 
+def test_the_answer_to_a_reduced_message_names_those_whom_we_refused_as_well() -> None:
+    protocol, to = Smpp(), [(1, 1, 1, b"13800000001"), (1, 0, 8, b"13800000002"), (1, 1, 1, b"13800000003")]
+    frame = b"--" + protocol.encode(wire.SubmitMulti(dest_address=to), 7)
+    tell = protocol.telling(frame, 2, len(frame), [None, Reason.UNREGISTERED, None])
+    assert tell is not None
+    theirs = (1, 1, b"13800000003", 11)
+    answer = protocol.encode(wire.SubmitMultiResp(message_id=b"7", unsuccess_sme=[theirs]), 7)
+    told = tell(answer)
+    assert told == protocol.encode(
+        wire.SubmitMultiResp(message_id=b"7", unsuccess_sme=[theirs, (0, 8, b"13800000002", 0x404)]), 7
+    )
+    bare = protocol.encode(wire.SubmitMultiResp(message_id=None), 7, 8)
+    assert tell(bare) == bare
+    of_5 = Smpp(0x50).telling(frame, 2, len(frame), [Reason.BLACKLISTED, None, None])
+    assert of_5 is not None
+    assert struct.pack(">I", 0x101) in of_5(answer)
+    alone = protocol.encode(wire.SubmitSm(), 7)
+    assert protocol.telling(alone, 0, len(alone), [None]) is None
+
+
 def test_results_are_read_with_and_without_a_body() -> None:
     protocol = Smpp()
     said = protocol.encode(wire.SubmitSmResp(message_id=b"0a1B"), 3)
     assert protocol.result(b"##" + said, 2, 2 + len(said)) == (0, b"0a1B")
     bare = protocol.encode(wire.SubmitSmResp(message_id=None), 3, 0x58)
     assert protocol.result(bare, 0, 16) == (0x58, b"")
-    multi = wire.SubmitMultiResp(message_id=b"7", unsuccess_sme=[(1, 1, b"13800000000", 11)])
+    busy = [(wire.CONGESTION_STATE, b"\x50")]
+    multi = wire.SubmitMultiResp(message_id=b"7", unsuccess_sme=[(1, 1, b"13800000000", 11)], tlvs=busy)
     octets = protocol.encode(multi, 3)
     assert protocol.result(octets, 0, len(octets)) == (0, b"7")
+    assert protocol.congestion == 0x50
     nack = protocol.encode(wire.GenericNack(), 3)
     assert protocol.result(nack, 0, 16) == (0xFF, b"")
     with pytest.raises(WireError):

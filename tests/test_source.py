@@ -25,7 +25,7 @@ PURE = [
         path.relative_to(ROOT).as_posix(),
     )
 ]
-PROTOCOLS = {"cmpp", "sgip", "smgp", "smpp", "sip", "sip_proxy"}
+PROTOCOLS = {"cmpp", "sgip", "smgp", "smpp", "sip"}
 MAX_LINES = 400
 
 # clocks and files that need no import to be reached

@@ -4,15 +4,18 @@ Each table has one row of the bank A (region 杭州, carrier mobile) and its age
 with them must be told the same of these rows as of rows that do not exist, by every statement.
 """
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from offices import actor, staffed
-from playbook import OPEN_RUN
+from playbook import OPEN_RUN, database_of
 
 from gateway.registry.acting import ROLES, Door
+from gateway.registry.embedded import EmbeddedPostgres
 
 FILL = f"""
 INSERT INTO registry_keys (key_id, fingerprint) VALUES (7, decode('ff', 'hex') || substr(sha256('x'), 1, 15));
@@ -135,20 +138,54 @@ OWNERS = {"alembic_version", "change_log", "change_log_pruned", "registry_rekeye
 """What only the gateway's own work and migrations touch, besides every history."""
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def untouched(embedded: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """DSN of a database filled so, for tests that look, or roll back what they do."""
+    with database_of(embedded.dsn, template, "tenancy") as dsn:
+        async with filled(dsn):
+            pass
+        yield dsn
+
+
 @pytest.fixture
-async def c(database: str) -> AsyncIterator[asyncpg.Connection]:
-    await staffed(database)
-    connection = await asyncpg.connect(database, server_settings={"zhengming.door": "cli"})
-    await connection.execute(FILL)
+async def c(untouched: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(untouched, server_settings={"zhengming.door": "cli"})
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def door(database: str, c: asyncpg.Connection) -> AsyncIterator[Door]:
-    opened = await Door.open(database, size=2)
+async def door(untouched: str) -> AsyncIterator[Door]:
+    opened = await Door.open(untouched, size=2)
     yield opened
     await opened.close()
+
+
+class Own(NamedTuple):
+    """A database of the test's own, to change."""
+
+    c: asyncpg.Connection
+    door: Door
+
+
+@pytest.fixture
+async def own(database: str) -> AsyncIterator[Own]:
+    async with filled(database) as connection:
+        opened = await Door.open(database, size=2)
+        yield Own(connection, opened)
+        await opened.close()
+
+
+@contextlib.asynccontextmanager
+async def filled(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Fill an empty registry; the connection that did."""
+    await staffed(dsn)
+    connection = await asyncpg.connect(dsn, server_settings={"zhengming.door": "cli"})
+    try:
+        await connection.execute(FILL)
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def tables_of(c: asyncpg.Connection) -> set[str]:
@@ -199,13 +236,13 @@ async def test_which_institutions_each_sees(door: Door, c: asyncpg.Connection) -
         assert (login, "".join(row["code"] for row in rows)) == (login, codes)
 
 
-async def test_what_lies_in_a_territory_is_its_regulators_to_see(door: Door, c: asyncpg.Connection) -> None:
+async def test_what_lies_in_a_territory_is_its_regulators_to_see(own: Own) -> None:
     """A and P move to the city, and with them all that is theirs; `reg` has the whole province."""
-    await c.execute("UPDATE institutions SET region = '浙江省宁波市鄞州区' WHERE code IN ('A', 'P')")
+    await own.c.execute("UPDATE institutions SET region = '浙江省宁波市鄞州区' WHERE code IN ('A', 'P')")
     for table, rule in TABLES.items():
         if "reg" not in rule.sees.split():
             continue
-        async with door.acting(await actor(c, "regcity")) as connection:
+        async with own.door.acting(await actor(own.c, "regcity")) as connection:
             count = await connection.fetchval(f"SELECT count(*) FROM {table}")
         assert (table, bool(count)) == (table, table not in {"audit", "import_runs"})  # of nobody there
 
@@ -219,23 +256,23 @@ async def test_what_lies_in_a_territory_is_its_regulators_to_see(door: Door, c: 
     ],
 )
 async def test_a_case_is_of_the_territory_that_opened_it_and_of_who_was_given_it(
-    door: Door, c: asyncpg.Connection, opener: str, given: str, sees: str
+    own: Own, opener: str, given: str, sees: str
 ) -> None:
-    await c.execute(
+    await own.c.execute(
         f"""INSERT INTO cases (title, due, opened_by, assigned_to)
             SELECT 'u', '2027-01-01', id, {given} FROM users WHERE login = $1""",
         opener,
     )
-    async with door.acting(await actor(c, "regcity")) as connection:
+    async with own.door.acting(await actor(own.c, "regcity")) as connection:
         assert await connection.fetchval("SELECT count(*) FROM cases") == bool(sees)
-    async with door.acting(await actor(c, "reg")) as connection:
+    async with own.door.acting(await actor(own.c, "reg")) as connection:
         assert await connection.fetchval("SELECT count(*) FROM cases") == 2
 
 
-async def test_a_complaint_is_seen_where_it_was_taken_in(door: Door, c: asyncpg.Connection) -> None:
+async def test_a_complaint_is_seen_where_it_was_taken_in(own: Own) -> None:
     """Whoever is complained of; the case comes with it, and what others did about A does not."""
-    await c.execute("UPDATE complaints SET received_by = (SELECT id FROM users WHERE login = 'regcity')")
-    async with door.acting(await actor(c, "regcity")) as connection:
+    await own.c.execute("UPDATE complaints SET received_by = (SELECT id FROM users WHERE login = 'regcity')")
+    async with own.door.acting(await actor(own.c, "regcity")) as connection:
         for table, count in {
             "complaints": 1,
             "cases": 1,
@@ -246,12 +283,12 @@ async def test_a_complaint_is_seen_where_it_was_taken_in(door: Door, c: asyncpg.
             assert (table, await connection.fetchval(f"SELECT count(*) FROM {table}")) == (table, count)
 
 
-async def test_a_territory_has_the_acts_and_users_of_its_own(door: Door, c: asyncpg.Connection) -> None:
+async def test_a_territory_has_the_acts_and_users_of_its_own(own: Own) -> None:
     for login in ("bank", "bank2", "car", "reg", "regcity"):
-        who = await actor(c, login)
-        async with door.acting(who) as connection:
+        who = await actor(own.c, login)
+        async with own.door.acting(who) as connection:
             await connection.execute("INSERT INTO audit (act, subject, door) VALUES ('x', $1, 'api')", login)
-    async with door.acting(await actor(c, "regcity")) as connection:
+    async with own.door.acting(await actor(own.c, "regcity")) as connection:
         acts = {row[0] for row in await connection.fetch("SELECT subject FROM audit")}
         assert acts == {"bank2", "regcity"}
         seen = {row[0] for row in await connection.fetch("SELECT login FROM users")}

@@ -18,6 +18,7 @@ from playbook import BANNED, HOST, MARKETING, SECRET, TEXT, House, eventually, f
 
 from gateway import config, secured
 from gateway.errors import UsageError
+from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import LoginRefused, SenderSim
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -119,20 +120,27 @@ def serving(papers: Papers, pair: Pair) -> ssl.SSLContext:
 
 
 class Place(NamedTuple):
+    """Ports by TLS: of senders and of the carrier; and of SGIP, where the carrier calls as well."""
+
     house: House
-    port: int  # senders, by TLS
-    carrier: int  # the carrier, by TLS
+    port: int
+    carrier: int
+    sgip: int
+    sgip_carrier: int
+    callback: int
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(house_of: HouseOf, papers: Papers) -> AsyncIterator[Place]:
-    """A node whose second listener speaks TLS to both sides, and to each wants a certificate."""
-    port, carrier = free_ports(2)
-    settings = f"""
+    """A node whose second and third listener speak TLS to both sides, and to each want a certificate."""
+    ports = port, carrier, sgip, sgip_carrier, callback = free_ports(5)
+    settings = "".join(
+        f"""
 [[sms]]
-protocol = "cmpp"
-listen = "{HOST}:{port}"
-upstream = ["{HOST}:{carrier}"]
+protocol = "{protocol}"
+listen = "{HOST}:{listen}"
+upstream = ["{HOST}:{upstream}"]
+{more}
 tls_certificate = "{papers.gateway.certificate}"
 tls_key = "{papers.gateway.key}"
 tls_client_ca = "{papers.authority}"
@@ -142,8 +150,13 @@ upstream_tls_name = "carrier.example"
 upstream_tls_certificate = "{papers.gateway.certificate}"
 upstream_tls_key = "{papers.gateway.key}"
 """
+        for protocol, listen, upstream, more in (
+            ("cmpp", port, carrier, ""),
+            ("sgip", sgip, sgip_carrier, f'callback_listen = "{HOST}:{callback}"'),
+        )
+    )
     async with house_of(settings=settings) as house:
-        yield Place(house, port, carrier)
+        yield Place(house, *ports)
 
 
 @contextlib.asynccontextmanager
@@ -202,6 +215,39 @@ async def test_a_carrier_that_is_another_gets_nothing(place: Place, papers: Pape
                 pass
         assert refused.value.status
     assert len(place.house.carrier.logins) == seen
+
+
+async def test_who_calls_and_who_is_called_do_so_by_tls(place: Place, papers: Papers) -> None:
+    """SGIP: four connections, on each of which both sides show who they are."""
+    plain, listener, heard, calls, stranger = free_ports(5)
+    house = place.house
+    await house.bring(
+        "accounts",
+        "carrier,protocol,account,holder,scope,listener\n"
+        f"mobile,sgip,called,BANK,financial,{HOST}:{listener}\n",
+    )
+
+    def caller(pair: Pair) -> ssl.SSLContext:
+        return trusting(papers, pair)
+
+    async with (
+        CarrierSim(
+            HOST, protocol="sgip", secret=SECRET, report_after=0.0, callback=f"{HOST}:{calls}"
+        ) as carrier,
+        tunnel(place.sgip_carrier, carrier.port, inward=serving(papers, papers.carrier), outward=None),
+        tunnel(plain, place.sgip, inward=None, outward=caller(papers.sender)),
+        tunnel(listener, heard, inward=serving(papers, papers.sender), outward=None),
+        tunnel(calls, place.callback, inward=None, outward=caller(papers.carrier)),
+        tunnel(stranger, place.callback, inward=None, outward=caller(papers.stranger)),
+        SenderSim(HOST, plain, "called", SECRET, protocol="sgip", called_at=(HOST, heard)) as sender,
+    ):
+        subscriber = house.subscriber()
+        assert (await sender.submit(MARKETING, [subscriber], TEXT, report=True)).result == 0
+        await sender.until(lambda: sender.counts["reports"] == 1)
+        assert await carrier.deliver(MARKETING, subscriber, "你好", account="called") == 0
+        async with house.counted("connections_closed_total", protocol="sgip", cause="no_tls"):
+            _, writer = await asyncio.open_connection(HOST, stranger)
+            writer.close()
 
 
 async def test_both_sides_learn_of_the_end(place: Place, papers: Papers) -> None:

@@ -17,7 +17,9 @@ def add_profile_arguments(act: Act) -> None:
     new.add_argument("file", type=Path, help="TOML; may extend a shipped profile or a stored one")
     new.add_argument("--note", default="", help="what is new in it")
     new.add_argument("--dry-run", action="store_true", help="check it, say what it changes, store nothing")
-    activate = act("activate", "the first of two persons has a version hold")
+    activate = act(
+        "activate", "the first of two persons has a version hold; the same from another one confirms it"
+    )
     activate.add_argument("name")
     activate.add_argument("--digest", default="", help="which version; default: the newest")
     activate.add_argument(

@@ -11,7 +11,7 @@ from gateway.policy.reply_words import SURNAMES, TITLES
 
 _NAME = f"[{''.join(sorted(SURNAMES))}](?!经理|总|老师|主任|姐|哥)[\u4e00-\u9fff]{{1,2}}"
 _NAMED = re.compile(
-    f"(?:不是什么|不是|不叫|不姓|不认识(?:什么|那个|这个|叫)?|没有?叫|没有?姓|这里?没有?|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
+    f"(?:不是什么|不是|不叫|不是姓|不姓|不认得|查无|不认识(?:什么|那个|这个|叫)?|没有?叫|没有?姓|这里?没有?|没有叫?(?=.{{2,3}}(?:这个|这|此)人))[{''.join(sorted(SURNAMES))}][\u4e00-\u9fff]{{0,2}}?"
     f"(?:{'|'.join(TITLES)}|别|不要|你|请|啊|吧|[{STOP}{QUESTION}{BLANK}]|$)"
 )
 """我不是张三: a surname and one or two characters more, and then the clause ends or goes on plainly."""

@@ -29,13 +29,13 @@ and squares, of flags, with strokes and hooks."""
 FILLERS = "\u115f\u1160\u3164\uffa0"
 """Hangul fillers: letters to Unicode, blank to a reader."""
 
-MEANT = "®🚫👎❌❎🙅🖕😡🤬💩😠✋⛔🛑🤮💢🔕😤🙄😒🤢"
+MEANT = "®🚫👎❌❎🙅🖕😡🤬💩😠✋⛔🛑🤮💢🔕🔇📵🚷😤🙄😒🤢"
 """Signs that say something about a message; all others are ornaments."""
 
 SYMBOLS = "+&_%@=$"
 """Signs that make another word of the letters beside them: T+1, R&B, T_T."""
 
-JOINERS = ".:-/'’*·‧•|\\"
+JOINERS = ".:-/'’*·‧•|\\丨丶"
 """Signs inside a word (T.D, 退-订); between letters or digits and a digit they make another (00:00, NO.1)."""
 
 BLANK, STOP, QUESTION, JOINT = " ", ",", "?", "."
@@ -87,7 +87,7 @@ def _part(char: str) -> str:
 
 _CHARACTERS = _Characters()
 
-_JOINTS = re.compile(r"(?<=[a-z0-9])(\.)\.*(?=[0-9])|(\.)\.*(?=[ ,?]|$)|\.+")
+_JOINTS = re.compile(r"(?<=[a-z0-9])(\.)\.*(?=[0-9])|(?<=no)(\.) (?=[0-9])|(\.)\.*(?=[ ,?]|$)|\.+")
 _BLANKS = re.compile(r"(?<![a-z0-9 ]) +|(?<= ) +| +(?![a-z0-9 ])")
 _STOPS = re.compile(r"^,+|,+$|(?<=[,?]),+")
 
@@ -107,7 +107,7 @@ def folded(text: str) -> str:
 
 
 def _joint(found: re.Match[str]) -> str:
-    return STOP if found[2] else found[1] or ""
+    return STOP if found[3] else found[1] or found[2] or ""
 
 
 def visible(text: str) -> str:

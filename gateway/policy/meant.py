@@ -5,6 +5,7 @@ one, is left alone: in a text that is only in part pinyin nothing is read as pin
 """
 
 import re
+from string import ascii_lowercase
 
 from gateway.policy.folding import BLANK
 from gateway.policy.reply_words.typed import AFTER, BEFORE, REAL, SOUNDS, SPELLED
@@ -26,8 +27,38 @@ _LEAST_SPELLED = 5
 _SYLLABLES = re.compile("|".join(sorted(SPELLED, key=len, reverse=True)))
 
 
+_ZEROS = re.compile("(?<![a-z0-9])(?=o*0)[o0]{4}(?![a-z0-9])")
+"""0000 with the letter for some of its figures."""
+
+
+_SERIAL = re.compile("(?<![a-z0-9])td\\.(?=[0-9](?![0-9]))")
+"""TD-1 stops one service, as TD1 does."""
+
+
+def _within_one_slip(word: str) -> frozenset[str]:
+    """What is typed for a Latin word with one letter too few, too many, wrong or in its neighbour's place."""
+    halves = [(word[:place], word[place:]) for place in range(len(word) + 1)]
+    return frozenset(
+        typed
+        for before, then in halves
+        for typed in (
+            before + then[1:],
+            before + then[1:2] + then[:1] + then[2:],
+            *(before + letter + rest for letter in ascii_lowercase for rest in (then, then[1:])),
+        )
+    )
+
+
+SLIPS = _within_one_slip("tuiding") | _within_one_slip("jushou")
+"""What is perhaps 退订 or 拒收; the slips that are met most are in `SPELLED`."""
+
+
 def meant(plain: str) -> str:
     """The same text, of the words that its writer meant."""
+    if "o" in plain and "0" in plain:
+        plain = _ZEROS.sub("0000", plain)
+    if "td." in plain:
+        plain = _SERIAL.sub("td", plain)
     if not plain.isascii():
         plain = _TYPED.sub(_right, plain)
     runs = _LATIN.findall(plain)

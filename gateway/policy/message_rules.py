@@ -105,6 +105,8 @@ def can_be_read(attempt: Attempt, sender: Sender, view: View, now: int) -> bool 
     What is meant for a device (WAP push, SIM data) is `binary`; where the profile's `binary` lets it pass,
     only numbers that nobody sells or collects from may send it.
     """
+    if attempt.flaw == "identity":
+        return True  # who calls is another rule's
     if attempt.flaw:
         if attempt.flaw != "binary" or sender.purposes & LIMITED:
             return attempt.flaw
@@ -113,6 +115,23 @@ def can_be_read(attempt: Attempt, sender: Sender, view: View, now: int) -> bool 
     if not attempt.destination:
         return "destination"
     return True if attempt.source else "source"
+
+
+def is_call(facts: Facts) -> bool:
+    return facts.key[2] == VOICE
+
+
+@rule(
+    Reason.NOT_JUDGEABLE,
+    refuses=[call(source="", flaw="identity")],
+    passes=[call()],
+    fact=_spelling,
+    when=is_call,
+    everyone=True,
+)
+def caller_is_known(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
+    """Who calls could be made out: one number, asserted by a peer that is trusted, or in From."""
+    return "identity" if attempt.flaw == "identity" else True
 
 
 @rule(

@@ -5,12 +5,14 @@ of two modes the stricter one, of two hours those that both allow, of two number
 override stays one when the province's profile changes under it. Pure.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gateway.errors import Words
 from gateway.model import Reason
+from gateway.policy.hours import Hours
 from gateway.policy.profile import MASKS, MODES, OPTIONS, Profile, RuleSetting, digest_of
 
 NOTHING = RuleSetting((0,) * 8)
@@ -57,7 +59,8 @@ def laxer(base: Profile, over: Profile) -> Iterator[Laxer]:
                 yield from _modes(base, reason, value)
             elif key != "source" and not _is_stricter(base, over, reason, key):
                 held = base.content["rules"].get(word, {}).get(key, OPTIONS[reason][key].default)
-                yield Laxer(place, key, value, Words(f"不宽于 {held}", f"nothing laxer than {held}"))
+                said = json.dumps(held)
+                yield Laxer(place, key, value, Words(f"不宽于 {said}", f"nothing laxer than {said}"))
 
 
 def _modes(base: Profile, reason: Reason, written: Any) -> Iterator[Laxer]:
@@ -79,8 +82,15 @@ def _is_stricter(base: Profile, over: Profile, reason: Reason, key: str) -> bool
     wanted = over.option(reason, key)
     both = tighten(base.option(reason, key), wanted)
     if isinstance(wanted, Mapping):
-        return all(both[purpose] == value for purpose, value in wanted.items())
+        return all(_is_kept(both[purpose], value) for purpose, value in wanted.items())
     return bool(both == wanted)
+
+
+def _is_kept(both: Any, wanted: Any) -> bool:
+    """Whether the stricter of both says what is wanted; of windows that caps leave out it may say more."""
+    if isinstance(wanted, Hours):
+        return bool(both == wanted)
+    return all(limit in both for limit in wanted)
 
 
 class Overrides:

@@ -41,6 +41,14 @@ SHANGHAI = timezone(timedelta(hours=8))
 MASKS = {**PURPOSES, "unknown": 0}
 """The words by which a profile speaks of purposes, and their bits."""
 
+COVERED = {
+    "marketing": ["marketing"],
+    "collection": ["collection", "marketing"],
+    "service": ["marketing"],
+    "unknown": ["collection", "marketing"],
+}
+"""What a refusal covers where a profile is silent: none is heard for nothing."""
+
 _POSITIONS = ("first", "last")
 MOST_DAYS_AHEAD = 366
 
@@ -192,7 +200,7 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
 def profile_of(name: str, content: Mapping[str, Any]) -> Profile:
     """The profile with this content. KeyError, ValueError, TypeError or AttributeError for what `merged` of
     this version of the program does not give."""
-    covers = {bit: 0 for bit in MASKS.values()}
+    covers = {MASKS[word]: _mask(silent) for word, silent in COVERED.items()}
     words = {word: found for word, found in content["refusal_covers"].items() if word != "source"}
     covers.update({MASKS[word]: _mask(found) for word, found in words.items()})
     return Profile(

@@ -10,11 +10,16 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
+from itertools import takewhile
+from operator import eq
 from typing import Any, NoReturn
 
 from gateway.errors import NO_WORDS, UsageError, Words
 from gateway.model import PURPOSES, Reason
 from gateway.policy.profile import MASKS, MODES, OPTIONS, Profile, profile_of
+
+_HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#|$)")
+_KEY = re.compile(r"\s*([\w\"'. \t-]+?)\s*=")
 
 LONGEST_SHOWN = 200
 """Characters of a wrong value that are said back."""
@@ -42,11 +47,21 @@ def parse_profile(read: Callable[[str], str], name: str) -> Profile:
 
 def merged(read: Callable[[str], str], name: str, through: tuple[str, ...] = ()) -> dict[str, Any]:
     """The content of a profile: its checked tables laid over those it extends. Raises ProfileError."""
-    if name in through:
-        way = " → ".join((*through, name))
-        raise ProfileError(name, 0, Words(f"经由 {way} 扩展自身", f"extends itself through {way}"))
-    tables = checked(name, read(name))
-    base = merged(read, tables["extends"], (*through, name)) if "extends" in tables else {}
+    text = read(name)
+    tables = checked(name, text)
+    wanted = tables.get("extends")
+    if wanted is None:
+        return laid({}, tables)
+    if wanted in (*through, name):
+        way = " → ".join((*through, name, wanted))
+        found = Words(f"经由 {way} 扩展自身", f"extends itself through {way}")
+        raise ProfileError(name, line_of_base(text), found)
+    try:
+        base = merged(read, wanted, (*through, name))
+    except ProfileError:
+        raise
+    except UsageError as error:  # that there is no such one is a mistake of this text
+        raise ProfileError(name, line_of_base(text), Words(str(error), str(error))) from error
     return laid(base, tables)
 
 
@@ -100,6 +115,11 @@ def _leaves(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
             yield from _leaves(value, f"{above}{key}.")
         else:
             yield above + key, value
+
+
+def line_of_base(text: str) -> int:
+    """The line on which a profile's text says what it extends."""
+    return _Checker("", text).line((), "extends")
 
 
 def mistaken(name: str, text: str, tables: tuple[str, ...], key: str, value: Any, right: Words) -> NoReturn:
@@ -192,11 +212,31 @@ class _Checker:
         raise ProfileError(self.name, self.line(tables, key), Words(found, found), right)
 
     def line(self, tables: tuple[str, ...], key: str) -> int:
-        """Where the key stands, from 1: below its table's header, else the header itself."""
-        header = re.compile(r"\s*\[\s*" + r"\s*\.\s*".join(map(re.escape, tables)) + r"\s*\]")
-        begin = next((n for n, line in enumerate(self.lines) if tables and header.match(line)), 0)
-        written = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
-        return next((n for n in range(begin, len(self.lines)) if written.match(self.lines[n])), begin) + 1
+        """Where the key stands, from 1, however it is written: under its table's header, dotted, or as a
+        table of its own; else the line that says most of its place."""
+        wanted = tables if tables and tables[-1] == key else (*tables, key)
+        most, found = 0, 1
+        for number, place in enumerate(_places(self.lines), 1):
+            alike = sum(takewhile(bool, map(eq, place, wanted)))
+            if alike > most and (alike == len(wanted) or alike == len(place)):
+                most, found = alike, number
+        return found
+
+
+def _places(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """For each line of a TOML text the keys down to what it begins; () for one that begins nothing."""
+    header: tuple[str, ...] = ()
+    for line in lines:
+        if begun := _HEADER.match(line):
+            header = _keys(begun[1])
+            yield header
+        else:
+            key = _KEY.match(line)
+            yield (*header, *_keys(key[1])) if key else ()
+
+
+def _keys(dotted: str) -> tuple[str, ...]:
+    return tuple(key.strip(" \t\"'") for key in dotted.split("."))
 
 
 def _one_of(words: Iterable[str]) -> Words:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from gateway.policy.another import is_another
 from gateway.policy.content import CLOSE, OPEN, quoted
 from gateway.policy.folding import BLANK, QUESTION, STOP, folded
-from gateway.policy.meant import meant
+from gateway.policy.meant import SLIPS, meant
 from gateway.policy.offers import chosen, may_choose, nearly, spelled
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_scope import ALL_PURPOSES, BOTH_CHANNELS, Clause, covered
@@ -110,7 +110,7 @@ _NOT_HERE, _GOES_TO = re.compile("[FpP]*M[Fp]*[Sty]F+p*"), re.compile("[FpP]*[St
 """别打这个号码; 打另一个."""
 _BESIDE_A_CODE = frozenset(("code", "hint", "polite", "keep", "allow", "dislike", "quotes"))
 """All that the clauses of a reply may say when it refuses by a code."""
-_HELD = frozenset(("how", "unclear", "stop", "dislike", "threat", "code", "mistake", "abuse"))
+_HELD = frozenset(("how", "unclear", "stop", "dislike", "threat", "code", "mistake", "abuse", "dropped"))
 """What makes a person look at a reply that does not refuse."""
 
 
@@ -261,10 +261,12 @@ def _unknown(plain: str, at: int) -> tuple[str, int]:
     if run is None:
         return "" if plain[at] == BLANK else UNKNOWN, at + 1
     word = run[0]
+    if not word.strip("0"):
+        return "7", run.end()
     if word.isdigit():
         return (SMALL if len(word) < 2 or word[:-1] == "0" else FIGURE), run.end()
     repeated = WORDS.get(word[0]) == "C" and word == word[0] * len(word)
-    return "7" if repeated else UNKNOWN, run.end()
+    return "7" if repeated or word in SLIPS else UNKNOWN, run.end()
 
 
 def _own(shapes: Sequence[str]) -> Iterator[Clause]:
@@ -360,7 +362,9 @@ def _together(clauses: Sequence[Clause]) -> str:
         return "ambiguous" if asks or any(map(_BUSY.search, rest)) else "refuse"
     if says & {"code", "hint"} and says <= _BESIDE_A_CODE:
         return "refuse"
-    if says & {"about", "no", "hint"} or (asks and "how" not in says):
+    if says >= {"how", "about"}:
+        return "ambiguous"
+    if says & {"about", "no", "hint"} or (asks and not says & {"how", "abuse"}):
         return "other"
     if any(what == "warn" and "%" in shape for what, shape in clauses):
         return "ambiguous"

@@ -6,16 +6,22 @@ and heads alone (`facts.Manner`), as what it says of a text is remembered. It sa
 not be read, as `malformed` has said it; and what needs the end of a text, of one that is unfinished.
 """
 
+import re
+
 from gateway.errors import Words
 from gateway.model import COLLECTION, MARKETING, SERVICE, Attempt, Reason
 from gateway.policy.content import head, last_signature, offers_refusal, signature
 from gateway.policy.facts import LIMITED, Facts, Sender, View
 from gateway.policy.message_rules import is_text
+from gateway.policy.replies import classify
 from gateway.policy.rules import call, rule, sms
 from gateway.policy.text_purpose import collects, is_financial, sells
 
 NO_TEXT = ("text", "binary")
 """Flaws of a text."""
+
+_OWN_LETTER = re.compile("(?:退订|拒收)请?回复?([A-Za-z])(?![A-Za-z0-9])|回复?([A-Za-z])即?可?(?:退订|拒收)")
+"""回D退订, 拒收请回复D: one letter, right beside the word."""
 
 
 def _signature(attempt: Attempt, facts: Facts, view: View) -> Words:
@@ -28,9 +34,18 @@ def _signature(attempt: Attempt, facts: Facts, view: View) -> Words:
 
 
 def _hint(attempt: Attempt, facts: Facts, view: View) -> Words:
-    if offers_refusal(attempt.text):
+    if _can_be_refused(attempt.text):
         return Words("有可识别的退订方式", "a reply code that is understood")
     return Words("无可识别的退订方式", "no reply code that is understood")
+
+
+def _can_be_refused(text: str) -> bool:
+    """Whether a usual code is offered, or a letter of the sender's own (回D退订), by which a reply to this
+    text is understood."""
+    if offers_refusal(text):
+        return True
+    own = _OWN_LETTER.search(text)
+    return own is not None and classify(own[1] or own[2], text).kind == "refuse"
 
 
 def _purpose(attempt: Attempt, facts: Facts, view: View) -> Words:
@@ -51,7 +66,7 @@ def _purpose(attempt: Attempt, facts: Facts, view: View) -> Words:
 
 
 def _is_financial(text: str) -> bool:
-    return is_financial(text, signature(text) or last_signature(text), hinted=offers_refusal(text))
+    return is_financial(text, signature(text) or last_signature(text), hinted=_can_be_refused(text))
 
 
 def _finance(attempt: Attempt, facts: Facts, view: View) -> Words:
@@ -217,10 +232,13 @@ def signature_is_bound(attempt: Attempt, sender: Sender, view: View, now: int) -
         sms(text="【浙海示例银行】新客礼，退订请点击链接登录并填写身份证号"),
         sms(text="【浙海示例银行】新客礼，退订回QX"),
         sms(text="【浙海示例银行】回T恤抽奖"),
+        sms(text="【浙海示例银行】新客礼，回D退订酒店"),
     ],
     passes=[
         sms(),
         sms(text="【浙海示例银行】新客礼，回TD退订"),
+        sms(text="【浙海示例银行】新客礼，回D退订"),
+        sms(text="【浙海示例银行】新客礼，拒收请回复D"),
         sms(text="【浙海示例银行】新客礼，不再接收请回复拒收"),
         sms(text="【浙海示例银行】新客礼，退\u200b订回\u200bT"),
         sms(text="【浙海示例银行】账单已出", number={"purposes": SERVICE}),
@@ -233,4 +251,4 @@ def signature_is_bound(attempt: Attempt, sender: Sender, view: View, now: int) -
 )
 def text_offers_refusal(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """A marketing text names a reply that refuses and that this gateway understands."""
-    return offers_refusal(attempt.text) or attempt.unfinished or attempt.flaw in NO_TEXT
+    return _can_be_refused(attempt.text) or attempt.unfinished or attempt.flaw in NO_TEXT

@@ -87,6 +87,8 @@ class Cmpp:
     REPLACE: ClassVar[int] = 0
     """A request that puts another text in place of one that was sent; CMPP has none."""
     SEQUENCE_IS_ID: ClassVar[bool] = False
+    ENDS: ClassVar[frozenset[str]] = frozenset()
+    congestion: ClassVar[int] = 0
     """Whether a SUBMIT's sequence number is its message id."""
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
     """Sequence numbers for requests of our own: far from where peers count."""
@@ -125,6 +127,7 @@ class Cmpp:
     BAD_SECRET: ClassVar[int] = 3
     VERSION_TOO_HIGH: ClassVar[int] = 4
     OTHER: ClassVar[int] = OTHER_ERROR
+    LOGIN_TWICE: ClassVar[int] = OTHER_ERROR
     """Statuses of CONNECT_RESP (§7.4.1.2)."""
 
     def __init__(self, version: int = V20) -> None:
@@ -353,6 +356,10 @@ class Cmpp:
         values = list(self._delivery(data[:end].ljust(whole, b"\0"), at, whole))
         values[5] = values[5][: end - place - 1]
         return tuple(values)
+
+    @staticmethod
+    def telling(data: bytes, start: int, end: int, reasons: Sequence[Reason | None]) -> None:
+        """How an answer says who of several was refused: one answer is for all of them."""
 
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         answer = wire.DeliverResp(msg_id=int.from_bytes(message_id, "big"), result=result)

@@ -72,6 +72,19 @@ class Submission:
         self.reference = reference
 
 
+class Calling(Submission):
+    """An INVITE: `content` is its Call-ID in UCS-2; `flaw`: who calls could not be made out; `lender`: the
+    number whose line was lent to the call (Diversion), canonical, "" if none."""
+
+    __slots__ = ("flaw", "lender")
+
+    def __init__(self, caller: str, called: str, call_id: bytes, flaw: str, lender: str) -> None:
+        content = call_id.decode("utf-8", "replace").encode("utf-16-be")
+        super().__init__(caller.encode(), [called.encode()], 8, False, content, False, b"", 1, 1, 0)
+        self.flaw = flaw
+        self.lender = lender
+
+
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", 1, 1, 0)
 """What is recorded of a frame that can't be read."""
 

@@ -74,6 +74,8 @@ _ANSWERS: dict[int, type[Pdu]] = {
     USERRPT: wire.UserRptResp,
 }
 _REFUSED = {reason: wire.SubmitResp(result=n).encode() for reason, n in REFUSALS.items()}
+MOST_USERS = 100  # of a Submit
+_COUNT_AT = 20 + wire.Submit.offset("user_count")
 _FIRST_OWN, _LAST_OWN = 0xF000_0001, 0xFFFF_FFFF
 _STATES = {0: b"DELIVRD", 1: b"ACCEPTD", 2: b"UNDELIV"}
 
@@ -104,6 +106,11 @@ class Sgip:
     NACK: ClassVar[int] = 0
     REPLACE: ClassVar[int] = 0
     SEQUENCE_IS_ID: ClassVar[bool] = True
+    ENDS: ClassVar[frozenset[str]] = frozenset(
+        ("truncated_body", "trailing_bytes", "message_length_exceeds_pdu")
+    )
+    """What a Submit that can't be read ends its connection for, once it is answered (§3.7.2.4.2)."""
+    congestion: ClassVar[int] = 0
     CAP: ClassVar[int] = 8192
     """No longer frame is read; MessageLength could say 4 GiB."""
 
@@ -139,6 +146,7 @@ class Sgip:
     BAD_LOGIN: ClassVar[int] = PARAMETER
     VERSION_TOO_HIGH: ClassVar[int] = PARAMETER
     OTHER: ClassVar[int] = BUSY
+    LOGIN_TWICE: ClassVar[int] = LOGIN_TWICE
     """Results of Bind_Resp."""
 
     def __init__(self, version: int = V12) -> None:
@@ -230,19 +238,21 @@ class Sgip:
 
     def submission(self, data: bytes, start: int, end: int) -> Submission:
         """What is judged of the Submit in data[start:end]; zeros behind its last field are padding.
-        WireError: answer it with `malformed`, and close the connection (§3.7.2.4.2)."""
+        WireError: answer it with `malformed`, and close the connection if ENDS has its cause."""
         single = _SINGLE.read(data, start, end)
         if single is not None:
             return single
         try:
             read = _SUBMISSION(data, start + 20, end)
         except WireError as error:
+            if end - start > _COUNT_AT and not 0 < data[start + _COUNT_AT] <= MOST_USERS:
+                raise WireError("bad_count", "UserCount") from error
             left = int(error.detail) if error.cause == "trailing_bytes" else 0
             if not left or any(data[end - left - 8 : end]):
                 raise
             read = _SUBMISSION(data, start + 20, end - left)
         source, destinations, fmt, udhi, content, report, when = read
-        if not 0 < len(destinations) <= 100:
+        if not 0 < len(destinations) <= MOST_USERS:
             raise WireError("bad_count", "UserCount")
         return Submission(source, destinations, fmt, udhi, content, report, when, 1, 1, 0)
 
@@ -330,12 +340,16 @@ class Sgip:
         subscriber, number, fmt, udhi, content = _DELIVERY(data, start + 20, end)
         return Delivery(data[start + 8 : start + 20], subscriber, number, fmt, udhi, content, None)
 
+    @staticmethod
+    def telling(data: bytes, start: int, end: int, reasons: Sequence[Reason | None]) -> None:
+        """How an answer says who of several was refused: one answer is for all of them."""
+
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         return self.encode(wire.DeliverResp(result=result), sequence)
 
     def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:
         """The Submit in data[start:end] for the recipients with these indexes only, otherwise unchanged."""
-        count_at = start + 20 + wire.Submit.offset("user_count")
+        count_at = start + _COUNT_AT
         first = count_at + 1
         kept = b"".join(data[first + i * 21 : first + (i + 1) * 21] for i in keep)
         rest = data[first + data[count_at] * 21 : end]
@@ -365,8 +379,7 @@ class SgipCall(Sgip):
     """The Result of what finds no sender."""
 
     LOGIN_TYPE: ClassVar[int] = LOGIN_TYPE
-    LOGIN_TWICE: ClassVar[int] = LOGIN_TWICE
-    """Results of Bind_Resp: not to deliver; once more on the same connection."""
+    """Result of Bind_Resp: not to deliver."""
 
     OTHER_CONTENT: ClassVar[int] = SEQUENCE
     """The Result of a number that is under way with another content."""

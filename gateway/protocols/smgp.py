@@ -100,6 +100,8 @@ class Smgp:
     REPLACE: ClassVar[int] = 0
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
     SEQUENCE_IS_ID: ClassVar[bool] = False
+    ENDS: ClassVar[frozenset[str]] = frozenset()
+    congestion: ClassVar[int] = 0
     CAP: ClassVar[int] = 8192
     """No longer frame is read; the longest legal one, a Submit to 100 numbers, has 2,481 octets and its
     optional fields."""
@@ -134,6 +136,7 @@ class Smgp:
     BAD_SECRET: ClassVar[int] = BAD_SECRET
     VERSION_TOO_HIGH: ClassVar[int] = VERSION_TOO_HIGH
     OTHER: ClassVar[int] = BUSY
+    LOGIN_TWICE: ClassVar[int] = BUSY
     """Statuses of Login_Resp."""
 
     def __init__(self, version: int = V30) -> None:
@@ -353,6 +356,10 @@ class Smgp:
         """Where the optional fields of a Deliver begin."""
         at = start + 12 + wire.Deliver.offset("msg_length")
         return at + 1 + data[at] + 8
+
+    @staticmethod
+    def telling(data: bytes, start: int, end: int, reasons: Sequence[Reason | None]) -> None:
+        """How an answer says who of several was refused: one answer is for all of them."""
 
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
         return self.encode(wire.DeliverResp(msg_id=message_id, status=result), sequence)

@@ -174,12 +174,18 @@ def message_id(month: int, day: int, hour: int, minute: int, gateway: int, numbe
     )
 
 
-_REPORT = re.compile(
-    rb"sub:(?P<sub>.{3}).*?dlvrd:(?P<dlvrd>.{3}).*?submit[ _]date:(?P<submit_date>.{10}).*?"
-    rb"done[ _]date:(?P<done_date>.{10}).*?stat:(?P<stat>.{7}).*?err:(?P<err>.{3})"
-    rb"(?:.*?te?xt:(?P<text>.{0,20}))?",
-    re.IGNORECASE | re.DOTALL,
-)
+_LABELS = {
+    name: re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for name, pattern in (
+        ("sub", rb"sub:(.{0,3})"),
+        ("dlvrd", rb"dlvrd:(.{0,3})"),
+        ("submit_date", rb"submit[ _]date:(.{0,10})"),
+        ("done_date", rb"done[ _]date:(.{0,10})"),
+        ("stat", rb"stat:([^ \0]{0,7})"),
+        ("err", rb"err:(.{0,3})"),
+        ("text", rb"te?xt:(.{0,20})"),
+    )
+}
 _HEX = re.compile(rb"[0-9A-Fa-f]{20}").fullmatch
 
 
@@ -187,14 +193,15 @@ def report(content: bytes) -> dict[str, bytes]:
     """The parts of a report's text, by the names of the specification (6.2.63), and `id`, 10 raw octets.
 
     Peers spell the labels in many ways and put blanks or not, and the id may hold any octet: it is taken by
-    its place, the rest is looked for behind it. Some write the id as 20 hexadecimal digits. What is not found
-    is not in the answer.
+    its place, the rest is looked for behind it, each part by itself. Some write the id as 20 hexadecimal
+    digits. What is not found is not in the answer.
     """
     raw, spelt = content[3:13], content[3:23]
     found = {"id": bytes.fromhex(spelt.decode("ascii")) if _HEX(spelt) else raw}
-    rest = _REPORT.search(content, 13)
-    if rest is not None:
-        found |= {name: value or b"" for name, value in rest.groupdict().items()}
+    at = 13
+    for name, label in _LABELS.items():  # in their order, as the text may hold any of them again
+        if part := label.search(content, at):
+            found[name], at = part[1], part.end()
     return found
 
 

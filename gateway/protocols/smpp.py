@@ -8,7 +8,7 @@ One layout serves all versions: 3.3 is 3.4 without optional fields, and 5.0 read
 only what our own answers may hold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from gateway.protocols.framing import cut
 from gateway.protocols.kinds import Tlv
 from gateway.protocols.message import Delivery, Instant, Login, Replaces, Submission
 from gateway.protocols.smpp_status import (
+    ALREADY_BOUND,
     BIND_FAILED,
     COMMAND,
     COMMAND_LENGTH,
@@ -89,6 +90,7 @@ class Smpp:
     REPLACE: ClassVar[int] = REPLACE_SM
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0x7000_0001, 0x7FFF_FFFF)
     SEQUENCE_IS_ID: ClassVar[bool] = False
+    ENDS: ClassVar[frozenset[str]] = frozenset()
     CAP: ClassVar[int] = 70 * 1024
     """No longer frame is read; message_payload may have 65,535 octets."""
 
@@ -142,10 +144,13 @@ class Smpp:
     BAD_SECRET: ClassVar[int] = PASSWORD
     VERSION_TOO_HIGH: ClassVar[int] = BIND_FAILED
     OTHER: ClassVar[int] = BIND_FAILED
+    LOGIN_TWICE: ClassVar[int] = ALREADY_BOUND
     """Statuses of an answer to a bind."""
 
     def __init__(self, version: int = V34) -> None:
         self.version = version
+        self.congestion = 0
+        """What the carrier said last in an answer to a message: 0 idle to 100 congested (5.0 §4.8.4.18)."""
 
     # Frames
 
@@ -359,12 +364,21 @@ class Smpp:
         stop = data.find(b"\0", start + 16, end)
         if stop < 0:
             raise WireError("missing_nul", "message_id")
+        if stop + 5 < end:
+            self.congestion = own.congestion(data, start, end, self.congestion)
         return status, data[start + 16 : stop]
 
     @staticmethod
     def failures(data: bytes, start: int, end: int) -> dict[bytes, int]:
         """For whom of several the answer in data[start:end] says no, and with which status."""
         return own.failures(data, start, end)
+
+    def telling(
+        self, data: bytes, start: int, end: int, reasons: Sequence[Reason | None]
+    ) -> Callable[[bytes], bytes] | None:
+        """What makes the carrier's answer to what is in data[start:end] say who of several was refused."""
+        codes = REFUSALS if self.version < V50 else dict.fromkeys(REFUSALS, PROHIBITED)
+        return own.telling(data, start, end, [codes[reason] if reason else OK for reason in reasons])
 
     def delivery(self, data: bytes, start: int, end: int) -> Delivery:
         """What the deliver_sm or data_sm in data[start:end] says."""

@@ -2,8 +2,10 @@
 fields that may stand or not."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from gateway.errors import WireError
 from gateway.model import Reason
@@ -27,6 +29,7 @@ STATES = {
 """message_state (§5.2.28; 0 and 9 are 5.0's) as receipts write it."""
 
 REJECTED = 8
+MOST_FAILURES = 255  # of one answer
 
 _PARTS = {
     name: re.compile(pattern, re.IGNORECASE)
@@ -140,6 +143,43 @@ def optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
     if payload is not None and text and payload != text:
         raise WireError("two_texts", "message_payload")
     return text or payload or b"", total, number, reference
+
+
+def congestion(data: bytes, start: int, end: int, otherwise: int) -> int:
+    """congestion_state of the answer in data[start:end]; `otherwise` where it says none that can be read."""
+    try:
+        answer: Any = wire.PDUS[int.from_bytes(data[start + 4 : start + 8], "big")].decode(
+            data, start + 16, end
+        )
+    except (KeyError, WireError):
+        return otherwise
+    state = dict(reversed(getattr(answer, "tlvs", ()))).get(wire.CONGESTION_STATE, b"")
+    return state[0] if state else otherwise
+
+
+def telling(data: bytes, start: int, end: int, statuses: Sequence[int]) -> Callable[[bytes], bytes] | None:
+    """What makes the carrier's answer to a submit_multi say whom else it does not reach, who have a status
+    here."""
+    if data[start + 4 : start + 8] != wire.SUBMIT_MULTI.to_bytes(4, "big"):
+        return None
+    everybody = wire.SubmitMulti.decode(data, start + 16, end).dest_address
+    refused = [(*one[1:], status) for one, status in zip(everybody, statuses, strict=True) if status]
+    return partial(with_failures, refused)
+
+
+def with_failures(refused: Sequence[tuple[Any, ...]], answer: bytes) -> bytes:
+    """A submit_multi_resp that says of these, too, that they don't get it; as it came where it can't be read
+    or has no room."""
+    try:
+        body = wire.SubmitMultiResp.decode(answer, 16, len(answer))
+    except WireError:
+        return answer
+    everybody = [*(body.unsuccess_sme or ()), *refused]
+    if not body.message_id or len(everybody) > MOST_FAILURES:
+        return answer
+    body.unsuccess_sme, body.no_unsuccess = everybody, len(everybody)
+    octets = body.encode()
+    return (16 + len(octets)).to_bytes(4, "big") + answer[4:16] + octets
 
 
 def failures(data: bytes, start: int, end: int) -> dict[bytes, int]:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import asyncpg
@@ -39,6 +40,8 @@ STEP_SECONDS = 30
 CACHE_SECONDS = 1.0
 AHEAD_SECONDS = 0.5
 """A look-up that is older is done again for the next, while the old one still holds."""
+PATIENCE_SECONDS = 0.25
+"""An attempt of a token seen before waits for its look-up so long: a sender's call rings meanwhile."""
 REMEMBERED = 10_000
 SHORTEST_PASSWORD = 12
 
@@ -55,6 +58,9 @@ class _Known(NamedTuple):
     actor: Actor
     expires_at: float
     seen: float  # monotonic seconds
+
+    def brings_attempts(self, now: float) -> bool:
+        return "attempts" in self.actor.scopes and self.expires_at > now
 
 
 _Found = tuple[Actor, datetime] | None
@@ -82,7 +88,7 @@ class Access:
         self._on_lock_out = on_lock_out
         self._clock = clock
         self._hashing = ThreadPoolExecutor(2, "argon2")  # 64 MiB each
-        self._nobody = _hashed(os.urandom(8).hex(), cost)
+        self._nobody = _of_nobody(cost)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._looking: dict[bytes, asyncio.Task[Actor | None]] = {}
         self._unknown: OrderedDict[str, tuple[int, float]] = OrderedDict()  # login: failures, locked until
@@ -93,15 +99,16 @@ class Access:
 
     async def by_token(self, secret: str, scope: str = "attempts") -> Actor | None:
         """Whose token it is, with its scopes; None for one that is unknown, expired, revoked or of a disabled
-        user. While the database is away: a token seen before, for the `scope` attempts alone, or Problem."""
+        user. While the database is away, or silent: a token seen before, for the `scope` attempts alone, or
+        Problem."""
         digest = token_hash(secret)
-        try:
+        old = self._known.get(digest)
+        if old is None or not old.brings_attempts(self._clock()) or scope != "attempts":
             return await self._who(digest, self._token)
-        except Problem as problem:
-            old = self._known.get(digest)
-            known = old is not None and "attempts" in old.actor.scopes and old.expires_at > self._clock()
-            if old is None or not known or scope != "attempts":
-                raise problem from None
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._who(digest, self._token)
+        except (Problem, TimeoutError):
             return _with(old.actor, frozenset({"attempts"}))
 
     async def by_session(self, cookie: str) -> Actor | None:
@@ -310,6 +317,12 @@ class Access:
 
     async def _loop_run(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._hashing, work, *arguments)
+
+
+@cache
+def _of_nobody(cost: Cost) -> str:
+    """What a password is compared with where there is none: to look costs the same."""
+    return _hashed(os.urandom(8).hex(), cost)
 
 
 def _hashed(password: str, cost: Cost) -> str:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
-from gateway.registry.fields import Moment
+from gateway.registry.fields import Body, Moment
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -48,7 +48,7 @@ _FROM = """appeals a LEFT JOIN users filer ON filer.id = a.filed_by
     LEFT JOIN users answerer ON answerer.id = a.answered_by"""
 
 
-class NewAppeal(BaseModel):
+class NewAppeal(Body):
     """`against`: the attempt id of a refused attempt, else the id of the row."""
 
     against_kind: AppealKind

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.registry import numbering
 from gateway.registry.acting import Actor, as_problem, record
-from gateway.registry.fields import Moment
+from gateway.registry.fields import Body, Moment
 from gateway.registry.kinds import KINDS
 from gateway.registry.loading import PROTECTED
 from gateway.registry.reading import parse_row
@@ -37,7 +37,7 @@ _COLUMNS = """id, number, is_prefix, reason, case_reference, added_at,
     authority(removal_proposed_by) AS removal_proposed_by, authority(removed_by) AS removed_by"""
 
 
-class NewBan(BaseModel):
+class NewBan(Body):
     """What is asked for: a number, or with `is_prefix` the beginning of numbers, in any spelling that an
     import takes."""
 

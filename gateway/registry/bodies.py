@@ -7,12 +7,13 @@ row security's business, and the table of endpoints'.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
 from gateway.registry import changing
 from gateway.registry.acting import Actor, record
 from gateway.registry.fields import (
+    Body,
     Channels,
     Code,
     Instant,
@@ -46,15 +47,13 @@ SELECT m.id, code_of(m.institution_id) AS institution, code_of(m.agency_id) AS a
        m.valid_from, m.valid_until, m.document_sha256, m.status, m.row_version FROM mandates m"""
 
 
-class InstitutionChange(BaseModel):
+class InstitutionChange(Body):
     """What may change of an institution; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Name = ""
     kind: Kind = "other"
     licence_number: Line = ""
-    licence_scope: Scope = ["marketing", "collection", "service"]
+    licence_scope: Scope = Field(["marketing", "collection", "service"])
     licence_until: Until | None = None
     verified_until: Until | None = None
     region: Line = ""
@@ -87,10 +86,8 @@ class Institution(BaseModel):
     row_version: int
 
 
-class MandateChange(BaseModel):
+class MandateChange(Body):
     """What may change of a mandate; anything else is another mandate."""
-
-    model_config = ConfigDict(extra="forbid")
 
     valid_until: Instant | None = None
     document_sha256: Sha256 | None = None
@@ -101,7 +98,7 @@ class NewMandate(MandateChange):
 
     agency: Code
     institution: Code | None = None
-    channels: Channels = ["sms", "voice"]
+    channels: Channels = Field(["sms", "voice"])
     purposes: Purposes
     valid_from: Instant | None = None
 

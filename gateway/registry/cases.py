@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from gateway.errors import Problem, Words
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, named_or_due
-from gateway.registry.fields import Moment
+from gateway.registry.fields import Body, Moment
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -43,14 +43,14 @@ _FROM = """cases k
     LEFT JOIN users closer ON closer.id = k.closed_by"""
 
 
-class NewCase(BaseModel):
+class NewCase(Body):
     """`due`: a workday; empty: as many workdays ahead as a complaint has."""
 
     title: str = Field(min_length=1, max_length=200, pattern=r"\S", examples=["示例催收公司无委托催收"])
     due: date | None = None
 
 
-class CaseChange(BaseModel):
+class CaseChange(Body):
     """What is given is changed; `assigned_to` is a regulator's login."""
 
     title: str | None = Field(None, min_length=1, max_length=200, pattern=r"\S")
@@ -58,7 +58,7 @@ class CaseChange(BaseModel):
     assigned_to: str | None = Field(None, max_length=60)
 
 
-class NewItem(BaseModel):
+class NewItem(Body):
     """What is tied to a case: a row by its id, a record by its attempt id, a document by its SHA-256."""
 
     kind: ItemKind
@@ -70,7 +70,7 @@ class Item(NewItem):
     added_at: Moment
 
 
-class NewReferral(BaseModel):
+class NewReferral(Body):
     """To whom a case goes and why; `reference` is the authority's own."""
 
     authority: str = Field(min_length=1, max_length=200, pattern=r"\S", examples=["示例市公安局"])

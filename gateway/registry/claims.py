@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from gateway.errors import Problem, Words
 from gateway.registry import changing
 from gateway.registry.acting import Actor, record
 from gateway.registry.bodies import in_order
 from gateway.registry.deadlines import Terms, day_of, due
-from gateway.registry.fields import Code, Instant, PrefixText, Sha256
+from gateway.registry.fields import Body, Code, Instant, PrefixText, Sha256
 from gateway.registry.fields import Words as Text
 from gateway.registry.references import reference
 
@@ -34,10 +34,8 @@ SELECT d.id, d.number, code_of(d.institution_id) AS institution, d.grounds, d.do
   FROM disputes d LEFT JOIN users e ON e.id = d.escalated_to"""
 
 
-class AllocationChange(BaseModel):
+class AllocationChange(Body):
     """When an allocation ends."""
-
-    model_config = ConfigDict(extra="forbid")
 
     valid_until: Instant | None = None
 
@@ -62,20 +60,16 @@ class Allocation(BaseModel):
     row_version: int
 
 
-class NewDispute(BaseModel):
+class NewDispute(Body):
     """Why the number, or the numbers that begin so, are one's own."""
-
-    model_config = ConfigDict(extra="forbid")
 
     number: PrefixText
     grounds: Text
     document_sha256: Sha256 | None = None
 
 
-class Decision(BaseModel):
+class Decision(Body):
     """What the regulator decides, and why."""
-
-    model_config = ConfigDict(extra="forbid")
 
     decision: Literal["upheld", "rejected"]
     reason: Text

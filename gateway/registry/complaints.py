@@ -19,7 +19,7 @@ from gateway.policy.numbers import mask
 from gateway.registry import cases, keyed
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, due
-from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText, said
+from gateway.registry.fields import Body, Instant, Moment, NumberText, SubscriberText, said
 from gateway.registry.keys import RegistryKey
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _FROM = """complaints t LEFT JOIN users assignee ON assignee.id = t.assigned_to
     LEFT JOIN users answerer ON answerer.id = t.answered_by"""
 
 
-class NewComplaint(BaseModel):
+class NewComplaint(Body):
     """Who got what from which number, and when; `reference` is the number that the source gave it."""
 
     subscriber: SubscriberText

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
 MOST = 20 * 1024 * 1024
-TAIL = 1024
-"""Octets from the end in which a PDF's %%EOF stands (ISO 32000-1, annex H)."""
+HEADS = {
+    b"%PDF-": "application/pdf",  # ISO 32000-1, 7.5.2
+    b"\x89PNG\r\n\x1a\n": "image/png",  # ISO/IEC 15948, 5.2
+    b"\xff\xd8\xff": "image/jpeg",  # ITU-T T.81, B.1.1.3: SOI, then a marker
+}
+"""By their first octets. The last ones say nothing: cameras append to a JPEG, signers to a PDF."""
+HEAD = max(map(len, HEADS))
 
 KINDS = Literal["licence", "mandate", "consent", "filing", "other"]
 NAMING = ("numbers", "mandates", "institutions", "consents", "penalties", "appeals", "disputes")
@@ -49,15 +54,9 @@ class Received(NamedTuple):
     document: Document
 
 
-def media_type(head: bytes, tail: bytes) -> str:
-    """What a file is by its first octets and its last `TAIL`; "" for anything else, or if it was cut."""
-    if head.startswith(b"%PDF-") and b"%%EOF" in tail:
-        return "application/pdf"
-    if head.startswith(b"\x89PNG\r\n\x1a\n") and tail.endswith(b"\x00\x00\x00\x00IEND\xaeB`\x82"):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff") and tail.endswith(b"\xff\xd9"):
-        return "image/jpeg"
-    return ""
+def media_type(head: bytes) -> str:
+    """What a file is by its first octets; "" for anything else."""
+    return next((kind for octets, kind in HEADS.items() if head.startswith(octets)), "")
 
 
 class Documents:
@@ -75,7 +74,7 @@ class Documents:
         """Take octets in, durably. Problem `too_large`, `media_type`; nothing is left behind then."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / f".{os.getpid()}.{secrets.token_hex(8)}"
-        digest, head, tail, size = hashlib.sha256(), b"", b"", 0
+        digest, head, size = hashlib.sha256(), b"", 0
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             try:
@@ -83,14 +82,14 @@ class Documents:
                     size += len(chunk)
                     if size > MOST:
                         raise too_large()
-                    head, tail = head or chunk[:TAIL], (tail + chunk)[-TAIL:]
+                    head += chunk[: HEAD - len(head)]  # the first chunk may be an octet
                     digest.update(chunk)
                     await asyncio.to_thread(_write, descriptor, chunk)
-                found = media_type(head, tail)
+                found = media_type(head)
                 if not found:
                     raise Problem(
                         "media_type",
-                        Words("不是完整的 PDF、PNG 或 JPEG 文件", "not a whole PDF, PNG or JPEG file"),
+                        Words("不是 PDF、PNG 或 JPEG 文件", "no PDF, PNG or JPEG file"),
                         field="file",
                         expected=Words("PDF、PNG 或 JPEG，不超过 20 MB", "PDF, PNG or JPEG of at most 20 MB"),
                     )

@@ -202,6 +202,7 @@ class Feed:
         )
         try:
             await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())
+            await store.check_followed(connection)
             await store.register_key(connection, self._replica.key.fingerprint)
             yield connection
         finally:

@@ -9,7 +9,15 @@ import datetime
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 from gateway.model import CHANNELS, PURPOSES, names_of
 from gateway.registry import forms, kinds, numbering
@@ -17,6 +25,12 @@ from gateway.registry.forms import Form
 from gateway.registry.rows import Bad, Flaw
 
 T = TypeVar("T")
+
+
+class Body(BaseModel):
+    """What a caller sends; a field that there is none of is an error, as it may be another one misspelt."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class Misread(ValueError):

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from gateway.errors import Problem, Words
 from gateway.registry import changing, forms, holds, numbering, workflow
 from gateway.registry.acting import Actor, record
 from gateway.registry.fields import (
+    Body,
     Channels,
     Code,
     Instant,
@@ -38,14 +39,12 @@ if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
 
-class FilingChange(BaseModel):
+class FilingChange(Body):
     """What may change in a draft, or be otherwise in a new version; what is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid")
-
     extension_digits: int = Field(0, ge=0, le=12, strict=True)
-    channels: Channels = ["sms", "voice"]
-    purposes: Purposes = ["service"]
+    channels: Channels = Field(["sms", "voice"])
+    purposes: Purposes = Field(["service"])
     agency: Code | None = Field(None, description="code of the agency that uses the number")
     signatures: list[Signature] = Field([], max_length=50)
     carrier: Code | None = Field(None, description="empty: any carrier's to check")
@@ -68,10 +67,8 @@ class NewFiling(FilingChange):
         return reading(lambda text: numbering.registrable(text, extension), forms.NUMBER)(value)
 
 
-class FilingFilter(BaseModel):
+class FilingFilter(Body):
     """Which filings: all, those of a stored `status`, of one number, institution or agency (by code)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     status: Literal["", "draft", "submitted", "returned", "checked", "approved", "revoked", "withdrawn"] = ""
     number: NumberText | None = None
@@ -181,7 +178,8 @@ async def change(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCh
 async def amend(c: "Connection", actor: Actor, filing: Filing, wanted: FilingChange) -> Filing:
     """A new version of an approved filing, as a draft. Problem `wrong_state`, `exists` (one is under way).
 
-    Its beginning is what the change says; without one it begins when it is approved.
+    Its beginning is what the change says; without one it begins when it is approved, but not before the
+    version that it amends.
     """
     if filing.status != "approved":
         raise Problem(
@@ -191,15 +189,18 @@ async def amend(c: "Connection", actor: Actor, filing: Filing, wanted: FilingCha
             value=filing.status,
             expected=Words("approved", "approved"),
         )
-    values = await _amended(c, actor, filing, wanted, None)
     kept = ("extension_digits", "channels", "purposes", "agency_id", "signatures", "carrier",
             "effective_until", "document_sha256")  # fmt: skip
     old = await c.fetchrow(
-        f"SELECT number, institution_id, version + 1 AS version, id AS supersedes, {', '.join(kept)}"
-        " FROM numbers WHERE id = $1",
+        f"""SELECT number, institution_id, version + 1 AS version, id AS supersedes, {", ".join(kept)},
+                   CASE WHEN effective_from > now() THEN effective_from END AS effective_from
+              FROM numbers WHERE id = $1""",
         filing.id,
     )
-    identity = await changing.insert(c, "numbers", {**dict(old or {}), **values})
+    if old is None:
+        raise missing(filing.id)
+    values = await _amended(c, actor, filing, wanted, old["effective_from"])
+    identity = await changing.insert(c, "numbers", {**dict(old), **values})
     await record(c, actor, "number.amend", f"numbers/{identity}", supersedes=filing.id)
     return await get(c, identity)
 

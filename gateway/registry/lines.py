@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from gateway.registry import changing, numbering
 from gateway.registry.acting import Actor, record
 from gateway.registry.bodies import in_order
-from gateway.registry.fields import Code, Endpoint, Instant, Name, Network, reading
+from gateway.registry.fields import Body, Code, Endpoint, Instant, Name, Network, reading
 from gateway.registry.references import reference
 
 if TYPE_CHECKING:
@@ -28,10 +28,8 @@ SELECT a.id, a.carrier, a.protocol, a.account, code_of(a.holder_id) AS holder, a
 _SHOWN = ("is_prefix", "number", "valid_from", "valid_until")
 
 
-class AccountChange(BaseModel):
+class AccountChange(Body):
     """How an account is judged and answered; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     holder: Code = ""
     scope: Literal["financial", "authority", "other"] = "financial"

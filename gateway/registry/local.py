@@ -222,7 +222,8 @@ class LocalRefusals:
     def add(self, refusals: Iterable[LocalRefusal]) -> None:
         """Make them durable and effective. What is known already (a redelivered reply) changes nothing.
 
-        Waits for the disk and for other writers: call it in a thread. Raises NotReady when the map is full.
+        Waits for the disk and for other writers: call it in a thread. Raises NotReady when the map is full,
+        or the file was cut.
         """
         try:
             with self.file.writing() as txn:
@@ -232,6 +233,8 @@ class LocalRefusals:
                 self._set_state(txn, generation, changes + 1, pending + added)
         except lmdb.MapFullError:
             raise NotReady(f"{self.path} is full: refusals can't be kept") from None
+        except lmdb.CorruptedError as error:
+            raise NotReady(str(error)) from None
 
     def pending(self) -> list[LocalRefusal]:
         """What PostgreSQL has not given back yet."""

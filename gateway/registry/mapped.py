@@ -86,8 +86,13 @@ class Mapped:
 
     @contextmanager
     def writing(self) -> "Iterator[lmdb.Transaction[bytes]]":
-        """A write transaction: committed at the end, aborted by an exception."""
+        """A write transaction: committed at the end, aborted by an exception.
+
+        Raises lmdb.CorruptedError when the file was cut: made longer again, nobody would see that it was.
+        """
         with self.env.begin(write=True) as txn:
+            if not self.whole():
+                raise lmdb.CorruptedError(f"{self.path} was cut")
             pages = self.env.info()["last_pgno"] + 1
             if self.size() < (pages + ROOM // 2) * PAGESIZE:
                 os.ftruncate(self.descriptor, (pages + ROOM) * PAGESIZE)

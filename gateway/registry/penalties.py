@@ -17,7 +17,7 @@ from gateway.errors import Problem, Words
 from gateway.registry import cases
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.deadlines import Terms, day_of, named_or_due
-from gateway.registry.fields import Instant, Misread, Moment
+from gateway.registry.fields import Body, Instant, Misread, Moment
 from gateway.registry.rows import Flaw
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _FROM = """penalties p JOIN institutions i ON i.id = p.institution_id
     LEFT JOIN users escalated ON escalated.id = p.escalated_to"""
 
 
-class NewPenalty(BaseModel):
+class NewPenalty(Body):
     """`institution` is the code of an institution, agency or provider; `amount` in yuan, of a fine;
     `valid_from` empty: at once; `valid_until` empty: until it is lifted; `due`, by when it is to be settled,
     empty: as many workdays ahead as the configuration says."""

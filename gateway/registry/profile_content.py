@@ -13,7 +13,7 @@ from gateway.config import read_profile, shipped_profiles
 from gateway.errors import Problem, Words
 from gateway.policy.overrides import laxer
 from gateway.policy.profile import Profile
-from gateway.policy.profile_text import ProfileError, checked, laid, merged, mistaken
+from gateway.policy.profile_text import ProfileError, checked, laid, line_of_base, merged, mistaken
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -23,13 +23,13 @@ async def content_of(c: "Connection", name: str, text: str) -> tuple[str, dict[s
     """Title and content of a version to be. Problem `invalid` names line, value and what would be right."""
     try:
         tables = checked(name, text)
-        base = await _base(c, name, tables["extends"]) if "extends" in tables else {}
+        base = await _base(c, name, text, tables["extends"]) if "extends" in tables else {}
     except ProfileError as error:
         raise _said(error) from None
     return tables.get("title", ""), laid(base, tables)
 
 
-async def _base(c: "Connection", name: str, wanted: str) -> Mapping[str, Any]:
+async def _base(c: "Connection", name: str, text: str, wanted: str) -> Mapping[str, Any]:
     """The content that a version extends. Raises ProfileError."""
     if wanted in shipped_profiles():
         return merged(read_profile, wanted)
@@ -44,7 +44,7 @@ async def _base(c: "Connection", name: str, wanted: str) -> Mapping[str, Any]:
         found = f'extends = "{wanted[:80]}"'
         raise ProfileError(
             name,
-            0,
+            line_of_base(text),
             Words(f"{found}：没有此规则档案", f"{found}: there is no such profile"),
             Words(
                 f"{shipped}，或已存档案的名称，或 名称@摘要",

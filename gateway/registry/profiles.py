@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import AliasChoices, BaseModel, Field, JsonValue
 
 from gateway.errors import Problem, Words
 from gateway.policy import numbers
@@ -18,7 +18,7 @@ from gateway.policy.profile import Profile, canonical, profile_of
 from gateway.policy.profile_text import differences
 from gateway.registry.acting import Actor, record
 from gateway.registry.changing import insert, missing, refusable
-from gateway.registry.fields import Instant, Moment
+from gateway.registry.fields import Body, Instant, Moment
 from gateway.registry.profile_content import be_complete, be_stricter, content_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ FARTHEST = datetime.timedelta(days=3660)
 State = Literal["waiting", "withdrawn", "planned", "in_force", "over"]
 
 
-class NewVersion(BaseModel):
+class NewVersion(Body):
     """A profile's text (TOML), by the name under which it is known."""
 
     name: str = Field(pattern=NAME, examples=["zhejiang-2026"])
@@ -71,8 +71,9 @@ class Version(BaseModel):
     added_at: Moment
 
 
-class Proposal(BaseModel):
-    """Which version (empty: the newest) is to hold from when (empty: as soon as it is confirmed).
+class Proposal(Body):
+    """Which version (empty: the newest) is to hold from when (empty: as soon as it is confirmed); `from` says
+    the same as `valid_from`.
 
     With the code of an `institution`, or a registered `number`, for that alone, and only to make it stricter:
     a version without rules ends that.
@@ -81,11 +82,11 @@ class Proposal(BaseModel):
     digest: str = Field("", pattern=DIGEST)
     institution: str = Field("", max_length=40)
     number: str = Field("", max_length=40)
-    valid_from: Instant | None = None
+    valid_from: Instant | None = Field(None, validation_alias=AliasChoices("valid_from", "from"))
     reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", examples=["省通知2026年修订"])
 
 
-class Confirmation(BaseModel):
+class Confirmation(Body):
     """What is confirmed: the id of the activation that was read."""
 
     activation: int = Field(ge=1, lt=2**63)
@@ -208,7 +209,8 @@ async def activations(
 
 
 async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal, current: Profile) -> Activation:
-    """The first of two persons has a version hold; what has waited for the same is withdrawn.
+    """The first of two persons has a version hold; what has waited for the same is withdrawn, but where
+    another person has proposed exactly this: then two have said it, and it is confirmed.
 
     `current` is what holds for everybody: an override must be nowhere laxer, anything else name its rules.
     Problem `not_found`, `invalid`.
@@ -229,6 +231,15 @@ async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal, cu
             value=str(wanted.valid_from),
             expected=Words("十年之内", "a time within ten years"),
         )
+    agreed = await c.fetchval(
+        """SELECT id FROM profile_activations
+            WHERE confirmed_at IS NULL AND withdrawn_at IS NULL AND institution_id IS NOT DISTINCT FROM $1
+              AND number IS NOT DISTINCT FROM $2 AND profile_id = $3 AND proposed_person <> $4
+              AND greatest(valid_from, $5) = $6""",
+        institution, number, found.id, actor.person, now, begins,
+    )  # fmt: skip
+    if agreed is not None:
+        return await confirm(c, actor, name, agreed, wanted.reason)
     waiting = await refusable(
         c.fetch(
             """UPDATE profile_activations SET withdrawn_at = now(), withdrawn_by = $1
@@ -254,8 +265,9 @@ async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal, cu
     return await _activation(c, name, identity)
 
 
-async def confirm(c: "Connection", actor: Actor, name: str, activation: int) -> Activation:
-    """The second person agrees: it holds from its time on, and not before now.
+async def confirm(c: "Connection", actor: Actor, name: str, activation: int, reason: str = "") -> Activation:
+    """The second person agrees, for the same reason unless another is given: it holds from its time on, and
+    not before now.
 
     Problem `same_person` for the first, `wrong_state` when it does not wait, `not_found`.
     """
@@ -278,7 +290,7 @@ async def confirm(c: "Connection", actor: Actor, name: str, activation: int) -> 
         raise Problem("wrong_state", said, field="activation", value=activation)
     changed_to = await _activation(c, name, activation)
     await record(
-        c, actor, "profile.confirm", f"profile_activations/{activation}", reason=found.reason,
+        c, actor, "profile.confirm", f"profile_activations/{activation}", reason=reason or found.reason,
         name=name, digest=found.digest, valid_from=changed_to.valid_from.isoformat(),
     )  # fmt: skip
     return changed_to

@@ -60,15 +60,21 @@ class Rekeying:
         self._key = key
         self._again_at = 0.0
         self._said: set[str] = set()
+        self._hindrance = ""
 
     async def run(self) -> None:
         """Look for a rotation and carry it on, for ever; whatever goes away is waited for."""
         while True:
-            with contextlib.suppress(*LOST):  # the feed says what is the matter
+            try:
                 async with self._connected() as connection:
                     while True:
                         await self.carry_on(connection)
+                        self._hindrance = ""
                         await asyncio.sleep(POLL_SECONDS)
+            except LOST as error:
+                if (why := str(error) or type(error).__name__) != self._hindrance:
+                    self._hindrance = why
+                    log.warning("registry: rows wait to be moved to the newest registry key: %s", why)
             await asyncio.sleep(POLL_SECONDS)
 
     async def carry_on(self, c: "Connection") -> None:

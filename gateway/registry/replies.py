@@ -10,13 +10,13 @@ the text stands in the record alone, and is read by those who may reveal it (web
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
 from gateway.policy.numbers import mask
 from gateway.registry import changing
 from gateway.registry.acting import Actor, record
-from gateway.registry.fields import Instant, channel_words, purpose_words
+from gateway.registry.fields import Body, Instant, channel_words, purpose_words
 from gateway.registry.fields import Words as Text
 from gateway.registry.keys import RegistryKey
 
@@ -48,10 +48,8 @@ SELECT t.id, t.said_at AS at, t.kind, t.subscriber_sealed, code_of(t.institution
   FROM replies t LEFT JOIN users d ON d.id = t.decided_by"""
 
 
-class Decision(BaseModel):
+class Decision(Body):
     """Whether an ambiguous reply was a refusal, and why it is read so."""
-
-    model_config = ConfigDict(extra="forbid")
 
     decision: Literal["refusal", "no_refusal"]
     reason: Text = Field(min_length=1)

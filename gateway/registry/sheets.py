@@ -27,7 +27,6 @@ from gateway.registry.rows import (
     disarm,
     rearm,
 )
-from gateway.registry.xlsx import XlsxSink, XlsxSource
 
 UNCLOSED = Flaw(
     "quotation marks do not pair up on this line",
@@ -68,6 +67,8 @@ def open_table(path: Path) -> Source:
             case ".csv":
                 return CsvSource(path)
             case ".xlsx":
+                from gateway.registry.xlsx import XlsxSource  # noqa: PLC0415  # openpyxl: a tenth of a start
+
                 return XlsxSource(path)
             case other:
                 raise UsageError(f"{path}: extension {other!r}; right would be .csv or .xlsx")
@@ -96,6 +97,8 @@ def create_table(path: Path, legend: list[list[str]]) -> Sink:
             case ".csv":
                 return CsvSink(path)
             case ".xlsx":
+                from gateway.registry.xlsx import XlsxSink  # noqa: PLC0415
+
                 return XlsxSink(path, legend)
             case other:
                 raise UsageError(f"{path}: extension {other!r}; right would be .csv or .xlsx")

@@ -108,9 +108,9 @@ class Snapshot(Hashed):
         local = self._local_refusals
         if local is not replica.local:
             self._open_local()
-        elif (size := local.file.size()) < self._local_size:
+        elif (size := local.file.size()) < self._local_size and not local.file.whole():
             raise NotReady(f"{local.path} was cut")
-        else:
+        else:  # if it was, then of room alone
             self._local_size = size
             self._local.abort()
             self._local = local.env.begin()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.errors import UsageError
+from gateway.errors import NotReady, UsageError
 from gateway.model import Refusal
 from gateway.registry.changelog import LogState, Range
 from gateway.registry.local import LocalRefusal
@@ -272,6 +272,35 @@ async def _insert(c: "Connection", key_id: int, statement: str, learnt: Sequence
         for one in learnt
     ]
     await c.execute(statement, key_id, *zip(*fields, strict=True))
+
+
+_FOLLOW = [
+    "registry_stamp",
+    "registry_inserted",
+    "registry_updated",
+    "registry_deleted",
+    "registry_truncated",
+]
+_UNFOLLOWED = """
+SELECT t.relname
+  FROM pg_class t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'row_xid'
+ WHERE t.oid = to_regclass(t.relname) AND t.relkind = 'r' AND t.relname NOT LIKE '%_history'
+   AND (SELECT count(*) FROM pg_trigger g
+         WHERE g.tgrelid = t.oid AND g.tgenabled = 'A' AND g.tgname = ANY ($1)) < cardinality($1)
+ ORDER BY t.relname"""
+
+
+async def check_followed(c: "Connection") -> None:
+    """Raises NotReady while a table of the registry is without the triggers of `registry_follow`.
+
+    pg_restore makes them last. Before that a copy may lack rows that come without a line of the log, and
+    what is written reaches no node.
+    """
+    if names := [row[0] for row in await c.fetch(_UNFOLLOWED, _FOLLOW)]:
+        raise NotReady(
+            f"{', '.join(names)}: triggers of the change log are missing or off; right would be to wait for a"
+            " restore that is under way, or to enable them ALWAYS"
+        )
 
 
 async def register_key(c: "Connection", fingerprint: bytes) -> int:

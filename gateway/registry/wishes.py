@@ -7,7 +7,7 @@ and ends by its subscriber's own word, or when a regulator says why it was none;
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
 from gateway.policy.numbers import mask
@@ -15,6 +15,7 @@ from gateway.registry import changing, keyed
 from gateway.registry.acting import Actor, record
 from gateway.registry.bodies import in_order
 from gateway.registry.fields import (
+    Body,
     Channels,
     Code,
     Instant,
@@ -52,10 +53,8 @@ MOST_FOUND = 1000
 Source = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class ConsentChange(BaseModel):
+class ConsentChange(Body):
     """What may change of a consent: when it ends, and its proof."""
-
-    model_config = ConfigDict(extra="forbid")
 
     until: Instant | None = None
     document_sha256: Sha256 | None = None
@@ -83,33 +82,27 @@ class Consent(BaseModel):
     row_version: int
 
 
-class NewRefusal(BaseModel):
+class NewRefusal(Body):
     """A subscriber's no. `institution`: of regulators alone; empty: to all."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subscriber: SubscriberText
     institution: Code | None = None
-    purposes: Purposes = ["marketing", "collection", "service"]
-    channels: Channels = ["sms", "voice"]
+    purposes: Purposes = Field(["marketing", "collection", "service"])
+    channels: Channels = Field(["sms", "voice"])
     source: Source = "operator"
     at: Instant | None = None
 
 
-class Lifting(BaseModel):
+class Lifting(Body):
     """Why a refusal was none. What its subscriber said himself (a reply, a key press, a complaint to 12321)
     is ended under a case only."""
-
-    model_config = ConfigDict(extra="forbid")
 
     reason: Text = Field(min_length=1)
     case_reference: Text = ""
 
 
-class RefusalsOf(BaseModel):
+class RefusalsOf(Body):
     """Whose refusals are looked for, and why: it goes on the audit."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subscriber: SubscriberText
     reason: Text = Field(min_length=1)

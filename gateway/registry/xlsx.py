@@ -22,6 +22,7 @@ from zipfile import ZipFile
 from openpyxl import Workbook, load_workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.utils.datetime import from_excel
+from openpyxl.worksheet._writer import ALL_TEMP_FILES, WorksheetWriter
 
 from gateway.errors import UsageError
 from gateway.registry.rows import EMPTY, HEADER, LINE_LIMIT, TOO_LONG, BadFile, Flaw, Row, disarm, rearm
@@ -143,6 +144,13 @@ class XlsxSink:
         self._file = open(descriptor, "w+b")  # noqa: PTH123, SIM115
         self._book = Workbook(write_only=True)
         self._sheets = [self._book.create_sheet("data"), self._book.create_sheet("columns")]
+        self._rows = [path.with_name(f"{self._part.name}.{number}") for number in range(len(self._sheets))]
+        for sheet, rows in zip(self._sheets, self._rows, strict=True):
+            os.close(os.open(rows, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            ALL_TEMP_FILES.append(str(rows))
+            # left to itself it keeps rows in the machine's temporary folder, where a kill leaves them
+            sheet._writer = WorksheetWriter(sheet, str(rows))
+            sheet._writer.write_top()
         self._cell = WriteOnlyCell(self._sheets[0])
         self._cell.number_format = "@"
         self._count = 0
@@ -165,9 +173,12 @@ class XlsxSink:
 
     def discard(self) -> None:
         for sheet in self._sheets:
-            with suppress(OSError):  # a full disk may be why; openpyxl removes its temporary files at exit
+            with suppress(OSError):  # a full disk may be why
                 sheet.close()
-        self._part.unlink(missing_ok=True)
+        for path in (self._part, *self._rows):
+            path.unlink(missing_ok=True)
+            with suppress(ValueError):
+                ALL_TEMP_FILES.remove(str(path))
         self._file.close()
 
     def _append(self, sheet: Any, cells: list[str]) -> None:

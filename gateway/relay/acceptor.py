@@ -21,7 +21,7 @@ from gateway.protocols import WIRES
 from gateway.relay import handoff, tls
 from gateway.relay.dial import set_options
 from gateway.relay.login import turn_away
-from gateway.secured import for_senders
+from gateway.secured import for_callers, for_senders
 from gateway.telemetry import Telemetry
 from gateway.values import endpoint
 
@@ -58,7 +58,10 @@ class Acceptor:
         self._telemetry = telemetry
         self._log = log
         self._channels = handoff.Channels(run_dir)
-        self._tls = [for_senders(sms) for sms in listeners]
+        self._tls = {
+            handoff.SENDER: [for_senders(sms) for sms in listeners],
+            handoff.CALLBACK: [for_callers(sms) for sms in listeners],
+        }
         self._secured: set[object] = set()
         """A mark for each connection by TLS, as it ends here: as long as they last, so does this process."""
         self._emptied = asyncio.Event()
@@ -139,7 +142,7 @@ class Acceptor:
         try:
             set_options(connection)
             async with asyncio.timeout(LOGIN_SECONDS):
-                if door.kind == handoff.SENDER and (secured := self._tls[door.section]):
+                if secured := self._tls[door.kind][door.section]:
                     connection = await self._secure(connection, secured.newest())
                 first = await self._first_octets(wire, connection)
             frames, _ = wire.frames(first)

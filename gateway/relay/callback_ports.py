@@ -4,6 +4,7 @@ at any of them: the carrier alone, as its password is the senders' to check.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from gateway.telemetry import Telemetry
 from gateway.values import endpoint
 
 FOLLOW_SECONDS = 1.0
+EMPTIED_SECONDS = 2.0
 
 
 async def may_call(address: str, sms: Sms, upstreams: Sequence[str]) -> bool:
@@ -87,6 +89,11 @@ class CallbackPorts:
 
     def close(self) -> None:
         self._acceptor.close()
+
+    async def emptied(self) -> None:
+        """Wait a moment until no connection by TLS is left that has come in here, for whichever worker."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._acceptor.emptied(), EMPTIED_SECONDS)
 
     def _wanted(self) -> set[Door]:
         found: set[Door] = set()

@@ -24,7 +24,7 @@ from gateway.model import AccountKey
 from gateway.protocols.message import Submission
 from gateway.protocols.text import UCS2
 from gateway.relay.contacts import KEY, Contacts
-from gateway.relay.lane import Lane, Place
+from gateway.relay.lane import Place, nowhere
 from gateway.relay.memory import Batch, Submit
 from gateway.relay.presses import Presses
 from gateway.relay.screen import Screen
@@ -35,13 +35,6 @@ KEEP_DAYS = 1
 
 _keep = Encoder().encode
 _kept = Decoder(tuple[bytes, Told]).decode
-
-
-class _Nobody:
-    """What a lane without a wire writes to."""
-
-    def write(self, data: bytes) -> None: ...
-    def close(self) -> None: ...
 
 
 class Question:
@@ -133,7 +126,7 @@ class Direct:
         self._log = log
         self._before = Contacts(directory, None)  # of lives before this one, of all workers
         self._keys = Contacts(directory, writer)
-        self._nowhere = Lane(_Nobody()).hold()
+        self._nowhere = nowhere()
         # under way, or what was said: as octets, which the garbage collector does not walk
         self._known: dict[bytes, Question | bytes] = {}
         self._looking: set[asyncio.Task[None]] = set()

@@ -102,6 +102,18 @@ class Stops:
             self._read_on(cause, True)
 
 
+class _Nobody:
+    """What a lane without a wire writes to."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+def nowhere() -> Place:
+    """A place for what is judged without a connection of ours that it could leave by."""
+    return Lane(_Nobody()).hold()
+
+
 class Numbering:
     """Sequence numbers of the requests that flow in one direction: the peer's and ours, which begin at the
     first of `own` and go to the last."""

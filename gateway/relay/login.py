@@ -24,6 +24,9 @@ LOGIN_SECONDS = 5.0
 
 TURN_AWAY_SECONDS = 2.0
 
+Route = tuple[tuple[str, int], tuple[str, int]]
+"""A connection of ours to a carrier: its end here, its end there."""
+
 
 class LoginRefused(Exception):
     """The connection may not come in; `status` goes into the login's answer, `detail` into the log."""
@@ -53,16 +56,18 @@ async def ask_carrier(
     sms: Sms,
     account: Account | None,
     peer: tuple[str, int],
-    asking: set[tuple[str, int]],
+    asking: set[Route],
     tls: Renewed | None,
 ) -> tuple[Leg, bytes]:
     """Log in at the first upstream that answers: (its connection, its answer as it came).
 
-    `asking` holds our ends of all connections on which an answer is awaited: who comes from there is we
-    ourselves, and would go round until no descriptor is left. Raises LoginRefused when no upstream answers,
-    with what became of each. A late answerer is closed.
+    `asking` holds both ends of all connections on which an answer is awaited: who comes from there to our
+    port is we ourselves, and would go round until no descriptor is left (the port tells us from a sender of
+    this machine to whom the kernel gave the same one: they are free again for each other end). Raises
+    LoginRefused when no upstream answers, with what became of each. A late answerer is closed.
     """
-    if peer in asking:
+    _, port = endpoint(sms.listen)
+    if any(here == peer and there[1] == port for here, there in asking):
         raise LoginRefused(wire.OTHER, "upstream_is_ourselves")
     upstreams: Sequence[str] = (account.upstream if account is not None else ()) or sms.upstream
     failed = []
@@ -86,13 +91,13 @@ async def enter(
     address: tuple[str, int],
     bind: str,
     proxied: tuple[str, int] | None,
-    asking: set[tuple[str, int]],
+    asking: set[Route],
     tls: tuple[()] | tuple[ssl.SSLContext | None, str] = (),
 ) -> tuple[Leg, bytes]:
     """Connect, from `bind`, and log in with `frame`, `proxied` being named in a PROXY header before it: (the
     connection, the answer as it came). Raises OSError, WireError; the caller bounds the time."""
     (transport, here, there), leg = await dial(Leg, *address, bind, *tls)
-    asking.add(here)
+    asking.add((here, there))
     try:
         header = b""
         if proxied is not None:
@@ -119,7 +124,7 @@ async def enter(
         transport.abort()
         raise
     finally:
-        asking.discard(here)
+        asking.discard((here, there))
     leg.received = leg.keep
     leg.lost = leg.forget
     return leg, answer

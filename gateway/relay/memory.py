@@ -72,6 +72,7 @@ class Submit:
         "start",
         "submission",
         "taken",
+        "telling",
         "verdicts",
         "width",
     )
@@ -92,6 +93,7 @@ class Submit:
         self.answered = False  # by the carrier, or by us
         self.durable = False
         self.several: Sequence[bytes] = ()  # who it goes to, where the answer may say no for some of them
+        self.telling: Callable[[bytes], bytes] | None = None  # makes the carrier's answer say who was refused
         self.taken: Callable[[bytes], None] | None = None  # is told the carrier's id, if it can be replaced
 
     def close(self, accepted: bytes, message_id: bytes = b"") -> None:
@@ -106,7 +108,9 @@ class Submit:
             self.fingerprint = OVER
 
     def outcomes(self, result: int, message_id: bytes, failed: Mapping[bytes, int]) -> list[OutcomeItem]:
-        """The carrier's answer to each of `several`; those who are in `failed` have one of their own."""
+        """The carrier's answer to each; those of `several` who are in `failed` have one of their own."""
+        if not self.several:
+            return [(identity, result, message_id, self.part) for identity in self.ids]
         others = {canonical(address): status for address, status in failed.items()}
         results = [others.get(canonical(address), result) for address in self.several]
         return [
@@ -147,6 +151,7 @@ class Batch:
     __slots__ = (
         "again",
         "began",
+        "broken",
         "channel",
         "connection",
         "cuts",
@@ -188,6 +193,7 @@ class Batch:
         self.began = began  # perf_counter
         self.again = again  # more of a message that has been judged, and counted, before
         self.octets = b""  # what goes there
+        self.broken: WireError | None = None  # for this the connection ends when it is answered
         self.refusals: list[bytes] = []  # what goes back to the sender
         self.elsewhere: list[tuple[Tell, Sequence[bytes]]] = []  # and what goes to him on another connection
 
@@ -195,13 +201,14 @@ class Batch:
 class Memory:
     """The submits of one connection by sequence number."""
 
-    __slots__ = ("_before", "_seen", "taken", "waiting")
+    __slots__ = ("_before", "_seen", "broken", "taken", "waiting")
 
     def __init__(self, taken: Taken | None = None) -> None:
         self.taken = taken  # of the account, where the protocol can replace what the carrier has taken
         self._seen: dict[int, Submit] = {}
         self._before: dict[int, Submit] = {}  # an older generation: to forget one by one costs more
         self.waiting = 0  # how many wait for the disk or for the carrier's answer
+        self.broken: WireError | None = None  # what was read last, where the protocol ends for it
 
     @property
     def outstanding(self) -> list[int]:
@@ -230,6 +237,7 @@ class Memory:
             return submit
         except WireError as error:
             note("submit not understood", error)
+            self.broken = error if error.cause in wire.ENDS else None
             return Submit(frame, fingerprint, None, wire.malformed(command, sequence, error) or b"")
 
     def add(self, submit: Submit, before: Submit | None) -> None:

@@ -13,6 +13,7 @@ from gateway.errors import WireError
 from gateway.protocols import Wire
 from gateway.relay.leg import Leg
 from gateway.relay.login import enter
+from gateway.secured import Renewed
 
 TRY_SECONDS = 5.0  # of one attempt
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts; each is twice the one before
@@ -31,9 +32,16 @@ class Outward(asyncio.Transport):
         self._paused = self._over = False
         leg.transport = self
 
-    async def reach(self, wire: Wire, bind: bytes, address: tuple[str, int], patience: float) -> str:
-        """Connect and log in with `bind`: "" when the listener has let us in, or is not wanted any more; else
-        why it has not until `patience` (s) was over."""
+    async def reach(
+        self,
+        wire: Wire,
+        bind: bytes,
+        address: tuple[str, int],
+        patience: float,
+        tls: Renewed | None = None,
+    ) -> str:
+        """Connect, by `tls` if any, and log in with `bind`: "" when the listener has let us in, or is not
+        wanted any more; else why it has not until `patience` (s) was over."""
         clock = asyncio.get_running_loop().time
         deadline, pause, why = clock() + patience, FIRST_PAUSE, ""
         while not self._over:
@@ -43,7 +51,8 @@ class Outward(asyncio.Transport):
                 return why
             try:
                 async with asyncio.timeout(min(left, TRY_SECONDS)):
-                    real, answer = await enter(wire, bind, address, "", None, set())
+                    secured = tls.newest() if tls else None, ""
+                    real, answer = await enter(wire, bind, address, "", None, set(), secured)
             except TimeoutError:
                 why = "no answer in time"
             except (OSError, WireError) as error:

@@ -7,7 +7,7 @@ number because of it (`busy`); at all other times they pass untouched.
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.relay.lane import Lane, Numbering
-from gateway.relay.memory import Memory, Submit
+from gateway.relay.memory import Batch, Memory, Submit
 
 
 class Own:
@@ -26,6 +26,11 @@ class Own:
         self._numbering = Numbering(own=wire.OWN_NUMBERS)
         self._commands: dict[int, int] = {}  # of ours, by number
         self._attempts: dict[int, bytes] = {}  # that our submits are, by number
+
+    def learn(self, batch: Batch) -> None:
+        """Take the first submit of these that passed for the specimen."""
+        passed = next((submit for submit in batch.submits if not submit.refused), None)
+        self.specimen = batch.data[passed.start : passed.end] if passed is not None else b""
 
     # What is ours
 
@@ -76,9 +81,17 @@ class Own:
         if number != submit.sequence:
             submit.octets = self._wire.with_sequence(data[submit.start : submit.end], number)
 
-    def renumbered(self, octets: bytes, like: bytes) -> bytes:
-        """A frame under the number of another."""
-        return self._wire.with_sequence(octets, self._number(like))
+    def reduce(self, submit: Submit, batch: Batch, renumbered: bytes | None) -> None:
+        """It goes on to those only who may have it, under the number of `renumbered` if that is set; the
+        answer tells of the others where the protocol can."""
+        data, start, end = batch.data, submit.start, submit.end
+        reasons = [verdict.reason for verdict in submit.verdicts]
+        passed = [i for i, reason in enumerate(reasons) if reason is None]
+        submit.octets = self._wire.reduced(data, start, end, passed)
+        submit.ids = tuple([submit.ids[i] for i in passed])
+        submit.telling = self._wire.telling(data, start, end, reasons)
+        if renumbered:
+            submit.octets = self._wire.with_sequence(submit.octets, self._number(renumbered))
 
     def never_sent(self, octets: bytes) -> None:
         """What `submit` made of a submit does not go on."""
@@ -86,7 +99,7 @@ class Own:
 
     def back(self, answer: bytes, submit: Submit) -> bytes:
         """The carrier's answer to a submit that went on under another number, as the sender knows it."""
-        return answer and self._wire.with_sequence(answer, submit.sequence)
+        return self._wire.with_sequence(answer, submit.sequence)
 
     def answer(self, command: int, number: int) -> int | None:
         """An answer of the carrier's: the number under which it goes back; None: it is to ours."""

@@ -20,7 +20,7 @@ from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Rea
 from gateway.policy import Profile, decide
 from gateway.policy.facts import MOST_TEXTS
 from gateway.policy.numbers import canonical, opaque
-from gateway.protocols.message import UNREAD
+from gateway.protocols.message import UNREAD, Calling
 from gateway.protocols.schedule import deliver_at
 from gateway.protocols.text import UCS2, decode
 from gateway.regions import Regions
@@ -28,6 +28,7 @@ from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key, pair_key
 from gateway.relay.counting import Counting, reduces, settle_masses
+from gateway.relay.lines import attempts_of, with_lenders
 from gateway.relay.memory import Batch
 from gateway.relay.shares import Shared, Shares
 from gateway.telemetry import Telemetry
@@ -186,6 +187,8 @@ class Screen:
         self.follow(now)
         attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
+        if any([batch.channel == VOICE for batch in batches]):
+            with_lenders(batches, attempts, verdicts, partial(self._decide, now=now))
         subscribers = [half_key(self.view.hash(attempt.destination)) for attempt in attempts]
         turn = _Turn(batches, attempts, verdicts, subscribers, self.profile, now, self.view.version, began)
         if not any([verdict.caps for verdict in verdicts]):
@@ -251,6 +254,9 @@ class Screen:
         for batch in batches:
             key, channel = batch.key, batch.channel
             protocol = key.protocol
+            if channel == VOICE and isinstance(batch.submits[0].submission, Calling):
+                attempts += attempts_of(batch)
+                continue
             for submit in batch.submits:
                 submission = submit.submission
                 if submission is None:

@@ -52,8 +52,8 @@ class Session:
         self.memory = Memory(desk.taken.of(key) if wire.REPLACE else None)
         self.closed, self._idle = asyncio.Event(), asyncio.Event()
         self.draining = self._half_closed = False
-        self._desk = desk
-        self._wire = wire
+        self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
+        self._desk, self.wire = desk, wire
         self._connection = connection
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._stops = Stops(sender.read_on)  # why we do not read the sender
@@ -64,7 +64,6 @@ class Session:
         self._note = Notes(desk.log, key, connection).note
         self._own = Own(wire, key.account, connection, self._to_carrier, self.memory)
         self._held = Held(desk.parts, self, connection, self._to_carrier)
-        self._leaving = False  # the sender has said TERMINATE: it is the carrier that closes
         self._out, self._back = (
             desk.telemetry.relay(key.protocol, way) for way in ("to_carrier", "to_sender")
         )
@@ -100,8 +99,8 @@ class Session:
     def from_sender(self, data: bytes) -> None:
         """Have judged what has to be judged and pass the rest on, in order."""
         began = perf_counter()
-        data, frames, error = self._legs[True].stream.frames(self._wire.frames, data)
-        wire, memory, full = self._wire, self.memory, self._desk.screen.journal.full
+        data, frames, error = self._legs[True].stream.frames(self.wire.frames, data)
+        wire, memory, full = self.wire, self.memory, self._desk.screen.journal.full
         own = self._own if self._own.busy else None
         submits: list[Submit] = []
         cuts: Cuts = []
@@ -128,6 +127,10 @@ class Session:
                         cuts.append((start, end, b""))
                     else:
                         submits.append(submit)
+                    if memory.broken is not None:  # nothing behind it is read
+                        frames, error = frames[: frames.index(frame) + 1], None
+                        self._stops.stop("broken")
+                        break
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
                     self._renumber(data, frame, self._numbering.answer(sequence), cuts)
@@ -147,6 +150,7 @@ class Session:
                 self._stops.stop("window")
             place, used = self._to_carrier.hold(), frames[-1][1]
             batch = Batch(self, self.key, self._connection, submits, data, used, cuts, place, began)
+            batch.broken = memory.broken
             self._desk.screen.put(batch)
         elif frames:
             self._to_carrier.send(join(data, frames[-1][1], cuts))
@@ -174,8 +178,7 @@ class Session:
                 self._desk.routes.passed(self._desk.screen.account(self.key), batch.submits)
             self.memory.settle(batch.submits)
             if not self._own.specimen:
-                passed = next((submit for submit in batch.submits if not submit.refused), None)
-                self._own.specimen = batch.data[passed.start : passed.end] if passed is not None else b""
+                self._own.learn(batch)
             if batch.refusals:
                 self._answer(batch.refusals)
             for tell, reports in batch.elsewhere:
@@ -185,8 +188,7 @@ class Session:
         else:
             known = {submit.start for submit in batch.submits}
             cuts = [cut for cut in batch.cuts if cut[0] not in known]
-            busy = (self._wire.busy(submit.command, submit.sequence) for submit in batch.submits)
-            self._answer([frame or b"" for frame in busy])
+            self._answer([self.wire.busy(one.command, one.sequence) or b"" for one in batch.submits])
             for submit in batch.submits:
                 self.memory.forget(submit)
                 if submit.octets:
@@ -195,12 +197,14 @@ class Session:
             batch.place.fill(join(batch.data, batch.used, cuts))
         self._stops.go_on("journal")
         self._rested()
+        if batch.broken is not None:
+            self.end(batch.broken)
 
     def from_carrier(self, data: bytes) -> None:
         """Pass everything on; note outcomes; reports and replies wait for the disk."""
         began = perf_counter()
-        data, frames, error = self._legs[False].stream.frames(self._wire.frames, data)
-        wire, numbering = self._wire, self._numbering
+        data, frames, error = self._legs[False].stream.frames(self.wire.frames, data)
+        wire, numbering = self.wire, self._numbering
         own = self._own if self._own.busy else None
         cuts: Cuts = []
         outcomes: list[OutcomeItem] = []
@@ -222,7 +226,7 @@ class Session:
             elif doing == "result":
                 submit = self.memory.answered(sequence)
             if doing == "result":
-                self._outcome(data, frame, submit, outcomes)
+                self._outcome(data, frame, submit, outcomes, cuts)
             elif doing == "delivery":
                 self._delivery(data, frame, replies, reports)
         if outcomes:
@@ -250,10 +254,8 @@ class Session:
 
     def sweep(self) -> None:
         """Give up a peer that has begun a frame and not gone on since this was called last."""
-        for leg in self._legs:
-            if leg.stalls():
-                self.end(WireError("half_frame", f"{len(leg.stream.tail)} octets"))
-                return
+        if (leg := next((leg for leg in self._legs if leg.stalls()), None)) is not None:
+            self.end(WireError("half_frame", f"{len(leg.stream.tail)} octets"))
 
     async def drain(self, seconds: float) -> None:
         """Answer submits with the busy code, let the carrier answer what it has, unbind both sides, close."""
@@ -263,8 +265,8 @@ class Session:
         if self.memory.waiting or self._own.awaits:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
-        self._to_sender.send(self._wire.terminate(self._numbering.choose()))
-        self._to_carrier.send(self._wire.terminate(self._own.choose(self._wire.TERMINATE)))
+        self._to_sender.send(self.wire.terminate(self._numbering.choose()))
+        self._to_carrier.send(self.wire.terminate(self._own.choose(self.wire.TERMINATE)))
         try:
             await asyncio.wait_for(self.closed.wait(), GOODBYE_SECONDS)
         except TimeoutError:
@@ -306,17 +308,13 @@ class Session:
         """A submit that does not go on as it came: refused, or reduced to the recipients who may have it."""
         renumbered, submit.octets = submit.octets, b""
         if submit.refused < submit.width:
-            passed = [i for i, verdict in enumerate(submit.verdicts) if verdict.reason is None]
-            submit.octets = self._wire.reduced(batch.data, submit.start, submit.end, passed)
-            submit.ids = tuple([submit.ids[i] for i in passed])
-            if renumbered:
-                submit.octets = self._own.renumbered(submit.octets, renumbered)
+            self._own.reduce(submit, batch, renumbered)
         else:
             if renumbered:
                 self._own.never_sent(renumbered)
             account = self._desk.screen.account(self.key)
             to = self._receiver or self._desk.receivers.of(self.key)
-            refuse(self._wire, submit, batch, account, to, self._desk.make_ids, here=to is self._receiver)
+            refuse(self.wire, submit, batch, account, to, self._desk.make_ids, here=to is self._receiver)
         batch.cuts.append((submit.start, submit.end, submit.octets))
 
     def _rested(self) -> None:
@@ -331,11 +329,13 @@ class Session:
         if self._half_closed and not waiting and not self._leaving:
             self._to_sender.close()
 
-    def _outcome(self, data: bytes, frame: Frame, submit: Submit | None, outcomes: list[OutcomeItem]) -> None:
+    def _outcome(
+        self, data: bytes, frame: Frame, submit: Submit | None, outcomes: list[OutcomeItem], cuts: Cuts
+    ) -> None:
         """The carrier's answer to a submit of the sender's; None: to one of ours."""
         start, end, _, sequence = frame
         try:
-            result, message_id = self._wire.result(data, start, end)
+            result, message_id = self.wire.result(data, start, end)
         except WireError as error:
             self._note("answer not understood", error)
             if submit is not None:
@@ -344,19 +344,20 @@ class Session:
         if submit is None:
             outcomes += [(identity, result, message_id, 0) for identity in self._own.attempts(sequence)]
             return
-        octets = b"" if result else data[start:end]
-        submit.close(octets if submit.sequence == sequence else self._own.back(octets, submit), message_id)
-        if submit.several:
-            outcomes += submit.outcomes(result, message_id, self._wire.failures(data, start, end))
-            return
-        for identity in submit.ids:
-            outcomes.append((identity, result, message_id, submit.part))
+        octets = data[start:end]
+        answer = octets if submit.sequence == sequence else self._own.back(octets, submit)
+        if submit.telling is not None:  # and of those whom we refused
+            answer = submit.telling(answer)
+            cuts[:] = [*(cut for cut in cuts if cut[0] != start), (start, end, answer)]
+        submit.close(b"" if result else answer, message_id)
+        failed = self.wire.failures(data, start, end) if submit.several else {}
+        outcomes += submit.outcomes(result, message_id, failed)
 
     def _delivery(
         self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
     ) -> None:
         try:
-            delivery = self._wire.delivery(data, frame[0], frame[1])
+            delivery = self.wire.delivery(data, frame[0], frame[1])
         except WireError as error:  # passed all the same: the sender may know more than we do
             self._note("delivery not understood", error)
             return
@@ -368,25 +369,24 @@ class Session:
 
     def _not_recorded(self, frame: Frame, error: Exception) -> None:
         """A reply or report is told to come again: the carrier delivers it once more."""
-        _, _, command, sequence = frame
         self._note("delivery not recorded", WireError("busy", str(error)))
-        self._to_carrier.send(self._wire.busy(command, sequence) or b"")
+        self._to_carrier.send(self.wire.busy(frame[2], frame[3]) or b"")
 
     def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
         """The frame goes on under this number; None: it does not."""
         start, end, _, sequence = frame
         if number != sequence:
-            octets = b"" if number is None else self._wire.with_sequence(data[start:end], number)
+            octets = b"" if number is None else self.wire.with_sequence(data[start:end], number)
             cuts.append((start, end, octets))
 
     def _unexpected(self, data: bytes, frame: Frame, doing: str | None) -> bytes:
         start, end, command, sequence = frame
         if doing == "login":
             self._note("second login refused", None)
-            return self._wire.login_refused(data[start:end], sequence)
+            return self.wire.login_refused(data[start:end], sequence, self.wire.LOGIN_TWICE)
         self._desk.telemetry.unanswerable.labels(self.key.protocol).inc()
         self._note("request refused", WireError("unknown_command", f"0x{command:08x}"))
-        return self._wire.unknown(data, frame) or b""
+        return self.wire.unknown(data, frame) or b""
 
     def _answer(self, frames: Sequence[bytes]) -> None:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""

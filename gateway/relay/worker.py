@@ -26,7 +26,7 @@ from gateway.relay.callback_ports import CallbackPorts, may_call
 from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
-from gateway.relay.login import LoginRefused, ask_carrier, may_enter, take_over, turn_away
+from gateway.relay.login import LoginRefused, Route, ask_carrier, may_enter, take_over, turn_away
 from gateway.relay.outward import Outward
 from gateway.relay.parts import Parts
 from gateway.relay.refusing import Receivers, made_up_ids
@@ -35,7 +35,7 @@ from gateway.relay.returns import Returns
 from gateway.relay.routes import Routes
 from gateway.relay.screen import Screen
 from gateway.relay.session import Session
-from gateway.secured import for_carrier
+from gateway.secured import for_carrier, for_listeners
 from gateway.telemetry import Telemetry
 from gateway.values import endpoint, milliseconds
 
@@ -63,6 +63,7 @@ class Worker:
         log: logging.Logger,
     ) -> None:
         self._tls = [for_carrier(sms) for sms in listeners]
+        self._tls_outward = [for_listeners(sms) for sms in listeners]
         self.listeners = listeners
         self._carrier = carrier
         self._screen = screen
@@ -93,7 +94,7 @@ class Worker:
         self._deaf: set[AccountKey] = set()  # whose listener was down when something was to be delivered
         self._sessions: dict[int, Session] = {}
         self._connections: Counter[AccountKey] = Counter()
-        self._asking: set[tuple[str, int]] = set()
+        self._asking: set[Route] = set()
         self._connection_ids = itertools.count((time.time_ns() // 1000 << 12 | index) & (1 << 62) - 1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: set[socket.socket] = set()
@@ -126,6 +127,8 @@ class Worker:
         for sms in self.listeners:
             for side, more in (("sender", 0), ("carrier", calls[sms.protocol])):
                 self._telemetry.sessions.labels(sms.protocol, side).set(sessions[sms.protocol] + more)
+            said = (one.wire.congestion for one in self._sessions.values() if one.wire.name == sms.protocol)
+            self._telemetry.congestion.labels(sms.protocol).set(max(said, default=0))
         for callback in self._callbacks:
             callback.tick()
         self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
@@ -151,6 +154,7 @@ class Worker:
             *(session.drain(DRAIN_SECONDS) for session in list(self._sessions.values())),
             *(callback.drain() for callback in list(self._callbacks)),
         )
+        await self._ports.emptied()
         self._returns.finish()
         self.tick()
 
@@ -221,7 +225,7 @@ class Worker:
             sender.transport.write(answer)
             wire.version = min(login.version, version)
             sender.early = arrival.first[end:] + sender.early
-            number = next(self._connection_ids)
+            number = self.connection()
             session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
             if self._hears(session):
@@ -249,6 +253,10 @@ class Worker:
             if not self._connections[key]:
                 del self._connections[key]
         return b""
+
+    def connection(self) -> int:
+        """A number that no other connection of this node has, of whatever kind."""
+        return next(self._connection_ids)
 
     def _hears(self, session: Session) -> bool:
         """Whether subscribers' replies reach this account: on this connection, or at its listener."""
@@ -317,13 +325,14 @@ class Worker:
                 return b""
             sender = Leg()
             outward = Outward(sender)
-            number = next(self._connection_ids)
+            number = self.connection()
             session = Session(self._desks[arrival.listener], wire, key, number, sender, carrier, login)
             self._sessions[number] = session
             try:
                 session.start()
                 address, patience = endpoint(account.listener), milliseconds(sms.callback_patience) / 1000
-                why = await outward.reach(wire, arrival.first, address, patience)
+                secured = self._tls_outward[arrival.listener]
+                why = await outward.reach(wire, arrival.first, address, patience, secured)
                 if outward.connected:
                     self._deaf.discard(key)
                     session.reached()

@@ -184,6 +184,16 @@ class Endpoint:
         return self.method == "GET"
 
     @property
+    def looks_at_versions(self) -> bool:
+        """Whether it takes If-Match, and so holds the row still that it changes."""
+        return not self.safe and (self.versioned or "changed_meanwhile" in self.problems)
+
+    @property
+    def table(self) -> str:
+        """The table of the row that {id} names: tables are called as paths are."""
+        return self.path.split("/")[1]
+
+    @property
     def label(self) -> str:
         return f"{self.method} {self.path}"
 

@@ -159,6 +159,9 @@ class Dispatch:
                 made = await self._made(route, call)
             return _response(made, request)
         async with site.door.acting(who) as call.c, call.c.transaction():
+            if endpoint.looks_at_versions:  # what is read from here on is what will be changed
+                held = f"SELECT held_still($2, t.id) FROM {endpoint.table} t WHERE t.id = $1"
+                await call.c.execute(held, path["id"], endpoint.table)
             made = await (self._once(route, call) if call.key else self._made(route, call))
         return _response(made, request)
 

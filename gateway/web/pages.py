@@ -17,7 +17,7 @@ from gateway.errors import NotReady, Problem, Words
 from gateway.evidence.everywhere import WHY
 from gateway.evidence.plain import plain
 from gateway.policy.numbers import mask
-from gateway.registry import filings, replies, workflow
+from gateway.registry import alarms, filings, replies, workflow
 from gateway.registry.acting import BROKEN, READ_SECONDS, Actor, record
 from gateway.registry.filings import FilingFilter
 from gateway.registry.timeline import Event
@@ -155,6 +155,7 @@ class Pages:
                 return self._answer(request, "overview.html", actor, page="overview", stats=None, **held)
             stats = await found.stats_of(c, actor)
             latest = await found.intercepts_of(c, actor, call.query)
+            glass = await alarms.runs(c, broken_glass=True, unseen=True) if stats.broken_glass else []
         reasons = sorted(
             ((name, count) for name, count in stats.today.items() if name != "pass"), key=lambda one: -one[1]
         )
@@ -164,6 +165,7 @@ class Pages:
             actor,
             page="overview",
             stats=stats,
+            glass=glass,
             passed=stats.today.get("pass", 0),
             refused=sum(count for _, count in reasons),
             reasons=reasons,

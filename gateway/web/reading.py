@@ -152,7 +152,7 @@ def key(endpoint: Endpoint, headers: Mapping[str, str]) -> str:
 
 def version(endpoint: Endpoint, headers: Mapping[str, str]) -> int | None:
     """The version in If-Match; None for `*`, and for endpoints that look at none."""
-    if endpoint.safe or not (endpoint.versioned or "changed_meanwhile" in endpoint.problems):
+    if not endpoint.looks_at_versions:
         return None
     given = headers.get("If-Match", "")
     if not given and endpoint.versioned:

@@ -18,7 +18,7 @@ from gateway.registry import replies
 from gateway.registry.acting import Actor
 from gateway.web import finding, problems
 from gateway.web.resources import finding as found
-from gateway.web.wording import TABLES, modes_of, named
+from gateway.web.wording import TABLES, modes_of, named, quantities_of
 
 LANGUAGE = "zm_lang"
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -57,6 +57,7 @@ class Renderer:
             repliers=replies.READERS,
             switched={**request.query, "lang": "en" if zh else "zh"},
             modes=partial(modes_of, zh=zh),
+            quantities=partial(quantities_of, zh=zh),
             t=lambda chinese, english: chinese if zh else english,
             **{table: partial(named, table, zh=zh) for table in TABLES},
             **{"page": "", **facts},

@@ -6,6 +6,7 @@ is missing. It reads what the other processes say of themselves and never talks 
 """
 
 import json
+from functools import cache
 from pathlib import Path
 
 from aiohttp import web
@@ -40,11 +41,17 @@ def console(run_dir: Path, roles: list[str], site: Site) -> web.Application:
     pages = Pages(site)
     application = web.Application(middlewares=[pages.no_page])
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
-    site.openapi = json.dumps(openapi.document(ENDPOINTS), ensure_ascii=False).encode()
+    site.openapi = described
     Dispatch(site, ENDPOINTS, site.log).mount(application)
     pages.mount(application)
     Asked(site).mount(application)
     return application
+
+
+@cache
+def described() -> bytes:
+    """The OpenAPI document of all tables; made when somebody asks, as it takes a third of a second."""
+    return json.dumps(openapi.document(ENDPOINTS), ensure_ascii=False).encode()
 
 
 def metrics() -> web.Application:

@@ -10,6 +10,7 @@ import datetime
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -33,6 +34,7 @@ from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Replica
 from gateway.registry.snapshot import Snapshot
 from gateway.telemetry import Telemetry
+from gateway.web.aside import Passing
 from gateway.web.limits import Limits
 
 UPKEEP_SECONDS = 60.0
@@ -89,7 +91,8 @@ class Site:
         self.nodes = Nodes(config.node.name, key.nodes_key, self.searching)
         self.asked = quotas.Asked()
         self.exporting = asyncio.Semaphore(MOST_EXPORTS)
-        self.openapi = b""  # the document; web/server.py makes it of all tables
+        self.passing = Passing(config.data_dir / "passing")
+        self.openapi: Callable[[], bytes] = bytes  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None
         self._seen_run: int | None = None  # the newest import that was looked at
@@ -115,6 +118,7 @@ class Site:
         return terms_of(self.config.cases, self.in_force.own.days)
 
     async def start(self) -> None:
+        self.passing.begin()
         works = (self._keep_up(), self._be_found(), self._hand_over(), self._renew())
         self._tasks = [asyncio.create_task(work) for work in works]
 

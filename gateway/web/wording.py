@@ -5,8 +5,10 @@ code, a name) is said as it is. Tests see to it that each table has every word t
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from gateway.errors import Words
+from gateway.policy.judge import OWN_MODES
 from gateway.policy.words import MODES, REASONS, STATUSES
 
 ROLES = {
@@ -185,6 +187,30 @@ FIELDS = {
     "profile": Words("规则档案", "Profile"),
 }
 
+QUANTITIES = {
+    **CHANNELS,
+    **PURPOSES,
+    "joint": Words("短信与语音合计", "SMS and calls together"),
+    "minute": Words("1分钟", "a minute"),
+    "5_minutes": Words("5分钟", "5 minutes"),
+    "hour": Words("1小时", "an hour"),
+    "day": Words("24小时", "a day"),
+    "workday": Words("工作日", "workdays"),
+    "holiday": Words("其他日", "other days"),
+    "most_days_ahead": Words("定时最多提前天数", "days that may be scheduled ahead"),
+    "binary": Words("非文字内容", "octets that are no text"),
+    "refuse": Words("拒绝", "refused"),
+    "pass": Words("放行", "passed"),
+    "positions": Words("签名位置", "where a signature stands"),
+    "first": Words("开头", "first"),
+    "last": Words("结尾", "last"),
+    "agencies_need_list": Words("合作机构须有名单", "agencies need a list"),
+    "exempt": Words("不看的协议", "protocols not looked at"),
+    "true": Words("是", "yes"),
+    "false": Words("否", "no"),
+}
+"""What profiles call their numbers; modes of a sub-code's own are said beside the modes."""
+
 TABLES: Mapping[str, Mapping[str, Words]] = {
     "role": ROLES,
     "state": STATES,
@@ -202,6 +228,7 @@ TABLES: Mapping[str, Mapping[str, Words]] = {
     "delivery": DELIVERIES,
     "reason": {reason.value: words for reason, words in REASONS.items()},
     "field": FIELDS,
+    "quantity": QUANTITIES,
 }
 """By the name under which templates say a word."""
 
@@ -217,14 +244,40 @@ def named(table: str, words: str | Iterable[str], *, zh: bool) -> str:
     return (JOINED if zh else ", ").join(said)
 
 
-def modes_of(modes: Mapping[str, str], *, zh: bool) -> str:
-    """A rule's mode where it is one for all purposes, else the purposes of each mode but off."""
-    if len(set(modes.values())) == 1:
-        return named("mode", set(modes.values()), zh=zh)
+def modes_of(modes: Mapping[str, str], own: Mapping[str, str] | None = None, *, zh: bool) -> str:
+    """A rule's mode where it is one for all purposes, else the purposes of each mode but off; and what has a
+    stricter mode of its `own`."""
     said = []
-    for mode in ("enforce", "observe"):
-        purposes = [purpose for purpose, its in modes.items() if its == mode]
-        if purposes:
-            words = named("mode", mode, zh=zh), named("purpose", purposes, zh=zh)
-            said.append(("：" if zh else ": ").join(words))
+    if len(set(modes.values())) == 1:
+        said.append(named("mode", set(modes.values()), zh=zh))
+    else:
+        for mode in ("enforce", "observe"):
+            purposes = [purpose for purpose, its in modes.items() if its == mode]
+            if purposes:
+                said.append(_of(named("mode", mode, zh=zh), named("purpose", purposes, zh=zh), zh=zh))
+    for sub, mode in (own or {}).items():
+        said.append(_of(named("mode", mode, zh=zh), named("sub", sub, zh=zh), zh=zh))
     return ("；" if zh else "; ").join(said)
+
+
+def quantities_of(numbers: Mapping[str, Any], *, zh: bool) -> list[str]:
+    """A rule's own numbers, each as a line."""
+    return [
+        _of(named("quantity", key, zh=zh), _number(value, zh=zh), zh=zh)
+        for key, value in numbers.items()
+        if key not in OWN_MODES.values() and value not in ([], {})
+    ]
+
+
+def _of(name: str, said: str, *, zh: bool) -> str:
+    return ("：" if zh else ": ").join((name, said))
+
+
+def _number(value: Any, *, zh: bool) -> str:
+    if isinstance(value, Mapping):
+        parts = [f"{named('quantity', key, zh=zh)} {_number(part, zh=zh)}" for key, part in value.items()]
+        within = any(isinstance(part, Mapping) for part in value.values())
+        return (("；" if zh else "; ") if within else ("，" if zh else ", ")).join(parts)
+    if isinstance(value, list):
+        return named("quantity", value, zh=zh)
+    return named("quantity", str(value).lower(), zh=zh)

@@ -14,11 +14,13 @@ CLASSES: Mapping[str, str] = {
     """,
     # K: the same, but a serial number may follow (TD+序号 stops one service out of a list)
     "K": """
-        td tdtd tdtdtd
+        td tdtd tdtdtd td0
     """,
     # W: a word that asks by itself for an end of it; typos by sound or by key among them
     "W": """
-        退订 退d 退订信 退阅
+        退订 退d 退订信息 退阅 退了订 办理退订 处理退订 退订全部服务 退订所有服务 退订全部业务 退订所有业务
+        一键退订 一键拒收 删我号码 删我手机号 删我电话
+        操作退订 进行退订 点退订 按退订 点击退订
         拒收 拒收短信
         再不停止 取消我的订阅 取消我订阅 取消短信订阅 取消短信推送 取消短信通知 取消短信服务 拒接
         拒绝接收 拒绝接受 拒绝接听 拒绝打扰 拒绝骚扰 拒绝推销
@@ -39,6 +41,7 @@ CLASSES: Mapping[str, str] = {
         cancel_my_subscription stop_sending_me quit_texting quit_sending quit_messaging quit_calling
         cease desist knock_it_off leave_me_be no_longer_wish_to_receive no_longer_want
         no_longer_interested_in_receiving remove_us unsubscribe_me unsubscribed opt_us_out remove_number
+        移除我 移除我的号码 移除我号码
         erase_my_number 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
         短信停掉吧 短信取消吧 短信关了吧 短信停吧 短信取消了吧 短信停掉 短信关掉 短信取消掉 短信停掉了吧
         短信都停了吧 短信关闭吧 举收 bzfl byzfl take_me_out
@@ -46,7 +49,9 @@ CLASSES: Mapping[str, str] = {
         删除我的个人信息 删除个人信息 删除本人信息 不停止就 不停发就 不停止我就 不取消就投诉 不取消就举报
         再不停发 请拉黑我 请把我拉黑 清除我的信息 清除我信息 删除我所有信息
         删除我的所有信息 删掉我的信息 注销我的信息 删掉我的联系方式 不要保留我的号码 别留我号码 不要留我号码
-        取消订阅服务 取消订阅业务 中止发送 stopstop opting_out
+        取消订阅服务 取消订阅业务 中止发送 停止短信发送 停止短信推送 停止广告推送 不再推送
+        加入拒收名单 列入拒收名单 加到拒收名单 放入拒收名单 设为拒收 勿电
+        屏蔽本号码 屏蔽我的号码 屏蔽我号码 屏蔽此号码 屏蔽本机 stopstop opting_out
         delete_my_info delete_my_data end_subscription block_me 从数据库删除 从数据库里删除 从系统删除
         从系统里删除 从系统中删除 从你们系统删除 从你们系统里删除 从你们数据库删除 再不退订 再不拒收
         再不取消订阅 再不取消短信
@@ -58,7 +63,7 @@ CLASSES: Mapping[str, str] = {
         立即停止 马上停止 立刻停止 即刻停止 立马停止 马上停掉 立刻停掉
         i_said_stop i_told_you_to_stop
         stop_it
-        不停止发送就 不停止发就 移出群发 把我移出群发 清除我的资料 清除我资料
+        不停止发送就 不停止发就 不停止发送我就 不停止发我就 移出群发 把我移出群发 清除我的资料 清除我资料
     """,
     # r: refuses what is named
     "r": """
@@ -78,12 +83,15 @@ CLASSES: Mapping[str, str] = {
         移出拒收名单 解除屏蔽 opt_back_in opt_me_back_in sign_me_up sign_me_up_again resume_messages
         put_me_back_on subscribe_me resubscribe_me undo_stop 加回来 加回去 取消屏蔽 解除拒收状态
         start_sending resume_sending 取消拒收状态 撤回拒收 撤消退订 撤消拒收 取消拒绝接收 取消拒接 解除拒接
-        start_all
+        start_all 开启接收 开启短信接收 撤回退订申请 取消退订申请 取消我的退订 撤销我的退订 把退订取消
+        把退订撤销 撤销退订申请 退订撤销 退订作废 取消拉黑
+        undo_unsubscribe undo_opt_out 打开短信接收
     """,
     # e: asks the sender to go on
     "e": """
         继续发 继续发送 继续推送 继续给我发 继续给我推送 重新给我发 重新给我发短信 继续给我发送
-        继续发给我 继续寄 继续给我推 恢复给我发 恢复给我推送 恢复给我发送 重新给我发送 重新给我推送
+        继续发给我 继续寄 接着发 接着推送 继续给我推 恢复给我发 恢复给我推送 恢复给我发送 重新给我发送
+        重新给我推送
         重新发给我
     """,
     # E: only with an object, or beside what is undone, the same
@@ -104,14 +112,14 @@ CLASSES: Mapping[str, str] = {
     """,
     # 7: a code that is cut or not one that anybody prints
     "7": """
-        tui tuid tuidi ding ju juj jus jush jusho juhsou jsuhou jushu jushuo tudin
-        d x q tdx qx 0 00 000 00000 000000 0000000 00000000 ® tu oooo
-        举手 聚首 据守 退群
-        tuidin tui_din
+        tui tuid tuidi tudin ding ju juj jus jush
+        d x q tdx tdd ttd qx ® tu oooo
+        举手 聚首 据守 退群 拒售
+        tui_din
     """,
     # q: an end of what?
     "q": """
-        取消 关闭 关掉 停掉 关了 cancel quit end 停 结束 remove
+        取消 关闭 关掉 停掉 关了 cancel quit end revoke 停 结束 remove 退出
         关
         解除
     """,

@@ -23,7 +23,8 @@ CLASSES: Mapping[str, str] = {
         换人 换人了 换号 换号了 换机主 机主换 机主换了 换主人 换主 易主 号主换了 原机主 前机主 原号主
         原来的机主
         不用这个号 不用这个号码 不用这号 不用此号 原来的人 之前的人 以前的人 不姓
-        wrong_number wrong_no wrong_person wrong_guy not_me not_mr not_mrs not_ms not_him not_her not_his
+        wrong_number wrong_no wrong_person wrong_guy not_me not_mr not_mrs not_ms not_him not_her isnt_him
+        isnt_her isnt_me not_his
         not_hers 不系佢 唔系佢 唔系我 唔识佢 打错咗 跟他不熟 和他不熟 dont_know_him dont_know_her
         dont_know_this_person no_such_person 上一任机主 跟他离婚 和他离婚 与他离婚 跟她离婚 和她离婚
         号码弄错 号码弄错了 号码搞错 号码搞错了 以前的号主 之前的号主 以前的机主 之前的机主
@@ -31,7 +32,8 @@ CLASSES: Mapping[str, str] = {
         changed_number 换手机号 换手机号了 新手机号 号码主人换了 不是我借的 不是我欠的 不是我的贷款
         不是我借 不是我欠 不是我贷的 不是我的欠款 不是我的债 钱的不是我 款的不是我 不认识此人
         不认识这个姓 不认识欠款人 不认识债务人 不认识借款人 的人我不认识 不认识机主 不认识前机主 本人已去世
-        本人去世 本人已故 不是担保人 不是共借人 不是紧急联系人 揾错人 揾错咗人 后来买的 后来买的号 后来办的
+        本人去世 本人已故 不是担保人 不是共借人 不是紧急联系人 揾错人 揾错咗人 旧号主 旧机主 旧主人 老机主
+        老号主 后来买的 后来买的号 后来办的
         找他本人 找她本人 找他去 找她去 doesnt_use_this_number does_not_use_this_number
         no_longer_uses_this_number no_longer_his_number changed_owner just_got_this_number new_owner
         my_new_number 寻错人 寻错人了 你们去找他 你去找他 你们去找她 你去找她 你们找他 你找他 和他早就离婚
@@ -46,7 +48,8 @@ CLASSES: Mapping[str, str] = {
         呒没格个人 换咗人 调人了 唔识得 号错了 人错了 没听过这个人 没听说过这个人 不知道这个人 没听说过此人
         没听过此人
         刚入网 新入网 刚开户的号 重新放出
-        号码刚买的 号码刚办的 号刚买的 号刚办的 要找的人不在 找的人不在 我爸去世 我妈去世 我父亲去世
+        号码刚买的 号码刚办的 号码刚买 号码刚办 号刚买的 号刚办的 要找的人不在 找的人不在 我爸去世 我妈去世
+        我父亲去世
         我母亲去世 我老公去世 我丈夫去世 和他没有任何关系 跟他没有任何关系 与他没有任何关系 和她没有任何关系
         跟她没有任何关系 not_my_loan not_my_debt not_my_bill 唔系本人 弗是本人 勿是本人
         不认得他 不认得她 不认得这个人 不认得此人 这是学校电话 这是医院电话 这是店里电话 这是商店电话
@@ -72,7 +75,8 @@ CLASSES: Mapping[str, str] = {
         删 删掉 删去 删了 删除 移除 移出 移走 拉出 踢出 剔除 去掉 清除
     """,
     "z": """
-        名单 名单里 名单中 名单内 列表 列表里 数据库 数据库里 系统里 系统中 通讯录 群发名单 营销名单
+        名单 名单里 名单中 名单内 营销库 营销库里 客户库 客户库里 号码库 短信库 列表 列表里 数据库 数据库里
+        系统里 系统中 通讯录 群发名单 营销名单
         发送名单 推送名单 发送列表 推送列表 营销列表
     """,
     # c: got; of the subscriber's number
@@ -89,7 +93,7 @@ CLASSES: Mapping[str, str] = {
     "i": """
         机主 号主 户主 他 她 这个人 这人 该用户 原主 借款人 欠款人 债务人 上一个人 上个人 前一个人
         原来那个人 之前那个人 以前那个人 上一任 前任 上个同事 前同事 以前的同事 之前的同事 原来的同事
-        人已 人已经 人早就 人早已
+        人已 人已经 人早就 人早已 人都
     """,
     "d": """
         换了 不在这 不在这里 不在世 不在了 去世 过世 离世 死了 搬走了 早不用了 更换 更换了 变更 变更了 离职

@@ -1,5 +1,6 @@
 """Administration: signing in, users, tokens, and the audit of what everybody did."""
 
+import asyncio
 import datetime
 from typing import Annotated, Any, Literal
 
@@ -179,7 +180,7 @@ async def sign_out(call: Call) -> Answer:
 
 
 async def openapi(call: Call) -> Answer:
-    return Answer(call.site.openapi)
+    return Answer(await asyncio.to_thread(call.site.openapi))
 
 
 def _user(user: people.User) -> User:

@@ -8,12 +8,14 @@ import asyncio
 from hashlib import blake2b
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from gateway.direct import Answered, Item, Press, Told, owner
 from gateway.errors import NotReady, Problem, Words
 from gateway.model import SMS, VOICE, Account, AccountKey, Reason
 from gateway.policy.words import REASONS
+from gateway.registry.acting import Actor
+from gateway.registry.fields import Body
 from gateway.registry.snapshot import Snapshot
 from gateway.web.api import ALTERNATIVES, Answer, Call, Endpoint
 from gateway.web.problems import Invalid, Wrong
@@ -30,10 +32,8 @@ PROTOCOLS = {
 """In which order an account is looked for when its protocol is not named."""
 
 
-class NewAttempt(BaseModel):
+class NewAttempt(Body):
     """One SMS to one recipient, or one call, that somebody is about to send."""
-
-    model_config = ConfigDict(extra="forbid")
 
     channel: Literal["sms", "voice"]
     account: str = Field(
@@ -55,7 +55,7 @@ NewAttempts = Annotated[
 ]
 
 
-class ReasonFound(BaseModel):
+class Found(BaseModel):
     """A rule that found fault; only an enforced one refuses."""
 
     reason: str
@@ -70,7 +70,8 @@ class JudgedAttempt(BaseModel):
     id: str = Field(description="of the record", examples=["019ab0c4d7d67e3f8000000000000001"])
     verdict: Literal["pass", "refuse"]
     reason: str = Field(description="why it is refused; empty when it passes")
-    reasons: list[ReasonFound]
+    reasons: list[str] = Field(description="of all rules that found fault, observed ones too")
+    findings: list[Found] = Field(description="the same, each with what is known of it")
     registry_version: int
 
 
@@ -143,9 +144,7 @@ def own_account(call: Call, view: Snapshot, channel: str, name: str, place: int 
     protocol, colon, login = name.partition(":")
     for one in (protocol,) if colon else PROTOCOLS[channel]:
         account = view.account(AccountKey(carrier, one, login if colon else name))
-        if account is not None and (
-            actor.carrier == carrier if actor.role == "carrier" else account.holder == actor.institution
-        ):
+        if account is not None and _is_own(actor, account, carrier):
             return account
     raise Invalid(
         [
@@ -159,13 +158,23 @@ def own_account(call: Call, view: Snapshot, channel: str, name: str, place: int 
     )
 
 
+def _is_own(actor: Actor, account: Account, carrier: str) -> bool:
+    """Whether an account of this node's carrier is the actor's, or one of all those that he watches."""
+    if actor.role == "carrier":
+        return actor.carrier == carrier
+    if actor.role in ("regulator", "auditor"):
+        return not actor.territory
+    return account.holder == actor.institution
+
+
 def _judged(answer: Answered, zh: bool) -> JudgedAttempt:
     return JudgedAttempt(
         id=answer.id.hex(),
         verdict="refuse" if answer.reason else "pass",
         reason=answer.reason,
-        reasons=[
-            ReasonFound(reason=reason, sub=sub, enforced=enforced, words=_words(reason, zh))
+        reasons=[reason for reason, _, _ in answer.findings],
+        findings=[
+            Found(reason=reason, sub=sub, enforced=enforced, words=_words(reason, zh))
             for reason, sub, enforced in answer.findings
         ],
         registry_version=answer.registry_version,

@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from gateway.errors import Words
 from gateway.policy.numbers import mask
 from gateway.registry import appeals, cases
 from gateway.registry.acting import READ_SECONDS
 from gateway.registry.complaints import Complaint, Complaints, NewComplaint
+from gateway.registry.fields import Body
 from gateway.registry.fields import Words as Text
 from gateway.web.api import Answer, Call, Endpoint, Page, Paging, Query, page_of
 from gateway.web.finding import before
@@ -16,7 +17,7 @@ from gateway.web.resources.finding import Timeline, TimelineWanted, timeline_of
 from gateway.web.resources.supervision import HOLDERS, REGULATOR, WATCHERS
 
 
-class Reply(BaseModel):
+class Reply(Body):
     answer: str = Field(min_length=1, max_length=4000, pattern=r"\S")
 
 
@@ -24,7 +25,7 @@ class Why(Query):
     reason: Text = Field(min_length=1, description="why it is looked at")
 
 
-class Outcome(BaseModel):
+class Outcome(Body):
     outcome: str = Field(min_length=1, max_length=2000, pattern=r"\S")
 
 

@@ -6,13 +6,13 @@ token that may reveal, on the audit.
 """
 
 import shutil
-import tempfile
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 from gateway.errors import Problem, UsageError, Words
 from gateway.registry import exchange
 from gateway.web.api import EVERYBODY, Answer, Call, Endpoint, Query, not_found
+from gateway.web.aside import aside
 from gateway.web.resources.finding import Why
 from gateway.web.resources.papers import XLSX
 
@@ -58,18 +58,21 @@ async def _export(call: Call, reason: str) -> Answer:
 
 
 async def _written(call: Call, kind: str, form: Form, reason: str) -> Answer:
-    folder = Path(tempfile.mkdtemp(prefix="zhengming-export-"))
+    folder = call.site.passing.folder()
     path = folder / f"{kind}.{form.format}"
     try:
-        done = await exchange.export_file(
-            kind,
-            path,
-            call.site.door.dsn,
-            call.site.key,
-            headers=form.headers,
-            progress=False,
-            actor=call.actor,
-            reason=reason,
+        done = await aside(
+            partial(
+                exchange.export_file,
+                kind,
+                path,
+                call.site.door.dsn,
+                call.site.key,
+                headers=form.headers,
+                progress=False,
+                actor=call.actor,
+                reason=reason,
+            )
         )
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)

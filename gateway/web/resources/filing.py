@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from gateway.errors import Problem, Words
 from gateway.registry import filings, workflow
-from gateway.registry.fields import Instant
+from gateway.registry.fields import Body, Instant
 from gateway.registry.fields import Words as Text
 from gateway.registry.filings import FilingChange, FilingFilter, NewFiling, StepTaken, Version
 from gateway.registry.shown import Filing
@@ -21,37 +21,29 @@ class Numbers(FilingFilter, Paging):
     """A list of filings, of those that the filter lets through."""
 
 
-class Reasoned(BaseModel):
+class Reasoned(Body):
     """Why a step is taken; where a step takes reasons, it must say something."""
-
-    model_config = ConfigDict(extra="forbid")
 
     reason: Text = ""
 
 
-class Suspension(BaseModel):
+class Suspension(Body):
     """A cause that suspends a number, until a time or until it is lifted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     cause: Text
     case_reference: Text = ""
     until: Instant | None = None
 
 
-class Resumption(BaseModel):
+class Resumption(Body):
     """Which hold is lifted (needed when several stand), and why."""
-
-    model_config = ConfigDict(extra="forbid")
 
     hold: int | None = Field(None, ge=1, le=2**63 - 1)
     reason: Text = ""
 
 
-class ManySteps(BaseModel):
+class ManySteps(Body):
     """One step for up to 1,000 numbers."""
-
-    model_config = ConfigDict(extra="forbid")
 
     step: Literal["submit", "return", "check", "approve", "veto", "revoke", "withdraw"]
     ids: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(min_length=1, max_length=1000)

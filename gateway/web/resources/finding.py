@@ -16,7 +16,7 @@ from gateway.model import CHANNELS, names_of
 from gateway.policy.numbers import mask
 from gateway.registry import replies, timeline
 from gateway.registry.acting import READ_SECONDS, Actor, record
-from gateway.registry.fields import Instant, Moment, NumberText, SubscriberText
+from gateway.registry.fields import Body, Instant, Moment, NumberText, SubscriberText
 from gateway.registry.fields import Words as Text
 from gateway.registry.timeline import Event
 from gateway.web import finding
@@ -62,10 +62,8 @@ class Intercept(BaseModel):
     registry_version: int
 
 
-class RecordsWanted(BaseModel):
+class RecordsWanted(Body):
     """What is looked for in the journals of all nodes; a subscriber takes a reason."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subscriber: SubscriberText | None = None
     number: NumberText | None = None
@@ -96,10 +94,8 @@ class Said(BaseModel):
     incomplete: list[NotAsked]
 
 
-class Why(BaseModel):
+class Why(Body):
     """Why a full number is looked at; it goes on record."""
-
-    model_config = ConfigDict(extra="forbid")
 
     reason: Text = Field(min_length=1)
 
@@ -110,10 +106,8 @@ class Revealed(BaseModel):
     text: str
 
 
-class TimelineWanted(BaseModel):
+class TimelineWanted(Body):
     """Whose timeline, and why it is looked at."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subscriber: SubscriberText
     since: Instant | None = None
@@ -240,7 +234,8 @@ async def find_records(call: Call) -> Answer:
     )
     if wanted.subscriber:
         async with call.site.door.acting(call.actor, seconds=READ_SECONDS) as c:
-            await record(c, call.actor, "subscriber.find", "records", reason=wanted.reason)
+            who = mask(wanted.subscriber)
+            await record(c, call.actor, "subscriber.find", "records", reason=wanted.reason, subscriber=who)
     return Answer(
         FoundRecords(items=[finding.masked(one, alone=True) for one in found], incomplete=incomplete)
     )

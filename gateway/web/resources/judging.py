@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
-from gateway.model import SMS, VOICE, AccountKey, Attempt, Reason
+from gateway.model import SMS, VOICE, AccountKey, Attempt, Number, Reason
 from gateway.policy import Explanation, Profile, decide, explain
 from gateway.policy.counted_rules import full_window
 from gateway.policy.facts import governing
@@ -21,7 +21,7 @@ from gateway.policy.judge import Later
 from gateway.policy.numbers import mask
 from gateway.registry import past, quotas
 from gateway.registry.acting import Actor
-from gateway.registry.fields import Instant, NumberText, SubscriberText
+from gateway.registry.fields import Body, Instant, NumberText, SubscriberText
 from gateway.registry.in_force import InForce
 from gateway.registry.past import PastView
 from gateway.registry.snapshot import Snapshot
@@ -37,10 +37,8 @@ OF_TEXT = frozenset({Reason.SIGNATURE_MISSING, Reason.SIGNATURE_MISMATCH, Reason
 """What a scrub can't tell: there is no text yet."""
 
 
-class Asked(BaseModel):
+class Asked(Body):
     """An attempt that is not made; `at` or `registry_version` ask for the facts of then."""
-
-    model_config = ConfigDict(extra="forbid")
 
     channel: Literal["sms", "voice"] = "sms"
     account: str = Field("", max_length=100, description="empty: as the holder's own account would be judged")
@@ -89,10 +87,8 @@ class Said(BaseModel):
     rules: list[RuleSaid]
 
 
-class Scrub(BaseModel):
+class Scrub(Body):
     """Whom a number may reach just now."""
-
-    model_config = ConfigDict(extra="forbid")
 
     number: NumberText
     channel: Literal["sms", "voice"] = "sms"
@@ -130,9 +126,8 @@ async def judge(call: Call) -> Answer:
     await watch(call, (asked.destination,))
     async with site.door.owner() as c:
         then = await past.view_at(c, site.key, attempt, past.Instant(at, asked.registry_version or 0))
-    await only_own(
-        call.c, call.actor, then, asked.source, attempt.channel, at
-    )  # whose it was then: the facts are his
+    today = filing_of(site.view(), asked.source, attempt.channel, now)
+    await only_own(call.c, call.actor, then, asked.source, attempt.channel, at, today)
     return Answer(_judged(call, attempt, then, at))
 
 
@@ -199,12 +194,18 @@ async def watch(call: Call, subscribers: Sequence[str]) -> None:
 
 
 async def only_own(
-    c: "Connection", actor: Actor, view: Snapshot | PastView, source: str, channel: int, at: int
+    c: "Connection",
+    actor: Actor,
+    view: Snapshot | PastView,
+    source: str,
+    channel: int,
+    at: int,
+    today: Number | None = None,
 ) -> None:
     """Problem `not_found` when somebody asks about a number that is not his at `at`: who held it once and
-    holds it no more learns nothing of its holder and of who refused him."""
-    filings = view.numbers(source)
-    filing = governing(filings, channel, at) or governing(filings, SMS | VOICE, at)
+    holds it no more learns nothing of its holder and of who refused him. What nobody had filed then is whose
+    it is `today`: he learns that it was not filed."""
+    filing = filing_of(view, source, channel, at) or today
     if actor.role in HOLDERS:
         own = filing is not None and actor.institution in (filing.institution, filing.agency)
     elif actor.role == "carrier":
@@ -216,6 +217,12 @@ async def only_own(
         own = True
     if not own:
         raise not_found()
+
+
+def filing_of(view: Snapshot | PastView, source: str, channel: int, at: int) -> Number | None:
+    """The filing that governs the number at `at`, whatever its channel."""
+    filings = view.numbers(source)
+    return governing(filings, channel, at) or governing(filings, SMS | VOICE, at)
 
 
 def _nobodys(call: Call) -> AccountKey:

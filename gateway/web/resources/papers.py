@@ -5,7 +5,8 @@ Rules: a body is read to its end before a connection is taken, so that slow send
 
 import asyncio
 import csv
-import tempfile
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,7 @@ from gateway.web.api import (
     not_found,
     page_of,
 )
+from gateway.web.aside import aside
 from gateway.web.problems import shown
 
 OCTETS = "application/octet-stream"
@@ -118,10 +120,18 @@ async def bring(call: Call) -> Answer:
     kind = call.path["kind"]
     if kind not in IMPORTS[call.actor.role]:
         raise not_found()
-    with tempfile.TemporaryDirectory(prefix="zhengming-import-") as folder:
-        path = await _saved(call.body, Path(folder))
-        try:
-            done = await exchange.import_file(
+    folder = call.site.passing.folder()
+    try:
+        return Answer(await _brought(call, kind, await _saved(call.body, folder)))
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def _brought(call: Call, kind: str, path: Path) -> Imported:
+    try:
+        done = await aside(
+            partial(
+                exchange.import_file,
                 kind,
                 path,
                 call.site.door.dsn,
@@ -131,23 +141,22 @@ async def bring(call: Call) -> Answer:
                 progress=False,
                 actor=call.actor,
             )
-        except BadFile as error:
-            cause, cause_zh, expected, expected_zh = error.flaw
-            raise Problem(
-                "invalid", Words(cause_zh, cause), field="file", expected=Words(expected_zh, expected)
-            ) from None
-        except UsageError as error:
-            said = str(error).replace(f"{path}: ", "")
-            raise Problem("invalid", Words(f"文件无法导入：{said}", said), field="file") from None
-        lines = await asyncio.to_thread(_rejected, done.rejected_path, call.zh) if done.rejected_path else []
-    return Answer(
-        Imported(
-            rows=done.rows,
-            accepted=done.accepted,
-            unchanged=done.unchanged,
-            rejected=done.rejected,
-            lines=lines,
         )
+    except BadFile as error:
+        cause, cause_zh, expected, expected_zh = error.flaw
+        raise Problem(
+            "invalid", Words(cause_zh, cause), field="file", expected=Words(expected_zh, expected)
+        ) from None
+    except UsageError as error:
+        said = str(error).replace(f"{path}: ", "")
+        raise Problem("invalid", Words(f"文件无法导入：{said}", said), field="file") from None
+    lines = await asyncio.to_thread(_rejected, done.rejected_path, call.zh) if done.rejected_path else []
+    return Imported(
+        rows=done.rows,
+        accepted=done.accepted,
+        unchanged=done.unchanged,
+        rejected=done.rejected,
+        lines=lines,
     )
 
 
@@ -157,7 +166,7 @@ async def _saved(upload: Upload, folder: Path) -> Path:
     fresh, head = folder / "upload", b""
     with fresh.open("wb") as file:
         async for chunk in upload.chunks:
-            head = head or chunk[:4]
+            head += chunk[: 4 - len(head)]
             await asyncio.to_thread(file.write, chunk)
     return fresh.replace(folder / f"{stem or 'upload'}{'.xlsx' if head == b'PK' + bytes((3, 4)) else '.csv'}")
 

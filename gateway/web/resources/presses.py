@@ -7,7 +7,7 @@ institution; the database is not asked. An account refuses for the numbers that 
 import datetime
 import time
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from gateway.direct import Press, owner
 from gateway.errors import Words
@@ -15,6 +15,7 @@ from gateway.model import SMS, VOICE, Account
 from gateway.policy.facts import gather, governing
 from gateway.policy.sender_rules import account_may_show_number
 from gateway.registry.fields import (
+    Body,
     Channels,
     Instant,
     Moment,
@@ -34,10 +35,8 @@ MOST_AHEAD = datetime.timedelta(minutes=5)
 """By how much a platform's clock may be wrong."""
 
 
-class KeyPress(BaseModel):
+class KeyPress(Body):
     """What a subscriber pressed in a call to have no more of them."""
-
-    model_config = ConfigDict(extra="forbid")
 
     account: str = Field(
         min_length=1, max_length=100, description="the trunk or login, or protocol:login", examples=["900001"]

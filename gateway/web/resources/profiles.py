@@ -23,6 +23,7 @@ class RuleLine(BaseModel):
     reason: str
     words: str
     modes: dict[str, Mode] = Field(description="now, by purpose")
+    own: dict[str, Mode] = Field(description="of sub-codes that are stricter now than all of these")
     later: dict[str, Mode] = Field(description="from `since` on, where that is a date to come")
     since: datetime.date | None
     days_left: int
@@ -157,7 +158,11 @@ ENDPOINTS = (
     ),
     Endpoint(
         "POST", "/profiles/{name}/activate", REGULATOR, "write",
-        Words("提议启用（两人之一）", "propose that it hold (the first of two persons)"), activate,
+        Words(
+            "提议启用（两人之一）；另一人提出同样内容即为确认",
+            "propose that it hold (the first of two persons); the same from another person confirms it",
+        ),
+        activate,
         body=profiles.Proposal, answer=profiles.Activation, problems=_PROBLEMS | {"exists"},
         example={"reason": "省通知2026年修订"},
     ),

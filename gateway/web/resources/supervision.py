@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from gateway.errors import Words
 from gateway.registry import bans, penalties
+from gateway.registry.fields import Body
 from gateway.web.api import EVERYBODY, Answer, Call, Endpoint, Page, Paging, Query, page_of
 
 REGULATOR = frozenset({"regulator"})
@@ -14,7 +15,7 @@ HOLDERS = frozenset({"institution", "agency", "provider"})
 READERS = EVERYBODY - {"admin"}
 
 
-class Reason(BaseModel):
+class Reason(Body):
     reason: str = Field(min_length=1, max_length=1000, pattern=r"\S")
 
 

@@ -1,0 +1,175 @@
+"""Who calls, and whom (RFC 3261 §20.20, 3323, 3325, 3966, 5806, 7044): the numbers that a call is judged by.
+
+Rules of this file: P-Asserted-Identity counts from a trusted peer alone, else From. P-Preferred-Identity
+never decides; Remote-Party-ID only where a trusted peer says that it screened it and From is anonymous.
+Whoever lends a line (Diversion, History-Info) is judged as well. What could be two callers is nobody: the
+call does not pass.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from gateway.policy.numbers import canonical
+from gateway.protocols import sip_grammar as grammar
+from gateway.protocols.sip import Message
+
+OK, UNIDENTIFIED, AMBIGUOUS, MALFORMED = "ok", "unidentified", "ambiguous", "malformed"
+
+_DIALLED = re.compile(rb"\+?[0-9\-.()]+")
+_LOCAL = re.compile(r"(?!10|11|95|96)\d{7,8}")
+_CITY_CODE = re.compile(r"\+86(?:10|2\d|[3-9]\d\d)(9[56]\d{3,4}|100\d\d|123\d\d)")
+_NO_NUMBERS: tuple[str, ...] = ()
+
+
+class Identity(NamedTuple):
+    """`verdict`: ok, unidentified, ambiguous, malformed; numbers canonical (domain.md), "": not made out.
+
+    `source`: pai, rpid, from, none. `diverting`: who forwarded the call to us, "": nobody; `claims`: further
+    numbers that the message names as its caller. `restricted`: the caller asks that his number be not shown.
+    """
+
+    verdict: str
+    caller: str
+    source: str
+    called: str
+    diverting: str = ""
+    claims: tuple[str, ...] = _NO_NUMBERS
+    restricted: bool = False
+
+
+def identity(message: Message, *, trusted: bool, area: str = "") -> Identity:
+    """Who calls by an INVITE. `area`: the trunk's area code without its 0, for local numbers; "": they can't
+    be read."""
+    called = number(message.uri, area)
+    froms = [grammar.address(value) for value in message.values(b"from")]
+    if len(froms) != 1 or froms[0] is None:
+        return Identity(MALFORMED, "", "none", called)
+    try:
+        asserted = _addresses(message, b"p-asserted-identity")
+        preferred = _addresses(message, b"p-preferred-identity")
+        party = _addresses(message, b"remote-party-id")
+        diverted = _addresses(message, b"diversion")
+        history = _addresses(message, b"history-info")
+    except ValueError:
+        return Identity(MALFORMED, "", "none", called)
+    spoken = grammar.uri(froms[0].uri)
+    anonymous = spoken is not None and (
+        spoken.user.lower() == b"anonymous" or spoken.host.endswith(b"anonymous.invalid")
+    )
+    sender = "" if anonymous else number(froms[0].uri, area)
+    if trusted and len(asserted) > 2:  # RFC 3325 §9.1
+        return Identity(MALFORMED, "", "pai", called)
+    lenders = _numbers(diverted, area)
+    past = [found for found in _numbers(history, area) if found != called]
+    diverting = lenders[0] if lenders else past[-1] if past else ""
+    hidden = _asks_privacy(message)
+    calling = [
+        one
+        for one in party
+        if (grammar.parameter(one.parameters, b"party") or b"calling").lower() == b"calling"
+    ]
+    named = _numbers(asserted, area)
+    claims = _Claims(diverting)
+    if trusted and asserted:
+        if len(named) > 1:
+            claims.add(named)
+            return Identity(AMBIGUOUS, "", "pai", called, diverting, claims.all(), hidden)
+        caller, source = (named[0] if named else ""), "pai"
+        claims.add([sender])
+    elif sender or not anonymous:
+        caller, source = sender, "from"
+        claims.add(named)
+    else:
+        screened = [
+            one for one in calling if (grammar.parameter(one.parameters, b"screen") or b"").lower() == b"yes"
+        ]
+        found = _numbers(screened, area) if trusted else []
+        if len(found) > 1:
+            claims.add(found)
+            return Identity(AMBIGUOUS, "", "rpid", called, diverting, claims.all(), hidden)
+        caller, source = (found[0], "rpid") if found else ("", "none")
+        hidden = hidden or not found or _hides(screened)
+        claims.add(named)
+    claims.add(_numbers(preferred, area))
+    claims.add(_numbers(calling, area))
+    claims.add(lenders[1:])
+    claims.add(past)
+    return Identity(
+        OK if caller else UNIDENTIFIED, caller, source, called, diverting, claims.all(but=caller), hidden
+    )
+
+
+def number(uri: bytes, area: str = "") -> str:
+    """The telephone number of a sip, sips or tel URI in its canonical spelling; "" where it names none.
+
+    Octets outside ASCII are no digits, whatever they look like. An area code before a national short code is
+    dropped.
+    """
+    parts = grammar.uri(uri)
+    if parts is None:
+        return ""
+    user, _, inner = parts.user.partition(b";")
+    context = (
+        grammar.uri_parameter(parts.parameters, b"phone-context")
+        if parts.scheme == b"tel"
+        else grammar.uri_parameter(b";" + inner, b"phone-context")
+    )
+    dialled = grammar.unescaped(user.partition(b":")[0])
+    if _DIALLED.fullmatch(dialled) is None:
+        return ""
+    text = dialled.translate(None, b"-.()").decode("ascii")
+    if context is not None and context.startswith(b"+") and not text.startswith("+"):
+        if _DIALLED.fullmatch(context) is None:
+            return ""
+        text = context.translate(None, b"-.()").decode("ascii") + text
+    elif _LOCAL.fullmatch(text):
+        if not area:
+            return ""
+        text = "0" + area + text
+    found = canonical(text)
+    city = _CITY_CODE.fullmatch(found)
+    return found if city is None else city[1]
+
+
+class _Claims:
+    """Further numbers in the order in which they were met, each once."""
+
+    def __init__(self, diverting: str) -> None:
+        self._diverting = diverting
+        self._found: dict[str, None] = {}
+
+    def add(self, numbers: Iterable[str]) -> None:
+        for one in numbers:
+            if one and one != self._diverting:
+                self._found[one] = None
+
+    def all(self, but: str = "") -> tuple[str, ...]:
+        return tuple(one for one in self._found if one != but)
+
+
+def _addresses(message: Message, name: bytes) -> list[grammar.Address]:
+    found = []
+    for value in message.listed(name):
+        one = grammar.address(value)
+        if one is None:
+            raise ValueError(value)
+        found.append(one)
+    return found
+
+
+def _numbers(addresses: Iterable[grammar.Address], area: str) -> list[str]:
+    """Different ones, in order."""
+    return list(dict.fromkeys(found for one in addresses if (found := number(one.uri, area))))
+
+
+def _asks_privacy(message: Message) -> bool:
+    """Privacy of any kind but "none" (RFC 3323 §4.2)."""
+    asked = {word.strip().lower() for value in message.values(b"privacy") for word in value.split(b";")}
+    return bool(asked - {b"none", b""})
+
+
+def _hides(addresses: Iterable[grammar.Address]) -> bool:
+    return any(
+        (grammar.parameter(one.parameters, b"privacy") or b"off").lower() != b"off" for one in addresses
+    )

@@ -1,0 +1,71 @@
+"""What was decided about each INVITE, as long as it may be repeated (RFC 3261 §16.11, §8.2.7, §17).
+
+A stateless proxy must treat equal requests equally, and hours, caps and refusals change from one repeat to
+the next: so the verdict is kept beside the path. One entry is one attempt, one count and one record, however
+often the INVITE comes.
+
+Rules of this file: no clock, instants come in; the number of entries is bounded, and beyond it a new call is
+refused rather than an old one forgotten.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+LIFE = 32_000
+"""Milliseconds after the last final answer, and after an INVITE that got none: 64 times T1."""
+LONGEST = 200_000
+"""Milliseconds that a call may ring: an INVITE without a final answer is forgotten then (timer C is 180
+s)."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """`hop` is empty while it is `pending` and where the call was refused; `answer` is the refusal as it was
+    sent."""
+
+    attempt: bytes = b""
+    pending: bool = True
+    hop: tuple[str, int] | None = None  # host, port
+    answer: bytes = b""
+    until: int = 0
+    answered: bool = field(default=False)
+
+
+class Memo:
+    """Verdicts by `sip_proxy.Request.key`."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: dict[Hashable, Verdict] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Hashable, now: int) -> Verdict | None:
+        """What was decided, while it may still be asked for."""
+        found = self._kept.get(key)
+        return None if found is None or found.until <= now else found
+
+    def begin(self, key: Hashable, now: int) -> Verdict | None:
+        """A new entry, pending; None: too many are kept."""
+        if len(self._kept) >= self._most:
+            self.expire(now)
+            if len(self._kept) >= self._most:
+                return None
+        verdict = self._kept[key] = Verdict(until=now + LONGEST)
+        return verdict
+
+    @staticmethod
+    def settle(verdict: Verdict, now: int) -> None:
+        """A final answer went by: each repeat of it keeps the entry."""
+        verdict.answered = True
+        verdict.until = now + LIFE
+
+    def forget(self, key: Hashable) -> None:
+        """What could not be recorded was not decided."""
+        self._kept.pop(key, None)
+
+    def expire(self, now: int) -> None:
+        """Let those go whose time is over."""
+        for key in [key for key, verdict in self._kept.items() if verdict.until <= now]:
+            del self._kept[key]

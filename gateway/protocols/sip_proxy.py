@@ -1,0 +1,304 @@
+"""What a stateless screening proxy makes of SIP messages (RFC 3261 §16.3 to §16.7, §16.11, §8.2.6; RFC 3581).
+
+Rules of this file: only the top Via, Route, Record-Route and Max-Forwards are ever touched; every other row
+and the body leave as they came. The same request gives the same octets, so a repeated one is the same
+transaction to the next element.
+"""
+
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from gateway.protocols import sip
+from gateway.protocols import sip_grammar as grammar
+from gateway.protocols.sip import Message, SipError
+
+COOKIE = b"z9hG4bK"
+COPIED = frozenset((b"via", b"from", b"to", b"call-id", b"cseq"))
+"""What an answer repeats of its request (§8.2.6.2)."""
+PORT = 5060
+MAX_FORWARDS = 70
+SCHEMES = frozenset((b"sip", b"sips", b"tel"))
+
+_RPORT = re.compile(rb";[ \t\r\n]*rport[ \t]*(?=[;,\r]|$)", re.IGNORECASE)
+_RECEIVED = re.compile(rb";[ \t\r\n]*received[ \t]*=[ \t]*[0-9A-Fa-f.:\[\]]+", re.IGNORECASE)
+
+
+class Own(NamedTuple):
+    """This proxy: the place that its Via and Record-Route name, all places (host, port) under which it is
+    reached, and the key of its tags and branches: the same on all nodes that share an address."""
+
+    host: bytes
+    port: int
+    places: frozenset[tuple[bytes, int]]
+    key: bytes
+
+    def is_at(self, host: bytes, port: int) -> bool:
+        return (host, port or PORT) in self.places
+
+
+Key = tuple[bytes, int, bytes, int, bytes, bytes]
+"""Sent-by and branch of the top Via, CSeq's number, Call-ID, tag of From."""
+
+
+class Request(NamedTuple):
+    """A request that keeps the grammar, with what is used of it. `from_tag`, `to_tag`: b"" where there is
+    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261."""
+
+    message: Message
+    top: grammar.Via
+    branch: bytes
+    call_id: bytes
+    number: int
+    from_tag: bytes
+    to_tag: bytes
+    hops: int
+
+    def key(self) -> Key:
+        """The same for a request however often it is repeated, for its CANCEL and for the ACK of a
+        refusal."""
+        return self.top.host, self.top.port, self.branch, self.number, self.call_id, self.from_tag
+
+
+def checked(message: Message, own: Own) -> Request:
+    """The request, when a proxy may look at it further (§16.3); `SipError` with the answer otherwise."""
+    vias = sip.vias(message)
+    number, _ = sip.sequence(message)
+    call_id = sip.call_id(message)
+    from_tag = grammar.parameter(sip.party(message, b"from").parameters, b"tag") or b""
+    to_tag = grammar.parameter(sip.party(message, b"to").parameters, b"tag") or b""
+    hops = sip.max_forwards(message)
+    word = grammar.scheme(message.uri)
+    if word not in SCHEMES:
+        raise _refused(message, 416, "scheme", f"the Request-URI's scheme is {word.decode('ascii')!r}")
+    if grammar.uri(message.uri) is None:
+        raise sip.wrong(message, "uri", "a Request-URI that is none")
+    if hops == 0:
+        raise _refused(message, 483, "hops", "Max-Forwards is 0")
+    branch = _branch(vias[0])
+    request = Request(
+        message, vias[0], branch, call_id, number, from_tag, to_tag, MAX_FORWARDS if hops is None else hops
+    )
+    mine = _loop_part(request, own.key)
+    for via in vias:
+        if own.is_at(via.host, via.port) and (grammar.parameter(via.parameters, b"branch") or b"").endswith(
+            mine
+        ):
+            raise _refused(message, 482, "loop", "this request was here before")
+    unknown = [option for option in message.listed(b"proxy-require") if option]
+    if unknown and message.method not in (b"CANCEL", b"ACK"):  # §16.3 item 5, §8.2.2.3
+        unsupported = b"Unsupported: " + b", ".join(unknown) + b"\r\n"
+        raise _refused(message, 420, "extension", "Proxy-Require names what is not known here", unsupported)
+    return request
+
+
+def key_of(message: Message) -> Key:
+    """`Request.key` of a response that has lost our Via."""
+    top = sip.vias(message)[0]
+    number, _ = sip.sequence(message)
+    tag = grammar.parameter(sip.party(message, b"from").parameters, b"tag") or b""
+    return top.host, top.port, _branch(top), number, sip.call_id(message), tag
+
+
+def stamp(message: Message, host: bytes, port: int) -> None:
+    """Notes where the request came from in its top Via (§18.2.1, RFC 3581 §4); `host`: an IP address."""
+    place = next((at for at, (name, _) in enumerate(message.rows) if name == b"via"), None)
+    if place is None:
+        return
+    name, row = message.rows[place]
+    start = row.index(b":") + 1
+    end = grammar.first_value_end(row, start)
+    value, rest = row[start:end].rstrip(b" \t\r\n"), row[end:]
+    top = grammar.via(sip.unfolded(value))
+    if top is None:
+        return
+    asked = grammar.parameter(top.parameters, b"rport") is not None
+    value = _RECEIVED.sub(b"", value)
+    if asked:
+        value = _RPORT.sub(b";rport=%d" % port, value)
+    if asked or top.host.strip(b"[]") != host:
+        value += b";received=" + host
+    message.rows[place] = name, row[:start] + value + (rest if rest.startswith(b",") else b"\r\n")
+
+
+def answer(message: Message, status: int, phrase: bytes, key: bytes, rows: Iterable[bytes] = ()) -> bytes:
+    """A final answer of our own (§8.2.6): all Via in order, From, To with a tag, Call-ID, CSeq, then `rows`,
+    each with its CRLF. A request that lacks some of them gets what it has back."""
+    copied = []
+    for name, row in message.rows:
+        if name not in COPIED:
+            continue
+        if name == b"to" and not _is_tagged(row):
+            copied.append(row[:-2].rstrip(b" \t") + b";tag=" + _tag(message, key) + b"\r\n")
+        else:
+            copied.append(row)
+    return b"".join((b"SIP/2.0 %d %s\r\n" % (status, phrase), *copied, *rows, b"Content-Length: 0\r\n\r\n"))
+
+
+def forwarded(
+    request: Request, own: Own, transport: bytes, *, record: bool = False
+) -> tuple[bytes, bytes | None]:
+    """The request with our Via on top and one hop less (§16.6), and the URI of the Route that it must follow,
+    None: none is left. `record`: stay on the dialog's path."""
+    message = request.message
+    way = _way(message, own)
+    start = message.start if way.target is None else b"%s %s SIP/2.0" % (message.method, way.target)
+    branch = branch_of(request, own.key)
+    rows = [start, b"\r\nVia: SIP/2.0/%s %s:%d;branch=%s\r\n" % (transport, own.host, own.port, branch)]
+    if record:
+        rows.append(b"Record-Route: <sip:%s:%d;lr>\r\n" % (own.host, own.port))
+    if not any(name == b"max-forwards" for name, _ in message.rows):
+        rows.append(b"Max-Forwards: %d\r\n" % MAX_FORWARDS)
+    if way.routes is not None:
+        rows += [b"Route: %s\r\n" % route for route in way.routes]
+    for name, row in message.rows:
+        if name == b"max-forwards":
+            rows.append(b"Max-Forwards: %d\r\n" % (request.hops - 1))
+        elif name != b"route" or way.routes is None:
+            rows.append(row)
+    rows += [b"\r\n", message.body]
+    return b"".join(rows), way.following
+
+
+def probe(own: Own, place: tuple[str, int], index: int, number: int) -> bytes:
+    """An OPTIONS of our own, by which a next hop shows that it is alive (§11)."""
+    host, port = place
+    at = b"%s:%d" % (host.encode("ascii"), port)
+    unique = _hash(own.key, b"probe", at, b"%d" % index, b"%d" % number)
+    return (
+        b"OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP %s:%d;branch=z9hG4bK%s\r\nMax-Forwards: 0\r\n"
+        b"From: <sip:%s:%d>;tag=%s\r\nTo: <sip:%s>\r\nCall-ID: %s\r\nCSeq: 1 OPTIONS\r\n"
+        b"Content-Length: 0\r\n\r\n"
+        % (at, own.host, own.port, unique, own.host, own.port, unique, at, unique)
+    )
+
+
+def returned(message: Message, own: Own) -> tuple[bytes, bytes, int]:
+    """A response without our Via, and the address and port that its next Via names (§16.7, §18.2.2). Nothing
+    is sent to where more than one would hear it (RFC 4475 §3.3.10)."""
+    vias = sip.vias(message)
+    if not own.is_at(vias[0].host, vias[0].port):
+        raise SipError(0, "not_ours", "the top Via of a response is not ours")
+    if len(vias) < 2:
+        raise SipError(0, "not_ours", "a response to nobody")
+    following = vias[1]
+    if (branch := _branch(following)) and not (_branch(vias[0])).startswith(
+        COOKIE + _of_branch(own.key, branch, following)
+    ):
+        raise SipError(0, "not_ours", "a response to a request that did not come through here")
+    host = grammar.parameter(following.parameters, b"received") or following.host
+    port = grammar.parameter(following.parameters, b"rport") or b""
+    host = host.strip(b"[]")
+    try:
+        place = ip_address(host.decode("ascii"))
+    except ValueError:
+        place = None
+    if place is not None and (place.is_multicast or place.is_unspecified or host == b"255.255.255.255"):
+        raise SipError(0, "broadcast", "a response to a broadcast or multicast address")
+    rows, left = [], True
+    for name, row in message.rows:
+        if name == b"via" and left:
+            left = False
+            end = grammar.first_value_end(row, row.index(b":") + 1)
+            if row[end : end + 1] == b",":
+                rows.append(b"Via: " + row[end + 1 :].lstrip(b" \t\r\n"))
+        else:
+            rows.append(row)
+    number = int(port) if port.isdigit() and len(port) < 6 else following.port or PORT
+    return b"".join((message.start, b"\r\n", *rows, b"\r\n", message.body)), host, number
+
+
+def branch_of(request: Request, key: bytes) -> bytes:
+    """The branch of our own Via (§16.11): the same for each repeat, for the CANCEL and for the ACK of a
+    refusal."""
+    if request.branch:
+        first = _of_branch(key, request.branch, request.top)
+    else:  # an element of RFC 2543
+        top = b"%s:%d%s" % (request.top.host, request.top.port, request.top.parameters)
+        first = _hash(
+            key, top, request.from_tag, request.call_id, b"%d" % request.number, request.message.uri
+        )
+    return COOKIE + first + _loop_part(request, key)
+
+
+def _branch(top: grammar.Via) -> bytes:
+    """As RFC 3261 has it; b"" where there is none (§8.1.1.7, RFC 4475 §3.2.1)."""
+    branch = grammar.parameter(top.parameters, b"branch") or b""
+    return branch if branch.startswith(COOKIE) and len(branch) > len(COOKIE) else b""
+
+
+def _of_branch(key: bytes, branch: bytes, top: grammar.Via) -> bytes:
+    """The part of our branch by which a response shows that its request came through here: else anybody could
+    have us send what he likes to where he likes."""
+    return _hash(key, branch, top.host, b"%d" % top.port)
+
+
+def _loop_part(request: Request, key: bytes) -> bytes:
+    """Ends our branch: equal when the same request comes by unchanged (§16.6 item 8)."""
+    routes = b",".join(request.message.values(b"route"))
+    uri = request.message.uri
+    return b"." + _hash(key, b"loop", uri, request.from_tag, request.call_id, b"%d" % request.number, routes)
+
+
+class _Way(NamedTuple):
+    """`target`: replaces the Request-URI, `routes`: replace the Route rows; None: as they came. `following`:
+    the URI to which the Route sends the request, None: it is used up."""
+
+    target: bytes | None
+    routes: list[bytes] | None
+    following: bytes | None
+
+
+def _way(message: Message, own: Own) -> _Way:
+    """What Route asks for (§16.4, §16.6 item 6)."""
+    came = list(message.listed(b"route"))
+    routes, target = came, None
+    asked = grammar.uri(message.uri)
+    if routes and asked is not None and not asked.user and own.is_at(asked.host, asked.port):
+        # a strict router has put our Record-Route into the Request-URI, and what stood there last into Route
+        target, routes = _place(message, routes[-1])[0], routes[:-1]
+    if routes:
+        _, place = _place(message, routes[0])
+        if own.is_at(place.host, place.port):
+            routes = routes[1:]
+    following = None
+    if routes:
+        following, place = _place(message, routes[0])
+        if grammar.uri_parameter(place.parameters, b"lr") is None:
+            routes = [*routes[1:], b"<%s>" % (message.uri if target is None else target)]
+            target = following
+    return _Way(target, None if len(routes) == len(came) and target is None else routes, following)
+
+
+def _place(message: Message, route: bytes) -> tuple[bytes, grammar.Uri]:
+    """A Route value's URI, whole and in parts."""
+    found = grammar.address(route)
+    place = None if found is None else grammar.uri(found.uri)
+    if found is None or place is None:
+        raise sip.wrong(message, "route", "a Route that is none")
+    return found.uri, place
+
+
+def _tag(message: Message, key: bytes) -> bytes:
+    """The same for each repeat of a request (§8.2.7)."""
+    return _hash(key, b"tag", *(row for name, row in message.rows if name in (b"call-id", b"from", b"via")))
+
+
+def _is_tagged(row: bytes) -> bool:
+    found = grammar.address(sip.unfolded(row[row.index(b":") + 1 : -2]))
+    return found is not None and grammar.parameter(found.parameters, b"tag") is not None
+
+
+def _hash(key: bytes, *parts: bytes) -> bytes:
+    digest = blake2b(key=key, digest_size=10)
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.hexdigest().encode("ascii")
+
+
+def _refused(message: Message, status: int, cause: str, detail: str, rows: bytes = b"") -> SipError:
+    answered = sip.answerable(message)
+    return SipError(0 if answered is None else status, cause, detail, answered, rows=rows)

@@ -1,0 +1,50 @@
+"""Long work beside the requests."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from gateway.web.aside import Passing, aside
+
+
+async def test_work_is_done_on_another_loop_and_its_answer_or_error_comes_back() -> None:
+    async def work() -> tuple[int, asyncio.AbstractEventLoop]:
+        return threading.get_ident(), asyncio.get_running_loop()
+
+    async def fails() -> None:
+        raise ValueError("row 7")
+
+    thread, loop = await aside(work)
+    assert thread != threading.get_ident()
+    assert loop is not asyncio.get_running_loop()
+    with pytest.raises(ValueError, match="row 7"):
+        await aside(fails)
+
+
+async def test_work_ends_with_who_waits_for_it() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(aside(work))
+    await asyncio.to_thread(begun.wait)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
+
+
+def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path: Path) -> None:
+    passing = Passing(tmp_path / "passing")
+    left = passing.folder()
+    (left / "refusals.csv").write_text("+8613800000000")
+    passing.begin()
+    assert not left.exists()
+    assert passing.folder().is_dir()

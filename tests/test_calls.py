@@ -1,0 +1,295 @@
+"""Calls through a real node: a trunk on one UDP socket, the carrier on another, and what the records say."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from conftest import HouseOf
+from playbook import HOST, House, eventually, free_ports
+
+from gateway.evidence import record as rec
+from gateway.model import VOICE
+from gateway.protocols import sip, sip_proxy
+from gateway.protocols.sip import Message
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LINE, UNFILED, BANNED, SMS_ALONE = "057188886666", "057187654321", "95533", "10690001"
+NUMBERS = f"""
+number,extension_digits,channels,purposes,institution,agency,signatures,effective_from,effective_until
+{LINE},0,voice,marketing,BANK,,,2024-01-01,
+{BANNED},0,voice,marketing,BANK,,,2024-01-01,
+"""
+OTHER = ("carrier", "callers")
+
+
+class End(asyncio.DatagramProtocol):
+    """One UDP socket: what it was sent, in order."""
+
+    def __init__(self) -> None:
+        self.got: asyncio.Queue[Message] = asyncio.Queue()
+        self.transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # a datagram endpoint's
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        message = sip.datagram(data)
+        assert message is not None
+        self.got.put_nowait(message)
+
+    @property
+    def port(self) -> int:
+        return int(self.transport.get_extra_info("sockname")[1])
+
+    async def next(self) -> Message:
+        return await asyncio.wait_for(self.got.get(), 10)
+
+
+class Trunk:
+    """A node, the caller before it and the carrier behind it."""
+
+    def __init__(self, house: House, port: int, caller: End, carrier: End) -> None:
+        self.house = house
+        self.port = port
+        self.caller = caller
+        self.carrier = carrier
+        self._calls = itertools.count(1)
+
+    def invite(self, source: str = LINE, to: str = "", method: str = "INVITE", **more: str) -> bytes:
+        number = next(self._calls)
+        return self.said(number, source, to or self.house.subscriber(), method, **more)
+
+    def said(self, number: int, source: str, to: str, method: str = "INVITE", **more: str) -> bytes:
+        rows = {
+            "Via": f"SIP/2.0/UDP {HOST}:{self.caller.port};branch=z9hG4bK{number};rport",
+            "Max-Forwards": "70",
+            "From": f"<sip:{source}@cc.example.cn>;tag=f{number}",
+            "To": f"<sip:{to}@gw.example.cn>",
+            "Call-ID": f"call-{number}@cc.example.cn",
+            "CSeq": f"1 {method}",
+            "Content-Length": "0",
+        } | {name.replace("_", "-"): value for name, value in more.items()}
+        head = f"{method} sip:{to}@gw.example.cn SIP/2.0\r\n"
+        return (head + "".join(f"{name}: {value}\r\n" for name, value in rows.items()) + "\r\n").encode()
+
+    def send(self, data: bytes) -> None:
+        self.caller.transport.sendto(data, (HOST, self.port))
+
+    async def told(self, data: bytes) -> str:
+        """What becomes of it: its method at the carrier, or the Reason of its refusal."""
+        self.send(data)
+        ends = [asyncio.create_task(end.next()) for end in (self.caller, self.carrier)]
+        done, late = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in late:
+            task.cancel()
+        message = done.pop().result()
+        return (message.method or message.start + (message.value(b"reason") or b"")).decode()
+
+    def answer(self, request: Message, status: int) -> None:
+        said = sip_proxy.answer(request, status, b"said so", b"carrier")
+        self.carrier.transport.sendto(said, (HOST, self.port))
+
+    def calls(self) -> list[rec.Attempt]:
+        """All records of calls."""
+        records = [found.record for found in self.house.records()]
+        return [one for one in records if isinstance(one, rec.Attempt) and one.judged.channel == VOICE]
+
+    def attempt(self, call: Message) -> list[rec.Attempt]:
+        """The records of a call, by its Call-ID."""
+        name = (call.value(b"call-id") or b"").decode()
+        return [
+            found.record
+            for found in self.house.records()
+            if isinstance(found.record, rec.Attempt)
+            and found.record.judged.channel == VOICE
+            and found.content is not None
+            and isinstance(found.content.octets, bytes)
+            and found.content.octets.decode("utf-16-be") == name
+        ]
+
+    def outcomes(self, attempt: rec.Attempt) -> list[int]:
+        return [
+            found.record.result
+            for found in self.house.records(rec.Outcome, kinds=frozenset({rec.OUTCOME}))
+            if isinstance(found.record, rec.Outcome) and found.record.attempt == attempt.id
+        ]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[1, 2], ids="workers-{}".format)
+async def trunk(house_of: HouseOf, request: pytest.FixtureRequest) -> AsyncIterator[Trunk]:
+    loop = asyncio.get_running_loop()
+    ends = []
+    for _ in OTHER:
+        _, end = await loop.create_datagram_endpoint(End, (HOST, 0))
+        ends.append(end)
+    carrier, caller = ends
+    (port,) = free_ports(1)
+    settings = f"""[voice]
+listen = ["udp://{HOST}:{port}"]
+next_hop = "sip:{HOST}:{carrier.port}"
+deadline = "10s"
+"""
+    filed = [f"mobile,sip,{HOST},BANK,financial,result,whole,,,0"]
+    async with house_of(workers=request.param, settings=settings, filed=filed) as house:
+        await house.bring("numbers", NUMBERS)
+        await house.bring("blacklist", f"number,is_prefix,reason,case_reference\n{BANNED},false,test,CASE-2")
+        found = Trunk(house, port, caller, carrier)
+
+        async def passes() -> bool:
+            return await found.told(found.invite()) == "INVITE"
+
+        await eventually(passes, seconds=30)
+        yield found
+    for end in ends:
+        end.transport.close()
+
+
+async def test_a_registered_line_rings_and_its_answer_comes_back(trunk: Trunk) -> None:
+    trunk.send(trunk.invite(X_Own="kept  as it came"))
+    call = await trunk.carrier.next()
+    assert call.value(b"x-own") == b"kept  as it came"
+    assert call.value(b"max-forwards") == b"69"
+    (attempt,) = trunk.attempt(call)
+    assert attempt.judged.verdict == rec.PASS
+    assert attempt.judged.number == "+8657188886666"
+    for status in (180, 200):
+        trunk.answer(call, status)
+        back = await trunk.caller.next()
+        assert back.status == status
+        assert len(list(back.listed(b"via"))) == 1
+    await eventually(lambda: trunk.outcomes(attempt) == [200])
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (UNFILED, "unregistered"),
+        (BANNED, "blacklisted"),
+        (SMS_ALONE, "unregistered"),
+        ("alice", "not_judgeable"),
+    ],
+)
+async def test_anything_else_is_refused_and_recorded(trunk: Trunk, source: str, reason: str) -> None:
+    trunk.send(trunk.invite(source))
+    said = await trunk.caller.next()
+    assert said.status == 603
+    assert said.value(b"reason").startswith(b'Q.850;cause=21;text="%s' % reason.encode())  # type: ignore[union-attr]
+    (attempt,) = trunk.attempt(said)
+    assert (attempt.judged.verdict, attempt.judged.reason) == (rec.REFUSE, reason)
+    assert trunk.carrier.got.empty()
+
+
+async def test_a_repeat_is_the_same_attempt_and_the_same_octets(trunk: Trunk) -> None:
+    passed, refused = trunk.invite(), trunk.invite(UNFILED)
+    for _ in range(3):
+        trunk.send(passed)
+        trunk.send(refused)
+    calls = [await trunk.carrier.next()]
+    answers = [await trunk.caller.next()]
+    trunk.send(passed)
+    trunk.send(refused)
+    calls.append(await trunk.carrier.next())
+    answers.append(await trunk.caller.next())
+    assert calls[0].octets() == calls[1].octets()
+    assert answers[0].octets() == answers[1].octets()
+    assert len(trunk.attempt(calls[0])) == len(trunk.attempt(answers[0])) == 1
+    trunk.carrier.got = asyncio.Queue()  # of the first three more may have come
+    trunk.caller.got = asyncio.Queue()
+
+
+async def test_cancel_follows_its_invite_and_the_ack_of_a_refusal_ends_here(trunk: Trunk) -> None:
+    to = trunk.house.subscriber()
+    trunk.send(trunk.said(9001, LINE, to))
+    call = await trunk.carrier.next()
+    trunk.send(trunk.said(9001, LINE, to, "CANCEL"))
+    cancel = await trunk.carrier.next()
+    assert cancel.method == b"CANCEL"
+    assert next(cancel.listed(b"via")) == next(call.listed(b"via"))
+    trunk.answer(call, 487)
+    assert (await trunk.caller.next()).status == 487
+    trunk.send(trunk.said(9001, LINE, to, "ACK", To=f"<sip:{to}@gw.example.cn>;tag=c"))
+    assert (await trunk.carrier.next()).method == b"ACK"
+    trunk.send(trunk.said(9002, UNFILED, to))
+    assert (await trunk.caller.next()).status == 603
+    trunk.send(trunk.said(9002, UNFILED, to, "ACK", To=f"<sip:{to}@gw.example.cn>;tag=c"))
+    trunk.send(trunk.said(9003, LINE, to))
+    assert (await trunk.carrier.next()).value(b"call-id") == b"call-9003@cc.example.cn"  # no ACK before it
+
+
+async def test_what_follows_in_a_call_goes_on_and_a_made_up_dialog_is_judged(trunk: Trunk) -> None:
+    to = trunk.house.subscriber()
+    trunk.send(trunk.said(9101, LINE, to))
+    call = await trunk.carrier.next()
+    trunk.answer(call, 200)
+    assert (await trunk.caller.next()).status == 200
+    tagged = f"<sip:{to}@gw.example.cn>;tag=c"
+    for method in ("ACK", "INVITE", "BYE"):
+        via = f"SIP/2.0/UDP {HOST}:{trunk.caller.port};branch=z9hG4bK{method};rport"
+        trunk.send(trunk.said(9101, LINE, to, method, To=tagged, Via=via, CSeq=f"2 {method}"))
+        assert (await trunk.carrier.next()).method == method.encode()
+    assert len(trunk.attempt(call)) == 1
+    trunk.send(trunk.said(9102, UNFILED, to, To=tagged))
+    said = await trunk.caller.next()
+    assert said.status == 603
+    assert [one.judged.reason for one in trunk.attempt(said)] == ["unregistered"]
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "REFER", "REGISTER"])
+async def test_nothing_else_reaches_a_subscriber(trunk: Trunk, method: str) -> None:
+    for to in ("", "<sip:13800000001@gw.example.cn>;tag=made-up"):
+        trunk.send(trunk.invite(method=method, **({"To": to} if to else {})))
+        assert (await trunk.caller.next()).status == 603
+    assert trunk.carrier.got.empty()
+
+
+async def test_a_route_of_the_callers_leads_nowhere_but_to_the_carrier(trunk: Trunk) -> None:
+    elsewhere = f"<sip:{HOST}:{trunk.caller.port};lr>"
+    trunk.send(trunk.invite(Route=elsewhere))
+    call = await trunk.carrier.next()
+    assert (call.method, list(call.listed(b"route"))) == (b"INVITE", [elsewhere.encode()])
+
+
+async def test_who_lends_the_line_is_judged_too(trunk: Trunk) -> None:
+    trunk.send(trunk.invite(Diversion=f"<sip:{UNFILED}@ims.example.cn>;reason=unconditional"))
+    said = await trunk.caller.next()
+    (attempt,) = trunk.attempt(said)
+    assert (attempt.judged.reason, attempt.judged.sub) == ("unregistered", "diverting")
+    trunk.send(trunk.invite(Diversion=f"<sip:{LINE}@ims.example.cn>"))
+    assert (await trunk.carrier.next()).method == b"INVITE"
+
+
+async def test_a_broken_invite_is_an_attempt_and_garbage_is_counted(trunk: Trunk) -> None:
+    broken = trunk.invite(From="Bell, A <sip:a@b>;tag=1")
+    trunk.send(broken)
+    said = await trunk.caller.next()
+    assert said.status == 400
+    trunk.send(broken)
+    assert (await trunk.caller.next()).octets() == said.octets()
+    assert [one.judged.reason for one in trunk.calls()].count("malformed") == 1
+    async with trunk.house.counted("connections_closed_total", protocol="sip", cause="start_line"):
+        trunk.send(b"GET / HTTP/1.1\r\n\r\n")
+
+
+async def test_options_to_us_are_answered(trunk: Trunk) -> None:
+    trunk.send(
+        trunk.invite(method="OPTIONS").replace(
+            b"OPTIONS sip:", b"OPTIONS sip:%s:%d SIP/2.0\r\nX: " % (HOST.encode(), trunk.port), 1
+        )
+    )
+    assert (await trunk.caller.next()).status == 200
+
+
+async def test_a_refusal_of_calls_stops_them(trunk: Trunk) -> None:
+    to = trunk.house.subscriber()
+    await trunk.house.bring(
+        "refusals",
+        f"subscriber,institution,purposes,channels,source,at\n{to},BANK,marketing,sms;voice,12321,2024-10-01",
+    )
+
+    async def refused() -> bool:
+        return "refused_by_subscriber" in await trunk.told(trunk.invite(to=to))
+
+    await eventually(refused, seconds=20)
