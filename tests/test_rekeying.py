@@ -310,6 +310,14 @@ async def test_words_under_two_keys_are_one_subscribers(
     assert await c.fetchval("SELECT count(*) FROM registry_keys WHERE retired_at IS NULL") == 2
 
 
+async def test_every_table_with_something_under_a_key_is_moved(c: asyncpg.Connection) -> None:
+    named = await c.fetch(
+        "SELECT table_name FROM information_schema.columns WHERE column_name = 'key_id'"
+    )
+    moved = {*rekeying.PLACES, *(f"{table}_history" for table in rekeying.PLACES), "credentials"}
+    assert {row[0] for row in named} == moved | {"registry_keys", "registry_rekeyed"}
+
+
 def test_key_files(tmp_path: Path, keys: RegistryKey) -> None:
     """At most two at a time; the oldest is known by its number, and what either sealed is opened."""
     folder = tmp_path / "keys"

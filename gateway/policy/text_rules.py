@@ -20,6 +20,11 @@ from gateway.policy.text_purpose import collects, is_financial, sells
 NO_TEXT = ("text", "binary")
 """Flaws of a text."""
 
+FLAWS = {"binary": "binary", "undecodable": "text", "odd_length": "text", "udh_truncated": "text"}
+"""Notes of protocols.text.decode after which nobody can say what the subscriber would read, and the flaw that
+each is. Not "wrong_fmt", "packed": it was read; not "bad_concat": handsets ignore such a header element and
+show the rest (TS 23.040 §9.2.3.24.1)."""
+
 _OWN_LETTER = re.compile("(?:退订|拒收)请?回复?([A-Za-z])(?![A-Za-z0-9])|回复?([A-Za-z])即?可?(?:退订|拒收)")
 """回D退订, 拒收请回复D: one letter, right beside the word."""
 

@@ -24,7 +24,7 @@ import lmdb
 
 from gateway.errors import NotReady
 from gateway.model import Refusal
-from gateway.registry import keyed, primary, store
+from gateway.registry import primary, store
 from gateway.registry.changelog import Cursor, Range, StaleCursor, between, compare, number_of
 from gateway.registry.copying import copy_afresh
 from gateway.registry.keys_in_use import KeysInUse
@@ -356,16 +356,8 @@ class Feed:
         self._carried = local, seen
 
     async def _insert(self, c: "Connection", refusals: Sequence[LocalRefusal]) -> None:
-        key = self._replica.key
-        keys = await keyed.in_use(c, key)
-        entered = refusals
         try:
-            if len(key.keys) > 1:  # perhaps they were learnt under an older one
-                async with c.transaction():
-                    entered = await self._keys.entered(c, refusals)
-                    await store.insert_refusals(c, keys[-1].key_id, entered)
-            else:
-                await store.insert_refusals(c, keys[-1].key_id, refusals)
+            entered = await self._keys.insert(c, refusals)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             if len(refusals) > 1:
                 for refusal in refusals:

@@ -89,14 +89,21 @@ class KeysInUse:
         await self._mark(c, standing)
         return False
 
-    async def entered(self, c: "Connection", refusals: Sequence[LocalRefusal]) -> list[LocalRefusal]:
-        """The same under the newest key, to which all that their subscribers said before is moved, too."""
+    async def insert(self, c: "Connection", refusals: Sequence[LocalRefusal]) -> Sequence[LocalRefusal]:
+        """Put refusals of this node in under the newest key, to which all that their subscribers said before
+        is moved, too: as they stand there now. Raises NotReady, asyncpg's errors."""
         key = self._replica.key
-        numbers = [key.open(refusal.subscriber_sealed) for refusal in refusals]
-        return [
-            structs.replace(refusal, subscriber_hash=one.hash, subscriber_sealed=one.sealed)
-            for refusal, one in zip(refusals, await keyed.enter_all(c, key, numbers), strict=True)
-        ]
+        if len(key.keys) == 1:
+            await store.insert_refusals(c, (await keyed.in_use(c, key))[-1].key_id, refusals)
+            return refusals
+        async with c.transaction():  # perhaps they were learnt under an older one
+            numbers = [key.open(refusal.subscriber_sealed) for refusal in refusals]
+            entered = [
+                structs.replace(refusal, subscriber_hash=one.hash, subscriber_sealed=one.sealed)
+                for refusal, one in zip(refusals, await keyed.enter_all(c, key, numbers), strict=True)
+            ]
+            await store.insert_refusals(c, (await keyed.in_use(c, key))[-1].key_id, entered)
+        return entered
 
     async def _mark(self, c: "Connection", keys: tuple[bytes, ...]) -> None:
         newest = await store.number_above(c, 0, self._writer.version)

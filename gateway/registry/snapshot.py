@@ -286,10 +286,10 @@ class Snapshot(Hashed):
         key = self.hash(subscriber)[:8]
         try:
             found = self._txn.get(key, None, self._refusals)  # by name takes half as long again
-            known = () if found is None else _refusals(found)
+            known = () if found is None else tables.refusals(found)
             for older in self._older:  # at most one
                 found = self._txn.get(older.hash(subscriber)[:8], None, self._refusals)
-                known += () if found is None else _refusals(found)
+                known += () if found is None else tables.refusals(found)
         except lmdb.Error as error:
             raise self._damaged(error) from None
         learnt = self._learnt_of(subscriber) if self._pending else None
@@ -320,7 +320,7 @@ class Snapshot(Hashed):
             value = self._txn.get(TABLES[table].code + pack_id(identity), db=self._generation.rows)
         except lmdb.Error as error:
             raise self._damaged(error) from None
-        return _list(value) if value is not None else None
+        return tables.unpack(value) if value is not None else None
 
     def _rows(self, table: str, lookup: bytes) -> list[list[Any]]:
         return self._found(TABLES[table].code + lookup)
@@ -333,7 +333,10 @@ class Snapshot(Hashed):
             code = key[:1]
             with self._txn.cursor(db=self._generation.index) as cursor:
                 ids = list(cursor.iternext_dup()) if cursor.set_key(key) else []
-            return [_list(self._txn.get(code + identity, b"", db=self._generation.rows)) for identity in ids]
+            return [
+                tables.unpack(self._txn.get(code + identity, b"", db=self._generation.rows))
+                for identity in ids
+            ]
         except lmdb.Error as error:
             raise self._damaged(error) from None
 
@@ -388,16 +391,4 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _refusals(octets: bytes) -> tuple[Refusal, ...]:
-    """Not by a decoder of Refusal: where model.py is compiled its annotations say no more than `type`."""
-    read = []
-    for institution, number, purposes, channels, at, *later in _list(octets):
-        undecided = later[0] if later else 0
-        events = later[1] if len(later) > 1 else None  # written before there were any
-        known = None if events is None else tuple(events)
-        read.append(Refusal(institution, number, purposes, channels, at, undecided, known))
-    return tuple(read)
-
-
-_list = msgspec.msgpack.Decoder(list[Any]).decode
 _learnt = msgspec.msgpack.Decoder(list[LocalRefusal]).decode

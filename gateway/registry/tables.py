@@ -10,6 +10,8 @@ from hashlib import sha256
 from struct import Struct
 from typing import Any, NamedTuple
 
+import msgspec
+
 from gateway.model import (
     FOREVER,
     Account,
@@ -21,10 +23,13 @@ from gateway.model import (
     Mandate,
     Number,
     Recipient,
+    Refusal,
     Span,
 )
 
 Row = Sequence[Any]
+
+unpack = msgspec.msgpack.Decoder(list[Any]).decode
 
 pack_id = Struct(">Q").pack
 unpack_id = Struct(">Q").unpack
@@ -221,3 +226,15 @@ def ban(row: Row) -> Ban:
 
 def hold(row: Row) -> Hold:
     return Hold(row[3], Span(row[4], row[5]))
+
+
+def refusals(octets: bytes) -> tuple[Refusal, ...]:
+    """Those of a subscriber. Not by a decoder of Refusal: where model.py is compiled its annotations say no
+    more than `type`."""
+    read = []
+    for institution, number, purposes, channels, at, *later in unpack(octets):
+        undecided = later[0] if later else 0
+        events = later[1] if len(later) > 1 else None  # written before there were any
+        known = None if events is None else tuple(events)
+        read.append(Refusal(institution, number, purposes, channels, at, undecided, known))
+    return tuple(read)

@@ -20,6 +20,7 @@ from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Rea
 from gateway.policy import Profile, decide
 from gateway.policy.facts import MOST_TEXTS
 from gateway.policy.numbers import canonical, opaque
+from gateway.policy.text_rules import FLAWS, NO_TEXT
 from gateway.protocols.message import UNREAD, Calling
 from gateway.protocols.schedule import deliver_at
 from gateway.protocols.text import UCS2, decode
@@ -40,13 +41,7 @@ SHORT = 1 << 48
 """Sequence numbers below it need not be compared with 64 bits, which takes longer."""
 
 MOST_CACHED = 20_000  # entries of a per-worker cache before it starts anew
-FLAWS = {"binary": "binary", "undecodable": "text", "odd_length": "text", "udh_truncated": "text"}
-"""Notes of text.decode after which nobody can say what the subscriber would read, and the flaw that each is.
-Not "wrong_fmt", "packed": it was read; not "bad_concat": handsets ignore such a header element and show the
-rest (TS 23.040 §9.2.3.24.1)."""
-
-_OF_TEXT = {(Reason.MALFORMED, flaw) for flaw in FLAWS.values()}
-"""Findings about the text."""
+_OF_TEXT = {(Reason.MALFORMED, flaw) for flaw in NO_TEXT}
 
 FAULTS = {
     channel: Verdict(Reason.NOT_JUDGEABLE, "fault", (Finding(Reason.NOT_JUDGEABLE, "fault", True),))
@@ -304,14 +299,12 @@ class Screen:
     def _source(self, raw: bytes) -> str:
         if len(self._sources) >= MOST_CACHED:
             self._sources.clear()
-        source = self._sources[raw] = canonical(raw)
-        return source
+        return self._sources.setdefault(raw, canonical(raw))
 
     def _text(self, content: bytes | tuple[bytes, ...]) -> tuple[str, str]:
         if len(self._texts) >= MOST_TEXTS:
             self._texts.clear()
-        read = self._texts[content] = decode(content, UCS2, False)
-        return read
+        return self._texts.setdefault(content, decode(content, UCS2, False))
 
     def _decide(self, attempts: Sequence[Attempt], now: int) -> list[Verdict]:
         try:
