@@ -241,6 +241,7 @@ async def test_records_find_and_show(house: House) -> None:
     assert "no attempt" in err
 
 
+@pytest.mark.long
 async def test_replay_says_what_another_profile_would_have_refused(house: House, tmp_path: Path) -> None:
     """By the facts of then: what changed since makes no difference."""
     since = datetime.datetime.now(datetime.UTC).isoformat()

@@ -518,6 +518,7 @@ async def test_refusals_to_an_unfiled_number_survive(bring: Bring, database: str
     assert await ask(database, "SELECT number FROM refusals WHERE institution_id IS NULL") == "10691234"
 
 
+@pytest.mark.long
 async def test_fifty_thousand_rows_in_short_transactions(bring: Bring, database: str, tmp_path: Path) -> None:
     await bring("institutions", TABLES["institutions"])
     path = tmp_path / "numbers.csv"

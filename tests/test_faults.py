@@ -396,6 +396,7 @@ async def test_a_drain_waits_for_a_silent_carrier_no_longer_than_ten_seconds(hou
     await house.start()
 
 
+@pytest.mark.long
 async def test_peers_that_ignore_the_goodbye_are_cut(house: House) -> None:
     async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
         there = await carrier.session()

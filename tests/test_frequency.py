@@ -236,6 +236,7 @@ async def test_a_dry_run_tells_the_counts_and_adds_nothing(house: House, ask: As
     assert (said.body["reason"], said.body["sub"]) == ("over_frequency", "minute")
 
 
+@pytest.mark.long
 async def test_counts_outlive_kills_restarts_and_their_own_files(house: House) -> None:
     subscriber = house.subscriber()
     assert [await sent(house, subscriber) for _ in range(2)] == [0, 0]

@@ -205,6 +205,7 @@ async def test_a_page_shows_both_nodes_records_and_names_who_is_missing(
     assert f"/records/{sent[1][2]}" in text  # refused: known to the database
 
 
+@pytest.mark.long
 async def test_a_node_that_is_gone_is_named_and_the_rest_is_found(
     houses: tuple[House, House], ask: Asker, sent: tuple[str, list[str]]
 ) -> None:

@@ -318,6 +318,7 @@ async def test_a_sender_that_leaves_with_its_goodbye_hears_the_carriers(
         assert second == Cmpp.terminate(2)
 
 
+@pytest.mark.long
 async def test_our_goodbye_takes_no_number_of_the_senders(house: House) -> None:
     """And a sender who says goodbye too, under the number that we chose, gets his own answer."""
     async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:
