@@ -43,6 +43,7 @@ HOT = (
     "protocols/single.py",
     "protocols/smgp.py",
     "protocols/smpp.py",
+    "protocols/smpp_submit.py",
     "protocols/text.py",
     "regions.py",
     "registry/hashed.py",

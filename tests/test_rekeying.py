@@ -311,9 +311,7 @@ async def test_words_under_two_keys_are_one_subscribers(
 
 
 async def test_every_table_with_something_under_a_key_is_moved(c: asyncpg.Connection) -> None:
-    named = await c.fetch(
-        "SELECT table_name FROM information_schema.columns WHERE column_name = 'key_id'"
-    )
+    named = await c.fetch("SELECT table_name FROM information_schema.columns WHERE column_name = 'key_id'")
     moved = {*rekeying.PLACES, *(f"{table}_history" for table in rekeying.PLACES), "credentials"}
     assert {row[0] for row in named} == moved | {"registry_keys", "registry_rekeyed"}
 

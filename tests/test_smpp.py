@@ -10,6 +10,7 @@ from speech import SMPP, values_of
 
 from gateway.errors import WireError
 from gateway.model import Reason
+from gateway.protocols import smpp_submit
 from gateway.protocols import smpp_tables as wire
 from gateway.protocols.message import Replaces, Report, Submission
 from gateway.protocols.smpp import V33, V34, V50, Smpp
@@ -112,6 +113,34 @@ def test_what_is_judged_is_what_a_full_decode_says(values: dict[str, Any]) -> No
         pk_number=1,
         pseudo=0,
     )
+
+
+@given(
+    values=values_of(wire.SubmitSm, 0),
+    plain=st.booleans(),
+    spoilt=st.none() | st.tuples(st.integers(16, 400), st.integers(0, 255)),
+    cut=st.integers(0, 3),
+)
+def test_what_is_read_in_place_is_what_the_table_reads(
+    values: dict[str, Any], plain: bool, spoilt: tuple[int, int] | None, cut: int
+) -> None:
+    """Whatever stands around it in the buffer, and whatever is wrong with it."""
+    if plain:
+        values |= {"tlvs": [], "sm_default_msg_id": 0}
+    octets = bytearray(frame(wire.SubmitSm(**values)))
+    if spoilt is not None and spoilt[0] < len(octets):
+        octets[spoilt[0]] = spoilt[1]
+    whole = bytes(octets[: len(octets) - cut])
+    said = smpp_submit.read(b"\1\0" + whole + b"\0\0\1" * 9, 2, 2 + len(whole))
+    if said is None:
+        assert not (plain and spoilt is None and not cut)
+        return
+    told = wire.SubmitSm.decode(whole, 16, len(whole))
+    assert (told.tlvs, told.sm_default_msg_id) == ([], 0)
+    assert (said.source, said.destinations) == (told.source_addr, [told.destination_addr])
+    assert (said.fmt, said.content) == (told.data_coding, told.short_message)
+    assert (said.udhi, said.wants_report) == (told.esm_class & 64 > 0, told.registered_delivery & 3 in (1, 2))
+    assert (said.at_time, said.pk_total, said.pk_number) == (told.schedule_delivery_time, 1, 1)
 
 
 def test_a_long_text_comes_as_an_optional_field_in_two_kinds_of_message() -> None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from gateway.errors import WireError
 from gateway.model import Reason
 from gateway.protocols import smpp_own as own
+from gateway.protocols import smpp_submit
 from gateway.protocols import smpp_tables as wire
 from gateway.protocols.framing import cut
 from gateway.protocols.kinds import Tlv
@@ -244,6 +245,8 @@ class Smpp:
     def submission(self, data: bytes, start: int, end: int) -> Submission:
         """What is judged of the message in data[start:end]. WireError, Replaces: answer with `malformed`."""
         (command,) = _COMMAND(data, start + 4)
+        if command == SUBMIT_SM and (plain := smpp_submit.read(data, start, end)) is not None:
+            return plain
         at, when, default, text = start + 16, b"", 0, b""
         if command == SUBMIT_SM:
             source, to, esm, when, registered, coding, default, text, tlvs = _SUBMIT(data, at, end)
