@@ -1,5 +1,6 @@
 """`zhengming config --check`: whether a node with this configuration would start, each problem by name."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,9 +33,10 @@ def problems(settings: Config, path: Path | None) -> list[str]:
         *_ports(settings),
         *_upstreams(settings),
         *secured.problems(settings.sms),
+        *_counters(settings),
     ]
-    if not found:
-        found += [*_database(settings), *_counters(settings)]
+    if not found or settings.database.dsn != node.EMBEDDED:  # that one would be begun
+        found += _database(settings)
     return [f"{name}: {problem}" for problem in found]
 
 
@@ -114,8 +116,9 @@ def _database(settings: Config) -> Iterator[str]:
         if hindrance:
             yield f"database.dsn = {config.without_password(settings.database.dsn)!r}: {hindrance}"
         path = app.registry_key(settings)
-        if known and path.exists() and load_key(path).fingerprint not in known:
-            yield f"{path}: not the key of this database; right would be that file of a node that uses it"
+        with contextlib.suppress(UsageError):  # a key that can't be read is told by `_folder`
+            if known and path.exists() and load_key(path).fingerprint not in known:
+                yield f"{path}: not the key of this database; right would be that file of a node that uses it"
     except (UsageError, psycopg.Error, OSError) as error:
         shown = config.without_password(settings.database.dsn)
         yield f"database.dsn = {shown!r}: {' '.join(str(error).split())}"
