@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 KEEPER = "keeper"
 """The writer of registry acts; workers are w0, w1, …"""
 
-SCHEMA_SECONDS = 3.0
-"""How long the keeper waits for the database's schema before it serves the replica that is there."""
-
 GC_THRESHOLD = (10_000, 20, 100)
 """A message makes no cycles; the default would walk all that is remembered many times a second. To walk so
 many new objects takes 5 ms, during which nothing else runs."""
@@ -294,19 +291,10 @@ async def keeper(process: Process) -> None:
     kept = config.evidence.kept_days
     shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key, kept_days=kept)
 
-    async def upgrade() -> None:
-        while True:
-            try:
-                await asyncio.to_thread(migrate.upgrade, dsn)
-                return
-            except Exception as error:  # the database is away: the node goes on by its replica
-                log.warning("schema not checked", extra={"fields": {"error": str(error)}})
-                await asyncio.sleep(1.0)
-
     async def follow() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(feed.keep_local())
-            await asyncio.wait({group.create_task(upgrade())}, timeout=SCHEMA_SECONDS)
+            await migrate.brought_up(dsn, group, log)
             group.create_task(feed.run())
             group.create_task(rekeying.run())
             group.create_task(shipper.run())

@@ -1,5 +1,6 @@
 """`zhengming config --check`: whether a node with this configuration would start, each problem by name."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,9 +34,10 @@ def problems(settings: Config, path: Path | None) -> list[str]:
         *_ports(settings),
         *_upstreams(settings),
         *secured.problems(settings.sms),
+        *_counters(settings),
     ]
-    if not found:
-        found += [*_database(settings), *_counters(settings)]
+    if not found or settings.database.dsn != node.EMBEDDED:  # that one would be begun
+        found += _database(settings)
     return [f"{name}: {problem}" for problem in found]
 
 
@@ -115,9 +117,9 @@ def _database(settings: Config) -> Iterator[str]:
         if hindrance:
             yield f"database.dsn = {config.without_password(settings.database.dsn)!r}: {hindrance}"
         path = app.registry_key(settings)
-        if known and path.exists():
-            here = {key.fingerprint for key in load_key(path).keys}
-            if missing := {fingerprint for fingerprint, used in known.items() if used} - here:
+        with contextlib.suppress(UsageError):  # a key that can't be read is told by `_folder`
+            here = {key.fingerprint for key in load_key(path).keys} if path.exists() else set()
+            if here and (missing := {one for one, used in known.items() if used} - here):
                 names = ", ".join(map(shown_key, sorted(missing)))
                 yield (
                     f"{path}: not the key of this database, whose rows are under {names}; right would be that"

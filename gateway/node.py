@@ -200,6 +200,8 @@ class Node:
             if self.database is not None:
                 self.dsn = self.database.dsn
                 stack.callback(self.database.stop)
+            elif self.dsn == EMBEDDED:  # the keeper's supervisor has it, or will
+                self.dsn = EmbeddedPostgres(config.data_dir / "postgres").address
             if self._only in {"", "relay"} and not self.stop.is_set():
                 await self._make_regions(config.data_dir / "regions.bin")
             if not self.stop.is_set():

@@ -180,6 +180,10 @@ def _reserve() -> None:
         draft.replace(path)
 
 
+BESIDE = ("gateway", "asyncio", "aiohttp")
+"""What our modules, and the libraries below them, say under their own names goes to the same lines."""
+
+
 class _Lines(logging.Formatter):
     """One JSON object a line: time, level, what, and the fields given as `extra={"fields": {…}}`."""
 
@@ -209,7 +213,8 @@ def logger(role: str) -> logging.Logger:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    modules = logging.getLogger("gateway")  # what our modules say under their own names
-    modules.handlers[:] = [handler]
-    modules.propagate = False
+    for name in BESIDE:
+        modules = logging.getLogger(name)
+        modules.handlers[:] = [handler]
+        modules.propagate = False
     return log

@@ -1,12 +1,15 @@
-"""Long work beside the requests."""
+"""Work beside the requests."""
 
 import asyncio
+import logging
 import threading
 from pathlib import Path
 
+import asyncpg
 import pytest
+from playbook import eventually
 
-from gateway.web.aside import Passing, aside
+from gateway.web.aside import UNMADE, Passing, again_and_again, aside
 
 
 async def test_work_is_done_on_another_loop_and_its_answer_or_error_comes_back() -> None:
@@ -48,3 +51,25 @@ def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path: Path) -> No
     passing.begin()
     assert not left.exists()
     assert passing.folder().is_dir()
+
+
+async def test_what_fails_is_tried_again_and_each_cause_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A second apart and for a day, a line for each try would fill the log."""
+    unmade = asyncpg.UndefinedTableError('relation "nodes" does not exist')
+    fails: list[Exception | None] = [unmade, unmade, *[OSError("away")] * 3, None]
+    tries: list[int] = []
+
+    async def work() -> None:
+        tries.append(1)
+        if (error := fails[len(tries) - 1]) is not None:
+            raise error
+
+    log = logging.getLogger("upkeep")
+    with caplog.at_level(logging.INFO, "upkeep"):
+        keeping = asyncio.create_task(again_and_again(work, "upkeep not done", log, soon=0.0))
+        await eventually(lambda: len(tries) == len(fails))
+        keeping.cancel()
+    assert [(line.levelname, line.fields["why"]) for line in caplog.records] == [  # type: ignore[attr-defined]
+        ("INFO", UNMADE),
+        ("WARNING", "away"),
+    ]

@@ -327,7 +327,10 @@ async def test_config_check_of_a_running_node_is_good(house: House) -> None:
         ('[[sms]]\nprotocol = "smtp"', ["sms.0.protocol", "smtp", "cmpp"]),
         ('[[sms]]\nprotocol = "cmpp"', ["upstream", "host:port"]),
         ('[policy]\nprofile = "atlantis"', ["policy.profile", "atlantis"]),
-        ('[database]\ndsn = "postgresql://127.0.0.1:1/none"', ["database.dsn"]),
+        (
+            '[policy]\nprofile = "atlantis"\n[database]\ndsn = "postgresql://127.0.0.1:1/none"',
+            ["policy.profile", "database.dsn"],
+        ),
         ("[node\n", ["not TOML"]),
     ],
 )

@@ -1,9 +1,12 @@
 """The schema: it comes up once, everywhere the same, and enforces what it says."""
 
+import asyncio
+import logging
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -674,3 +677,31 @@ def test_what_one_known_by_name_only_had_begun_is_begun_anew(empty: str) -> None
             connection.execute(statement)
         assert connection.execute("SELECT status FROM numbers").fetchall() == [("revoked",)]
         assert connection.execute("SELECT count(*) FROM blacklist_in_force").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("at", "fails", "waits"), [(None, False, True), ("0001", False, False), (None, True, False)]
+)
+async def test_a_keeper_waits_for_a_schema_that_is_being_made(
+    monkeypatch: pytest.MonkeyPatch, at: str | None, fails: bool, waits: bool
+) -> None:
+    """Not for a database that is away, nor for an old schema whose upgrade waits for somebody's lock."""
+    going_on, done = threading.Event(), threading.Event()
+
+    def upgrade(_: str) -> None:
+        if fails and not going_on.is_set():
+            raise psycopg.OperationalError("away")
+        going_on.wait(10)
+        done.set()
+
+    monkeypatch.setattr(migrate, "current", lambda _: at)
+    monkeypatch.setattr(migrate, "upgrade", upgrade)
+    monkeypatch.setattr(migrate, "AGAIN_SECONDS", 0.01)
+    async with asyncio.TaskGroup() as group:
+        log = logging.getLogger("migrating")
+        waiting = asyncio.create_task(migrate.brought_up("", group, log, patience=0.05))
+        ended, _ = await asyncio.wait({waiting}, timeout=0.3)
+        assert bool(ended) is not waits
+        going_on.set()
+        await waiting
+    assert done.is_set()

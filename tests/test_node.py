@@ -24,6 +24,7 @@ from gateway import config, node, regions, status, supervisor
 from gateway.errors import NotReady, UsageError
 from gateway.evidence.segment import Header, encode_header
 from gateway.registry import store
+from gateway.registry.embedded import EmbeddedPostgres
 
 WRONG = 2
 
@@ -288,6 +289,22 @@ async def test_parts_served_one_by_one_are_a_node_whose_metrics_are_together(
             for part in parts:
                 part.send_signal(signal.SIGTERM)
             assert [await asyncio.to_thread(part.wait, 30) for part in parts] == [0, 0, 0]
+
+
+async def test_a_part_finds_the_embedded_database_that_the_keeper_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever is started first."""
+    served: list[str] = []
+
+    async def serve(part: node.Node, _: bool) -> None:
+        served.append(part.dsn)
+
+    monkeypatch.setattr(node.Node, "_serve", serve)
+    web, metrics = free_ports(2)
+    text = f'[web]\nlisten = "{HOST}:{web}"\n[metrics]\nlisten = "{HOST}:{metrics}"\n'
+    await node.Node(settings(tmp_path, text), tmp_path / "zhengming.toml", "web").run()
+    assert served == [EmbeddedPostgres(tmp_path / "var" / "postgres").address]
 
 
 # keys

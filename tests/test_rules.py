@@ -344,6 +344,8 @@ def test_every_fact_has_words_in_both_languages() -> None:
             assert answer.fact.en.isprintable(), answer
             assert re.search("[一-鿿]", answer.fact.zh), answer
             assert answer.fact.en, answer
+    unfiled = explain(*after(sms(number=None)), PROFILE, NOW).answers
+    assert {a.reason: a.fact.en for a in unfiled}[Reason.MANDATE_MISSING] == "no filing"
 
 
 @pytest.mark.parametrize("name", shipped_profiles())

@@ -85,9 +85,16 @@ def test_a_log_line_is_one_json_object(tmp_path, monkeypatch):
     log = telemetry.logger("part")
     log.info("closed", extra={"fields": {"cause": "length_too_large"}})
     logging.getLogger("gateway.somewhere").warning("too\nlong")
+    try:
+        raise OSError("gone")
+    except OSError:
+        logging.getLogger("asyncio").exception("task failed")
     for handler in log.handlers:
         handler.close()
-    first, second = (tmp_path / "part.log").read_text("utf-8").splitlines()
+    first, second, third = (tmp_path / "part.log").read_text("utf-8").splitlines()
     assert json.loads(first)["cause"] == "length_too_large"
     assert json.loads(second)["what"] == "too\nlong"
-    logging.getLogger("gateway").handlers.clear()
+    assert json.loads(third)["trace"].endswith("OSError: gone")
+    for name in telemetry.BESIDE:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True

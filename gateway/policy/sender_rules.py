@@ -90,7 +90,9 @@ def _mandates(attempt: Attempt, facts: Facts, view: View) -> Words:
         )
         for mandate in facts.mandates
     ]
-    if facts.filing is None or not facts.filing.agency:
+    if facts.filing is None:
+        return Words("无登记", "no filing")
+    if not facts.filing.agency:
         return joined(
             said, Words("机构自用，无需委托", "used by the institution itself, which needs no mandate")
         )

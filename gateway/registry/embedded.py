@@ -84,6 +84,11 @@ class EmbeddedPostgres:
         """Whether its files are there."""
         return (self.data / "PG_VERSION").exists()
 
+    @property
+    def address(self) -> str:
+        """The DSN under which its database is, or will be, found; for whom another process keeps it."""
+        return self._dsn(self._socket_path(), DATABASE)
+
     def start(self) -> None:
         """Start the server, or join the one that runs; sets `dsn` and `pid`.
 
@@ -228,12 +233,18 @@ class EmbeddedPostgres:
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).rowcount == 0:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
-    def _socket_dir(self) -> Path:
+    def _socket_path(self) -> Path:
         """The data folder, or where its path is too long for a socket a private folder with a short one."""
         if len(os.fsencode(self.data / ".s.PGSQL.5432.lock")) <= SOCKET_PATH_LIMIT:
             return self.data
         name = "zhengming-" + hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
-        short = Path(tempfile.gettempdir()) / name
+        return Path(tempfile.gettempdir()) / name
+
+    def _socket_dir(self) -> Path:
+        """The folder of `_socket_path`, made if missing. Raises UsageError when it is somebody else's."""
+        short = self._socket_path()
+        if short == self.data:
+            return short
         short.mkdir(mode=0o700, exist_ok=True)
         if self._user is not None:
             os.chown(short, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)

@@ -5,7 +5,9 @@ the files of the `migrations` package; this module only finds and runs them. Ale
 imported when there is something to apply: it takes longer than all else at the start of a node.
 """
 
+import asyncio
 import io
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from alembic.config import Config
+
+PATIENCE = 3.0
+"""How long (s) a keeper waits for a schema to be brought up before it serves the replica that is there."""
+
+AGAIN_SECONDS = 1.0
 
 MAY_UPGRADE = (
     "right would be the owner of the database with CREATEROLE, or that a DBA grants it the roles"
@@ -58,6 +65,40 @@ def upgrade(dsn: str) -> None:
             if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
                 raise error.orig from None
             raise NotReady(f"{error.orig.diag.message_primary}; {MAY_UPGRADE}") from None
+
+
+async def brought_up(
+    dsn: str, group: asyncio.TaskGroup, log: logging.Logger, *, patience: float = PATIENCE
+) -> None:
+    """Have `upgrade` tried in `group` until it is done; returns when it is, or when there is no sense in
+    waiting: it fails, as the database is away; or it takes longer than `patience` and there is a schema to
+    go on with. Each cause of failure is told once."""
+    empty, failed = asyncio.Event(), asyncio.Event()
+
+    async def trying() -> None:
+        told = ""
+        while True:
+            try:
+                if await asyncio.to_thread(current, dsn) is None:
+                    empty.set()
+                await asyncio.to_thread(upgrade, dsn)
+            except Exception as error:
+                failed.set()
+                if str(error) != told:
+                    log.warning("schema not checked", extra={"fields": {"error": str(error)}})
+                told = str(error)
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return
+
+    upgrading = group.create_task(trying())
+    hopeless = group.create_task(failed.wait())
+    try:
+        await asyncio.wait({upgrading, hopeless}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if empty.is_set():
+            await asyncio.wait({upgrading, hopeless}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hopeless.cancel()
 
 
 def hindrance(connection: "psycopg.Connection[Any]") -> str:

@@ -1,15 +1,23 @@
-"""Long work beside the requests: whole tables in and out, on an event loop and in a folder of their own.
+"""Work beside the requests: every minute, and long (whole tables in and out, on an event loop and in a folder
+of their own).
 
-Rules: the work makes its own connections, as it shares no loop with who waits for it; who stops waiting ends
+Rules: long work makes its own connections, as it shares no loop with who waits for it; who stops waiting ends
 it. What a killed process left in the folder goes at the next start, as it may hold subscribers' numbers.
 """
 
 import asyncio
+import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
+
+import asyncpg
+
+UPKEEP_SECONDS = 60.0
+AGAIN_SECONDS = 1.0
+UNMADE = "this version's schema is not there yet; the keeper or `zhengming migrate` makes it"
 
 T = TypeVar("T")
 
@@ -51,3 +59,23 @@ class Passing:
         """A fresh folder; whoever asks for it removes it."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(dir=self._folder))
+
+
+async def again_and_again(
+    work: Callable[[], Awaitable[None]], failed: str, log: logging.Logger, *, soon: float = AGAIN_SECONDS
+) -> None:
+    """Do it every minute, and `soon` (s) again where it failed, as the database is away or being made: maybe
+    for a day, so each cause is told once."""
+    told = ""
+    while True:
+        why, level = "", logging.WARNING
+        try:
+            await work()
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError):
+            why, level = UNMADE, logging.INFO
+        except Exception as error:
+            why = str(error)
+        if why not in {"", told}:
+            log.log(level, failed, extra={"fields": {"why": why}})
+        told = why
+        await asyncio.sleep(soon if why else UPKEEP_SECONDS)

@@ -34,11 +34,9 @@ from gateway.registry.keys import RegistryKey
 from gateway.registry.replica import Replica
 from gateway.registry.snapshot import Snapshot
 from gateway.telemetry import Telemetry
-from gateway.web.aside import Passing
+from gateway.web.aside import Passing, again_and_again
 from gateway.web.limits import Limits
 
-UPKEEP_SECONDS = 60.0
-FOUND_AGAIN_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
 KEPT = datetime.timedelta(days=1)
 """How long the answer to an Idempotency-Key is said again."""
@@ -119,7 +117,12 @@ class Site:
 
     async def start(self) -> None:
         self.passing.begin()
-        works = (self._keep_up(), self._be_found(), self._hand_over(), self._renew())
+        works = (
+            again_and_again(self.keep_up, "upkeep not done", self.log),
+            again_and_again(self.be_found, "other nodes not told of this one", self.log),
+            self._hand_over(),
+            self._renew(),
+        )
         self._tasks = [asyncio.create_task(work) for work in works]
 
     async def stop(self) -> None:
@@ -201,25 +204,6 @@ class Site:
                 if self._view is not None:
                     self._view.renew()  # an old snapshot keeps pages from being used again
 
-    async def _keep_up(self) -> None:
-        while True:
-            try:
-                await self.keep_up()
-            except Exception as error:  # the database is away: in a minute again
-                self.log.warning("upkeep not done", extra={"fields": {"error": str(error)}})
-            await asyncio.sleep(UPKEEP_SECONDS)
-
-    async def _be_found(self) -> None:
-        """Say again and again where this node is asked; soon again while the database is away."""
-        while True:
-            try:
-                await self.be_found()
-            except Exception as error:
-                self.log.warning("other nodes not told of this one", extra={"fields": {"error": str(error)}})
-                await asyncio.sleep(FOUND_AGAIN_SECONDS)
-            else:
-                await asyncio.sleep(UPKEEP_SECONDS)
-
     async def be_found(self) -> None:
         """This node's row of the table `nodes`. Two nodes of one name would not find each other: told in the
         log."""
@@ -230,7 +214,7 @@ class Site:
                 "SELECT url FROM nodes WHERE name = $1 AND url <> $2 AND seen_at > now() - $3::interval",
                 name,
                 url,
-                datetime.timedelta(seconds=UPKEEP_SECONDS),
+                datetime.timedelta(minutes=1),
             )
             await c.execute(
                 """INSERT INTO nodes (name, carrier, url) VALUES ($1, $2, $3)
