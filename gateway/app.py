@@ -11,6 +11,7 @@ import gc
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.context import Context  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
+    from gateway.relay.recalled import recalled  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.routes import Routes  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
@@ -192,7 +194,11 @@ async def worker(process: Process, index: int) -> None:
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
     questions = await direct.serve(run_dir(config), index, asked.take)
     voice.open()
-    serving = [asyncio.create_task(relay.serve(door)), asyncio.create_task(voice.serve())]
+    serving = [
+        voice.recall(partial(recalled, data_dir / "journal", keys)),
+        asyncio.create_task(relay.serve(door)),
+        asyncio.create_task(voice.serve()),
+    ]
     await process.say_until_stopped(missing)
     asked.draining = True
     voice.drain()

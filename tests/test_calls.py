@@ -1,6 +1,7 @@
 """Calls through a real node: a trunk on one UDP socket, the carrier on another, and what the records say."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator
 
@@ -131,6 +132,7 @@ async def trunk(house_of: HouseOf, request: pytest.FixtureRequest) -> AsyncItera
 listen = ["udp://{HOST}:{port}"]
 next_hop = "sip:{HOST}:{carrier.port}"
 deadline = "10s"
+record_route = true
 """
     filed = [f"mobile,sip,{HOST},BANK,financial,result,whole,,,0"]
     async with house_of(workers=request.param, settings=settings, filed=filed) as house:
@@ -235,6 +237,54 @@ async def test_what_follows_in_a_call_goes_on_and_a_made_up_dialog_is_judged(tru
     said = await trunk.caller.next()
     assert said.status == 603
     assert [one.judged.reason for one in trunk.attempt(said)] == ["unregistered"]
+
+
+async def test_a_killed_worker_comes_back_with_what_it_has_decided(trunk: Trunk) -> None:
+    """Repeats get the same octets and no second record; calls that stand don't notice."""
+    to = trunk.house.subscriber()
+    sent = {number: trunk.said(number, source, to) for number, source in ((9201, LINE), (9202, UNFILED))}
+    trunk.send(sent[9201])
+    call = await trunk.carrier.next()
+    trunk.send(sent[9202])
+    refused = await trunk.caller.next()
+    trunk.send(trunk.said(9203, LINE, to))
+    standing = await trunk.carrier.next()
+    trunk.answer(standing, 200)
+    assert (await trunk.caller.next()).status == 200
+    (stands,) = trunk.attempt(standing)
+    await eventually(lambda: trunk.outcomes(stands) == [200])
+    roles = [role for role in trunk.house.roles if role.startswith("worker")]
+    killed = [(role, trunk.house.signal(role)) for role in roles]
+    for role, pid in killed:
+        await trunk.house.back(role, pid)
+
+    async def repeated() -> Message | None:
+        trunk.send(sent[9201])
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(trunk.carrier.got.get(), 0.5)
+        return None
+
+    assert (await eventually(repeated)).octets() == call.octets()
+    trunk.send(sent[9202])
+    assert (await trunk.caller.next()).octets() == refused.octets()
+    trunk.send(trunk.said(9202, UNFILED, to, "ACK", To=(refused.value(b"to") or b"").decode()))
+    trunk.send(trunk.said(9201, LINE, to, "CANCEL"))
+    cancel = await trunk.carrier.next()  # no ACK before it
+    assert (cancel.method, next(cancel.listed(b"via"))) == (b"CANCEL", next(call.listed(b"via")))
+    trunk.answer(standing, 200)  # the caller's ACK was lost
+    assert (await trunk.caller.next()).status == 200
+    more = {
+        "To": f"<sip:{to}@gw.example.cn>;tag=c",
+        "Route": (standing.value(b"record-route") or b"").decode(),
+    }
+    for number, method in enumerate(("INVITE", "INFO", "BYE"), 2):
+        via = f"SIP/2.0/UDP {HOST}:{trunk.caller.port};branch=z9hG4bK{method}-9203;rport"
+        trunk.send(trunk.said(9203, LINE, to, method, Via=via, CSeq=f"{number} {method}", **more))
+        assert (await trunk.carrier.next()).method == method.encode()
+    trunk.send(sent[9201].replace(to.encode(), trunk.house.subscriber().encode()))  # another call's INVITE
+    assert (await trunk.caller.next()).status == 400
+    assert [len(trunk.attempt(one)) for one in (call, refused, standing)] == [1, 1, 1]
+    assert trunk.outcomes(stands) == [200]
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "REFER", "REGISTER"])

@@ -39,13 +39,14 @@ class Own(NamedTuple):
         return (host, port or PORT) in self.places
 
 
-Key = tuple[bytes, int, bytes, int, bytes, bytes]
-"""Sent-by and branch of the top Via, CSeq's number, Call-ID, tag of From."""
+Key = int
+"""CSeq's number, then 64 bits of a keyed hash of the rest: sent-by and branch of the top Via, Call-ID, tag
+of From. Records of calls have it as their `sequence`, so that a repeat is known after a restart."""
 
 
 class Request(NamedTuple):
     """A request that keeps the grammar, with what is used of it. `from_tag`, `to_tag`: b"" where there is
-    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261."""
+    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261; `secret`: `Own.key`."""
 
     message: Message
     top: grammar.Via
@@ -55,11 +56,12 @@ class Request(NamedTuple):
     from_tag: bytes
     to_tag: bytes
     hops: int
+    secret: bytes
 
     def key(self) -> Key:
         """The same for a request however often it is repeated, for its CANCEL and for the ACK of a
         refusal."""
-        return self.top.host, self.top.port, self.branch, self.number, self.call_id, self.from_tag
+        return _key(self.secret, self.number, self.top, self.branch, self.call_id, self.from_tag)
 
 
 def checked(message: Message, own: Own) -> Request:
@@ -78,9 +80,8 @@ def checked(message: Message, own: Own) -> Request:
     if hops == 0:
         raise _refused(message, 483, "hops", "Max-Forwards is 0")
     branch = _branch(vias[0])
-    request = Request(
-        message, vias[0], branch, call_id, number, from_tag, to_tag, MAX_FORWARDS if hops is None else hops
-    )
+    left = MAX_FORWARDS if hops is None else hops
+    request = Request(message, vias[0], branch, call_id, number, from_tag, to_tag, left, own.key)
     mine = _loop_part(request, own.key)
     for via in vias:
         if own.is_at(via.host, via.port) and (grammar.parameter(via.parameters, b"branch") or b"").endswith(
@@ -94,12 +95,25 @@ def checked(message: Message, own: Own) -> Request:
     return request
 
 
-def key_of(message: Message) -> Key:
+def key_of(message: Message, own: Own) -> Key:
     """`Request.key` of a response that has lost our Via."""
     top = sip.vias(message)[0]
     number, _ = sip.sequence(message)
     tag = grammar.parameter(sip.party(message, b"from").parameters, b"tag") or b""
-    return top.host, top.port, _branch(top), number, sip.call_id(message), tag
+    return _key(own.key, number, top, _branch(top), sip.call_id(message), tag)
+
+
+def key_of_broken(data: bytes, own: Own) -> Key:
+    """Of a datagram that breaks SIP, however often it is repeated; its CSeq counts as 0."""
+    return _key_hash(own.key, b"broken", data)
+
+
+def _key(secret: bytes, number: int, top: grammar.Via, branch: bytes, call_id: bytes, from_tag: bytes) -> Key:
+    return number << 64 | _key_hash(secret, top.host, b"%d" % top.port, branch, call_id, from_tag)
+
+
+def _key_hash(secret: bytes, *parts: bytes) -> int:
+    return int(_hash(secret, b"key", *parts)[:16], 16)
 
 
 def stamp(message: Message, host: bytes, port: int) -> None:

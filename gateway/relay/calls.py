@@ -4,16 +4,18 @@ carrier.
 One INVITE is one attempt, one count and one record, however often it is repeated; it goes on only when its
 pass is durable. What belongs to a call that passed goes on as it comes; what could start one, or put words
 before a subscriber, is judged or refused. It opens no socket: `send` is given, datagrams come to `take`.
+What was decided before a restart is told by the records (`restore`).
 """
 
-from collections.abc import Callable
-from hashlib import blake2b
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from time import perf_counter, time_ns
 from typing import NamedTuple
 
 from gateway.errors import NotReady
 from gateway.model import VOICE, AccountKey, Reason
+from gateway.model import Verdict as Judged
+from gateway.policy.numbers import canonical
 from gateway.protocols import sip, sip_answers, sip_proxy
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.message import Calling
@@ -28,11 +30,12 @@ from gateway.protocols.sip_answers import (
     refusal,
 )
 from gateway.protocols.sip_answers import OK as OK_STATUS
-from gateway.protocols.sip_identity import OK, identity
-from gateway.protocols.sip_memo import Memo, Verdict
+from gateway.protocols.sip_identity import OK, Identity, identity
+from gateway.protocols.sip_memo import LIFE, LONGEST, Memo, Verdict
 from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch, Submit
+from gateway.relay.recalled import Dialog, Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -73,8 +76,10 @@ class _Judging:
         self.calls = calls
         self.came = came
         self.verdict = verdict
+        self.key = AccountKey("", "", "")  # of its trunk
         self.cancelled = False  # the caller has hung up meanwhile
-        self.submit = Submit((0, 0, 0, came.number), 0, None)
+        self.hop: Address | None = None  # where it goes on to if it passes
+        self.submit = Submit((0, 0, 0, came.key), 0, None)
 
     def judged(self, batch: Batch) -> None:
         """See `Owner`."""
@@ -89,17 +94,14 @@ class _Judging:
 
 
 class _Came(NamedTuple):
-    """A request, from where, and what is known of it; `fault`: it breaks SIP."""
+    """A request, from where, and what is known of it; `key`: of its memo; `fault`: it breaks SIP."""
 
     message: Message
     peer: Address
     at: float
+    key: sip_proxy.Key
     request: Request | None
     fault: SipError | None = None
-
-    @property
-    def number(self) -> int:
-        return 0 if self.request is None else self.request.number
 
 
 class Calls:
@@ -116,6 +118,7 @@ class Calls:
         telemetry: Telemetry,
     ) -> None:
         self.draining = False
+        self.recalling = False  # not all calls that stand are known yet
         self._trunks = trunks
         self.own = own
         self._screen = screen
@@ -125,7 +128,7 @@ class Calls:
         self._telemetry = telemetry
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, _Judging] = {}  # by its verdict's identity
-        self._dialogs: dict[bytes, None] = {}
+        self._dialogs: dict[bytes, Dialog] = {}
         self._nowhere = nowhere()
 
     def take(self, data: bytes, peer: Address) -> None:
@@ -142,6 +145,23 @@ class Calls:
         except SipError as error:
             self._broken(error, data, peer, came)
 
+    def restore(self, known: Iterable[Known]) -> None:
+        """What was decided before a restart: repeats get the same answers, and calls that passed stand."""
+        now = _now()
+        for one in known:
+            passed = not one.reason and bool(one.hop)
+            verdict = Verdict(one.dialog.attempt, False, (one.dialog.number, one.dialog.subscriber))
+            if passed:
+                self._dialogs.setdefault(one.call_id, one.dialog)
+                marked = (place for place in self._trunks.hops if mark_of(*place) == one.hop)
+                verdict.hop = next(marked, None) or self._trunks.hop()
+            else:
+                verdict.found = one.reason, one.sub
+            verdict.answered = not passed or bool(one.result)
+            verdict.until = (one.ended or one.at) + (LIFE if verdict.answered else LONGEST)
+            if verdict.until > now:
+                self._memo.restore(one.key, verdict)
+
     def tick(self) -> None:
         """A few times a second: refuse what was not judged in time, forget what is over."""
         late = perf_counter() - self._trunks.deadline
@@ -156,7 +176,7 @@ class Calls:
     def _request(self, message: Message, peer: Address, at: float) -> None:
         sip_proxy.stamp(message, peer[0].encode("ascii"), peer[1])
         request = sip_proxy.checked(message, self.own)
-        came = _Came(message, peer, at, request)
+        came = _Came(message, peer, at, request.key(), request)
         method = message.method
         if method == b"OPTIONS" and self._is_for_us(message):
             self._answer(message, peer, OK_STATUS)
@@ -167,7 +187,8 @@ class Calls:
         elif method == b"ACK":
             self._acknowledge(request)
         elif method == b"INVITE" and not self._stands(request):
-            self._invite(came, request)
+            if not (request.to_tag and self.recalling):  # it comes again, and the call is known by then
+                self._invite(came, request)
         elif not self._stands(request) and (method in STARTS or self._trunk(peer) is None):
             self._answer(message, peer, DECLINE)
         elif (hop := self._trunks.hop()) is None:
@@ -197,30 +218,45 @@ class Calls:
         return None
 
     def _invite(self, came: _Came, request: Request) -> None:
-        now, key = _now(), request.key()
-        verdict = self._memo.get(key, now)
+        now = _now()
+        verdict = self._memo.get(came.key, now)
+        who = self._identity(came)
         if verdict is None:
-            verdict = self._memo.begin(key, now)
+            verdict = self._memo.begin(came.key, now)
             if verdict is None or self.draining:
-                self._memo.forget(key)
+                self._memo.forget(came.key)
                 self._answer(came.message, came.peer, UNAVAILABLE)
                 return
-            self._judge(came, verdict)
+            verdict.numbers = who.caller, who.called, who.diverting
+            self._judge(came, verdict, who)
+        elif verdict.numbers != (who.caller, who.called, who.diverting)[: len(verdict.numbers)]:
+            # of another call than the one that was judged: or one verdict would let any number of calls pass
+            raise sip.wrong(came.message, "changed", "an INVITE that repeats another's, with other numbers")
         elif verdict.hop is not None:
             self._forward(request, verdict.hop)
-        elif verdict.answer:
+        else:
+            self._tell(came, verdict)
+
+    def _tell(self, came: _Came, verdict: Verdict) -> None:
+        """The answer of a call that did not pass, once more."""
+        if verdict.found is not None and not verdict.answer:
+            verdict.answer = self._refusal(came, *verdict.found)
+        if verdict.answer:
             self._send(verdict.answer, came.peer)
 
-    def _judge(self, came: _Came, verdict: Verdict) -> None:
+    def _identity(self, came: _Came) -> Identity:
+        return identity(came.message, trusted=self._trunks.trusted(came.peer[0]), area=self._trunks.area)
+
+    def _judge(self, came: _Came, verdict: Verdict, who: Identity | None) -> None:
         judging = self._judging[id(verdict)] = _Judging(self, came, verdict)
-        host = came.peer[0]
-        key = self._trunk(came.peer) or AccountKey(self._trunks.carrier, "sip", host)
-        if came.fault is None and came.request is not None:
-            who = identity(came.message, trusted=self._trunks.trusted(host), area=self._trunks.area)
+        key = judging.key = self._trunk(came.peer) or AccountKey(self._trunks.carrier, "sip", came.peer[0])
+        if who is not None and came.request is not None:
             flaw = "" if who.verdict == OK else "identity"
+            hop = judging.hop = self._trunks.hop()
             judging.submit.submission = Calling(
-                who.caller, who.called, came.request.call_id, flaw, who.diverting
-            )
+                who.caller, who.called, came.request.call_id, flaw, who.diverting,
+                0 if hop is None else mark_of(*hop),
+            )  # fmt: skip
         connection = self._connection(came.peer)
         self._screen.put(
             Batch(judging, key, connection, [judging.submit], b"", 0, [], self._nowhere, came.at, VOICE)
@@ -231,31 +267,43 @@ class Calls:
         verdict, came = judging.verdict, judging.came
         if self._judging.pop(id(verdict), None) is None:
             return  # it was too late, and the caller has his answer
-        request, message = came.request, came.message
+        request, hop = came.request, judging.hop
         verdict.pending = False
         if error is not None:
-            said = sip_proxy.answer(message, UNAVAILABLE, PHRASES[UNAVAILABLE], self.own.key)
+            said = self._refusal(came, "", "")
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
-            hop = self._trunks.hop()
             if found.passed and request is not None and not judging.cancelled and hop is not None:
                 verdict.hop = hop
-                self._dialogs[request.call_id] = None
-                self._forward(request, verdict.hop)
+                self._dialogs[request.call_id] = self._dialog(judging, found)
+                self._forward(request, hop)
                 return
-            peer = Peer(takes_608=sip_answers.announces_608(message))
-            told = refusal(found.reason or Reason.NOT_JUDGEABLE, found.sub, peer)
-            status, phrase, rows = told.status, told.phrase, told.rows
             if judging.cancelled:
-                status, phrase, rows = TERMINATED, PHRASES[TERMINATED], ()
-            elif found.passed:
-                status, phrase, rows = UNAVAILABLE, PHRASES[UNAVAILABLE], ()
-            elif came.fault is not None:
-                status, phrase, rows = came.fault.status, PHRASES[came.fault.status], (came.fault.rows,)
-            said = sip_proxy.answer(message, status, phrase, self.own.key, rows)
+                said = sip_proxy.answer(came.message, TERMINATED, PHRASES[TERMINATED], self.own.key)
+            else:
+                said = self._refusal(came, "" if found.reason is None else found.reason.value, found.sub)
         verdict.answer = said
         Memo.settle(verdict, _now())
         self._send(said, came.peer)
+
+    def _refusal(self, came: _Came, reason: str, sub: str) -> bytes:
+        """The answer to a call that does not pass for a reason; "": it was not judged, or leads nowhere."""
+        message, fault = came.message, came.fault
+        if not reason:
+            return sip_proxy.answer(message, UNAVAILABLE, PHRASES[UNAVAILABLE], self.own.key)
+        if fault is not None:
+            return self._told(fault, message)
+        peer = Peer(takes_608=sip_answers.announces_608(message))
+        told = refusal(Reason(reason), sub, peer)
+        return sip_proxy.answer(message, told.status, told.phrase, self.own.key, told.rows)
+
+    def _dialog(self, judging: _Judging, found: Judged) -> Dialog:
+        said, account = judging.submit.submission, judging.key
+        assert isinstance(said, Calling)
+        return Dialog(
+            judging.verdict.attempt, account, canonical(said.source), canonical(said.destinations[0]),
+            found.number, found.institution_code, found.purpose,
+        )  # fmt: skip
 
     def _cancel(self, came: _Came, request: Request) -> None:
         verdict = self._memo.get(request.key(), _now())
@@ -305,7 +353,7 @@ class Calls:
         response = sip.datagram(octets)
         if response is None:
             return
-        verdict = self._memo.get(sip_proxy.key_of(response), _now())
+        verdict = self._memo.get(sip_proxy.key_of(response, self.own), _now())
         if verdict is None or verdict.hop is None:
             return
         if not verdict.answered:
@@ -323,16 +371,16 @@ class Calls:
         if message.method != b"INVITE" or self._is_carrier(peer):
             self._send(self._told(error, message), peer)
             return
-        now, key = _now(), blake2b(data, digest_size=16).digest()
-        verdict = self._memo.get(key, now)
+        now, came = _now(), _Came(message, peer, at, sip_proxy.key_of_broken(data, self.own), None, error)
+        verdict = self._memo.get(came.key, now)
         if verdict is not None:
-            self._send(verdict.answer, peer)
+            self._tell(came, verdict)
             return
-        verdict = self._memo.begin(key, now)
+        verdict = self._memo.begin(came.key, now)
         if verdict is None:
             self._send(self._told(error, message), peer)
         else:
-            self._judge(_Came(message, peer, at, None, error), verdict)
+            self._judge(came, verdict, None)
 
     def _told(self, error: SipError, message: Message) -> bytes:
         return sip_proxy.answer(message, error.status, PHRASES[error.status], self.own.key, (error.rows,))

@@ -10,19 +10,21 @@ import contextlib
 import logging
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time_ns
 
 import msgspec
 
 from gateway.config import Config
 from gateway.direct import owner, short_name
 from gateway.protocols import sip_proxy
+from gateway.protocols.sip_memo import LONGEST
 from gateway.protocols.sip_proxy import Own
-from gateway.relay.calls import Address, Calls, Send, Trunks
+from gateway.relay.calls import MOST_DIALOGS, Address, Calls, Send, Trunks
+from gateway.relay.recalled import Known
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -41,6 +43,13 @@ TICK_SECONDS = 0.05
 PROBE_SECONDS = 2.0
 DEAD_SECONDS = 7.0
 """A next hop that has answered no OPTIONS for that long is passed over."""
+
+STANDS = 4 * 3_600_000
+"""Calls that began so long ago (ms) are taken up again after a restart; a longer one has what it needs in its
+Route, where the node stays on its path."""
+
+Recall = Callable[[Callable[[str], bool], int, int, int], Iterable[Known]]
+"""See `recalled`, but for the journal and its keys."""
 
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:\s*([^\r\n]+)", re.IGNORECASE)
 _pack = msgspec.msgpack.Encoder().encode
@@ -152,6 +161,7 @@ class Voice:
         self._door: socket.socket | None = None
         self._out: socket.socket | None = None
         self._probes = 0
+        self._closing = False
 
     def open(self) -> None:
         """Listen. Raises OSError, so that a taken port is told at once."""
@@ -173,6 +183,38 @@ class Voice:
             self._out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._out.setblocking(False)
             loop.add_reader(self._door.fileno(), self._handed, self._door)
+
+    def recall(self, recalled: Recall) -> asyncio.Task[None]:
+        """Take up what was decided before a restart: at once what may be repeated, and beside the path the
+        calls that stand for longer. To be called before the loop turns."""
+        now = time_ns() // 1_000_000
+        newest = list(recalled(self._mine, now - LONGEST, now + LONGEST, MOST_DIALOGS)) if self._calls else []
+        for calls in self._calls:
+            calls.recalling = True
+            calls.restore(newest)
+        return asyncio.create_task(self._recall_older(recalled, now))
+
+    async def _recall_older(self, recalled: Recall, now: int) -> None:
+        def older() -> list[Known]:
+            found: list[Known] = []
+            for one in recalled(self._mine, now - STANDS, now - LONGEST, MOST_DIALOGS):
+                found.append(one)
+                if self._closing:
+                    break
+            return found
+
+        try:
+            found = await asyncio.to_thread(older) if self._calls else []
+            for calls in self._calls:
+                calls.restore(found)
+        except Exception:
+            self._log.exception("calls that stand could not be read back")
+        finally:
+            for calls in self._calls:
+                calls.recalling = False
+
+    def _mine(self, call_id: str) -> bool:
+        return owner(call_id, self._workers) == self._index
 
     def tick(self) -> None:
         """A few times a second."""
@@ -203,6 +245,7 @@ class Voice:
             calls.draining = True
 
     def close(self) -> None:
+        self._closing = True
         loop = asyncio.get_running_loop()
         for sock in [*self._sockets, self._door]:
             if sock is not None:
