@@ -46,7 +46,8 @@ of From. Records of calls have it as their `sequence`, so that a repeat is known
 
 class Request(NamedTuple):
     """A request that keeps the grammar, with what is used of it. `from_tag`, `to_tag`: b"" where there is
-    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261; `secret`: `Own.key`."""
+    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261; `secret`: see
+    `Own.key`."""
 
     message: Message
     top: grammar.Via
