@@ -206,7 +206,7 @@ async def worker(process: Process, index: int) -> None:
     for task in serving:
         task.cancel()
     await asyncio.gather(*serving, return_exceptions=True)
-    voice.close()
+    await voice.close()
     door.close()
     await journal.close()
     questions.close()

@@ -11,6 +11,8 @@ refused rather than an old one forgotten. After a restart entries come back out 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from gateway.protocols.sip_place import Place
+
 LIFE = 32_000
 """Milliseconds after the last final answer, and after an INVITE that got none: 64 times T1."""
 LONGEST = 200_000
@@ -28,7 +30,7 @@ class Verdict:
     pending: bool = True
     numbers: tuple[str, ...] = ()
     found: tuple[str, str] | None = None
-    hop: tuple[str, int] | None = None  # host, port
+    hop: Place | None = None
     answer: bytes = b""
     until: int = 0
     answered: bool = field(default=False)

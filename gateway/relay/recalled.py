@@ -56,9 +56,9 @@ class Known(NamedTuple):
     ended: int = 0
 
 
-def mark_of(host: str, port: int) -> int:
+def mark_of(host: str, port: int, transport: str) -> int:
     """What the record of a call says of the next hop that it went on to: 16 bits, 0 is none."""
-    return crc32(f"{host}:{port}".encode()) & 0xFFFF or 1
+    return crc32(f"{transport} {host}:{port}".encode()) & 0xFFFF or 1
 
 
 def recalled(
