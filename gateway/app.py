@@ -92,6 +92,8 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
+    from gateway.relay.heard import Heard  # noqa: PLC0415
+    from gateway.relay.past_calls import dialog_of  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
     from gateway.relay.recalled import recalled  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
@@ -161,8 +163,11 @@ async def worker(process: Process, index: int) -> None:
         log,
     )
 
+    past = Search(data_dir / "journal", keys)
+    heard = Heard(presses, partial(dialog_of, past), log, config.voice.refusal_keys)
     voice = voice_of(
-        config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log
+        *(config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log),
+        heard,
     )
 
     def reload(fresh: Handed) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -285,6 +286,76 @@ async def test_a_killed_worker_comes_back_with_what_it_has_decided(trunk: Trunk)
     assert (await trunk.caller.next()).status == 400
     assert [len(trunk.attempt(one)) for one in (call, refused, standing)] == [1, 1, 1]
     assert trunk.outcomes(stands) == [200]
+
+
+class Standing(NamedTuple):
+    """A call that was answered: its number and callee, and how the called side may speak in it."""
+
+    number: int
+    to: str
+    call: Message
+    say: Callable[..., None]
+
+
+async def standing(trunk: Trunk, number: int) -> Standing:
+    to = trunk.house.subscriber()
+    trunk.send(trunk.said(number, LINE, to))
+    call = await trunk.carrier.next()
+    trunk.answer(call, 200)
+    assert (await trunk.caller.next()).status == 200
+    numbers = itertools.count(1)
+
+    def say(method: str, body: str = "", **more: str) -> None:
+        place = next(numbers)
+        rows = {
+            "Via": f"SIP/2.0/UDP {HOST}:{trunk.carrier.port};branch=z9hG4bKc{number}-{place};rport",
+            "From": f"<sip:{to}@gw.example.cn>;tag=c",
+            "To": (call.value(b"from") or b"").decode(),
+            "Route": (call.value(b"record-route") or b"").decode(),
+            "CSeq": f"{place} {method}",
+            "Content-Length": str(len(body)),
+        } | more
+        octets = trunk.said(number, LINE, to, method, **rows) + body.encode()
+        line = f"{method} sip:cc@{HOST}:{trunk.caller.port} SIP/2.0".encode()
+        trunk.carrier.transport.sendto(line + octets[octets.index(b"\r\n") :], (HOST, trunk.port))
+
+    return Standing(number, to, call, say)
+
+
+async def test_who_presses_the_key_in_a_call_gets_no_more_calls_and_sms(trunk: Trunk) -> None:
+    """It is in force before the press is passed on; another key says nothing; a repeat changes nothing."""
+    one = await standing(trunk, 9301)
+    relay, plain = {"Content-Type": "application/dtmf-relay"}, {"Content-Type": "application/dtmf"}
+    one.say("INFO", "Signal=5\r\nDuration=160\r\n", **relay)
+    assert (await trunk.caller.next()).method == b"INFO"
+    assert trunk.house.records(rec.Reply, subscriber=one.to) == []
+    for _ in range(2):
+        one.say("INFO", "Signal= 9\r\nDuration=160\r\n", **relay)
+        assert (await trunk.caller.next()).method == b"INFO"
+        (found,) = trunk.house.records(rec.Reply, subscriber=one.to)
+    reply = found.record
+    assert isinstance(reply, rec.Reply)
+    (attempt,) = trunk.attempt(one.call)
+    assert (reply.meaning, reply.flags, reply.attempt) == ("refuse", ("voice_key",), attempt.id)
+    assert (reply.institution, reply.channels) == ("BANK", 3)
+    assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=one.to))
+    two = await standing(trunk, 9302)
+    two.say("INFO", "9", **plain)
+    assert (await trunk.caller.next()).method == b"INFO"
+    assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=two.to))
+
+
+async def test_a_human_no_of_the_called_side_is_a_refusal(trunk: Trunk) -> None:
+    """As the answer 607, and as the Reason of a BYE (RFC 8197)."""
+    to = trunk.house.subscriber()
+    trunk.send(trunk.said(9303, LINE, to))
+    trunk.answer(await trunk.carrier.next(), 607)
+    assert (await trunk.caller.next()).status == 607
+    assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=to))
+    one = await standing(trunk, 9304)
+    one.say("BYE", Reason='SIP;cause=607;text="Unwanted"')
+    assert (await trunk.caller.next()).method == b"BYE"
+    assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=one.to))
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "REFER", "REGISTER"])

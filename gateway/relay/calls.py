@@ -9,6 +9,7 @@ records (`restore`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import ip_address
 from time import perf_counter, time_ns
 from typing import NamedTuple
@@ -34,9 +35,10 @@ from gateway.protocols.sip_memo import LIFE, LONGEST, Memo, Verdict
 from gateway.protocols.sip_place import PORTS, TCP, TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay.asked import Came, Judging
+from gateway.relay.heard import Heard
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
-from gateway.relay.recalled import Dialog, Known, mark_of
+from gateway.relay.recalled import FINAL, Dialog, Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
@@ -83,6 +85,7 @@ class Calls:
         send: Send,
         connection: Callable[[Place], int],
         telemetry: Telemetry,
+        heard: Heard,
     ) -> None:
         self.draining = False
         self.recalling = False  # not all calls that stand are known yet
@@ -95,6 +98,7 @@ class Calls:
         self._send = send
         self._connection = connection
         self._telemetry = telemetry
+        self._heard = heard
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, Dialog] = {}
@@ -190,14 +194,19 @@ class Calls:
         """What belongs to a call that passed. A node is put before callers: who is called from outside, and
         how, is not its business."""
         if request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
-            self._forward(request, peer, None)
+            go_on = partial(self._forward, request, peer, None)
+            self._heard.pass_on(request.message, request.call_id, partial(self._call_of, request), go_on)
         else:
             self._answer(request.message, peer, DECLINE)
 
     def _stands(self, request: Request) -> bool:
         """Whether it belongs to a call that passed here; a To tag alone says nothing, as anybody can write
         one."""
-        return bool(request.to_tag) and request.call_id in self._dialogs
+        return bool(request.to_tag) and bool(self._call_of(request))
+
+    def _call_of(self, request: Request) -> Dialog | bytes:
+        """The call that it says it belongs to, or the id of its attempt; b"" for none that is known."""
+        return self._dialogs.get(request.call_id) or sip_proxy.proven(request, self.own)
 
     def _trunk(self, peer: Place) -> AccountKey | None:
         """The account that is filed under the peer's address and port, or under its address."""
@@ -314,7 +323,10 @@ class Calls:
         if to is not None:
             records = self._trunks.records and request.message.method == b"INVITE"
             record = self.owns[peer.section] if records else None
-            octets, _ = sip_proxy.forwarded(request, self.owns[to.section], peer, record=record)
+            call = self._call_of(request) if records else b""
+            attempt = call if isinstance(call, bytes) else call.attempt
+            token = sip_proxy.token_of(request.call_id, attempt, self.own) if attempt else b""
+            octets, _ = sip_proxy.forwarded(request, self.owns[to.section], peer, record=record, token=token)
             self._send(octets, to)
 
     def _followed(self, request: Request) -> Place | None:
@@ -334,10 +346,11 @@ class Calls:
         if method == b"OPTIONS" and len(sip.vias(message)) == 1:
             return  # of a probe: whom it came from is alive
         octets, back = sip_proxy.returned(message, self.own)
-        if _is_address(back.host):
-            self._send(octets, back)
-        if method == b"INVITE" and message.status >= 200:
+        if method == b"INVITE" and message.status >= FINAL:
             self._ended(octets, message.status)
+        if _is_address(back.host):
+            call_id, go_on = sip.call_id(message), partial(self._send, octets, back)
+            self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
 
     def _ended(self, octets: bytes, status: int) -> None:
         """The call was answered or came to nothing: an outcome, once."""

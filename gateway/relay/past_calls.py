@@ -6,6 +6,7 @@ from gateway.evidence import record as rec
 from gateway.evidence.search import Search
 from gateway.model import VOICE
 from gateway.policy.numbers import canonical
+from gateway.relay.recalled import Dialog, known_of
 
 LONGEST_CALL = 24 * 3_600_000
 """ms from the beginning of a call to what is said about it."""
@@ -52,3 +53,12 @@ def _identity(call: str) -> bytes:
     except ValueError:
         return b""
     return found if len(found) == 16 else b""
+
+
+def dialog_of(search: Search, attempt: bytes) -> Dialog | None:
+    """The call of an attempt's id; None where it is not here, or its day's key is gone."""
+    shown = search.show(attempt)
+    if shown is None or not isinstance(shown.found.record, rec.Attempt) or shown.found.content is None:
+        return None
+    known = known_of(shown.found.record, shown.found.content)
+    return None if known is None else known.dialog

@@ -26,6 +26,7 @@ from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
 from gateway.relay.calls import MOST_DIALOGS, Calls, Send, Trunks
 from gateway.relay.flows import Flows, Takers
+from gateway.relay.heard import Heard
 from gateway.relay.hops import Hops, Ways
 from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
 from gateway.relay.recalled import Known, mark_of
@@ -68,6 +69,7 @@ def voice_of(
     connection: Callable[[], int],
     telemetry: Telemetry,
     log: logging.Logger,
+    heard: Heard,
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
@@ -98,7 +100,7 @@ def voice_of(
             settings.area,
             settings.record_route,
         )
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry)
+        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard)
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
