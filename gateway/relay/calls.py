@@ -31,11 +31,11 @@ from gateway.protocols.sip_answers import (
 )
 from gateway.protocols.sip_answers import OK as OK_STATUS
 from gateway.protocols.sip_identity import OK, Identity, identity
-from gateway.protocols.sip_memo import LIFE, LONGEST, Memo, Verdict
+from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import PORTS, TCP, TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own, Request
-from gateway.relay.answered import Answers
-from gateway.relay.asked import Came, Judging
+from gateway.relay.asked import Came, Judging, verdict_of
+from gateway.relay.course import Course
 from gateway.relay.heard import Heard
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
@@ -87,7 +87,7 @@ class Calls:
         connection: Callable[[Place], int],
         telemetry: Telemetry,
         heard: Heard,
-        answers: Answers,
+        course: Course,
     ) -> None:
         self.draining = False
         self.recalling = False  # not all calls that stand are known yet
@@ -101,7 +101,7 @@ class Calls:
         self._connection = connection
         self._telemetry = telemetry
         self._heard = heard
-        self._answers = answers
+        self._course = course
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, Dialog] = {}
@@ -147,15 +147,9 @@ class Calls:
         `marked`: the next hop of a mark."""
         now = _now()
         for one in known:
-            passed = not one.reason and bool(one.hop)
-            verdict = Verdict(one.dialog.attempt, False, (one.dialog.number, one.dialog.subscriber))
-            if passed:
+            verdict = verdict_of(one, marked)
+            if verdict.hop is not None:
                 self._dialogs.setdefault(one.call_id, one.dialog)
-                verdict.hop = marked(one.hop)
-            else:
-                verdict.found = one.reason, one.sub
-            verdict.answered = not passed or bool(one.result)
-            verdict.until = (one.ended or one.at) + (LIFE if verdict.answered else LONGEST)
             if verdict.until > now:
                 self._memo.restore(one.key, verdict)
 
@@ -191,12 +185,14 @@ class Calls:
         elif (hop := self._trunks.hop()) is None:
             self._answer(message, peer, UNAVAILABLE)
         else:
+            self._course.heard(message, self._dialogs.get(request.call_id), "caller")
             self._forward(request, peer, hop)
 
     def _from_carrier(self, request: Request, peer: Place) -> None:
         """What belongs to a call that passed. A node is put before callers: who is called from outside, and
         how, is not its business."""
         if request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
+            self._course.heard(request.message, self._dialogs.get(request.call_id), "called")
             go_on = partial(self._forward, request, peer, None)
             self._heard.pass_on(request.message, request.call_id, partial(self._call_of, request), go_on)
         else:
@@ -367,10 +363,10 @@ class Calls:
             self._returns.outcomes([(verdict.attempt, status, b"", 0)])
             call = self._dialogs.get(sip.call_id(response))
             if status < REDIRECTS and call is not None:
-                self._answers.count(call)
+                self._course.taken(call)
         Memo.settle(verdict, _now())
 
-    # Answers of our own
+    # Course of our own
 
     def _broken(self, error: SipError, data: bytes, peer: Place, at: float) -> None:
         """It breaks SIP: told so; an INVITE is an attempt all the same."""

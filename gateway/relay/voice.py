@@ -24,8 +24,8 @@ from gateway.protocols.sip_memo import LONGEST
 from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
-from gateway.relay.answered import Answers
 from gateway.relay.calls import MOST_DIALOGS, Calls, Send, Trunks
+from gateway.relay.course import Course
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.heard import Heard
 from gateway.relay.hops import Hops, Ways
@@ -71,7 +71,7 @@ def voice_of(
     telemetry: Telemetry,
     log: logging.Logger,
     heard: Heard,
-    answers: Answers,
+    course: Course,
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
@@ -102,7 +102,7 @@ def voice_of(
             settings.area,
             settings.record_route,
         )
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard, answers)
+        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard, course)
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
