@@ -22,6 +22,10 @@ def _is_area(text: str) -> bool:
     return not text or (text.isascii() and text.isdigit() and 2 <= len(text) <= 3 and text[0] != "0")
 
 
+def _are_keys(text: str) -> bool:
+    return set(text) <= set("0123456789*#")
+
+
 class Voice(Certified):
     listen: tuple[Signalling, ...] = Field(
         (),
@@ -48,7 +52,13 @@ class Voice(Certified):
         "200ms", description="a call that is not judged by then is answered 503, before its caller repeats it"
     )
     record_route: Flag = Field(
-        False, description="stay on the path of calls that pass, so that their end is seen"
+        False,
+        description="stay on the path of calls that pass: their end is seen, and which keys are pressed",
+    )
+    refusal_keys: Annotated[str, right("keys out of 0123456789*#, such as 9, or empty", _are_keys)] = Field(
+        "9",
+        description="who presses one of them in a call (SIP INFO) refuses further ones, and SMS; empty:"
+        " none. Takes record_route",
     )
 
     tls_certificate: MaybeFile = Field("", description="PEM file: what is shown where tls:// listens")

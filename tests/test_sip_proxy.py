@@ -11,6 +11,7 @@ from gateway.model import Reason
 from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip_answers import Peer, announces_608, said_no
 from gateway.protocols.sip_answers import refusal as refusal_of
+from gateway.protocols.sip_keys import refuses
 from gateway.protocols.sip_memo import Memo
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own
@@ -63,6 +64,42 @@ def test_what_is_forwarded_differs_by_our_via_and_one_hop() -> None:
     assert lines.pop(1).startswith(b"Via: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK")
     assert b"\r\n".join(lines) == data.replace(b"Max-Forwards: 70", b"Max-Forwards: 69")
     assert following is None
+
+
+def test_a_route_proves_the_call_that_it_came_with_and_no_other() -> None:
+    """However the peer routes: by a loose Route, or by our URI in place of its own."""
+    attempt = bytes(range(16))
+    token = sip_proxy.token_of(b"a@b", attempt, OWN)
+    octets, _ = sip_proxy.forwarded(request(), OWN, PEER, record=OWN, token=token)
+    route = (read(octets).value(b"record-route") or b"").decode()
+    assert sip_proxy.proven(request(f"Route: {route}", "To: <sip:b@c>;tag=t"), OWN) == attempt
+    strict = request("Route: <sip:b@c>", start=f"BYE {route.strip('<>')} SIP/2.0")
+    assert sip_proxy.proven(strict, OWN) == attempt
+    assert sip_proxy.proven(request(f"Route: {route}", "Call-ID: other@b"), OWN) == b""
+    assert sip_proxy.proven(request(f"Route: {route.replace('zm=0', 'zm=1')}"), OWN) == b""
+    assert sip_proxy.proven(request("Route: <sip:10.0.0.1:5060;lr;zm=zz>"), OWN) == b""
+    assert sip_proxy.proven(request(), OWN) == b""
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("application/dtmf-relay", "Signal=9\r\nDuration=160\r\n", "9"),
+        ("Application/DTMF-Relay; x=1", "Duration=160\r\nsignal= 9 \r\n", "9"),
+        ("application/dtmf-relay", "Signal=11\r\n", "#"),
+        ("application/dtmf-relay", "Signal=5\r\n", ""),
+        ("application/dtmf-relay", "Signal=99\r\n", ""),
+        ("application/dtmf-relay", "", ""),
+        ("application/dtmf", "9", "9"),
+        ("application/dtmf", "*\r\n", ""),
+        ("text/plain", "9", ""),
+    ],
+)
+def test_only_a_key_of_the_settings_refuses(kind: str, body: str, said: str) -> None:
+    start = "INFO sip:13800000001@gw.example.cn SIP/2.0"
+    message = read(spoken(f"Content-Type: {kind}", f"Content-Length: {len(body)}", start=start, body=body))
+    assert refuses(message, "9#") == said
+    assert refuses(message, "") == ""
 
 
 def test_a_repeat_its_cancel_and_the_ack_of_a_refusal_share_a_branch_and_a_key() -> None:

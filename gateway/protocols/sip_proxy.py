@@ -42,13 +42,15 @@ class Own(NamedTuple):
         return (host, port or PORT) in self.places
 
 
-Key = tuple[bytes, int, bytes, int, bytes, bytes]
-"""Sent-by and branch of the top Via, CSeq's number, Call-ID, tag of From."""
+Key = int
+"""CSeq's number, then 64 bits of a keyed hash of the rest: sent-by and branch of the top Via, Call-ID, tag
+of From. Records of calls have it as their `sequence`, so that a repeat is known after a restart."""
 
 
 class Request(NamedTuple):
     """A request that keeps the grammar, with what is used of it. `from_tag`, `to_tag`: b"" where there is
-    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261."""
+    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261; `secret`: see
+    `Own.key`."""
 
     message: Message
     top: grammar.Via
@@ -58,11 +60,12 @@ class Request(NamedTuple):
     from_tag: bytes
     to_tag: bytes
     hops: int
+    secret: bytes
 
     def key(self) -> Key:
         """The same for a request however often it is repeated, for its CANCEL and for the ACK of a
         refusal."""
-        return self.top.host, self.top.port, self.branch, self.number, self.call_id, self.from_tag
+        return _key(self.secret, self.number, self.top, self.branch, self.call_id, self.from_tag)
 
 
 def checked(message: Message, own: Own) -> Request:
@@ -81,9 +84,8 @@ def checked(message: Message, own: Own) -> Request:
     if hops == 0:
         raise _refused(message, 483, "hops", "Max-Forwards is 0")
     branch = _branch(vias[0])
-    request = Request(
-        message, vias[0], branch, call_id, number, from_tag, to_tag, MAX_FORWARDS if hops is None else hops
-    )
+    left = MAX_FORWARDS if hops is None else hops
+    request = Request(message, vias[0], branch, call_id, number, from_tag, to_tag, left, own.key)
     mine = _loop_part(request, own.key)
     for via in vias:
         if own.is_at(via.host, via.port) and (grammar.parameter(via.parameters, b"branch") or b"").endswith(
@@ -97,12 +99,25 @@ def checked(message: Message, own: Own) -> Request:
     return request
 
 
-def key_of(message: Message) -> Key:
+def key_of(message: Message, own: Own) -> Key:
     """`Request.key` of a response that has lost our Via."""
     top = sip.vias(message)[0]
     number, _ = sip.sequence(message)
     tag = grammar.parameter(sip.party(message, b"from").parameters, b"tag") or b""
-    return top.host, top.port, _branch(top), number, sip.call_id(message), tag
+    return _key(own.key, number, top, _branch(top), sip.call_id(message), tag)
+
+
+def key_of_broken(data: bytes, own: Own) -> Key:
+    """Of a datagram that breaks SIP, however often it is repeated; its CSeq counts as 0."""
+    return _key_hash(own.key, b"broken", data)
+
+
+def _key(secret: bytes, number: int, top: grammar.Via, branch: bytes, call_id: bytes, from_tag: bytes) -> Key:
+    return number << 64 | _key_hash(secret, top.host, b"%d" % top.port, branch, call_id, from_tag)
+
+
+def _key_hash(secret: bytes, *parts: bytes) -> int:
+    return int(_hash(secret, b"key", *parts)[:16], 16)
 
 
 def stamp(message: Message, host: bytes, port: int) -> None:
@@ -141,11 +156,11 @@ def answer(message: Message, status: int, phrase: bytes, key: bytes, rows: Itera
 
 
 def forwarded(
-    request: Request, own: Own, peer: Place, *, record: Own | None = None
+    request: Request, own: Own, peer: Place, *, record: Own | None = None, token: bytes = b""
 ) -> tuple[bytes, bytes | None]:
     """The request with our Via on top and one hop less (§16.6), and the URI of the Route that it must follow,
     None: none is left. `own`: by which it leaves; `peer`: where it came from. `record`: stay on the dialog's
-    path, as the one that it came in by."""
+    path, as the one that it came in by; `token`: see `token_of`."""
     message = request.message
     way = _way(message, own)
     start = message.start if way.target is None else b"%s %s SIP/2.0" % (message.method, way.target)
@@ -157,9 +172,9 @@ def forwarded(
         b"\r\n",
     ]
     if record is not None:
-        rows.append(b"Record-Route: %s\r\n" % _recorded(own))
+        rows.append(b"Record-Route: %s\r\n" % _recorded(own, token))
         if record.transport != own.transport or record[:2] != own[:2]:  # both sides find us (RFC 5658 §3)
-            rows.append(b"Record-Route: %s\r\n" % _recorded(record))
+            rows.append(b"Record-Route: %s\r\n" % _recorded(record, token))
     if not any(name == b"max-forwards" for name, _ in message.rows):
         rows.append(b"Max-Forwards: %d\r\n" % MAX_FORWARDS)
     if way.routes is not None:
@@ -177,6 +192,30 @@ def follows(request: Request, own: Own) -> bytes:
     """The URI to which Route sends a request, else its Request-URI (§16.6 item 7)."""
     following = _way(request.message, own).following
     return request.message.uri if following is None else following
+
+
+def token_of(call_id: bytes, attempt: bytes, own: Own) -> bytes:
+    """What our Record-Route says of a call that passed, and Route brings back with whatever follows in it
+    (§12.1, §12.2.1.1): the id of its attempt (16 octets), and a proof that nobody else can give. So a call is
+    known however long it lasts, after a restart, and on all nodes that share the key."""
+    return attempt.hex().encode("ascii") + b"-" + _hash(own.key, b"call", call_id, attempt)
+
+
+def proven(request: Request, own: Own) -> bytes:
+    """The id of the attempt whose call a request belongs to by its Route; b"" where it proves none."""
+    for route in (b"<%s>" % request.message.uri, *request.message.listed(b"route")):
+        found = grammar.address(route)
+        place = None if found is None else grammar.uri(found.uri)
+        if place is None or not own.is_at(place.host, place.port):
+            continue
+        token = grammar.uri_parameter(place.parameters, b"zm") or b""
+        try:
+            attempt = bytes.fromhex(token[:32].decode("latin-1"))
+        except ValueError:
+            continue
+        if len(attempt) == 16 and token == token_of(request.call_id, attempt, own):
+            return attempt
+    return b""
 
 
 def probe(own: Own, place: Place, index: int, number: int) -> bytes:
@@ -301,9 +340,10 @@ def _way(message: Message, own: Own) -> _Way:
     return _Way(target, None if len(routes) == len(came) and target is None else routes, following)
 
 
-def _recorded(own: Own) -> bytes:
+def _recorded(own: Own, token: bytes) -> bytes:
     way = b"" if own.transport == UDP else b";transport=" + own.transport.lower().encode()
-    return b"<sip:%s:%d%s;lr>" % (own.host, own.port, way)
+    call = b";zm=" + token if token else b""
+    return b"<sip:%s:%d%s;lr%s>" % (own.host, own.port, way, call)
 
 
 def _mark(key: bytes, branch: bytes, peer: Place) -> bytes:

@@ -10,23 +10,26 @@ import contextlib
 import logging
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from ipaddress import ip_network
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, time_ns
 
 from gateway.config import Config
 from gateway.direct import owner
 from gateway.protocols import sip_proxy
 from gateway.protocols.sip import Message, SipError
+from gateway.protocols.sip_memo import LONGEST
 from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
-from gateway.relay.calls import Calls, Send, Trunks
+from gateway.relay.calls import MOST_DIALOGS, Calls, Send, Trunks
 from gateway.relay.flows import Flows, Takers
+from gateway.relay.heard import Heard
 from gateway.relay.hops import Hops, Ways
 from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
+from gateway.relay.recalled import Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.secured import for_next_hops, for_senders
@@ -42,6 +45,13 @@ MOST_PEERS = 10_000
 TICK_SECONDS = 0.05
 SWEEP_SECONDS = 1.0
 PROBE_SECONDS = 2.0
+
+STANDS = 4 * 3_600_000
+"""Calls that began so long ago (ms) are taken up again after a restart; a longer one has what it needs in its
+Route, where the node stays on its path."""
+
+Recall = Callable[[Callable[[str], bool], int, int, int], Iterable[Known]]
+"""See `recalled`, but for the journal and its keys."""
 
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:\s*([^\r\n]+)", re.IGNORECASE)
 
@@ -59,6 +69,7 @@ def voice_of(
     connection: Callable[[], int],
     telemetry: Telemetry,
     log: logging.Logger,
+    heard: Heard,
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
@@ -89,7 +100,7 @@ def voice_of(
             settings.area,
             settings.record_route,
         )
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry)
+        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard)
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
@@ -152,6 +163,7 @@ class Voice:
         self._calls: Calls | None = None
         self._neighbours = Neighbours(run_dir, index, self._handed, self._lost, log)
         self._probes = 0
+        self._closing = False
 
     def open(self) -> None:
         """Listen. Raises OSError, so that a taken port is told at once."""
@@ -178,6 +190,43 @@ class Voice:
         sock.setblocking(False)
         sock.bind((host, port))
         asyncio.get_running_loop().add_reader(sock.fileno(), self._read, section, sock)
+
+    def recall(self, recalled: Recall) -> asyncio.Task[None]:
+        """Take up what was decided before a restart: at once what may be repeated, and beside the path the
+        calls that stand for longer. To be called before the loop turns."""
+        now, calls = time_ns() // 1_000_000, self._calls
+        if calls is not None:
+            calls.recalling = True
+            calls.restore(recalled(self._mine, now - LONGEST, now + LONGEST, MOST_DIALOGS), self._marked)
+        return asyncio.create_task(self._recall_older(recalled, now))
+
+    async def _recall_older(self, recalled: Recall, now: int) -> None:
+        calls = self._calls
+
+        def older() -> list[Known]:
+            found: list[Known] = []
+            for one in recalled(self._mine, now - STANDS, now - LONGEST, MOST_DIALOGS):
+                found.append(one)
+                if self._closing:
+                    break
+            return found
+
+        if calls is None:
+            return
+        try:
+            calls.restore(await asyncio.to_thread(older), self._marked)
+        except Exception:
+            self._log.exception("calls that stand could not be read back")
+        finally:
+            calls.recalling = False
+
+    def _marked(self, mark: int) -> Place | None:
+        """The next hop that a record names, else the one that calls go to now."""
+        marked = (place for place in self._hops.places if mark_of(*place.address) == mark)
+        return next(marked, None) or self._hops.now()
+
+    def _mine(self, call_id: str) -> bool:
+        return owner(call_id, self._workers) == self._index
 
     def tick(self) -> None:
         """A few times a second."""
@@ -212,6 +261,7 @@ class Voice:
             self._calls.draining = True
 
     async def close(self) -> None:
+        self._closing = True
         loop = asyncio.get_running_loop()
         for sock in self._sockets.values():
             loop.remove_reader(sock.fileno())
