@@ -32,6 +32,7 @@ from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
 from gateway.relay.recalled import Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.told import Answers, Manners
 from gateway.secured import for_next_hops, for_senders
 from gateway.telemetry import Telemetry
 from gateway.values import milliseconds
@@ -75,6 +76,8 @@ def voice_of(
     settings = config.voice
     names = places.found(settings.next_hop, log)
     trusted = within(settings.trusted)
+    explains = config.card.url_of_card.encode()
+    manners = Manners(within(settings.answers_403), within(settings.answers_608), explains)
     connections: dict[Place, int] = {}
 
     def connection_of(peer: Place) -> int:
@@ -99,8 +102,10 @@ def voice_of(
             milliseconds(settings.deadline) / 1000,
             settings.area,
             settings.record_route,
+            settings.mode == "redirect",
         )
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard)
+        answers = Answers(owns[0].key, manners, screen)
+        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard, answers)
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
