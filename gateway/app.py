@@ -89,6 +89,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
+    from gateway.relay.answered import Answers  # noqa: PLC0415
     from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
@@ -166,10 +167,12 @@ async def worker(process: Process, index: int) -> None:
     )
 
     past = Search(data_dir / "journal", keys)
+    answers = Answers(screen, counters, key.hash)
     heard = Heard(presses, partial(dialog_of, past), log, config.voice.refusal_keys)
     voice = voice_of(
         *(config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log),
         heard,
+        answers,
     )
 
     def reload(fresh: Handed) -> None:

@@ -19,10 +19,12 @@ from gateway.protocols.sip import Message
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LINE, UNFILED, BANNED, SMS_ALONE = "057188886666", "057187654321", "95533", "10690001"
+DUNNING = "057188887777"
 NUMBERS = f"""
 number,extension_digits,channels,purposes,institution,agency,signatures,effective_from,effective_until
 {LINE},0,voice,marketing,BANK,,,2024-01-01,
 {BANNED},0,voice,marketing,BANK,,,2024-01-01,
+{DUNNING},0,voice,collection,BANK,,,2024-01-01,
 """
 OTHER = ("carrier", "callers")
 
@@ -320,6 +322,32 @@ async def standing(trunk: Trunk, number: int) -> Standing:
         trunk.carrier.transport.sendto(line + octets[octets.index(b"\r\n") :], (HOST, trunk.port))
 
     return Standing(number, to, call, say)
+
+
+async def test_three_answered_calls_a_day_are_enough(trunk: Trunk) -> None:
+    """Of one institution to one subscriber, for collection (GB/T 45251-2025); also after the counts were
+    lost. What nobody takes does not count so."""
+    trunk.house.write_profile('[rules.over_frequency]\nmode = { collection = "enforce" }')
+    await trunk.house.reload()
+    to, other = trunk.house.subscriber(), trunk.house.subscriber()
+    for number in range(9401, 9404):
+        trunk.send(trunk.said(number, DUNNING, to))
+        trunk.answer(await trunk.carrier.next(), 200)
+        assert (await trunk.caller.next()).status == 200
+    for number in range(9411, 9415):
+        trunk.send(trunk.said(number, DUNNING, other))
+        trunk.answer(await trunk.carrier.next(), 486)
+        assert (await trunk.caller.next()).status == 486
+    assert "over_frequency day" in await trunk.told(trunk.invite(DUNNING, to))
+    await eventually(lambda: len([one for one in trunk.calls() if trunk.outcomes(one)]) >= 7)
+    for path in (trunk.house.data_dir / "counters").iterdir():
+        path.unlink()
+
+    async def recounted() -> bool:
+        return "over_frequency day" in await trunk.told(trunk.invite(DUNNING, to))
+
+    await eventually(recounted)
+    assert await trunk.told(trunk.invite(DUNNING, other)) == "INVITE"
 
 
 async def test_who_presses_the_key_in_a_call_gets_no_more_calls_and_sms(trunk: Trunk) -> None:

@@ -2,8 +2,8 @@
 
 Rules of this file: what is counted are the attempts of one institution to one subscriber for one purpose,
 whichever of its numbers they come from: those of a channel, and where a joint cap asks for it, those of all
-together. An attempt from a number with several purposes counts for each, and has the caps of all. A window
-slides: a day is the last 24 hours. Nothing is counted here.
+together; of calls also those that were answered. An attempt from a number with several purposes counts for
+each, and has the caps of all. A window slides: a day is the last 24 hours. Nothing is counted here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +27,10 @@ CAPPED = {"marketing": MARKETING, "collection": COLLECTION}
 
 JOINT = SMS | VOICE
 """The channels of a joint cap: one count for all."""
+
+ANSWERED = 4
+"""In place of a channel: calls that were answered, each from then on. Whether one will be nobody knows
+before it is made, so it is let through while there is room."""
 
 SPOKEN = {MARKETING: Words("营销", "marketing"), COLLECTION: Words("催收", "collection")}
 
@@ -89,6 +93,8 @@ def shown(count: Count, sent: Sequence[int] | None, now: int) -> Words:
     purpose = SPOKEN[count.purpose]
     if count.channels == JOINT:
         purpose = Words(f"{purpose.zh}（短信与语音合计）", f"{purpose.en} (SMS and calls together)")
+    elif count.channels == ANSWERED:
+        purpose = Words(f"{purpose.zh}（已接通）", f"{purpose.en} (answered calls)")
     zh, en = [], []
     for word, window, most in reversed(count.limits):
         had = "?" if sent is None else sum(now - at < window for at in sent)

@@ -33,9 +33,11 @@ def counts_for(facts: Facts) -> tuple[Count, ...]:
     channel, option = facts.key[2], facts.profile.option
     mine = option(Reason.OVER_FREQUENCY, "sms" if channel == SMS else "voice")
     joint = option(Reason.OVER_FREQUENCY, "joint")
+    answered = {} if channel == SMS else option(Reason.OVER_FREQUENCY, "answered")
     return (
         *caps.counts_for(mine, facts.purposes, channel),
         *caps.counts_for(joint, facts.purposes, caps.JOINT),
+        *caps.counts_for(answered, facts.purposes, caps.ANSWERED),
     )
 
 
@@ -72,7 +74,8 @@ def capped(facts: Facts) -> bool:
 )
 def within_caps(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """No window has had as many attempts of this institution to this subscriber for this purpose, on this
-    channel or, where the cap is a joint one, on all, as its cap allows. Sub-code: the window."""
+    channel or, where the cap is a joint one, on all, as its cap allows; nor as many calls that were answered.
+    Sub-code: the window."""
     return full_window(attempt, sender.clean, view, now) or True
 
 

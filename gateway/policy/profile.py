@@ -192,6 +192,7 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
         "sms": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
         "voice": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
         "joint": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
+        "answered": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
     },
 }
 """The numbers that may stand in `[rules.X]` beside mode and from. A rule with a new one adds a row."""

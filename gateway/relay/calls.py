@@ -26,11 +26,12 @@ from gateway.protocols.sip_identity import OK, Identity, identity
 from gateway.protocols.sip_memo import LIFE, LONGEST, Memo, Verdict
 from gateway.protocols.sip_place import PORTS, TCP, TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own, Request
+from gateway.relay.answered import Answers
 from gateway.relay.asked import Came, Judging
 from gateway.relay.heard import Heard
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
-from gateway.relay.recalled import FINAL, Dialog, Known, mark_of
+from gateway.relay.recalled import FINAL, REDIRECTS, Dialog, Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.relay.told import Answers
@@ -364,6 +365,9 @@ class Calls:
             return
         if not verdict.answered:
             self._returns.outcomes([(verdict.attempt, status, b"", 0)])
+            call = self._dialogs.get(sip.call_id(response))
+            if status < REDIRECTS and call is not None:
+                self._answers.count(call)
         Memo.settle(verdict, _now())
 
     # Answers of our own

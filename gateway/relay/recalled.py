@@ -22,8 +22,8 @@ from gateway.evidence.search import open_sealed
 from gateway.model import VOICE, AccountKey
 
 SIP = "sip"
-FINAL = 200
-"""The least status of a final answer."""
+FINAL, REDIRECTS = 200, 300
+"""The least status of a final answer, and of one that is none to the call."""
 
 _SIP = b"\xa3sip"  # as it stands in a record
 _OUTCOME = rec.HEADS[rec.OUTCOME]

@@ -24,6 +24,7 @@ from gateway.protocols.sip_memo import LONGEST
 from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
+from gateway.relay.answered import Answers
 from gateway.relay.calls import MOST_DIALOGS, Calls, Send, Trunks
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.heard import Heard
@@ -71,6 +72,7 @@ def voice_of(
     telemetry: Telemetry,
     log: logging.Logger,
     heard: Heard,
+    answers: Answers,
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice

@@ -191,6 +191,7 @@ QUANTITIES = {
     **CHANNELS,
     **PURPOSES,
     "joint": Words("短信与语音合计", "SMS and calls together"),
+    "answered": Words("已接通的呼叫", "answered calls"),
     "minute": Words("1分钟", "a minute"),
     "5_minutes": Words("5分钟", "5 minutes"),
     "hour": Words("1小时", "an hour"),
