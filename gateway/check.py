@@ -32,7 +32,7 @@ def problems(settings: Config, path: Path | None) -> list[str]:
         *_ports(settings),
         *_upstreams(settings),
         *secured.problems(settings.sms),
-        *signalling.problems(settings.voice),
+        *signalling.problems(settings.voice, settings.card),
     ]
     if not found:
         found += [*_database(settings), *_counters(settings)]

@@ -75,6 +75,18 @@ def broken(limits: Iterable[Limit], sent: Sequence[int], now: int) -> str:
     )
 
 
+def free_at(limits: Iterable[Limit], sent: Sequence[int], now: int) -> int:
+    """When (ms) all windows will have room for one more, if nothing else is sent; 0: they have now."""
+    return max(
+        (
+            sent[most - 1] + window
+            for _, window, most in limits
+            if len(sent) >= most and now - sent[most - 1] < window
+        ),
+        default=0,
+    )
+
+
 def shown(count: Count, sent: Sequence[int] | None, now: int) -> Words:
     """How many there were in each window and how many there may be, for a person; `sent` as above, None where
     nobody can say."""

@@ -16,13 +16,14 @@ from gateway.relay.memory import Batch, Submit
 from gateway.relay.recalled import Dialog, Known
 
 
-def verdict_of(known: Known, marked: Callable[[int], Place | None]) -> Verdict:
-    """What was decided of a call, out of its records; `marked`: the next hop of a mark."""
+def verdict_of(known: Known, hop: Place | None) -> Verdict:
+    """What was decided of a call, out of its records; `hop`: where it goes on to if it has passed, None:
+    nowhere, or without us."""
     verdict = Verdict(known.dialog.attempt, False, (known.dialog.number, known.dialog.subscriber))
-    if known.reason or not known.hop:
+    if known.reason or not known.hop or hop is None:
         verdict.found, verdict.answered = (known.reason, known.sub), True
     else:
-        verdict.hop, verdict.answered = marked(known.hop), bool(known.result)
+        verdict.hop, verdict.answered = hop, bool(known.result)
     verdict.until = (known.ended or known.at) + (LIFE if verdict.answered else LONGEST)
     return verdict
 

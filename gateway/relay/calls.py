@@ -10,29 +10,19 @@ records (`restore`).
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from ipaddress import ip_address
 from time import perf_counter, time_ns
-from typing import NamedTuple
 
 from gateway.errors import NotReady
-from gateway.model import VOICE, AccountKey, Reason
-from gateway.protocols import sip, sip_answers, sip_proxy
+from gateway.model import VOICE, AccountKey
+from gateway.protocols import sip, sip_proxy
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message, SipError
-from gateway.protocols.sip_answers import (
-    DECLINE,
-    NO_SUCH_CALL,
-    PHRASES,
-    TERMINATED,
-    UNAVAILABLE,
-    Peer,
-    refusal,
-)
+from gateway.protocols.sip_answers import DECLINE, NO_SUCH_CALL, TERMINATED, UNAVAILABLE
 from gateway.protocols.sip_answers import OK as OK_STATUS
 from gateway.protocols.sip_identity import OK, Identity, identity
 from gateway.protocols.sip_memo import Memo, Verdict
-from gateway.protocols.sip_place import PORTS, TCP, TLS, UDP, Place
+from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay.asked import Came, Judging, verdict_of
 from gateway.relay.course import Course
@@ -42,6 +32,8 @@ from gateway.relay.memory import Batch
 from gateway.relay.recalled import FINAL, REDIRECTS, Dialog, Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.told import Answers
+from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
 
 MOST_CALLS = 100_000
@@ -58,22 +50,6 @@ a call."""
 Send = Callable[[bytes, Place], None]
 
 
-class Trunks(NamedTuple):
-    """What the settings say of the two sides: the addresses of the carrier's `hops`, and `hop`, which says
-    where calls go now; `way`: the listener by which a host is reached over a transport, None: by none;
-    `trusted` says by address whether a peer's P-Asserted-Identity counts; `deadline`: seconds until a
-    verdict; `area`: of local numbers, without 0; `records`: stay on the path of calls that pass."""
-
-    carrier: str
-    hops: frozenset[tuple[str, int, str]]
-    hop: Callable[[], Place | None]
-    way: Callable[[str, str], int | None]
-    trusted: Callable[[str], bool]
-    deadline: float
-    area: str = ""
-    records: bool = False
-
-
 class Calls:
     """The calls of one worker: those whose Call-ID is its own."""
 
@@ -88,6 +64,7 @@ class Calls:
         telemetry: Telemetry,
         heard: Heard,
         course: Course,
+        answers: Answers,
     ) -> None:
         self.draining = False
         self.recalling = False  # not all calls that stand are known yet
@@ -102,6 +79,7 @@ class Calls:
         self._telemetry = telemetry
         self._heard = heard
         self._course = course
+        self._answers = answers
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, Dialog] = {}
@@ -147,7 +125,7 @@ class Calls:
         `marked`: the next hop of a mark."""
         now = _now()
         for one in known:
-            verdict = verdict_of(one, marked)
+            verdict = verdict_of(one, None if self._trunks.redirects else marked(one.hop))
             if verdict.hop is not None:
                 self._dialogs.setdefault(one.call_id, one.dialog)
             if verdict.until > now:
@@ -182,8 +160,8 @@ class Calls:
                 self._invite(came, request)
         elif not self._stands(request) and (method in STARTS or self._trunk(peer) is None):
             self._answer(message, peer, DECLINE)
-        elif (hop := self._trunks.hop()) is None:
-            self._answer(message, peer, UNAVAILABLE)
+        elif (hop := self._onward()) is None:
+            self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
         else:
             self._course.heard(message, self._dialogs.get(request.call_id), "caller")
             self._forward(request, peer, hop)
@@ -191,12 +169,19 @@ class Calls:
     def _from_carrier(self, request: Request, peer: Place) -> None:
         """What belongs to a call that passed. A node is put before callers: who is called from outside, and
         how, is not its business."""
-        if request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
+        if self._trunks.redirects:
+            if request.message.method != b"ACK":
+                self._answer(request.message, peer, NO_SUCH_CALL)
+        elif request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
             self._course.heard(request.message, self._dialogs.get(request.call_id), "called")
             go_on = partial(self._forward, request, peer, None)
             self._heard.pass_on(request.message, request.call_id, partial(self._call_of, request), go_on)
         else:
             self._answer(request.message, peer, DECLINE)
+
+    def _onward(self) -> Place | None:
+        """Where calls go on to now; None: nowhere, or without us."""
+        return None if self._trunks.redirects else self._trunks.hop()
 
     def _stands(self, request: Request) -> bool:
         """Whether it belongs to a call that passed here; a To tag alone says nothing, as anybody can write
@@ -238,7 +223,12 @@ class Calls:
     def _tell(self, came: Came, verdict: Verdict) -> None:
         """The answer of a call that did not pass, once more."""
         if verdict.found is not None and not verdict.answer:
-            verdict.answer = self._refusal(came, *verdict.found)
+            hop = self._trunks.hop() if self._trunks.redirects and not verdict.found[0] else None
+            verdict.answer = (
+                self._answers.refused(came, *verdict.found)
+                if hop is None
+                else self._answers.redirected(came.message, hop)
+            )
         if verdict.answer:
             self._send(verdict.answer, came.peer)
 
@@ -269,32 +259,25 @@ class Calls:
         request, hop = came.request, judging.hop
         verdict.pending = False
         if error is not None:
-            said = self._refusal(came, "", "")
+            said = self._answers.refused(came, "", "")
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
-            if found.passed and request is not None and not judging.cancelled and hop is not None:
+            if judging.cancelled:
+                said = self._answers.plain(came.message, TERMINATED)
+            elif not found.passed or request is None or hop is None:
+                reason = "" if found.reason is None else found.reason.value
+                seconds = self._answers.wait(judging, found, _now())
+                said = self._answers.refused(came, reason, found.sub, seconds)
+            elif self._trunks.redirects:
+                said = self._answers.redirected(came.message, hop)
+            else:
                 verdict.hop = hop
                 self._dialogs[request.call_id] = judging.dialog(found)
                 self._forward(request, came.peer, hop)
                 return
-            if judging.cancelled:
-                said = sip_proxy.answer(came.message, TERMINATED, PHRASES[TERMINATED], self.own.key)
-            else:
-                said = self._refusal(came, "" if found.reason is None else found.reason.value, found.sub)
         verdict.answer = said
         Memo.settle(verdict, _now())
         self._send(said, came.peer)
-
-    def _refusal(self, came: Came, reason: str, sub: str) -> bytes:
-        """The answer to a call that does not pass for a reason; "": it was not judged, or leads nowhere."""
-        message, fault = came.message, came.fault
-        if not reason:
-            return sip_proxy.answer(message, UNAVAILABLE, PHRASES[UNAVAILABLE], self.own.key)
-        if fault is not None:
-            return self._told(fault, message)
-        peer = Peer(takes_608=sip_answers.announces_608(message))
-        told = refusal(Reason(reason), sub, peer)
-        return sip_proxy.answer(message, told.status, told.phrase, self.own.key, told.rows)
 
     def _cancel(self, came: Came, request: Request) -> None:
         verdict = self._memo.get(request.key(), _now())
@@ -311,14 +294,14 @@ class Calls:
     def _acknowledge(self, came: Came, request: Request) -> None:
         """An ACK of what we refused ends here; of what the carrier answered it goes on."""
         verdict = self._memo.get(request.key(), _now())
-        hop = self._trunks.hop() if verdict is None else verdict.hop
+        hop = self._onward() if verdict is None else verdict.hop
         if hop is not None:
             self._forward(request, came.peer, hop)
 
     def _forward(self, request: Request, peer: Place, hop: Place | None) -> None:
         """Send it to the carrier's `hop`, whatever its Route says further: that is for the hop to follow.
         None: from the carrier, to where its Route says, else its Request-URI."""
-        to = self._followed(request) if hop is None else hop
+        to = self._trunks.place_of(sip_proxy.follows(request, self.own)) if hop is None else hop
         if to is not None:
             records = self._trunks.records and request.message.method == b"INVITE"
             record = self.owns[peer.section] if records else None
@@ -327,16 +310,6 @@ class Calls:
             token = sip_proxy.token_of(request.call_id, attempt, self.own) if attempt else b""
             octets, _ = sip_proxy.forwarded(request, self.owns[to.section], peer, record=record, token=token)
             self._send(octets, to)
-
-    def _followed(self, request: Request) -> Place | None:
-        """Where a request from the carrier goes; None: where nobody gets from here."""
-        asked = grammar.uri(sip_proxy.follows(request, self.own))
-        if asked is None or not _is_address(host := asked.host.strip(b"[]").decode("ascii")):
-            return None
-        said = (grammar.uri_parameter(asked.parameters, b"transport") or b"udp").upper().decode("ascii")
-        transport = TLS if asked.scheme == b"sips" else said
-        section = self._trunks.way(host, transport) if transport in (UDP, TCP, TLS) else None
-        return None if section is None else Place(host, asked.port or PORTS[transport], transport, section)
 
     # Responses
 
@@ -347,7 +320,7 @@ class Calls:
         octets, back = sip_proxy.returned(message, self.own)
         if method == b"INVITE" and message.status >= FINAL:
             self._ended(octets, message.status)
-        if _is_address(back.host):
+        if is_address(back.host):
             call_id, go_on = sip.call_id(message), partial(self._send, octets, back)
             self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
 
@@ -366,7 +339,7 @@ class Calls:
                 self._course.taken(call)
         Memo.settle(verdict, _now())
 
-    # Course of our own
+    # Answers of our own
 
     def _broken(self, error: SipError, data: bytes, peer: Place, at: float) -> None:
         """It breaks SIP: told so; an INVITE is an attempt all the same."""
@@ -389,10 +362,10 @@ class Calls:
             self._judge(came, verdict, None)
 
     def _told(self, error: SipError, message: Message) -> bytes:
-        return sip_proxy.answer(message, error.status, PHRASES[error.status], self.own.key, (error.rows,))
+        return self._answers.plain(message, error.status, (error.rows,))
 
     def _answer(self, message: Message, peer: Place, status: int) -> None:
-        self._send(sip_proxy.answer(message, status, PHRASES[status], self.own.key), peer)
+        self._send(self._answers.plain(message, status), peer)
 
     def _is_for_us(self, message: Message) -> bool:
         asked = grammar.uri(message.uri)
@@ -403,14 +376,6 @@ class Calls:
         if peer.address in self._trunks.hops:
             return True
         return bool(peer.flow) and peer.host in self._hosts and self._trunk(peer) is None
-
-
-def _is_address(host: str) -> bool:
-    """Names are not looked up: no call may wait for one."""
-    try:
-        return bool(ip_address(host))
-    except ValueError:
-        return False
 
 
 def _now() -> int:

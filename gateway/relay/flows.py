@@ -292,12 +292,13 @@ class Flows:
             if (flow := self._to.get(place.address)) is not None:  # opened before, for a message
                 await flow.closed.wait()
             flow = self._to[place.address] = Flow(self, place, kept=True)
-            stood = await self._reach(flow)
+            stood = await self._reach(flow, quiet=tries > 0)
             tries = 0 if stood else min(tries + 1, len(AGAIN_SECONDS) - 1)
             await asyncio.sleep(AGAIN_SECONDS[tries])
 
-    async def _reach(self, flow: Flow) -> bool:
-        """Open a connection and wait for its end; whether it stood."""
+    async def _reach(self, flow: Flow, *, quiet: bool = False) -> bool:
+        """Open a connection and wait for its end; whether it stood. `quiet`: that it does not was said
+        before."""
         place, loop = flow.place, asyncio.get_running_loop()
         secured = self._calling.newest() if place.transport == TLS and self._calling is not None else None
         try:
@@ -314,9 +315,9 @@ class Flows:
             set_options(transport.get_extra_info("socket"))
             await flow.closed.wait()
         except (OSError, TimeoutError) as error:  # ssl.SSLError is one
-            self._log.info(
-                "call peer not reached", extra={"fields": {"peer": place.host, "error": str(error)}}
-            )
+            if not quiet:
+                fields = {"peer": place.host, "port": place.port, "error": str(error)}
+                self._log.warning("call peer not reached", extra={"fields": fields})
             return False
         else:
             return True

@@ -24,7 +24,7 @@ from gateway.protocols.sip_memo import LONGEST
 from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
-from gateway.relay.calls import MOST_DIALOGS, Calls, Send, Trunks
+from gateway.relay.calls import MOST_DIALOGS, Calls, Send
 from gateway.relay.course import Course
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.heard import Heard
@@ -33,6 +33,8 @@ from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
 from gateway.relay.recalled import Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.told import Answers, Manners
+from gateway.relay.trunks import Trunks
 from gateway.secured import for_next_hops, for_senders
 from gateway.telemetry import Telemetry
 from gateway.values import milliseconds
@@ -77,6 +79,8 @@ def voice_of(
     settings = config.voice
     names = places.found(settings.next_hop, log)
     trusted = within(settings.trusted)
+    explains = config.card.url_of_card.encode()
+    manners = Manners(within(settings.answers_403), within(settings.answers_608), explains)
     connections: dict[Place, int] = {}
 
     def connection_of(peer: Place) -> int:
@@ -101,8 +105,10 @@ def voice_of(
             milliseconds(settings.deadline) / 1000,
             settings.area,
             settings.record_route,
+            settings.mode == "redirect",
         )
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard, course)
+        more = heard, course, Answers(owns[0].key, manners, screen)
+        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, *more)
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
