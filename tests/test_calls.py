@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -154,8 +155,13 @@ record_route = true
 
 
 async def test_a_registered_line_rings_and_its_answer_comes_back(trunk: Trunk) -> None:
-    trunk.send(trunk.invite(X_Own="kept  as it came"))
-    call = await trunk.carrier.next()
+    counted = trunk.house.counted
+    async with (
+        counted("attempts_total", channel="voice", protocol="sip", purpose="marketing", verdict="pass"),
+        counted("relay_seconds_count", protocol="sip", direction="to_carrier"),
+    ):
+        trunk.send(trunk.invite(X_Own="kept  as it came"))
+        call = await trunk.carrier.next()
     assert call.value(b"x-own") == b"kept  as it came"
     assert call.value(b"max-forwards") == b"69"
     (attempt,) = trunk.attempt(call)
@@ -289,6 +295,50 @@ async def test_a_killed_worker_comes_back_with_what_it_has_decided(trunk: Trunk)
     assert (await trunk.caller.next()).status == 400
     assert [len(trunk.attempt(one)) for one in (call, refused, standing)] == [1, 1, 1]
     assert trunk.outcomes(stands) == [200]
+
+
+@pytest.mark.long
+async def test_a_kill_under_load_judges_no_call_twice(trunk: Trunk) -> None:
+    """Whatever was on its way: each call has one record, and all its repeats one branch or one To tag."""
+    sent = {}
+    for number in range(20_000, 20_600):
+        source = LINE if number % 3 else UNFILED
+        sent[f"call-{number}@cc.example.cn"] = trunk.said(number, source, trunk.house.subscriber())
+    told: dict[str, set[bytes]] = {name: set() for name in sent}
+
+    def hear() -> None:
+        for end, row in ((trunk.carrier, b"via"), (trunk.caller, b"to")):
+            while not end.got.empty():
+                message = end.got.get_nowait()
+                name = (message.value(b"call-id") or b"").decode()
+                if name in told:
+                    told[name].add(next(message.listed(row)))
+
+    roles = [role for role in trunk.house.roles if role.startswith("worker")]
+    killed: list[tuple[str, int]] = []
+
+    async def all_told() -> bool:
+        for place, data in enumerate(sent.values()):
+            trunk.send(data)
+            if place % 20 == 19:
+                await asyncio.sleep(0)  # no more than the socket holds
+            if place == 300 and not killed:
+                killed.extend((role, trunk.house.signal(role)) for role in roles)
+        await asyncio.sleep(0.5)  # T1, after which a caller repeats
+        hear()
+        return all(told.values())
+
+    await eventually(all_told, seconds=60)
+    for role, pid in killed:
+        await trunk.house.back(role, pid)
+    await all_told()
+    assert {name: len(said) for name, said in told.items() if len(said) != 1} == {}
+    recorded = Counter(
+        found.content.octets.decode("utf-16-be")
+        for found in trunk.house.records()
+        if found.content is not None and isinstance(found.content.octets, bytes)
+    )
+    assert {name: recorded[name] for name in sent if recorded[name] != 1} == {}
 
 
 class Standing(NamedTuple):

@@ -80,6 +80,7 @@ class Calls:
         self._heard = heard
         self._course = course
         self._answers = answers
+        self._relayed = telemetry.relay("sip", "to_carrier")
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, Dialog] = {}
@@ -274,6 +275,7 @@ class Calls:
                 verdict.hop = hop
                 self._dialogs[request.call_id] = judging.dialog(found)
                 self._forward(request, came.peer, hop)
+                self._relayed.observe(perf_counter() - came.at)
                 return
         verdict.answer = said
         Memo.settle(verdict, _now())
