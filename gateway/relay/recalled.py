@@ -19,7 +19,7 @@ from gateway.evidence.folder import writers
 from gateway.evidence.recent import recent
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import open_sealed
-from gateway.model import VOICE, AccountKey
+from gateway.model import FOREVER, VOICE, AccountKey
 
 SIP = "sip"
 FINAL, REDIRECTS = 200, 300
@@ -62,14 +62,14 @@ def mark_of(host: str, port: int, transport: str) -> int:
 
 
 def recalled(
-    journal: Path, keys: Keys, mine: Callable[[str], bool], since: int, until: int, most: int
+    journal: Path, keys: Keys, mine: Callable[[str], bool], most: int, since: int, until: int = 0
 ) -> Iterator[Known]:
     """The calls that were judged since `since` and before `until` (ms), whose Call-IDs are `mine`: of each
-    writer the newest first, and at most `most`."""
+    writer the newest first, and at most `most`; without an `until`, how they were answered too."""
     for folder in writers(journal):
         left = most
         ended: dict[bytes, tuple[int, int]] = {}
-        for cipher, digest, block in recent(folder, keys, since):
+        for cipher, digest, block in recent(folder, keys, since, _SIP if until else b""):
             for index in range(len(block.records) - 1, -1, -1):
                 octets = block.records[index]
                 if octets.startswith(_OUTCOME):
@@ -84,7 +84,7 @@ def recalled(
                     record = rec.decode(octets)
                 if not isinstance(record, rec.Attempt) or record.judged.channel != VOICE:
                     continue
-                if record.judged.protocol != SIP or not since <= record.at < until:
+                if record.judged.protocol != SIP or not since <= record.at < (until or FOREVER):
                     continue
                 try:
                     content = open_sealed(cipher, digest, block.first + index, record.sealed)

@@ -49,7 +49,7 @@ TICK_SECONDS = 0.05
 SWEEP_SECONDS = 1.0
 PROBE_SECONDS = 2.0
 
-STANDS = 4 * 3_600_000
+STANDS = 2 * 3_600_000
 """Calls that began so long ago (ms) are taken up again after a restart; a longer one has what it needs in its
 Route, where the node stays on its path."""
 
@@ -205,7 +205,7 @@ class Voice:
         now, calls = time_ns() // 1_000_000, self._calls
         if calls is not None:
             calls.recalling = True
-            calls.restore(recalled(self._mine, now - LONGEST, now + LONGEST, MOST_DIALOGS), self._marked)
+            calls.restore(recalled(self._mine, MOST_DIALOGS, now - LONGEST, 0), self._marked)
         return asyncio.create_task(self._recall_older(recalled, now))
 
     async def _recall_older(self, recalled: Recall, now: int) -> None:
@@ -213,7 +213,7 @@ class Voice:
 
         def older() -> list[Known]:
             found: list[Known] = []
-            for one in recalled(self._mine, now - STANDS, now - LONGEST, MOST_DIALOGS):
+            for one in recalled(self._mine, MOST_DIALOGS, now - STANDS, now - LONGEST):
                 found.append(one)
                 if self._closing:
                     break
