@@ -10,31 +10,31 @@ records (`restore`).
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from ipaddress import ip_address
 from time import perf_counter, time_ns
-from typing import NamedTuple
 
 from gateway.errors import NotReady
-from gateway.model import VOICE, AccountKey
+from gateway.model import VOICE
 from gateway.protocols import sip, sip_proxy
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_answers import DECLINE, NO_SUCH_CALL, TERMINATED, UNAVAILABLE
 from gateway.protocols.sip_answers import OK as OK_STATUS
-from gateway.protocols.sip_identity import OK, Identity, identity
+from gateway.protocols.sip_identity import OK, Identity
 from gateway.protocols.sip_memo import LIFE, LONGEST, Memo, Verdict
-from gateway.protocols.sip_place import PORTS, TCP, TLS, UDP, Place
+from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay.answered import Answers
 from gateway.relay.asked import Came, Judging
+from gateway.relay.callers import Callers
 from gateway.relay.heard import Heard
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
 from gateway.relay.recalled import FINAL, REDIRECTS, Dialog, Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.told import Answers
+from gateway.relay.told import Responses
+from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
 
 MOST_CALLS = 100_000
@@ -51,24 +51,6 @@ a call."""
 Send = Callable[[bytes, Place], None]
 
 
-class Trunks(NamedTuple):
-    """What the settings say of the two sides: the addresses of the carrier's `hops`, and `hop`, which says
-    where calls go now; `way`: the listener by which a host is reached over a transport, None: by none;
-    `trusted` says by address whether a peer's P-Asserted-Identity counts; `deadline`: seconds until a
-    verdict; `area`: of local numbers, without 0; `records`: stay on the path of calls that pass; `redirects`:
-    callers take those to the carrier themselves."""
-
-    carrier: str
-    hops: frozenset[tuple[str, int, str]]
-    hop: Callable[[], Place | None]
-    way: Callable[[str, str], int | None]
-    trusted: Callable[[str], bool]
-    deadline: float
-    area: str = ""
-    records: bool = False
-    redirects: bool = False
-
-
 class Calls:
     """The calls of one worker: those whose Call-ID is its own."""
 
@@ -83,13 +65,14 @@ class Calls:
         telemetry: Telemetry,
         heard: Heard,
         answers: Answers,
+        responses: Responses,
     ) -> None:
         self.draining = False
         self.recalling = False  # not all calls that stand are known yet
         self._trunks = trunks
         self.owns = owns  # by listener
         self.own = owns[0]
-        self._hosts = frozenset(host for host, _, _ in trunks.hops)
+        self._callers = Callers(trunks, screen)
         self._screen = screen
         self._returns = returns
         self._send = send
@@ -97,6 +80,7 @@ class Calls:
         self._telemetry = telemetry
         self._heard = heard
         self._answers = answers
+        self._responses = responses
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, Dialog] = {}
@@ -172,7 +156,7 @@ class Calls:
         method = message.method
         if method == b"OPTIONS" and self._is_for_us(message):
             self._answer(message, peer, OK_STATUS)
-        elif self._is_carrier(peer):
+        elif self._callers.are_carrier(peer):
             self._from_carrier(request, peer)
         elif method == b"CANCEL":
             self._cancel(came, request)
@@ -181,7 +165,7 @@ class Calls:
         elif method == b"INVITE" and not self._stands(request):
             if not (request.to_tag and self.recalling):  # it comes again, and the call is known by then
                 self._invite(came, request)
-        elif not self._stands(request) and (method in STARTS or self._trunk(peer) is None):
+        elif not self._stands(request) and (method in STARTS or self._callers.account(peer) is None):
             self._answer(message, peer, DECLINE)
         elif (hop := self._onward()) is None:
             self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
@@ -213,18 +197,10 @@ class Calls:
         """The call that it says it belongs to, or the id of its attempt; b"" for none that is known."""
         return self._dialogs.get(request.call_id) or sip_proxy.proven(request, self.own)
 
-    def _trunk(self, peer: Place) -> AccountKey | None:
-        """The account that is filed under the peer's address and port, or under its address."""
-        named = AccountKey(self._trunks.carrier, "sip", f"{peer.host}:{peer.port}")
-        for key in (named, named._replace(account=peer.host)):
-            if self._screen.account(key) is not None:
-                return key
-        return None
-
     def _invite(self, came: Came, request: Request) -> None:
         now = _now()
         verdict = self._memo.get(came.key, now)
-        who = self._identity(came)
+        who = self._callers.identity(came.message, came.peer)
         if verdict is None:
             verdict = self._memo.begin(came.key, now)
             if verdict is None or self.draining:
@@ -246,20 +222,16 @@ class Calls:
         if verdict.found is not None and not verdict.answer:
             hop = self._trunks.hop() if self._trunks.redirects and not verdict.found[0] else None
             verdict.answer = (
-                self._answers.refused(came, *verdict.found)
+                self._responses.refused(came, *verdict.found)
                 if hop is None
-                else self._answers.redirected(came.message, hop)
+                else self._responses.redirected(came.message, hop)
             )
         if verdict.answer:
             self._send(verdict.answer, came.peer)
 
-    def _identity(self, came: Came) -> Identity:
-        return identity(came.message, trusted=self._trunks.trusted(came.peer.host), area=self._trunks.area)
-
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         judging = self._judging[id(verdict)] = Judging(came, verdict, self.decided)
-        host = came.peer.host
-        key = judging.key = self._trunk(came.peer) or AccountKey(self._trunks.carrier, "sip", host)
+        key = judging.key = self._callers.account(came.peer) or self._callers.unfiled(came.peer)
         if who is not None and came.request is not None:
             flaw = "" if who.verdict == OK else "identity"
             hop = judging.hop = self._trunks.hop()
@@ -280,17 +252,17 @@ class Calls:
         request, hop = came.request, judging.hop
         verdict.pending = False
         if error is not None:
-            said = self._answers.refused(came, "", "")
+            said = self._responses.refused(came, "", "")
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
             if judging.cancelled:
-                said = self._answers.plain(came.message, TERMINATED)
+                said = self._responses.plain(came.message, TERMINATED)
             elif not found.passed or request is None or hop is None:
                 reason = "" if found.reason is None else found.reason.value
-                seconds = self._answers.wait(judging, found, _now())
-                said = self._answers.refused(came, reason, found.sub, seconds)
+                seconds = self._responses.wait(judging, found, _now())
+                said = self._responses.refused(came, reason, found.sub, seconds)
             elif self._trunks.redirects:
-                said = self._answers.redirected(came.message, hop)
+                said = self._responses.redirected(came.message, hop)
             else:
                 verdict.hop = hop
                 self._dialogs[request.call_id] = judging.dialog(found)
@@ -322,7 +294,7 @@ class Calls:
     def _forward(self, request: Request, peer: Place, hop: Place | None) -> None:
         """Send it to the carrier's `hop`, whatever its Route says further: that is for the hop to follow.
         None: from the carrier, to where its Route says, else its Request-URI."""
-        to = self._followed(request) if hop is None else hop
+        to = self._trunks.place_of(sip_proxy.follows(request, self.own)) if hop is None else hop
         if to is not None:
             records = self._trunks.records and request.message.method == b"INVITE"
             record = self.owns[peer.section] if records else None
@@ -331,16 +303,6 @@ class Calls:
             token = sip_proxy.token_of(request.call_id, attempt, self.own) if attempt else b""
             octets, _ = sip_proxy.forwarded(request, self.owns[to.section], peer, record=record, token=token)
             self._send(octets, to)
-
-    def _followed(self, request: Request) -> Place | None:
-        """Where a request from the carrier goes; None: where nobody gets from here."""
-        asked = grammar.uri(sip_proxy.follows(request, self.own))
-        if asked is None or not _is_address(host := asked.host.strip(b"[]").decode("ascii")):
-            return None
-        said = (grammar.uri_parameter(asked.parameters, b"transport") or b"udp").upper().decode("ascii")
-        transport = TLS if asked.scheme == b"sips" else said
-        section = self._trunks.way(host, transport) if transport in (UDP, TCP, TLS) else None
-        return None if section is None else Place(host, asked.port or PORTS[transport], transport, section)
 
     # Responses
 
@@ -351,7 +313,7 @@ class Calls:
         octets, back = sip_proxy.returned(message, self.own)
         if method == b"INVITE" and message.status >= FINAL:
             self._ended(octets, message.status)
-        if _is_address(back.host):
+        if is_address(back.host):
             call_id, go_on = sip.call_id(message), partial(self._send, octets, back)
             self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
 
@@ -378,7 +340,7 @@ class Calls:
         message = error.message
         if message is None or not error.status:
             return
-        if message.method != b"INVITE" or self._is_carrier(peer):
+        if message.method != b"INVITE" or self._callers.are_carrier(peer):
             self._send(self._told(error, message), peer)
             return
         now, came = _now(), Came(message, peer, at, sip_proxy.key_of_broken(data, self.own), None, error)
@@ -393,28 +355,14 @@ class Calls:
             self._judge(came, verdict, None)
 
     def _told(self, error: SipError, message: Message) -> bytes:
-        return self._answers.plain(message, error.status, (error.rows,))
+        return self._responses.plain(message, error.status, (error.rows,))
 
     def _answer(self, message: Message, peer: Place, status: int) -> None:
-        self._send(self._answers.plain(message, status), peer)
+        self._send(self._responses.plain(message, status), peer)
 
     def _is_for_us(self, message: Message) -> bool:
         asked = grammar.uri(message.uri)
         return asked is not None and self.own.is_at(asked.host, asked.port)
-
-    def _is_carrier(self, peer: Place) -> bool:
-        """A connection that it opened has a port that nobody knows before."""
-        if peer.address in self._trunks.hops:
-            return True
-        return bool(peer.flow) and peer.host in self._hosts and self._trunk(peer) is None
-
-
-def _is_address(host: str) -> bool:
-    """Names are not looked up: no call may wait for one."""
-    try:
-        return bool(ip_address(host))
-    except ValueError:
-        return False
 
 
 def _now() -> int:

@@ -25,7 +25,7 @@ from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
 from gateway.relay.answered import Answers
-from gateway.relay.calls import MOST_DIALOGS, Calls, Send, Trunks
+from gateway.relay.calls import MOST_DIALOGS, Calls, Send
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.heard import Heard
 from gateway.relay.hops import Hops, Ways
@@ -33,7 +33,8 @@ from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
 from gateway.relay.recalled import Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.told import Answers, Manners
+from gateway.relay.told import Manners, Responses
+from gateway.relay.trunks import Trunks
 from gateway.secured import for_next_hops, for_senders
 from gateway.telemetry import Telemetry
 from gateway.values import milliseconds
@@ -106,8 +107,8 @@ def voice_of(
             settings.record_route,
             settings.mode == "redirect",
         )
-        answers = Answers(owns[0].key, manners, screen)
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard, answers)
+        told = Responses(owns[0].key, manners, screen)
+        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard, answers, told)
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
