@@ -89,11 +89,12 @@ async def worker(process: Process, index: int) -> None:
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
-    from gateway.relay.answered import Answers  # noqa: PLC0415
     from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
+    from gateway.relay.course import Course  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
+    from gateway.relay.endings import Endings  # noqa: PLC0415
     from gateway.relay.heard import Heard  # noqa: PLC0415
     from gateway.relay.past_calls import dialog_of  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
@@ -147,7 +148,11 @@ async def worker(process: Process, index: int) -> None:
     confirmations = Confirmations(node, screen, cities, telemetry, log, _confirmations(config))
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
     presses = Presses(node, screen, key, returns, confirmations, telemetry)
-    asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
+    course = Course(screen, counters, key.hash)
+    endings = Endings(journal, Search(data_dir / "journal", keys), course)
+    asked = Direct(
+        screen, presses, endings, data_dir / "asked", writer, Search(data_dir / "journal", keys), log
+    )
     calling = CALLS.keys() & {sms.protocol for sms in config.sms}
     noted = Contacts(data_dir / "routes", writer)
     routes = {protocol: Routes(config.node.carrier, protocol, view, noted) for protocol in calling}
@@ -167,12 +172,11 @@ async def worker(process: Process, index: int) -> None:
     )
 
     past = Search(data_dir / "journal", keys)
-    answers = Answers(screen, counters, key.hash)
     heard = Heard(presses, partial(dialog_of, past), log, config.voice.refusal_keys)
     voice = voice_of(
         *(config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log),
         heard,
-        answers,
+        course,
     )
 
     def reload(fresh: Handed) -> None:

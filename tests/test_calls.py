@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -384,6 +385,17 @@ async def test_a_human_no_of_the_called_side_is_a_refusal(trunk: Trunk) -> None:
     one.say("BYE", Reason='SIP;cause=607;text="Unwanted"')
     assert (await trunk.caller.next()).method == b"BYE"
     assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=one.to))
+    (attempt,) = trunk.attempt(one.call)
+
+    async def ended() -> Any:
+        shown = json.loads((await trunk.house.cli("records", "show", attempt.id.hex()))[1])
+        return shown["reports"] and shown
+
+    shown = await eventually(ended)
+    assert (shown["delivery"], shown["delivery_stat"]) == ("delivered", "200")
+    assert shown["ended_by"] == 'called SIP;cause=607;text="Unwanted"'
+    assert shown["answered_at"]
+    assert shown["ended_at"]
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "REFER", "REGISTER"])

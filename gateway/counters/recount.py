@@ -10,14 +10,17 @@ from pathlib import Path
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.counters import count_key, key_of
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
-from gateway.evidence.search import Search
-from gateway.model import VOICE, Limit, Reason
+from gateway.evidence.lasting import ANSWERED as TAKEN
+from gateway.evidence.lasting import is_taken
+from gateway.evidence.search import Search, open_sealed
+from gateway.model import COLLECTION, VOICE, Limit, Reason
 from gateway.policy.caps import ANSWERED, CAPPED, JOINT
-from gateway.policy.facts import View
+from gateway.policy.facts import View, governing
 from gateway.policy.profile import Profile
 
 MOST_KNOWN = 20_000
@@ -28,6 +31,8 @@ RINGS = 240_000
 
 Keys = tuple[int, ...]
 
+_NOT_RINGING: tuple[int, Keys] = (0, ())
+_TAKEN = TAKEN.encode()
 _OUTCOME = rec.HEADS[rec.OUTCOME]
 _PASSED = msgspec.msgpack.encode(rec.PASS)  # as it stands in a record
 
@@ -51,10 +56,20 @@ def recounted(
             for index, octets in enumerate(block.records, block.first):
                 if ringing and octets.startswith(_OUTCOME):
                     said = half_read.following(octets)
-                    _, awaited = ringing.get(said.attempt, (0, ()))
-                    if awaited and is_answered(rec.decode(octets)):
+                    _, awaited = ringing.get(said.attempt, _NOT_RINGING)
+                    outcome = rec.decode(octets) if awaited else None
+                    if isinstance(outcome, rec.Outcome) and is_taken(outcome):
                         del ringing[said.attempt]
                         yield from ((said.at, key) for key in awaited)
+                    continue
+                if answers and _TAKEN in octets and rec.kind_of(octets) == rec.REPORT:
+                    report = rec.decode(octets)
+                    assert isinstance(report, rec.Report)
+                    content = _opened(cipher, digest, index, report.sealed)
+                    if report.at >= since and content is not None:
+                        subscriber = hashed(content.subscriber)
+                        for key in _told(report, view, hashed, profile):
+                            yield report.at, key_of(key, subscriber)
                     continue
                 if _PASSED not in octets or rec.kind_of(octets) != rec.ATTEMPT:
                     continue
@@ -70,13 +85,8 @@ def recounted(
                 keys, later = both
                 if not (keys or later) or half_read.continues(seen):
                     continue
-                try:
-                    content = rec.decode_content(
-                        cipher.decrypt(index.to_bytes(12, "big"), seen.sealed, digest)
-                    )
-                except (InvalidTag, rec.RecordError):
-                    continue
-                if content.subscriber:
+                content = _opened(cipher, digest, index, seen.sealed)
+                if content is not None and content.subscriber:
                     subscriber = hashed(content.subscriber)
                     for key in keys:
                         yield seen.at, key_of(key, subscriber)
@@ -88,9 +98,25 @@ def recounted(
     return heapq.merge(*map(of_writer, search.folders()))
 
 
-def is_answered(record: rec.Record) -> bool:
-    """Whether it is the carrier's answer to a call, that somebody took it."""
-    return isinstance(record, rec.Outcome) and 200 <= record.result < 300
+def _opened(cipher: AESGCM, digest: bytes, index: int, sealed: bytes) -> rec.Content | None:
+    try:
+        return open_sealed(cipher, digest, index, sealed)
+    except (InvalidTag, rec.RecordError):
+        return None
+
+
+def _told(
+    report: rec.Record, view: View, hashed: Callable[[str], bytes], profile: Profile
+) -> Mapping[int, tuple[Limit, ...]]:
+    """What a call counts under of which its platform told that it was answered: by the filing of today."""
+    if not isinstance(report, rec.Report) or report.stat.partition(" ")[0] != TAKEN:
+        return {}
+    filing = governing(view.numbers(report.number), VOICE, report.at)
+    owner = None if filing is None else view.institution(filing.institution)
+    if filing is None or owner is None:
+        return {}
+    purpose = "collection" if filing.purposes & COLLECTION else "marketing"
+    return answered_under(filing.number, owner.code, purpose, view, hashed, profile)
 
 
 def answered_under(

@@ -60,6 +60,7 @@ def capped(facts: Facts) -> bool:
         call(sent=[1, 300_000, 600_000, 900_000, 86_399_999]),
         call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5, 6]),
         call(number={"purposes": COLLECTION}, account={"line_kind": "robot"}, sent=[1, 2, 3]),
+        call(number={"purposes": COLLECTION}, answered=[1, 3_600_000, 86_399_999]),
     ],
     passes=[
         sms(),
@@ -70,7 +71,7 @@ def capped(facts: Facts) -> bool:
         sms(number={"purposes": SERVICE}, sent=[0] * 20),
         sms(number=None, account={"scope": "other"}, sent=[0] * 20),
         call(sent=[1, 2, 300_000]),
-        call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5]),
+        call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5], answered=[1, 2, 86_400_000]),
         call(number={"purposes": COLLECTION}, account={"line_kind": "robot"}, sent=[1, 2]),
         sms(number={"purposes": MARKETING}, account={"line_kind": "robot"}, sent=[60_001]),
     ],

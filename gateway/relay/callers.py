@@ -1,5 +1,5 @@
-"""Who it is that calls: whose trunk a call came by, or the carrier. A trunk is an account that is filed under an
-address; what it may show is the registry's business.
+"""Who it is that calls: whose trunk a call came by, or the carrier. A trunk is an account that is filed under
+an address; what it may show is the registry's business.
 """
 
 from gateway.model import AccountKey

@@ -21,19 +21,19 @@ from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_answers import DECLINE, NO_SUCH_CALL, TERMINATED, UNAVAILABLE
 from gateway.protocols.sip_answers import OK as OK_STATUS
 from gateway.protocols.sip_identity import OK, Identity
-from gateway.protocols.sip_memo import LIFE, LONGEST, Memo, Verdict
+from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own, Request
-from gateway.relay.answered import Answers
-from gateway.relay.asked import Came, Judging
+from gateway.relay.asked import Came, Judging, verdict_of
 from gateway.relay.callers import Callers
+from gateway.relay.course import Course
 from gateway.relay.heard import Heard
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
 from gateway.relay.recalled import FINAL, REDIRECTS, Dialog, Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.told import Responses
+from gateway.relay.told import Answers
 from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
 
@@ -64,8 +64,8 @@ class Calls:
         connection: Callable[[Place], int],
         telemetry: Telemetry,
         heard: Heard,
+        course: Course,
         answers: Answers,
-        responses: Responses,
     ) -> None:
         self.draining = False
         self.recalling = False  # not all calls that stand are known yet
@@ -79,8 +79,8 @@ class Calls:
         self._connection = connection
         self._telemetry = telemetry
         self._heard = heard
+        self._course = course
         self._answers = answers
-        self._responses = responses
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, Dialog] = {}
@@ -126,15 +126,9 @@ class Calls:
         `marked`: the next hop of a mark."""
         now = _now()
         for one in known:
-            passed = not one.reason and bool(one.hop) and not self._trunks.redirects
-            verdict = Verdict(one.dialog.attempt, False, (one.dialog.number, one.dialog.subscriber))
-            if passed:
+            verdict = verdict_of(one, None if self._trunks.redirects else marked(one.hop))
+            if verdict.hop is not None:
                 self._dialogs.setdefault(one.call_id, one.dialog)
-                verdict.hop = marked(one.hop)
-            else:
-                verdict.found = one.reason, one.sub
-            verdict.answered = not passed or bool(one.result)
-            verdict.until = (one.ended or one.at) + (LIFE if verdict.answered else LONGEST)
             if verdict.until > now:
                 self._memo.restore(one.key, verdict)
 
@@ -170,6 +164,7 @@ class Calls:
         elif (hop := self._onward()) is None:
             self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
         else:
+            self._course.heard(message, self._dialogs.get(request.call_id), "caller")
             self._forward(request, peer, hop)
 
     def _from_carrier(self, request: Request, peer: Place) -> None:
@@ -179,6 +174,7 @@ class Calls:
             if request.message.method != b"ACK":
                 self._answer(request.message, peer, NO_SUCH_CALL)
         elif request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
+            self._course.heard(request.message, self._dialogs.get(request.call_id), "called")
             go_on = partial(self._forward, request, peer, None)
             self._heard.pass_on(request.message, request.call_id, partial(self._call_of, request), go_on)
         else:
@@ -222,9 +218,9 @@ class Calls:
         if verdict.found is not None and not verdict.answer:
             hop = self._trunks.hop() if self._trunks.redirects and not verdict.found[0] else None
             verdict.answer = (
-                self._responses.refused(came, *verdict.found)
+                self._answers.refused(came, *verdict.found)
                 if hop is None
-                else self._responses.redirected(came.message, hop)
+                else self._answers.redirected(came.message, hop)
             )
         if verdict.answer:
             self._send(verdict.answer, came.peer)
@@ -252,17 +248,17 @@ class Calls:
         request, hop = came.request, judging.hop
         verdict.pending = False
         if error is not None:
-            said = self._responses.refused(came, "", "")
+            said = self._answers.refused(came, "", "")
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
             if judging.cancelled:
-                said = self._responses.plain(came.message, TERMINATED)
+                said = self._answers.plain(came.message, TERMINATED)
             elif not found.passed or request is None or hop is None:
                 reason = "" if found.reason is None else found.reason.value
-                seconds = self._responses.wait(judging, found, _now())
-                said = self._responses.refused(came, reason, found.sub, seconds)
+                seconds = self._answers.wait(judging, found, _now())
+                said = self._answers.refused(came, reason, found.sub, seconds)
             elif self._trunks.redirects:
-                said = self._responses.redirected(came.message, hop)
+                said = self._answers.redirected(came.message, hop)
             else:
                 verdict.hop = hop
                 self._dialogs[request.call_id] = judging.dialog(found)
@@ -329,7 +325,7 @@ class Calls:
             self._returns.outcomes([(verdict.attempt, status, b"", 0)])
             call = self._dialogs.get(sip.call_id(response))
             if status < REDIRECTS and call is not None:
-                self._answers.count(call)
+                self._course.taken(call)
         Memo.settle(verdict, _now())
 
     # Answers of our own
@@ -355,10 +351,10 @@ class Calls:
             self._judge(came, verdict, None)
 
     def _told(self, error: SipError, message: Message) -> bytes:
-        return self._responses.plain(message, error.status, (error.rows,))
+        return self._answers.plain(message, error.status, (error.rows,))
 
     def _answer(self, message: Message, peer: Place, status: int) -> None:
-        self._send(self._responses.plain(message, status), peer)
+        self._send(self._answers.plain(message, status), peer)
 
     def _is_for_us(self, message: Message) -> bool:
         asked = grammar.uri(message.uri)

@@ -105,7 +105,15 @@ def known_of(attempt: rec.Attempt, content: rec.Content, result: int = 0, ended:
         return None
     sequence = attempt.sequence
     key = int.from_bytes(sequence, "big") if isinstance(sequence, bytes) else sequence
-    dialog = Dialog(
+    call_id = octets.decode("utf-16-be", "replace").encode()
+    verdict = attempt.reference, judged.reason, judged.sub
+    return Known(key, call_id, attempt.at, *verdict, dialog_from(attempt, content), result, ended)
+
+
+def dialog_from(attempt: rec.Attempt, content: rec.Content) -> Dialog:
+    """The call of a record."""
+    judged = attempt.judged
+    return Dialog(
         attempt.id,
         AccountKey(judged.carrier, judged.protocol, judged.account),
         judged.number,
@@ -113,8 +121,4 @@ def known_of(attempt: rec.Attempt, content: rec.Content, result: int = 0, ended:
         judged.registration,
         judged.institution,
         judged.purpose,
-    )
-    call_id = octets.decode("utf-16-be", "replace").encode()
-    return Known(
-        key, call_id, attempt.at, attempt.reference, judged.reason, judged.sub, dialog, result, ended
     )

@@ -30,7 +30,7 @@ class Manners(NamedTuple):
     explains: bytes
 
 
-class Responses:
+class Answers:
     """Of one worker. `key`: of the tags (`Own.key`)."""
 
     def __init__(self, key: bytes, manners: Manners, screen: Screen) -> None:

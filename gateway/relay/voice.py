@@ -24,8 +24,8 @@ from gateway.protocols.sip_memo import LONGEST
 from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
-from gateway.relay.answered import Answers
 from gateway.relay.calls import MOST_DIALOGS, Calls, Send
+from gateway.relay.course import Course
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.heard import Heard
 from gateway.relay.hops import Hops, Ways
@@ -33,7 +33,7 @@ from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
 from gateway.relay.recalled import Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.told import Manners, Responses
+from gateway.relay.told import Answers, Manners
 from gateway.relay.trunks import Trunks
 from gateway.secured import for_next_hops, for_senders
 from gateway.telemetry import Telemetry
@@ -73,7 +73,7 @@ def voice_of(
     telemetry: Telemetry,
     log: logging.Logger,
     heard: Heard,
-    answers: Answers,
+    course: Course,
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
@@ -107,8 +107,8 @@ def voice_of(
             settings.record_route,
             settings.mode == "redirect",
         )
-        told = Responses(owns[0].key, manners, screen)
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard, answers, told)
+        more = heard, course, Answers(owns[0].key, manners, screen)
+        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, *more)
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate

@@ -185,6 +185,10 @@ FIELDS = {
     "delivery": Words("送达状态", "Delivery"),
     "delivery_at": Words("状态时间", "Since"),
     "delivery_stat": Words("状态报告", "Report"),
+    "answered_at": Words("接通时间", "Answered"),
+    "ended_at": Words("结束时间", "Ended"),
+    "lasted_seconds": Words("通话时长（秒）", "Seconds"),
+    "ended_by": Words("结束原因", "Ended by"),
     "registry_version": Words("登记库版本", "Registry version"),
     "profile": Words("规则档案", "Profile"),
 }
