@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from conftest import HouseOf
 from playbook import HOST, House, eventually, free_ports
-from test_calls import LINE, NUMBERS, UNFILED, End, Trunk
+from test_calls import LINE, NUMBERS, SMS_ALONE, UNFILED, End, Trunk
 from test_card import read
 from test_tls import NAME, Papers, papers, serving, trusting
 
@@ -181,7 +181,11 @@ upstream_tls_key = "{papers.gateway.key}"
     tcp, tls = Carrier(), Carrier()
     await tls.open(by_tls, serving(papers, papers.carrier))
     await tcp.open(by_tcp, None)
-    filed = [f"mobile,sip,{HOST},BANK,financial,result,whole,,,0"]
+    filed = [
+        f"mobile,sip,{HOST},BANK,financial,result,whole,,,0",
+        "mobile,sip,127.0.0.3,BANK,financial,result,whole,,127.0.0.9,0",
+        "mobile,sip,127.0.0.4,SHOP,other,result,whole,,,0",
+    ]
     async with house_of(workers=2, settings=settings, filed=filed) as house:
         await house.bring("numbers", NUMBERS + f"{COLLECTING},0,voice,collection,BANK,,,2024-01-01,\n")
         found = Streams(house, (port, tls_port), (caller, udp), (tcp, tls), papers)
@@ -419,6 +423,28 @@ voice = {{ marketing = "00:00-24:00", collection = "{later}" }}
         assert tcp.got.empty()
     alone.transport.close()
     await tcp.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "source", "told"),
+    [
+        ("127.0.0.3", LINE, "account_mismatch unknown_account"),  # not from where its account may come
+        ("127.0.0.4", "4008001234", "unregistered inbound_only"),
+        ("127.0.0.4", SMS_ALONE, "unregistered channel"),  # filed, but not for calls
+        ("127.0.0.4", UNFILED, ""),
+    ],
+)
+async def test_trunks_call_from_where_they_may_and_by_numbers_that_call(
+    streams: Streams, host: str, source: str, told: str
+) -> None:
+    _, end = await asyncio.get_running_loop().create_datagram_endpoint(End, (host, 0))
+    end.transport.sendto(streams.invite(source), (HOST, streams.port))
+    if told:
+        said = await end.next()
+        assert (said.status, said.value(b"reason")) == (603, f'Q.850;cause=21;text="{told}"'.encode())
+    else:
+        assert (await streams.tls.next())[0].method == b"INVITE"
+    end.transport.close()
 
 
 async def test_who_does_not_speak_tls_is_counted(streams: Streams) -> None:

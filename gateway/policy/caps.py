@@ -62,6 +62,17 @@ def both(
     return {bit: _smaller((*one.get(bit, ()), *other.get(bit, ()))) for bit in one.keys() | other.keys()}
 
 
+def beside(
+    one: Mapping[int, tuple[Limit, ...]], other: Mapping[int, tuple[Limit, ...]]
+) -> Mapping[int, tuple[Limit, ...]]:
+    """For each purpose the caps of both tables beside each other: what is counted is the same, and as much of
+    it is kept as the larger one needs."""
+    return {
+        bit: tuple(sorted((*one.get(bit, ()), *other.get(bit, ())), key=lambda limit: -limit.window))
+        for bit in one.keys() | other.keys()
+    }
+
+
 def counts_for(table: Mapping[int, tuple[Limit, ...]], purposes: int, channels: int) -> tuple[Count, ...]:
     """What an attempt from a number with these purposes is counted under, by a table of these channels."""
     return tuple(Count(bit, limits, channels) for bit, limits in table.items() if purposes & bit and limits)

@@ -13,18 +13,19 @@ from functools import partial
 from time import perf_counter, time_ns
 
 from gateway.errors import NotReady
-from gateway.model import VOICE, AccountKey
+from gateway.model import VOICE
 from gateway.protocols import sip, sip_proxy
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_answers import DECLINE, NO_SUCH_CALL, TERMINATED, UNAVAILABLE
 from gateway.protocols.sip_answers import OK as OK_STATUS
-from gateway.protocols.sip_identity import OK, Identity, identity
+from gateway.protocols.sip_identity import OK, Identity
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay.asked import Came, Judging, verdict_of
+from gateway.relay.callers import Callers
 from gateway.relay.course import Course
 from gateway.relay.heard import Heard
 from gateway.relay.lane import nowhere
@@ -71,7 +72,7 @@ class Calls:
         self._trunks = trunks
         self.owns = owns  # by listener
         self.own = owns[0]
-        self._hosts = frozenset(host for host, _, _ in trunks.hops)
+        self._callers = Callers(trunks, screen)
         self._screen = screen
         self._returns = returns
         self._send = send
@@ -150,7 +151,7 @@ class Calls:
         method = message.method
         if method == b"OPTIONS" and self._is_for_us(message):
             self._answer(message, peer, OK_STATUS)
-        elif self._is_carrier(peer):
+        elif self._callers.are_carrier(peer):
             self._from_carrier(request, peer)
         elif method == b"CANCEL":
             self._cancel(came, request)
@@ -159,7 +160,7 @@ class Calls:
         elif method == b"INVITE" and not self._stands(request):
             if not (request.to_tag and self.recalling):  # it comes again, and the call is known by then
                 self._invite(came, request)
-        elif not self._stands(request) and (method in STARTS or self._trunk(peer) is None):
+        elif not self._stands(request) and (method in STARTS or self._callers.account(peer) is None):
             self._answer(message, peer, DECLINE)
         elif (hop := self._onward()) is None:
             self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
@@ -193,18 +194,10 @@ class Calls:
         """The call that it says it belongs to, or the id of its attempt; b"" for none that is known."""
         return self._dialogs.get(request.call_id) or sip_proxy.proven(request, self.own)
 
-    def _trunk(self, peer: Place) -> AccountKey | None:
-        """The account that is filed under the peer's address and port, or under its address."""
-        named = AccountKey(self._trunks.carrier, "sip", f"{peer.host}:{peer.port}")
-        for key in (named, named._replace(account=peer.host)):
-            if self._screen.account(key) is not None:
-                return key
-        return None
-
     def _invite(self, came: Came, request: Request) -> None:
         now = _now()
         verdict = self._memo.get(came.key, now)
-        who = self._identity(came)
+        who = self._callers.identity(came.message, came.peer)
         if verdict is None:
             verdict = self._memo.begin(came.key, now)
             if verdict is None or self.draining:
@@ -233,13 +226,9 @@ class Calls:
         if verdict.answer:
             self._send(verdict.answer, came.peer)
 
-    def _identity(self, came: Came) -> Identity:
-        return identity(came.message, trusted=self._trunks.trusted(came.peer.host), area=self._trunks.area)
-
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         judging = self._judging[id(verdict)] = Judging(came, verdict, self.decided)
-        host = came.peer.host
-        key = judging.key = self._trunk(came.peer) or AccountKey(self._trunks.carrier, "sip", host)
+        key = judging.key = self._callers.account(came.peer) or self._callers.unfiled(came.peer)
         if who is not None and came.request is not None:
             flaw = "" if who.verdict == OK else "identity"
             hop = judging.hop = self._trunks.hop()
@@ -349,7 +338,7 @@ class Calls:
         message = error.message
         if message is None or not error.status:
             return
-        if message.method != b"INVITE" or self._is_carrier(peer):
+        if message.method != b"INVITE" or self._callers.are_carrier(peer):
             self._send(self._told(error, message), peer)
             return
         now, came = _now(), Came(message, peer, at, sip_proxy.key_of_broken(data, self.own), None, error)
@@ -372,12 +361,6 @@ class Calls:
     def _is_for_us(self, message: Message) -> bool:
         asked = grammar.uri(message.uri)
         return asked is not None and self.own.is_at(asked.host, asked.port)
-
-    def _is_carrier(self, peer: Place) -> bool:
-        """A connection that it opened has a port that nobody knows before."""
-        if peer.address in self._trunks.hops:
-            return True
-        return bool(peer.flow) and peer.host in self._hosts and self._trunk(peer) is None
 
 
 def _now() -> int:
