@@ -24,10 +24,10 @@ from gateway.protocols.sip_identity import OK, Identity
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own, Request
-from gateway.relay.asked import Came, Judging, verdict_of
 from gateway.relay.callers import Callers
 from gateway.relay.course import Course
 from gateway.relay.heard import Heard
+from gateway.relay.inviting import Came, Judging, verdict_of
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
 from gateway.relay.recalled import FINAL, REDIRECTS, Dialog, Known, mark_of

@@ -16,7 +16,7 @@ from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message
 from gateway.protocols.sip_answers import PHRASES, UNAVAILABLE, Peer
 from gateway.protocols.sip_place import Place
-from gateway.relay.asked import Came, Judging
+from gateway.relay.inviting import Came, Judging
 from gateway.relay.lines import LENDER
 from gateway.relay.screen import Screen
 
