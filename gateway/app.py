@@ -11,6 +11,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,7 @@ async def acceptor(process: Process) -> None:
 
 async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
+    from gateway.counters.local import looker  # noqa: PLC0415
     from gateway.counters.made import counters_of  # noqa: PLC0415
     from gateway.counters.recount import recounted  # noqa: PLC0415
     from gateway.evidence.journal import Journal  # noqa: PLC0415
@@ -90,8 +92,13 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
+    from gateway.relay.course import Course  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
+    from gateway.relay.endings import Endings  # noqa: PLC0415
+    from gateway.relay.heard import Heard  # noqa: PLC0415
+    from gateway.relay.past_calls import dialog_of  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
+    from gateway.relay.recalled import recalled  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.routes import Routes  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
@@ -130,6 +137,7 @@ async def worker(process: Process, index: int) -> None:
         filed = replica.snapshot()
         return recounted(Search(data_dir / "journal", keys), filed, filed.hash, since, screen.profile)
 
+    view.counted = looker(data_dir / "counters", view.hash)
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
     counters = counters_of(
@@ -143,7 +151,11 @@ async def worker(process: Process, index: int) -> None:
     confirmations = Confirmations(node, screen, cities, telemetry, log, _confirmations(config))
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
     presses = Presses(node, screen, key, returns, confirmations, telemetry)
-    asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
+    course = Course(screen, counters, view.hash)
+    endings = Endings(journal, Search(data_dir / "journal", keys), course)
+    asked = Direct(
+        screen, presses, endings, data_dir / "asked", writer, Search(data_dir / "journal", keys), log
+    )
     calling = CALLS.keys() & {sms.protocol for sms in config.sms}
     noted = Contacts(data_dir / "routes", writer)
 
@@ -166,8 +178,12 @@ async def worker(process: Process, index: int) -> None:
         log,
     )
 
+    past = Search(data_dir / "journal", keys)
+    heard = Heard(presses, partial(dialog_of, past), log, config.voice.refusal_keys)
     voice = voice_of(
-        config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log
+        *(config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log),
+        heard,
+        course,
     )
 
     def reload(fresh: Handed) -> None:
@@ -199,7 +215,11 @@ async def worker(process: Process, index: int) -> None:
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
     questions = await direct.serve(run_dir(config), index, asked.take)
     voice.open()
-    serving = [asyncio.create_task(relay.serve(door)), asyncio.create_task(voice.serve())]
+    serving = [
+        voice.recall(partial(recalled, data_dir / "journal", keys)),
+        asyncio.create_task(relay.serve(door)),
+        asyncio.create_task(voice.serve()),
+    ]
     await process.say_until_stopped(missing)
     asked.draining = True
     voice.drain()
@@ -207,7 +227,7 @@ async def worker(process: Process, index: int) -> None:
     for task in serving:
         task.cancel()
     await asyncio.gather(*serving, return_exceptions=True)
-    voice.close()
+    await voice.close()
     door.close()
     await journal.close()
     questions.close()
@@ -327,7 +347,8 @@ async def web(process: Process) -> None:
     """The API, health and metrics."""
     from gateway.registry.acting import Door  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
-    from gateway.web import server  # noqa: PLC0415
+    from gateway.secured import for_readers  # noqa: PLC0415
+    from gateway.web import card, server  # noqa: PLC0415
     from gateway.web.site import Site  # noqa: PLC0415
 
     slices.ask_for_short()
@@ -344,6 +365,11 @@ async def web(process: Process) -> None:
         await server.listen(server.console(run_dir(config), roles, site), *endpoint(config.web.listen)),
         await server.listen(server.metrics(), *endpoint(config.metrics.listen)),
     ]
+    if config.card.listen:
+        read_by = for_readers(config.card.tls_certificate, config.card.tls_key)
+        signer = card.Signer(config.card, config.data_dir / "keys" / "card")
+        address = endpoint(config.card.listen)
+        runners.append(await server.listen(card.application(signer), *address, card.newest(read_by)))
     await site.start()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)

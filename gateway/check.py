@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import redis
 
-from gateway import app, config, handed, node, secured, status
+from gateway import app, config, handed, node, secured, signalling, status
 from gateway.config import Config
 from gateway.counters.made import LOCAL
 from gateway.errors import UsageError
@@ -35,6 +35,7 @@ def problems(settings: Config, path: Path | None) -> list[str]:
         *_upstreams(settings),
         *secured.problems(settings.sms),
         *_counters(settings),
+        *signalling.problems(settings.voice, settings.card),
     ]
     if not found or settings.database.dsn != node.EMBEDDED:  # that one would be begun
         found += _database(settings)

@@ -76,7 +76,7 @@ async def _status(dsn: str, own: RegistryKey) -> list[dict[str, Any]]:
 async def _rotate(dsn: str, own: RegistryKey, reason: str) -> str:
     async with _connected(dsn) as c, c.transaction():
         await c.execute("SET LOCAL lock_timeout = '60s'")
-        # who adds a row under the old key holds it until he has done so (migrations 0029)
+        # who adds a row under the old key holds it until he has done so (migrations 0026)
         found = await c.fetch("SELECT * FROM registry_keys ORDER BY key_id FOR UPDATE")
         standing = [row["fingerprint"] for row in found if row["retired_at"] is None]
         if len(standing) != 1:

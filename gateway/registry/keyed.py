@@ -1,6 +1,6 @@
 """Subscribers in the database: by which keys they are looked up, and under which one they are put in.
 
-Rules: all rows of a subscriber are under one key (migrations 0029). Who adds one under the newest key first
+Rules: all rows of a subscriber are under one key (migrations 0026). Who adds one under the newest key first
 moves those that are there to it; whoever looks asks by the hashes of all keys that are in use. A node whose
 key file has not come does neither: it says so. Functions take an open connection.
 """

@@ -1,13 +1,13 @@
 """The registry key rotates: rows move to a newer key, and nothing else of them changes.
 
-Revision 0029, after 0025. The SQL stands in the file of the same name.
+Revision 0026, after 0025. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0029"
+revision = "0026"
 down_revision = "0025"
 branch_labels = None
 depends_on = None
