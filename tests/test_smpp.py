@@ -131,7 +131,7 @@ def test_what_is_read_in_place_is_what_the_table_reads(
     if spoilt is not None and spoilt[0] < len(octets):
         octets[spoilt[0]] = spoilt[1]
     whole = bytes(octets[: len(octets) - cut])
-    said = smpp_submit.read(b"\1\0" + whole + b"\0\0\1" * 9, 2, 2 + len(whole))
+    said = smpp_submit.in_place(b"\1\0" + whole + b"\0\0\1" * 9, 2, 2 + len(whole))
     if said is None:
         assert not (plain and spoilt is None and not cut)
         return

@@ -19,7 +19,7 @@ from gateway.protocols import smpp_submit
 from gateway.protocols import smpp_tables as wire
 from gateway.protocols.framing import cut
 from gateway.protocols.kinds import Tlv
-from gateway.protocols.message import Delivery, Instant, Login, Replaces, Submission
+from gateway.protocols.message import Delivery, Instant, Login, Submission
 from gateway.protocols.smpp_status import (
     ALREADY_BOUND,
     BIND_FAILED,
@@ -61,20 +61,7 @@ _COMMAND = Struct(">I").unpack_from
 # whether it sends, and whether it receives
 _BINDS = {BIND_RECEIVER: (False, True), BIND_TRANSMITTER: (True, False), BIND_TRANSCEIVER: (True, True)}
 
-_SUBMIT = reader(
-    wire.SubmitSm,
-    "source_addr destination_addr esm_class schedule_delivery_time registered_delivery data_coding "
-    "sm_default_msg_id short_message tlvs",
-)
-_MULTI = reader(
-    wire.SubmitMulti,
-    "source_addr dest_address esm_class schedule_delivery_time registered_delivery data_coding "
-    "sm_default_msg_id short_message tlvs",
-)
-_DATA = reader(wire.DataSm, "source_addr destination_addr esm_class registered_delivery data_coding tlvs")
-_REPLACE = reader(
-    wire.ReplaceSm, "message_id source_addr schedule_delivery_time sm_default_msg_id short_message tlvs"
-)
+_DATA = reader(wire.DataSm, "source_addr destination_addr esm_class data_coding tlvs")
 _DELIVER = reader(wire.DeliverSm, "source_addr destination_addr esm_class data_coding short_message tlvs")
 
 
@@ -244,40 +231,7 @@ class Smpp:
 
     def submission(self, data: bytes, start: int, end: int) -> Submission:
         """What is judged of the message in data[start:end]. WireError, Replaces: answer with `malformed`."""
-        (command,) = _COMMAND(data, start + 4)
-        if command == SUBMIT_SM and (plain := smpp_submit.read(data, start, end)) is not None:
-            return plain
-        at, when, default, text = start + 16, b"", 0, b""
-        if command == SUBMIT_SM:
-            source, to, esm, when, registered, coding, default, text, tlvs = _SUBMIT(data, at, end)
-            destinations = [to]
-        elif command == SUBMIT_MULTI:
-            source, dests, esm, when, registered, coding, default, text, tlvs = _MULTI(data, at, end)
-            if not dests:
-                raise WireError("bad_count", "number_of_dests")
-            if any(one[0] == wire.TO_LIST for one in dests):  # nobody here knows who is on it
-                raise WireError("distribution_list", "dl_name")
-            destinations = [one[3] for one in dests]
-        elif command == DATA_SM:
-            source, to, esm, registered, coding, tlvs = _DATA(data, at, end)
-            destinations = [to]
-        elif command == REPLACE_SM:
-            identity, source, when, default, text, tlvs = _REPLACE(data, at, end)
-            destinations, esm, registered, coding = [], 0, 0, 0  # they stand in the earlier message
-        else:
-            raise WireError("unknown_command_id", f"0x{command:08x}")
-        if default:  # a text that stands at the carrier's and not here
-            raise WireError("default_message", "sm_default_msg_id")
-        total, number, reference = 1, 1, 0
-        if tlvs:
-            text, total, number, reference = own.optional(tlvs, text)
-        udhi, report = esm & 0x40 != 0, registered & 3 in (1, 2)
-        if udhi:  # which tells the parts better
-            total, number, reference = 1, 1, 0
-        said = Submission(source, destinations, coding, udhi, text, report, when, total, number, 0, reference)
-        if command == REPLACE_SM:
-            raise Replaces(identity, said)
-        return said
+        return smpp_submit.read(data, start, end)
 
     def reduced(self, data: bytes, start: int, end: int, keep: Sequence[int]) -> bytes:
         """The submit_multi in data[start:end] for the recipients with these indexes only, otherwise
@@ -388,7 +342,7 @@ class Smpp:
         (command,) = _COMMAND(data, start + 4)
         text = b""
         if command == DATA_SM:
-            subscriber, number, esm, _, coding, tlvs = _DATA(data, start + 16, end)
+            subscriber, number, esm, coding, tlvs = _DATA(data, start + 16, end)
         else:
             subscriber, number, esm, coding, text, tlvs = _DELIVER(data, start + 16, end)
         said: dict[int, Any] = dict(reversed(tlvs))
