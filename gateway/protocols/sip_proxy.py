@@ -117,7 +117,8 @@ def _key(secret: bytes, number: int, top: grammar.Via, branch: bytes, call_id: b
 
 
 def _key_hash(secret: bytes, *parts: bytes) -> int:
-    return int(_hash(secret, b"key", *parts)[:16], 16)
+    octets = b"\0".join((b"key", *parts))  # of which no part but the last one may have a NUL
+    return int.from_bytes(blake2b(octets, key=secret, digest_size=8).digest(), "big")
 
 
 def stamp(message: Message, host: bytes, port: int) -> None:
