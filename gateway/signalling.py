@@ -196,7 +196,9 @@ UPSTREAM = ("upstream_tls_ca", "upstream_tls_name", "upstream_tls_certificate", 
 
 
 def problems(voice: Voice, card: Card) -> Iterator[str]:
-    """What is wrong with the TLS of calls, and of the card."""
+    """What is wrong with the TLS of calls, and with the card."""
+    if voice.answers_608 and not card.listen:
+        yield "voice.answers_608 without a card to refer to; right would be card.listen beside it"
     try:
         if card.listen:
             for_readers(card.tls_certificate, card.tls_key)

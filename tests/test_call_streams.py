@@ -361,6 +361,7 @@ async def test_a_subscribers_refusal_is_told_608_with_a_card_to_who_takes_it(str
     assert (said.status, said.value(b"call-info")) == (603, None)
 
 
+@pytest.mark.long
 async def test_redirected_callers_go_to_the_carrier_themselves_and_others_are_told_until_when(
     streams: Streams, house_of: HouseOf
 ) -> None:

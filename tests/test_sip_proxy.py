@@ -9,7 +9,7 @@ from test_sip import REFUSED, TORTURE, octets
 
 from gateway.model import Reason
 from gateway.protocols import sip, sip_proxy
-from gateway.protocols.sip_answers import Peer, announces_608, said_no
+from gateway.protocols.sip_answers import Peer, announces_608, contact, said_no
 from gateway.protocols.sip_answers import refusal as refusal_of
 from gateway.protocols.sip_keys import refuses
 from gateway.protocols.sip_memo import Memo
@@ -325,6 +325,21 @@ def test_no_refusal_is_taken_for_try_the_next_trunk(reason: Reason) -> None:
         assert found.status == 400 if reason is Reason.MALFORMED else found.status // 100 == 6
         assert b'Reason: Q.850;cause=21;text="%s sub"\r\n' % reason.value.encode() in found.rows
     assert refusal_of(reason, "", Peer(has_one_trunk=True)).status in (400, 403)
+
+
+@pytest.mark.parametrize(
+    ("asked", "hop", "told"),
+    [
+        (b"sip:13800000001@gw.example.cn", Place("10.0.0.6", 5060), b"sip:13800000001@10.0.0.6:5060"),
+        (b"sips:a;b=c@gw", Place("::1", 5061, "TLS"), b"sip:a;b=c@[::1]:5061;transport=tls"),
+        (b"tel:+8613800000001", Place("h", 1, "TCP"), b"sip:+8613800000001@h:1;transport=tcp;user=phone"),
+        (b"sip:gw.example.cn", Place("10.0.0.6", 5060), b"sip:10.0.0.6:5060"),
+    ],
+)
+def test_a_redirected_caller_asks_the_carrier_for_the_same_callee(
+    asked: bytes, hop: Place, told: bytes
+) -> None:
+    assert contact(asked, hop) == told
 
 
 def test_608_goes_to_who_takes_it_with_its_card() -> None:

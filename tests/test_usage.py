@@ -243,6 +243,7 @@ def test_what_only_a_start_would_have_found_is_told_before(run: Run, config: Pat
         [voice]
         listen = ["tls://127.0.0.1:{voice}"]
         next_hop = ["sips:nosuchhost.invalid", "sip:127.0.0.1:{voice};transport=tcp"]
+        answers_608 = ["10.0.0.0/24"]
         tls_certificate = "none.pem"
         tls_key = "none.key"
         [cases]
@@ -258,6 +259,7 @@ def test_what_only_a_start_would_have_found_is_told_before(run: Run, config: Pat
         "voice.next_hop = 'sips:nosuchhost.invalid': no such host: ",
         f"voice.next_hop = 'sip:127.0.0.1:{voice};transport=tcp': this node itself listens there",
         "voice.tls_certificate: ",
+        "voice.answers_608 without a card",
     ):
         assert words in said
     assert "Unknown error" not in said

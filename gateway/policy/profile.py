@@ -198,6 +198,7 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
                 and all(one.removeprefix("+").isdecimal() and one.isascii() for one in value)
             ),
             make=tuple,
+            tighten=lambda one, other: one,  # it is of numbers, whoever filed them: everybody's alone
         ),
         "shows_inbound": Option(
             default="enforce",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway.model import Reason
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.sip import Message
-from gateway.protocols.sip_place import UDP, Place
+from gateway.protocols.sip_place import UDP, Place, written
 
 OK, MOVED, BAD_REQUEST, FORBIDDEN, NO_SUCH_CALL, TERMINATED = 200, 302, 400, 403, 481, 487
 UNAVAILABLE, DECLINE, REJECTED = 503, 603, 608
@@ -86,7 +86,7 @@ def contact(uri: bytes, hop: Place) -> bytes:
     more = b""
     if asked is not None and asked.scheme == b"tel":  # (§19.1.6)
         user, more = user + asked.parameters, b";user=phone"
-    host = (f"[{hop.host}]" if ":" in hop.host else hop.host).encode("ascii")
+    host = written(hop.host)
     if hop.transport != UDP:
         more = b";transport=" + hop.transport.lower().encode() + more
     return b"sip:%s%s:%d%s" % (user + b"@" if user else b"", host, hop.port, more)

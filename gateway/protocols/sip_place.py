@@ -12,6 +12,11 @@ PORTS = {UDP: 5060, TCP: 5060, TLS: 5061}
 """Where nobody names one (§19.1.2)."""
 
 
+def written(host: str) -> bytes:
+    """An address as URIs and Via have it (§25.1 IPv6reference)."""
+    return (f"[{host}]" if ":" in host else host).encode("ascii")
+
+
 class Place(NamedTuple):
     """`section`: the listener that it came in by, or that it goes out by; `flow`: the connection that it came
     on, 0: none, held by `worker`."""

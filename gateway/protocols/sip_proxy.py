@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gateway.protocols import sip
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.sip import Message, SipError
-from gateway.protocols.sip_place import PORTS, UDP, Place
+from gateway.protocols.sip_place import PORTS, UDP, Place, written
 
 COOKIE = b"z9hG4bK"
 COPIED = frozenset((b"via", b"from", b"to", b"call-id", b"cseq"))
@@ -197,7 +197,7 @@ def follows(request: Request, own: Own) -> bytes:
 
 def probe(own: Own, place: Place, index: int, number: int) -> bytes:
     """An OPTIONS of our own, by which a next hop shows that it is alive (§11)."""
-    at = b"%s:%d" % (_in_uri(place.host), place.port)
+    at = b"%s:%d" % (written(place.host), place.port)
     unique = _hash(own.key, b"probe", at, b"%d" % index, b"%d" % number)
     return (
         b"OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/%s %s:%d;branch=z9hG4bK%s\r\nMax-Forwards: 0\r\n"
@@ -339,10 +339,6 @@ def _marked(key: bytes, branch: bytes, mark: bytes, place: Place) -> Place:
         return place
     section, worker, flow = (int(part, 16) for part in way.split(b"-"))
     return place._replace(section=section, worker=worker, flow=flow)
-
-
-def _in_uri(host: str) -> bytes:
-    return (f"[{host}]" if ":" in host else host).encode("ascii")
 
 
 def _place(message: Message, route: bytes) -> tuple[bytes, grammar.Uri]:

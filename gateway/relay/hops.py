@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple
 
-from gateway.protocols.sip_place import TCP, TLS, UDP, Place
+from gateway.protocols.sip_place import TCP, TLS, UDP, Place, written
 from gateway.protocols.sip_proxy import Own
 from gateway.values import endpoint, hop
 
@@ -66,12 +66,12 @@ class Ways:
         ours in each."""
         shown = [self._shown(listener.host, seen_from) for listener in self._all]
         places = frozenset(
-            (_in_header(host), listener.port)
+            (written(host), listener.port)
             for listener, seen in zip(self._all, shown, strict=True)
             for host in (listener.host, seen)
         )
         return [
-            Own(_in_header(seen), listener.port, places, key, listener.transport)
+            Own(written(seen), listener.port, places, key, listener.transport)
             for listener, seen in zip(self._all, shown, strict=True)
         ]
 
@@ -129,7 +129,3 @@ def _local(host: str) -> str:
         except OSError:
             return ""
         return str(probe.getsockname()[0])
-
-
-def _in_header(host: str) -> bytes:
-    return (f"[{host}]" if ":" in host else host).encode("ascii")
