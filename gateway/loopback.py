@@ -17,8 +17,8 @@ def is_free(address: tuple[str, int]) -> bool:
 
 
 def free(port: int, stack: contextlib.AsyncExitStack) -> int:
-    """This port, for TCP and UDP, or a free one where it is taken. Until `stack` is left no other demonstration
-    chooses it: our own node listens there only when its database has come up."""
+    """This port, for TCP and UDP, or a free one where it is taken. Until `stack` is left no other
+    demonstration chooses it: our own node listens there only when its database has come up."""
     for candidate in (port, 0, 0, 0):
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
