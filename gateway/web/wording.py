@@ -95,6 +95,7 @@ SUBS = {
     "counters": Words("计数服务不可用", "counters away"),
     "fault": Words("规则故障", "a rule broke"),
     "identity": Words("主叫身份不明", "caller not to be made out"),
+    "diverting": Words("转接所用号码", "the line that the call was diverted by"),
 }
 """The sub-codes of reasons."""
 
@@ -154,6 +155,8 @@ DELIVERIES = {
     "accepted": Words("已受理，待状态报告", "accepted, no final report yet"),
     "delivered": Words("已送达", "delivered"),
     "failed": Words("未送达", "not delivered"),
+    "answered": Words("已接通", "answered"),
+    "not_answered": Words("未接通", "not answered"),
 }
 """What became of a passed attempt: `evidence.delivery`."""
 
@@ -180,7 +183,7 @@ FIELDS = {
     "account": Words("接入账号", "Account"),
     "node": Words("节点", "Node"),
     "outcome": Words("结果", "Outcome"),
-    "delivery": Words("送达状态", "Delivery"),
+    "delivery": Words("送达/接通状态", "Delivery"),
     "delivery_at": Words("状态时间", "Since"),
     "delivery_stat": Words("状态报告", "Report"),
     "registry_version": Words("登记库版本", "Registry version"),
