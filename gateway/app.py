@@ -11,6 +11,7 @@ import gc
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,10 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
+    from gateway.relay.heard import Heard  # noqa: PLC0415
+    from gateway.relay.past_calls import dialog_of  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
+    from gateway.relay.recalled import recalled  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.routes import Routes  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
@@ -159,8 +163,11 @@ async def worker(process: Process, index: int) -> None:
         log,
     )
 
+    past = Search(data_dir / "journal", keys)
+    heard = Heard(presses, partial(dialog_of, past), log, config.voice.refusal_keys)
     voice = voice_of(
-        config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log
+        *(config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log),
+        heard,
     )
 
     def reload(fresh: Handed) -> None:
@@ -192,7 +199,11 @@ async def worker(process: Process, index: int) -> None:
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
     questions = await direct.serve(run_dir(config), index, asked.take)
     voice.open()
-    serving = [asyncio.create_task(relay.serve(door)), asyncio.create_task(voice.serve())]
+    serving = [
+        voice.recall(partial(recalled, data_dir / "journal", keys)),
+        asyncio.create_task(relay.serve(door)),
+        asyncio.create_task(voice.serve()),
+    ]
     await process.say_until_stopped(missing)
     asked.draining = True
     voice.drain()
@@ -200,7 +211,7 @@ async def worker(process: Process, index: int) -> None:
     for task in serving:
         task.cancel()
     await asyncio.gather(*serving, return_exceptions=True)
-    voice.close()
+    await voice.close()
     door.close()
     await journal.close()
     questions.close()

@@ -292,8 +292,9 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     cases = config.cases
     if cases.workdays_file:
         cases = cases.model_copy(update={"workdays_file": str((base / cases.workdays_file).resolve())})
-    sms = tuple(one.beside(base) for one in config.sms)
-    return config.model_copy(update={"node": node, "policy": policy, "cases": cases, "sms": sms})
+    sms, voice = tuple(one.beside(base) for one in config.sms), config.voice.beside(base)
+    more = {"node": node, "policy": policy, "cases": cases, "sms": sms, "voice": voice}
+    return config.model_copy(update=more)
 
 
 RIGHT_FILE = "right would be a TOML file in UTF-8, such as `zhengming config` prints"

@@ -42,7 +42,7 @@ class Item(msgspec.Struct, array_like=True, frozen=True):
 
 class Press(msgspec.Struct, array_like=True, frozen=True):
     """A subscriber's refusal by key press: in a call from `source`, numbers as written; `at` in ms, 0: now;
-    `call`: the platform's name of the call, or empty."""
+    `call`: its Call-ID, or the id of its attempt, or empty; `recording`: where it can be heard, or empty."""
 
     carrier: str
     protocol: str
@@ -52,6 +52,7 @@ class Press(msgspec.Struct, array_like=True, frozen=True):
     key: str
     at: int
     call: str
+    recording: str = ""
 
 
 class Asked(msgspec.Struct, array_like=True):
@@ -78,13 +79,15 @@ class Answered(msgspec.Struct, array_like=True):
 
 class Refused(msgspec.Struct, array_like=True):
     """A refusal that is in force: the id (16 octets) of its record, since when (ms), of which institution (""
-    where nobody has filed the number), and what it covers, as bits of model.py."""
+    where nobody has filed the number), and what it covers, as bits of model.py. `attempt`: the id of the call
+    in which it was pressed; b"" where none is known: then a person decides, and marketing waits."""
 
     id: bytes
     at: int
     institution: str
     purposes: int
     channels: int
+    attempt: bytes = b""
 
 
 class Told(msgspec.Struct, array_like=True):

@@ -13,9 +13,6 @@ from gateway.values import Section
 
 def unserved(voice: Voice, evidence: Section) -> Iterator[str]:
     """What these two sections of the configuration ask for and nobody does, in words."""
-    for address in voice.listen:
-        if not address.startswith("udp://"):
-            yield f"voice.listen: this version carries calls over UDP alone: nothing listens at {address}"
     if voice.mode != "proxy":
         yield f"voice.mode: this version is a proxy alone: nobody is told where to go by {voice.mode!r}"
     if "checkpoint_seconds" in evidence.model_fields_set:

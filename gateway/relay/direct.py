@@ -26,6 +26,7 @@ from gateway.protocols.text import UCS2
 from gateway.relay.contacts import KEY, Contacts
 from gateway.relay.lane import Place, nowhere
 from gateway.relay.memory import Batch, Submit
+from gateway.relay.past_calls import call_of
 from gateway.relay.presses import Presses
 from gateway.relay.screen import Screen
 
@@ -170,13 +171,27 @@ class Direct:
             self._screen.put(batch)
 
     def _press(self, question: Question, press: Press) -> None:
+        """Once it is known whether there was such a call."""
+        task = asyncio.create_task(self._verify(question, press))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _verify(self, question: Question, press: Press) -> None:
+        try:
+            call = await asyncio.to_thread(call_of, self._search, press, _now()) if press.call else None
+        except Exception:  # it is held, and a person looks
+            self._log.exception("the call of a key press could not be looked up")
+            call = None
+        self._take_press(question, press, b"" if call is None else call.id)
+
+    def _take_press(self, question: Question, press: Press, attempt: bytes) -> None:
         def recorded(refused: Refused, error: Exception | None) -> None:
             question.refused = refused if error is None else None
             self._finished(question, "" if error is None else "busy")
 
         asked = question.asked
         try:
-            identity = self._presses.take(press, press.call.encode() or asked.key, recorded)
+            identity = self._presses.take(press, press.call.encode() or asked.key, attempt, recorded)
         except NotReady:
             self._finished(question, "busy")
         else:
@@ -263,7 +278,8 @@ def _from_record(attempt: rec.Attempt) -> Answered:
 
 
 def _refused(press: Press, reply: rec.Reply) -> Refused:
-    return Refused(reply.id, press.at or reply.at, reply.institution, reply.purposes, reply.channels)
+    when = press.at or reply.at
+    return Refused(reply.id, when, reply.institution, reply.purposes, reply.channels, reply.attempt)
 
 
 def _key(key: bytes) -> int:

@@ -46,18 +46,30 @@ class KeyPress(Body):
     key: str = Field(pattern="^[0-9*#]{1,8}$", description="what was pressed", examples=["9"])
     at: Instant | None = Field(None, description="when, within the last 30 days; now where it is left out")
     call: str = Field(
-        "", max_length=100, description="the platform's id of the call: the same again changes nothing"
+        "",
+        max_length=100,
+        description="the Call-ID of the call, or the id that POST /attempts gave it: without a call that"
+        " passed here a person has to confirm the refusal; the same again changes nothing",
+    )
+    recording: str = Field(
+        "", max_length=200, pattern=r"^[!-~]*$", description="where the call can be heard: a reference"
     )
 
 
 class KeyRefusal(BaseModel):
-    """A refusal that is in force on this node, and on record under its id."""
+    """A refusal that is in force on this node, and on record under its id.
+
+    One that is not `verified`, as no such call has passed here, holds marketing and waits in the queue of
+    ambiguous replies for a person.
+    """
 
     id: str = Field(description="of the record", examples=["019ab0c4d7d67e3f8000000000000001"])
     institution: str = Field(description="whose; empty where nobody has filed the number yet")
     purposes: Scope
     channels: Channels
     at: Moment
+    verified: bool = Field(description="it was pressed in a call that passed here")
+    attempt: str = Field(description="the id of that call's record; empty where it is not verified")
 
 
 async def press(call: Call) -> Answer:
@@ -67,7 +79,8 @@ async def press(call: Call) -> Answer:
     at = 0 if body.at is None else _recent(body.at)
     key = account.key
     asked = Press(
-        key.carrier, key.protocol, key.account, body.source, body.subscriber, body.key, at, body.call
+        *(key.carrier, key.protocol, key.account, body.source, body.subscriber, body.key, at, body.call),
+        body.recording,
     )
     told = await ask(call, owner(key.account, call.site.workers.count), [], asked)
     refused = told.refused
@@ -79,6 +92,8 @@ async def press(call: Call) -> Answer:
             purposes=purpose_words(refused.purposes),
             channels=channel_words(refused.channels),
             at=datetime.datetime.fromtimestamp(refused.at / 1000, datetime.UTC),
+            verified=bool(refused.attempt),
+            attempt=refused.attempt.hex(),
         )
     )
 
