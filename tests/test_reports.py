@@ -3,14 +3,12 @@ they come, and a restart neither loses nor doubles one."""
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
 
 from gateway import model
 from gateway.evidence import record as rec
@@ -339,18 +337,6 @@ def test_neither_order_nor_repeats_change_what_became_of_it(
     final = {"DELIVRD": "delivered", "EXPIRED": "failed"}
     wanted = {final.get(fate, "accepted") for fate in fates[:parts]}
     assert one.state == next(state for state in ("failed", "accepted", "delivered") if state in wanted)
-
-
-def test_a_call_is_answered_or_not_by_its_final_answer() -> None:
-    shown = _shown(1, [])
-    attempt = shown.found.record
-    assert isinstance(attempt, rec.Attempt)
-    call = structs.replace(attempt, judged=structs.replace(attempt.judged, channel=model.VOICE))
-    found = replace(shown.found, record=call)
-    for status, state in ((200, "answered"), (486, "not_answered"), (rec.UNKNOWN, "unknown")):
-        outcomes = [rec.Outcome(attempt=call.id, at=NOON, result=status, message_id=b"", part=0)]
-        delivery = came(replace(shown, found=found, outcomes=tuple(outcomes)))
-        assert delivery.state == state
 
 
 def _shown(parts: int, said: Sequence[Said]) -> Shown:

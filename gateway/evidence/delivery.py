@@ -9,7 +9,6 @@ A part (0: a message that has none) is
 | `not_accepted` | the carrier answered with an error |
 | `accepted` | the carrier took it, and has not said more, or only that it is on its way |
 | `delivered`, `failed` | the first final report; what is reported after that changes nothing |
-| `answered`, `not_answered` | of a call, which has no reports: its final answer was 2xx, or another |
 
 and the attempt is as its worst part: delivered when all are, failed when one has. Carriers that give several
 parts one id report on all of them at once, or on each in turn: those are delivered when none is reported as
@@ -21,13 +20,11 @@ from typing import NamedTuple
 
 from gateway.evidence import record as rec
 from gateway.evidence.found import Found, Shown, bare, is_followed, reported_as
-from gateway.model import VOICE
 
 UNKNOWN, NOT_ACCEPTED, ACCEPTED, DELIVERED, FAILED = (
     *("unknown", "not_accepted", "accepted", "delivered", "failed"),
 )
-ANSWERED, NOT_ANSWERED = "answered", "not_answered"
-WORST = (FAILED, NOT_ACCEPTED, NOT_ANSWERED, UNKNOWN, ACCEPTED, DELIVERED, ANSWERED)
+WORST = (FAILED, NOT_ACCEPTED, UNKNOWN, ACCEPTED, DELIVERED)
 ON_ITS_WAY = ("", "ACCEPTD", "ACCEPTED", "ENROUTE", "SCHEDULED", "BUFFRED", "BUFFERED")
 """Words of a report that is not the last one."""
 DONE = ("DELIVRD", "DELIVERED")
@@ -70,9 +67,6 @@ def delivery_of(shown: Shown) -> Delivery | None:
     attempt = shown.found.record
     if not isinstance(attempt, rec.Attempt) or not is_followed(shown.found):
         return None
-    if attempt.judged.channel == VOICE:
-        call = _call(shown.outcomes)
-        return Delivery(call.state, call.at, call.stat, (call,), ())
     answers: dict[int, rec.Outcome] = {}
     for outcome in shown.outcomes:
         known = answers.get(outcome.part)
@@ -86,15 +80,6 @@ def delivery_of(shown: Shown) -> Delivery | None:
     deciding = [one for one in came if one.state == state]
     last = min(deciding, key=_at) if state == FAILED else max(deciding, key=_at)
     return Delivery(state, last.at, last.stat, came, tuple(reports))
-
-
-def _call(outcomes: Sequence[rec.Outcome]) -> Came:
-    """The final answer of a call."""
-    for outcome in outcomes:
-        if outcome.result != rec.UNKNOWN:
-            state = ANSWERED if 200 <= outcome.result < 300 else NOT_ANSWERED
-            return Came(0, state, outcome.at, str(outcome.result))
-    return Came(0, UNKNOWN)
 
 
 def _at(came: Came) -> int:

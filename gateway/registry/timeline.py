@@ -39,9 +39,7 @@ class Event(BaseModel):
     mandate: int = Field(0, description="id of the mandate that an attempt was judged by")
     outcome: str = Field("", description="what the carrier answered to a passed attempt; unknown: nothing")
     delivery: str = Field(
-        "",
-        description="of a passed attempt: unknown, not_accepted, accepted, delivered or failed; of a call"
-        " unknown, answered or not_answered",
+        "", description="of a passed attempt: unknown, not_accepted, accepted, delivered or failed"
     )
     delivery_at: str = Field("", description="since when it is so")
     record: str = Field("", description="id of the record, of an attempt or reply")

@@ -155,10 +155,22 @@ DELIVERIES = {
     "accepted": Words("已受理，待状态报告", "accepted, no final report yet"),
     "delivered": Words("已送达", "delivered"),
     "failed": Words("未送达", "not delivered"),
-    "answered": Words("已接通", "answered"),
-    "not_answered": Words("未接通", "not answered"),
 }
-"""What became of a passed attempt: `evidence.delivery`."""
+"""What became of a passed message: `evidence.delivery`."""
+
+CALLS = {
+    **DELIVERIES,
+    "not_accepted": Words("未接通", "not answered"),
+    "delivered": Words("已接通", "answered"),
+    "failed": Words("未接通", "not answered"),
+}
+"""What became of a passed call, by the same words."""
+
+CALL_FIELDS = {
+    "delivery": Words("接通状态", "Call"),
+    "delivery_stat": Words("应答码", "Answer"),
+}
+"""Of `FIELDS` what a call has otherwise."""
 
 VERDICTS = {"pass": Words("放行", "passed"), "refuse": Words("拦截", "refused")}
 FIELDS = {
@@ -183,7 +195,7 @@ FIELDS = {
     "account": Words("接入账号", "Account"),
     "node": Words("节点", "Node"),
     "outcome": Words("结果", "Outcome"),
-    "delivery": Words("送达/接通状态", "Delivery"),
+    "delivery": Words("送达状态", "Delivery"),
     "delivery_at": Words("状态时间", "Since"),
     "delivery_stat": Words("状态报告", "Report"),
     "registry_version": Words("登记库版本", "Registry version"),
@@ -229,6 +241,8 @@ TABLES: Mapping[str, Mapping[str, Words]] = {
     "mode": MODES,
     "outcome": OUTCOMES,
     "delivery": DELIVERIES,
+    "call": CALLS,
+    "call_field": CALL_FIELDS,
     "reason": {reason.value: words for reason, words in REASONS.items()},
     "field": FIELDS,
     "quantity": QUANTITIES,

@@ -62,7 +62,7 @@ def test_a_third_is_refused_and_all_sides_count_the_same(node: Node, sipp: Sipp)
     assert node.gained(counted, expected) == expected
     assert gained(node, before) == {"pass": 667, "unregistered": 333}
     last = next(one for one in reversed(node.records(LINE)) if one["kind"] == "attempt")
-    assert last["delivery"] == "answered"
+    assert last["delivery_stat"] == "200"
 
 
 def test_what_is_lost_is_repeated_and_counted_once(node: Node, tmp_path: Path) -> None:
