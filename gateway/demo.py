@@ -216,7 +216,7 @@ data_dir = "var"
 
 {lines}
 [voice]
-listen = ["udp://127.0.0.1:{free(PORT, stack)}"]
+listen = ["udp://127.0.0.1:{(calls := free(PORT, stack))}", "tcp://127.0.0.1:{calls}"]
 next_hop = "sip:{upstreams[SIP]}"
 trusted = ["{TRUNKS.bank}"]
 area = "571"

@@ -50,7 +50,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Sipp:
-    """SIPp in a folder of its own runs; `transport`: udp or tcp."""
+    """SIPp in a folder of its own runs; `transport`: what callers use, udp or tcp; callees use UDP."""
 
     folder: Path
     transport: str = "udp"
@@ -77,7 +77,7 @@ class Sipp:
         values.write_text("SEQUENTIAL\n" + "".join(f"{a};{b}\n" for a, b in numbers), "utf-8")
         words = ["-inf", values, "-m", str(len(numbers)), "-r", str(rate), "-lost", str(lost)]
         run = subprocess.run(
-            [*self._command(path, name), *words, f"{HOST}:{node}"],
+            [*self._command(path, name, self.transport), *words, f"{HOST}:{node}"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=RUN_SECONDS,
             cwd=self.folder,
         )  # fmt: skip
@@ -106,8 +106,8 @@ class Sipp:
                     process.kill()
                 counts.append(self._counted(name))
 
-    def _command(self, scenario: Path, name: str) -> list[str | Path]:
-        kind = {"udp": "u1", "tcp": "t1"}[self.transport]
+    def _command(self, scenario: Path, name: str, transport: str = "udp") -> list[str | Path]:
+        kind = {"udp": "u1", "tcp": "t1"}[transport]
         stat = self.folder / f"{name}.stat"
         return [
             needed("sipp"), "-sf", scenario, "-i", HOST, "-t", kind, "-nostdin", "-nd",

@@ -12,7 +12,7 @@ from playbook import free_ports
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 LINE, UNFILED = "057188886666", "057187654321"
-TRANSPORTS = ("udp",)
+TRANSPORTS = ("udp", "tcp")
 MANY = 1000
 
 
