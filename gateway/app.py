@@ -78,6 +78,7 @@ async def acceptor(process: Process) -> None:
 
 async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
+    from gateway.counters.local import looker  # noqa: PLC0415
     from gateway.counters.made import counters_of  # noqa: PLC0415
     from gateway.counters.recount import recounted  # noqa: PLC0415
     from gateway.evidence.journal import Journal  # noqa: PLC0415
@@ -91,7 +92,9 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
+    from gateway.relay.course import Course  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
+    from gateway.relay.endings import Endings  # noqa: PLC0415
     from gateway.relay.heard import Heard  # noqa: PLC0415
     from gateway.relay.past_calls import dialog_of  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
@@ -129,6 +132,7 @@ async def worker(process: Process, index: int) -> None:
         on_poisoned=on_poisoned,
         on_commit=telemetry.committed,
     )
+    view.counted = looker(data_dir / "counters", key.hash)
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
     counters = counters_of(
@@ -144,7 +148,11 @@ async def worker(process: Process, index: int) -> None:
     confirmations = Confirmations(node, screen, cities, telemetry, log, _confirmations(config))
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
     presses = Presses(node, screen, key, returns, confirmations, telemetry)
-    asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
+    course = Course(screen, counters, key.hash)
+    endings = Endings(journal, Search(data_dir / "journal", keys), course)
+    asked = Direct(
+        screen, presses, endings, data_dir / "asked", writer, Search(data_dir / "journal", keys), log
+    )
     calling = CALLS.keys() & {sms.protocol for sms in config.sms}
     noted = Contacts(data_dir / "routes", writer)
     routes = {protocol: Routes(config.node.carrier, protocol, view, noted) for protocol in calling}
@@ -168,6 +176,7 @@ async def worker(process: Process, index: int) -> None:
     voice = voice_of(
         *(config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log),
         heard,
+        course,
     )
 
     def reload(fresh: Handed) -> None:
@@ -335,7 +344,8 @@ async def web(process: Process) -> None:
     """The API, health and metrics."""
     from gateway.registry.acting import Door  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
-    from gateway.web import server  # noqa: PLC0415
+    from gateway.secured import for_readers  # noqa: PLC0415
+    from gateway.web import card, server  # noqa: PLC0415
     from gateway.web.site import Site  # noqa: PLC0415
 
     slices.ask_for_short()
@@ -352,6 +362,11 @@ async def web(process: Process) -> None:
         await server.listen(server.console(run_dir(config), roles, site), *endpoint(config.web.listen)),
         await server.listen(server.metrics(), *endpoint(config.metrics.listen)),
     ]
+    if config.card.listen:
+        read_by = for_readers(config.card.tls_certificate, config.card.tls_key)
+        signer = card.Signer(config.card, config.data_dir / "keys" / "card")
+        address = endpoint(config.card.listen)
+        runners.append(await server.listen(card.application(signer), *address, card.newest(read_by)))
     await site.start()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)

@@ -130,6 +130,7 @@ def taken(config: Config, only: str = "") -> Iterator[str]:
     ]
     relay += [("voice.listen", listen) for listen in config.voice.listen]
     web = [("web.listen", config.web.listen), ("metrics.listen", config.metrics.listen)]
+    web += [("card.listen", config.card.listen)] if config.card.listen else []
     wanted = {"relay": relay, "keeper": [], "web": web, "": relay + web}[only]
     with contextlib.ExitStack() as sockets:
         for key, address in wanted:
@@ -190,9 +191,9 @@ class Node:
         with contextlib.ExitStack() as stack:
             alone = self._held or stack.enter_context(claimed(run_dir(config), self._only))
             check_name(config)
-            for words in unserved(config.voice, config.evidence):
+            for words in unserved(config.evidence):
                 self._log.warning("not served", extra={"fields": {"setting": words}})
-            for problem in (*secured.problems(config.sms), *signalling.problems(config.voice)):
+            for problem in (*secured.problems(config.sms), *signalling.problems(config.voice, config.card)):
                 raise UsageError(f"{self._path}: {problem}")
             await self._ports()
             if self._only in {"", "keeper"} and not self.stop.is_set():

@@ -165,6 +165,11 @@ def for_carrier(sms: Secured) -> Renewed | None:
     return for_next_hops(sms) if sms.upstream_tls else None
 
 
+def for_readers(certificate: str, key: str) -> Renewed:
+    """By what a page of ours is read that nobody signs in for. Raises UsageError."""
+    return Renewed("tls_certificate", (certificate, key), partial(_serving, certificate, key, ""))
+
+
 def for_next_hops(voice: Certified) -> Renewed:
     """By what is gone to by TLS. Raises UsageError."""
     files = voice.upstream_tls_ca, voice.upstream_tls_certificate, voice.upstream_tls_key

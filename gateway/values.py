@@ -178,6 +178,13 @@ Code = Annotated[
         lambda text: re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text),
     ),
 ]
+Telephone = Annotated[
+    str,
+    right(
+        "a number with its country code in quotes, such as +86-571-8765-4321, or empty",
+        lambda text: re.fullmatch(r"(\+[0-9-]{5,24})?", text, re.ASCII),
+    ),
+]
 Dsn = Annotated[
     str,
     right(

@@ -5,13 +5,16 @@ The carrier is reached by TLS, by TCP and by UDP, in this order.
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
 from playbook import HOST, House, eventually, free_ports
-from test_calls import LINE, NUMBERS, UNFILED, End, Trunk
+from test_calls import LINE, NUMBERS, SMS_ALONE, UNFILED, End, Trunk
+from test_card import read
 from test_tls import NAME, Papers, papers, serving, trusting
 
 from gateway.model import Reason
@@ -24,6 +27,7 @@ __all__ = ["papers"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TRANSPORTS = ("UDP", "TCP", "TLS")
+COLLECTING = "057188886667"
 
 
 class StreamEnd(asyncio.Protocol):
@@ -154,9 +158,15 @@ async def streams(house_of: HouseOf, papers: Papers) -> AsyncIterator[Streams]:
     loop = asyncio.get_running_loop()
     _, caller = await loop.create_datagram_endpoint(End, (HOST, 0))
     _, udp = await loop.create_datagram_endpoint(ProbedEnd, (HOST, 0))
-    port, tls_port, by_tcp, by_tls = free_ports(4)
+    port, tls_port, by_tcp, by_tls, card = free_ports(5)
     hops = [f"sips:{HOST}:{by_tls}", f"sip:{HOST}:{by_tcp};transport=tcp", f"sip:{HOST}:{udp.port}"]
-    settings = f"""[voice]
+    settings = f"""[card]
+listen = "{HOST}:{card}"
+tls_certificate = "{papers.gateway.certificate}"
+tls_key = "{papers.gateway.key}"
+organisation = "浙海示例银行"
+email = "calls@bank.example"
+[voice]
 listen = ["udp://{HOST}:{port}", "tcp://{HOST}:{port}", "tls://{HOST}:{tls_port}"]
 next_hop = {hops}
 deadline = "10s"
@@ -171,9 +181,13 @@ upstream_tls_key = "{papers.gateway.key}"
     tcp, tls = Carrier(), Carrier()
     await tls.open(by_tls, serving(papers, papers.carrier))
     await tcp.open(by_tcp, None)
-    filed = [f"mobile,sip,{HOST},BANK,financial,result,whole,,,0"]
+    filed = [
+        f"mobile,sip,{HOST},BANK,financial,result,whole,,,0",
+        "mobile,sip,127.0.0.3,BANK,financial,result,whole,,127.0.0.9,0",
+        "mobile,sip,127.0.0.4,SHOP,other,result,whole,,,0",
+    ]
     async with house_of(workers=2, settings=settings, filed=filed) as house:
-        await house.bring("numbers", NUMBERS)
+        await house.bring("numbers", NUMBERS + f"{COLLECTING},0,voice,collection,BANK,,,2024-01-01,\n")
         found = Streams(house, (port, tls_port), (caller, udp), (tcp, tls), papers)
         end = await found.call("TCP")
 
@@ -210,11 +224,11 @@ async def test_a_call_comes_by_any_transport_and_its_answer_goes_back_by_it(
         call, way = await streams.tls.next()
         ours, callers = sip.vias(call)
         assert (ours.transport, callers.transport) == (b"TLS", transport.encode())
-        recorded = [value.decode() for value in call.listed(b"record-route")]
+        recorded = [value.decode().partition(";zm=")[0] for value in call.listed(b"record-route")]
         by = {"UDP": f":{streams.port};lr", "TCP": f":{streams.port};transport=tcp;lr"}
         assert recorded == [
-            f"<sip:{HOST}:{streams.tls_port};transport=tls;lr>",
-            *([f"<sip:{HOST}{by[transport]}>"] if transport in by else []),
+            f"<sip:{HOST}:{streams.tls_port};transport=tls;lr",
+            *([f"<sip:{HOST}{by[transport]}"] if transport in by else []),
         ]
         for status in (180, 200):
             way.transport.write(sip_proxy.answer(call, status, b"said so", b"carrier"))
@@ -314,6 +328,125 @@ async def test_a_keep_alive_is_answered_and_what_can_not_be_followed_is_told_and
         await asyncio.wait_for(end.closed.wait(), 10)
 
 
+async def test_a_subscribers_refusal_is_told_608_with_a_card_to_who_takes_it(streams: Streams) -> None:
+    to = streams.house.subscriber()
+    await streams.house.bring(
+        "refusals",
+        f"subscriber,institution,purposes,channels,source,at\n{to},BANK,marketing,sms;voice,12321,2024-10-01",
+    )
+    end = await streams.call("TCP")
+
+    async def refused() -> Message | None:
+        end.transport.write(streams.over(end, to=to, Feature_Caps="*;+sip.608"))
+        answer = asyncio.create_task(end.next())
+        call = asyncio.create_task(streams.tls.next())
+        await asyncio.wait((answer, call), return_when=asyncio.FIRST_COMPLETED)
+        call.cancel()
+        return answer.result() if answer.done() else answer.cancel() and None
+
+    said = await eventually(refused, seconds=20)
+    assert (said.status, said.start) == (608, b"SIP/2.0 608 Rejected")
+    url, _, rest = said.value(b"call-info").decode().partition(">;")
+    assert rest == "purpose=jwscard"
+    async with aiohttp.ClientSession() as client:
+        asked = {"ssl": trusting(streams.papers), "server_hostname": NAME}
+        async with client.get(url.removeprefix("<"), **asked) as answer:
+            jws = await answer.read()
+        async with client.get(f"{url.removeprefix('<')}.pem", **asked) as answer:
+            header, payload = read(jws, await answer.read())
+    assert (header["x5u"], payload["jcard"][0]) == (f"{url.removeprefix('<')}.pem", "vcard")
+    assert abs(payload["iat"] - time.time()) < 30
+    end.transport.write(streams.over(end, to=to))
+    said = await end.next()
+    assert (said.status, said.value(b"call-info")) == (603, None)
+
+
+async def test_redirected_callers_go_to_the_carrier_themselves_and_others_are_told_until_when(
+    streams: Streams, house_of: HouseOf
+) -> None:
+    """A second node of the registry, with caps, hours that begin soon, and a peer without another trunk."""
+    (port,) = free_ports(1)
+    soon = int(time.time() // 60) + 9 * 60  # the minute in an hour, in Zhejiang
+    later = "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in (soon % 1440, soon % 1440 + 1))
+    settings = f"""[voice]
+listen = ["udp://{HOST}:{port}", "tcp://{HOST}:{port}"]
+next_hop = "sip:{HOST}:{streams.carrier.port};transport=tcp"
+mode = "redirect"
+deadline = "10s"
+answers_403 = ["127.0.0.2"]
+"""
+    tcp = Carrier()
+    await tcp.open(streams.carrier.port, None)
+    profile = f"""[rules.over_frequency]
+mode = {{ marketing = "enforce", collection = "enforce" }}
+[rules.quiet_hours]
+voice = {{ marketing = "00:00-24:00", collection = "{later}" }}
+"""
+    loop = asyncio.get_running_loop()
+    _, alone = await loop.create_datagram_endpoint(End, ("127.0.0.2", 0))
+    async with house_of(
+        beside=streams.house, name="redirecting", settings=settings, profile=profile
+    ) as house:
+        node = Streams(house, (port, 0), (streams.caller, streams.carrier), (tcp, tcp), streams.papers)
+        to = house.subscriber()
+
+        async def redirects() -> Message | None:
+            node.send(node.invite())
+            said = await node.caller.next()
+            return said if said.status == 302 else None
+
+        await eventually(redirects, seconds=30)
+        moved = []
+        for _ in range(3):
+            data = node.invite(to=to)
+            node.send(data)
+            moved.append(await node.caller.next())
+            node.send(data.replace(b"INVITE", b"ACK").replace(b"cn>\r\nCall", b"cn>;tag=c\r\nCall"))
+        node.send(data)
+        assert (await node.caller.next()).octets() == moved[-1].octets()
+        contact = f"<sip:{to}@{HOST}:{streams.carrier.port};transport=tcp>"
+        assert [said.value(b"contact") for said in moved] == [contact.encode()] * 3
+        assert len(node.attempt(moved[-1])) == 1
+        node.send(node.invite(to=to))  # the fourth within five minutes
+        said = await node.caller.next()
+        assert (said.status, b"over_frequency 5_minutes" in (said.value(b"reason") or b"")) == (603, True)
+        assert 200 < int(said.value(b"retry-after") or 0) <= 300
+        node.send(node.invite(COLLECTING))
+        said = await node.caller.next()
+        assert (said.status, b"quiet_hours" in (said.value(b"reason") or b"")) == (603, True)
+        assert 3_400 < int(said.value(b"retry-after") or 0) <= 3_600
+        for method, status in (("BYE", 481), ("MESSAGE", 603)):
+            node.send(node.invite(method=method))
+            assert (await node.caller.next()).status == status
+        alone.transport.sendto(node.invite(), (HOST, port))
+        assert (await alone.next()).status == 403
+        assert tcp.got.empty()
+    alone.transport.close()
+    await tcp.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "source", "told"),
+    [
+        ("127.0.0.3", LINE, "account_mismatch unknown_account"),  # not from where its account may come
+        ("127.0.0.4", "4008001234", "unregistered inbound_only"),
+        ("127.0.0.4", SMS_ALONE, "unregistered channel"),  # filed, but not for calls
+        ("127.0.0.4", UNFILED, ""),
+    ],
+)
+async def test_trunks_call_from_where_they_may_and_by_numbers_that_call(
+    streams: Streams, host: str, source: str, told: str
+) -> None:
+    _, end = await asyncio.get_running_loop().create_datagram_endpoint(End, (host, 0))
+    end.transport.sendto(streams.invite(source), (HOST, streams.port))
+    if told:
+        said = await end.next()
+        assert (said.status, said.value(b"reason")) == (603, f'Q.850;cause=21;text="{told}"'.encode())
+    else:
+        assert (await streams.tls.next())[0].method == b"INVITE"
+    end.transport.close()
+
+
 async def test_who_does_not_speak_tls_is_counted(streams: Streams) -> None:
     async with streams.house.counted("connections_closed_total", protocol="sip", cause="no_tls"):
         _, end = await asyncio.get_running_loop().create_connection(StreamEnd, HOST, streams.tls_port)
@@ -334,8 +467,9 @@ async def test_calls_go_on_by_the_next_hop_that_is_alive_and_back_when_the_first
             "UDP": asyncio.create_task(streams.carrier.got.get()),
             "": asyncio.create_task(end.got.get()),
         }
-        await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
-        found = next(name for name, task in waits.items() if task.done())
+        # what was written to a connection that ends just then comes nowhere
+        await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED, timeout=2)
+        found = next((name for name, task in waits.items() if task.done()), "")
         for task in waits.values():
             task.cancel()
         return found == transport

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import itertools
+import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -19,10 +21,12 @@ from gateway.protocols.sip import Message
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LINE, UNFILED, BANNED, SMS_ALONE = "057188886666", "057187654321", "95533", "10690001"
+DUNNING = "057188887777"
 NUMBERS = f"""
 number,extension_digits,channels,purposes,institution,agency,signatures,effective_from,effective_until
 {LINE},0,voice,marketing,BANK,,,2024-01-01,
 {BANNED},0,voice,marketing,BANK,,,2024-01-01,
+{DUNNING},0,voice,collection,BANK,,,2024-01-01,
 """
 OTHER = ("carrier", "callers")
 
@@ -151,8 +155,13 @@ record_route = true
 
 
 async def test_a_registered_line_rings_and_its_answer_comes_back(trunk: Trunk) -> None:
-    trunk.send(trunk.invite(X_Own="kept  as it came"))
-    call = await trunk.carrier.next()
+    counted = trunk.house.counted
+    async with (
+        counted("attempts_total", channel="voice", protocol="sip", purpose="marketing", verdict="pass"),
+        counted("relay_seconds_count", protocol="sip", direction="to_carrier"),
+    ):
+        trunk.send(trunk.invite(X_Own="kept  as it came"))
+        call = await trunk.carrier.next()
     assert call.value(b"x-own") == b"kept  as it came"
     assert call.value(b"max-forwards") == b"69"
     (attempt,) = trunk.attempt(call)
@@ -288,6 +297,50 @@ async def test_a_killed_worker_comes_back_with_what_it_has_decided(trunk: Trunk)
     assert trunk.outcomes(stands) == [200]
 
 
+@pytest.mark.long
+async def test_a_kill_under_load_judges_no_call_twice(trunk: Trunk) -> None:
+    """Whatever was on its way: each call has one record, and all its repeats one branch or one To tag."""
+    sent = {}
+    for number in range(20_000, 20_600):
+        source = LINE if number % 3 else UNFILED
+        sent[f"call-{number}@cc.example.cn"] = trunk.said(number, source, trunk.house.subscriber())
+    told: dict[str, set[bytes]] = {name: set() for name in sent}
+
+    def hear() -> None:
+        for end, row in ((trunk.carrier, b"via"), (trunk.caller, b"to")):
+            while not end.got.empty():
+                message = end.got.get_nowait()
+                name = (message.value(b"call-id") or b"").decode()
+                if name in told:
+                    told[name].add(next(message.listed(row)))
+
+    roles = [role for role in trunk.house.roles if role.startswith("worker")]
+    killed: list[tuple[str, int]] = []
+
+    async def all_told() -> bool:
+        for place, data in enumerate(sent.values()):
+            trunk.send(data)
+            if place % 20 == 19:
+                await asyncio.sleep(0)  # no more than the socket holds
+            if place == 300 and not killed:
+                killed.extend((role, trunk.house.signal(role)) for role in roles)
+        await asyncio.sleep(0.5)  # T1, after which a caller repeats
+        hear()
+        return all(told.values())
+
+    await eventually(all_told, seconds=60)
+    for role, pid in killed:
+        await trunk.house.back(role, pid)
+    await all_told()
+    assert {name: len(said) for name, said in told.items() if len(said) != 1} == {}
+    recorded = Counter(
+        found.content.octets.decode("utf-16-be")
+        for found in trunk.house.records()
+        if found.content is not None and isinstance(found.content.octets, bytes)
+    )
+    assert {name: recorded[name] for name in sent if recorded[name] != 1} == {}
+
+
 class Standing(NamedTuple):
     """A call that was answered: its number and callee, and how the called side may speak in it."""
 
@@ -320,6 +373,32 @@ async def standing(trunk: Trunk, number: int) -> Standing:
         trunk.carrier.transport.sendto(line + octets[octets.index(b"\r\n") :], (HOST, trunk.port))
 
     return Standing(number, to, call, say)
+
+
+async def test_three_answered_calls_a_day_are_enough(trunk: Trunk) -> None:
+    """Of one institution to one subscriber, for collection (GB/T 45251-2025); also after the counts were
+    lost. What nobody takes does not count so."""
+    trunk.house.write_profile('[rules.over_frequency]\nmode = { collection = "enforce" }')
+    await trunk.house.reload()
+    to, other = trunk.house.subscriber(), trunk.house.subscriber()
+    for number in range(9401, 9404):
+        trunk.send(trunk.said(number, DUNNING, to))
+        trunk.answer(await trunk.carrier.next(), 200)
+        assert (await trunk.caller.next()).status == 200
+    for number in range(9411, 9415):
+        trunk.send(trunk.said(number, DUNNING, other))
+        trunk.answer(await trunk.carrier.next(), 486)
+        assert (await trunk.caller.next()).status == 486
+    assert "over_frequency day" in await trunk.told(trunk.invite(DUNNING, to))
+    await eventually(lambda: len([one for one in trunk.calls() if trunk.outcomes(one)]) >= 7)
+    for path in (trunk.house.data_dir / "counters").iterdir():
+        path.unlink()
+
+    async def recounted() -> bool:
+        return "over_frequency day" in await trunk.told(trunk.invite(DUNNING, to))
+
+    await eventually(recounted)
+    assert await trunk.told(trunk.invite(DUNNING, other)) == "INVITE"
 
 
 async def test_who_presses_the_key_in_a_call_gets_no_more_calls_and_sms(trunk: Trunk) -> None:
@@ -356,6 +435,17 @@ async def test_a_human_no_of_the_called_side_is_a_refusal(trunk: Trunk) -> None:
     one.say("BYE", Reason='SIP;cause=607;text="Unwanted"')
     assert (await trunk.caller.next()).method == b"BYE"
     assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=one.to))
+    (attempt,) = trunk.attempt(one.call)
+
+    async def ended() -> Any:
+        shown = json.loads((await trunk.house.cli("records", "show", attempt.id.hex()))[1])
+        return shown["reports"] and shown
+
+    shown = await eventually(ended)
+    assert (shown["delivery"], shown["delivery_stat"]) == ("delivered", "200")
+    assert shown["ended_by"] == 'called SIP;cause=607;text="Unwanted"'
+    assert shown["answered_at"]
+    assert shown["ended_at"]
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "REFER", "REGISTER"])

@@ -74,14 +74,14 @@ def test_the_contract_s_own_example_is_taken_and_what_nobody_serves_is_said(tmp_
     assert loaded.sms[0].upstream == ("10.0.0.5:7890",)
     assert loaded.data_dir == tmp_path / "var"
     assert (loaded.voice.mode, loaded.evidence.checkpoint_seconds) == ("proxy", 10)
-    said = list(unserved(loaded.voice, loaded.evidence))
+    said = list(unserved(loaded.evidence))
     assert [words.partition(":")[0] for words in said] == ["evidence.checkpoint_seconds"]
     assert (loaded.voice.listen[0], loaded.voice.next_hop) == ("udp://0.0.0.0:5060", ("sip:10.0.0.6:5060",))
 
 
 def test_who_names_nothing_that_is_not_served_is_told_nothing(tmp_path):
     loaded = config.load(written(tmp_path, ""), {})
-    assert list(unserved(loaded.voice, loaded.evidence)) == []
+    assert list(unserved(loaded.evidence)) == []
 
 
 def test_the_environment_overrides_the_file(tmp_path):

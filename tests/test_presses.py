@@ -1,6 +1,7 @@
 """POST /voice/refusals on a running node: a key press holds for SMS and calls of the institution at once."""
 
 import datetime
+import json
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -22,10 +23,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOTLINE = "95511"
 """Filed for calls by BANK."""
+DUNNING = "95511777"
 NUMBERS = f"""
 number,extension_digits,channels,purposes,institution,agency,signatures,effective_from,effective_until
 {HOTLINE},0,voice,marketing,BANK,,,2024-01-01,
 95522,0,voice,marketing,FIN,,,2024-01-01,
+{DUNNING},0,voice,collection,BANK,,,2024-01-01,
 """
 
 
@@ -132,6 +135,57 @@ async def test_a_press_in_no_call_on_record_holds_marketing_until_a_person_decid
 
 async def passes(ask: Asker, subscriber: str) -> bool:
     return await reasons(ask, subscriber) == [""] * 3
+
+
+async def test_what_a_platform_says_of_its_call_is_on_record_and_counts_once(
+    house: House, ask: Asker
+) -> None:
+    """Three answered calls a day of collection are enough, whoever saw the answers."""
+    house.write_profile('[rules.over_frequency]\nmode = { collection = "enforce" }')
+    await house.reload()
+    subscriber, now = house.subscriber(), datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+
+    async def call(to: str = subscriber) -> dict[str, Any]:
+        body = {"channel": "voice", "account": "900001", "source": DUNNING, "destination": to}
+        said: dict[str, Any] = (await ask("bank", "/attempts", body)).body
+        return said
+
+    def ended(call: str, to: str = subscriber, **more: Any) -> dict[str, Any]:
+        body = {"account": "900001", "source": DUNNING, "subscriber": to, "call": call}
+        return body | {"ended": now.isoformat(), "reason": "hung up"} | more
+
+    calls = [(await call())["id"] for _ in range(4)]
+    taken = {"answered": (now - datetime.timedelta(seconds=30)).isoformat()}
+    for identity in calls[:3]:
+        for key in ("", "another"):
+            said = await ask("bank", "/voice/calls", ended(identity, **taken), key=key + identity)
+            assert (said.status, said.body) == (201, {"attempt": identity, "answered": True, "seconds": 30})
+    said = await ask("bank", "/voice/calls", ended(calls[3]))
+    assert (said.status, said.body["answered"], said.body["seconds"]) == (201, False, 0)
+    refused = await call()
+    assert (refused["reason"], refused["findings"][-1]["sub"]) == ("over_frequency", "day")
+    code, out, _ = await house.cli("records", "show", calls[0])
+    shown = json.loads(out)
+    assert [one["stat"] for one in shown["reports"]] == ["ANSWERED hung up"]  # said twice
+    words = shown["delivery"], shown["lasted_seconds"], shown["ended_by"]
+    assert (code, words) == (0, ("delivered", 30, "hung up"))
+    for wrong in (ended("made-up@sbc"), ended(calls[0], house.subscriber()), ended(refused["id"])):
+        said = await ask("bank", "/voice/calls", wrong)
+        assert (said.status, said.body["field"]) == (422, "call")
+    said = await ask(
+        "bank", "/voice/calls", ended(calls[0], answered=(now + datetime.timedelta(1)).isoformat())
+    )
+    assert (said.status, said.body["field"]) == (422, "answered")
+    said = await ask("fin", "/voice/calls", ended(calls[0]))
+    assert (said.status, said.body["field"]) == (422, "account")
+    for path in (house.data_dir / "counters").iterdir():
+        path.unlink()
+
+    async def recounted() -> bool:
+        return (await call())["reason"] == "over_frequency"
+
+    await eventually(recounted)
+    assert (await call(house.subscriber()))["reason"] == ""
 
 
 async def test_the_same_key_or_call_again_changes_nothing(house: House, ask: Asker) -> None:

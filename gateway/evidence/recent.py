@@ -12,11 +12,16 @@ from gateway.evidence.folder import segments
 from gateway.evidence.seal import KeyGone, Keys
 from gateway.evidence.segment import Block, Segment, SegmentDamaged
 
+STRIDE = 16
+"""Blocks from one whose time is looked at to the next."""
 
-def recent(folder: Path, keys: Keys, since: int) -> Iterator[tuple[AESGCM, bytes, Block]]:
-    """The blocks with records since `since` (ms), the newest first, each with the cipher of its segment and
-    the digest of that one's header. Ends where a segment's key is gone. Raises UsageError when a key can't be
-    read."""
+
+def recent(
+    folder: Path, keys: Keys, since: int, holding: bytes = b""
+) -> Iterator[tuple[AESGCM, bytes, Block]]:
+    """The blocks with records since `since` (ms) that hold these octets, and a few older ones, the newest
+    first, each with the cipher of its segment and the digest of that one's header. Ends where a segment's key
+    is gone. Raises UsageError when a key can't be read."""
     for path in reversed(segments(folder)):
         with suppress(SegmentDamaged, FileNotFoundError), Segment(path) as segment:
             try:
@@ -24,11 +29,12 @@ def recent(folder: Path, keys: Keys, since: int) -> Iterator[tuple[AESGCM, bytes
             except KeyGone:
                 return
             cipher = key.segment(segment.header.salt, segment.digest)
-            for offset in reversed(list(segment.offsets())):
-                block = segment.block(offset)
+            for count, offset in enumerate(reversed(list(segment.offsets()))):
+                looked = count % STRIDE == 0
+                block = segment.block(offset, b"" if looked else holding)
                 if block is None:
                     continue
                 with suppress(rec.RecordError):  # written by a newer version: what is older may be read
-                    if rec.decode(block.records[-1]).at < since:
+                    if looked and rec.decode(block.records[-1]).at < since:
                         return
                 yield cipher, segment.digest, block

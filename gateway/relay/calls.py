@@ -10,37 +10,31 @@ records (`restore`).
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from ipaddress import ip_address
 from time import perf_counter, time_ns
-from typing import NamedTuple
 
 from gateway.errors import NotReady
-from gateway.model import VOICE, AccountKey, Reason
-from gateway.protocols import sip, sip_answers, sip_proxy
+from gateway.model import VOICE
+from gateway.protocols import sip, sip_proxy
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message, SipError
-from gateway.protocols.sip_answers import (
-    DECLINE,
-    NO_SUCH_CALL,
-    PHRASES,
-    TERMINATED,
-    UNAVAILABLE,
-    Peer,
-    refusal,
-)
+from gateway.protocols.sip_answers import DECLINE, NO_SUCH_CALL, TERMINATED, UNAVAILABLE
 from gateway.protocols.sip_answers import OK as OK_STATUS
-from gateway.protocols.sip_identity import OK, Identity, identity
-from gateway.protocols.sip_memo import LIFE, LONGEST, Memo, Verdict
-from gateway.protocols.sip_place import PORTS, TCP, TLS, UDP, Place
+from gateway.protocols.sip_identity import OK, Identity
+from gateway.protocols.sip_memo import Memo, Verdict
+from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own, Request
-from gateway.relay.asked import Came, Judging
+from gateway.relay.callers import Callers
+from gateway.relay.course import Course
 from gateway.relay.heard import Heard
+from gateway.relay.inviting import Came, Judging, verdict_of
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
-from gateway.relay.recalled import FINAL, Dialog, Known, mark_of
+from gateway.relay.recalled import FINAL, REDIRECTS, Dialog, Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.told import Answers
+from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
 
 MOST_CALLS = 100_000
@@ -57,22 +51,6 @@ a call."""
 Send = Callable[[bytes, Place], None]
 
 
-class Trunks(NamedTuple):
-    """What the settings say of the two sides: the addresses of the carrier's `hops`, and `hop`, which says
-    where calls go now; `way`: the listener by which a host is reached over a transport, None: by none;
-    `trusted` says by address whether a peer's P-Asserted-Identity counts; `deadline`: seconds until a
-    verdict; `area`: of local numbers, without 0; `records`: stay on the path of calls that pass."""
-
-    carrier: str
-    hops: frozenset[tuple[str, int, str]]
-    hop: Callable[[], Place | None]
-    way: Callable[[str, str], int | None]
-    trusted: Callable[[str], bool]
-    deadline: float
-    area: str = ""
-    records: bool = False
-
-
 class Calls:
     """The calls of one worker: those whose Call-ID is its own."""
 
@@ -86,19 +64,24 @@ class Calls:
         connection: Callable[[Place], int],
         telemetry: Telemetry,
         heard: Heard,
+        course: Course,
+        answers: Answers,
     ) -> None:
         self.draining = False
         self.recalling = False  # not all calls that stand are known yet
         self._trunks = trunks
         self.owns = owns  # by listener
         self.own = owns[0]
-        self._hosts = frozenset(host for host, _, _ in trunks.hops)
+        self._callers = Callers(trunks, screen)
         self._screen = screen
         self._returns = returns
         self._send = send
         self._connection = connection
         self._telemetry = telemetry
         self._heard = heard
+        self._course = course
+        self._answers = answers
+        self._relayed = telemetry.relay("sip", "to_carrier")
         self._memo = Memo(MOST_CALLS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, Dialog] = {}
@@ -144,15 +127,9 @@ class Calls:
         `marked`: the next hop of a mark."""
         now = _now()
         for one in known:
-            passed = not one.reason and bool(one.hop)
-            verdict = Verdict(one.dialog.attempt, False, (one.dialog.number, one.dialog.subscriber))
-            if passed:
+            verdict = verdict_of(one, None if self._trunks.redirects else marked(one.hop))
+            if verdict.hop is not None:
                 self._dialogs.setdefault(one.call_id, one.dialog)
-                verdict.hop = marked(one.hop)
-            else:
-                verdict.found = one.reason, one.sub
-            verdict.answered = not passed or bool(one.result)
-            verdict.until = (one.ended or one.at) + (LIFE if verdict.answered else LONGEST)
             if verdict.until > now:
                 self._memo.restore(one.key, verdict)
 
@@ -174,30 +151,42 @@ class Calls:
         method = message.method
         if method == b"OPTIONS" and self._is_for_us(message):
             self._answer(message, peer, OK_STATUS)
-        elif self._is_carrier(peer):
+        elif self._callers.are_carrier(peer):
             self._from_carrier(request, peer)
         elif method == b"CANCEL":
             self._cancel(came, request)
         elif method == b"ACK":
             self._acknowledge(came, request)
         elif method == b"INVITE" and not self._stands(request):
-            if not (request.to_tag and self.recalling):  # it comes again, and the call is known by then
+            if not (request.to_tag and self.recalling):
                 self._invite(came, request)
-        elif not self._stands(request) and (method in STARTS or self._trunk(peer) is None):
+            elif peer.flow:
+                self._answer(message, peer, UNAVAILABLE)
+            # else it comes again, and the call is known by then
+        elif not self._stands(request) and (method in STARTS or self._callers.account(peer) is None):
             self._answer(message, peer, DECLINE)
-        elif (hop := self._trunks.hop()) is None:
-            self._answer(message, peer, UNAVAILABLE)
+        elif (hop := self._onward()) is None:
+            self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
         else:
+            self._course.heard(message, self._dialogs.get(request.call_id), "caller")
             self._forward(request, peer, hop)
 
     def _from_carrier(self, request: Request, peer: Place) -> None:
         """What belongs to a call that passed. A node is put before callers: who is called from outside, and
         how, is not its business."""
-        if request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
+        if self._trunks.redirects:
+            if request.message.method != b"ACK":
+                self._answer(request.message, peer, NO_SUCH_CALL)
+        elif request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
+            self._course.heard(request.message, self._dialogs.get(request.call_id), "called")
             go_on = partial(self._forward, request, peer, None)
             self._heard.pass_on(request.message, request.call_id, partial(self._call_of, request), go_on)
         else:
             self._answer(request.message, peer, DECLINE)
+
+    def _onward(self) -> Place | None:
+        """Where calls go on to now; None: nowhere, or without us."""
+        return None if self._trunks.redirects else self._trunks.hop()
 
     def _stands(self, request: Request) -> bool:
         """Whether it belongs to a call that passed here; a To tag alone says nothing, as anybody can write
@@ -208,18 +197,10 @@ class Calls:
         """The call that it says it belongs to, or the id of its attempt; b"" for none that is known."""
         return self._dialogs.get(request.call_id) or sip_proxy.proven(request, self.own)
 
-    def _trunk(self, peer: Place) -> AccountKey | None:
-        """The account that is filed under the peer's address and port, or under its address."""
-        named = AccountKey(self._trunks.carrier, "sip", f"{peer.host}:{peer.port}")
-        for key in (named, named._replace(account=peer.host)):
-            if self._screen.account(key) is not None:
-                return key
-        return None
-
     def _invite(self, came: Came, request: Request) -> None:
         now = _now()
         verdict = self._memo.get(came.key, now)
-        who = self._identity(came)
+        who = self._callers.identity(came.message, came.peer)
         if verdict is None:
             verdict = self._memo.begin(came.key, now)
             if verdict is None or self.draining:
@@ -239,17 +220,18 @@ class Calls:
     def _tell(self, came: Came, verdict: Verdict) -> None:
         """The answer of a call that did not pass, once more."""
         if verdict.found is not None and not verdict.answer:
-            verdict.answer = self._refusal(came, *verdict.found)
+            hop = self._trunks.hop() if self._trunks.redirects and not verdict.found[0] else None
+            verdict.answer = (
+                self._answers.refused(came, *verdict.found)
+                if hop is None
+                else self._answers.redirected(came.message, hop)
+            )
         if verdict.answer:
             self._send(verdict.answer, came.peer)
 
-    def _identity(self, came: Came) -> Identity:
-        return identity(came.message, trusted=self._trunks.trusted(came.peer.host), area=self._trunks.area)
-
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         judging = self._judging[id(verdict)] = Judging(came, verdict, self.decided)
-        host = came.peer.host
-        key = judging.key = self._trunk(came.peer) or AccountKey(self._trunks.carrier, "sip", host)
+        key = judging.key = self._callers.account(came.peer) or self._callers.unfiled(came.peer)
         if who is not None and came.request is not None:
             flaw = "" if who.verdict == OK else "identity"
             hop = judging.hop = self._trunks.hop()
@@ -270,32 +252,26 @@ class Calls:
         request, hop = came.request, judging.hop
         verdict.pending = False
         if error is not None:
-            said = self._refusal(came, "", "")
+            said = self._answers.refused(came, "", "")
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
-            if found.passed and request is not None and not judging.cancelled and hop is not None:
+            if judging.cancelled:
+                said = self._answers.plain(came.message, TERMINATED)
+            elif not found.passed or request is None or hop is None:
+                reason = "" if found.reason is None else found.reason.value
+                seconds = self._answers.wait(judging, found, _now())
+                said = self._answers.refused(came, reason, found.sub, seconds)
+            elif self._trunks.redirects:
+                said = self._answers.redirected(came.message, hop)
+            else:
                 verdict.hop = hop
                 self._dialogs[request.call_id] = judging.dialog(found)
                 self._forward(request, came.peer, hop)
+                self._relayed.observe(perf_counter() - came.at)
                 return
-            if judging.cancelled:
-                said = sip_proxy.answer(came.message, TERMINATED, PHRASES[TERMINATED], self.own.key)
-            else:
-                said = self._refusal(came, "" if found.reason is None else found.reason.value, found.sub)
         verdict.answer = said
         Memo.settle(verdict, _now())
         self._send(said, came.peer)
-
-    def _refusal(self, came: Came, reason: str, sub: str) -> bytes:
-        """The answer to a call that does not pass for a reason; "": it was not judged, or leads nowhere."""
-        message, fault = came.message, came.fault
-        if not reason:
-            return sip_proxy.answer(message, UNAVAILABLE, PHRASES[UNAVAILABLE], self.own.key)
-        if fault is not None:
-            return self._told(fault, message)
-        peer = Peer(takes_608=sip_answers.announces_608(message))
-        told = refusal(Reason(reason), sub, peer)
-        return sip_proxy.answer(message, told.status, told.phrase, self.own.key, told.rows)
 
     def _cancel(self, came: Came, request: Request) -> None:
         verdict = self._memo.get(request.key(), _now())
@@ -312,14 +288,14 @@ class Calls:
     def _acknowledge(self, came: Came, request: Request) -> None:
         """An ACK of what we refused ends here; of what the carrier answered it goes on."""
         verdict = self._memo.get(request.key(), _now())
-        hop = self._trunks.hop() if verdict is None else verdict.hop
+        hop = self._onward() if verdict is None else verdict.hop
         if hop is not None:
             self._forward(request, came.peer, hop)
 
     def _forward(self, request: Request, peer: Place, hop: Place | None) -> None:
         """Send it to the carrier's `hop`, whatever its Route says further: that is for the hop to follow.
         None: from the carrier, to where its Route says, else its Request-URI."""
-        to = self._followed(request) if hop is None else hop
+        to = self._trunks.place_of(sip_proxy.follows(request, self.own)) if hop is None else hop
         if to is not None:
             records = self._trunks.records and request.message.method == b"INVITE"
             record = self.owns[peer.section] if records else None
@@ -328,16 +304,6 @@ class Calls:
             token = sip_proxy.token_of(request.call_id, attempt, self.own) if attempt else b""
             octets, _ = sip_proxy.forwarded(request, self.owns[to.section], peer, record=record, token=token)
             self._send(octets, to)
-
-    def _followed(self, request: Request) -> Place | None:
-        """Where a request from the carrier goes; None: where nobody gets from here."""
-        asked = grammar.uri(sip_proxy.follows(request, self.own))
-        if asked is None or not _is_address(host := asked.host.strip(b"[]").decode("ascii")):
-            return None
-        said = (grammar.uri_parameter(asked.parameters, b"transport") or b"udp").upper().decode("ascii")
-        transport = TLS if asked.scheme == b"sips" else said
-        section = self._trunks.way(host, transport) if transport in (UDP, TCP, TLS) else None
-        return None if section is None else Place(host, asked.port or PORTS[transport], transport, section)
 
     # Responses
 
@@ -348,7 +314,7 @@ class Calls:
         octets, back = sip_proxy.returned(message, self.own)
         if method == b"INVITE" and message.status >= FINAL:
             self._ended(octets, message.status)
-        if _is_address(back.host):
+        if is_address(back.host):
             call_id, go_on = sip.call_id(message), partial(self._send, octets, back)
             self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
 
@@ -362,6 +328,9 @@ class Calls:
             return
         if not verdict.answered:
             self._returns.outcomes([(verdict.attempt, status, b"", 0)])
+            call = self._dialogs.get(sip.call_id(response))
+            if status < REDIRECTS and call is not None:
+                self._course.taken(call)
         Memo.settle(verdict, _now())
 
     # Answers of our own
@@ -372,7 +341,7 @@ class Calls:
         message = error.message
         if message is None or not error.status:
             return
-        if message.method != b"INVITE" or self._is_carrier(peer):
+        if message.method != b"INVITE" or self._callers.are_carrier(peer):
             self._send(self._told(error, message), peer)
             return
         now, came = _now(), Came(message, peer, at, sip_proxy.key_of_broken(data, self.own), None, error)
@@ -387,28 +356,14 @@ class Calls:
             self._judge(came, verdict, None)
 
     def _told(self, error: SipError, message: Message) -> bytes:
-        return sip_proxy.answer(message, error.status, PHRASES[error.status], self.own.key, (error.rows,))
+        return self._answers.plain(message, error.status, (error.rows,))
 
     def _answer(self, message: Message, peer: Place, status: int) -> None:
-        self._send(sip_proxy.answer(message, status, PHRASES[status], self.own.key), peer)
+        self._send(self._answers.plain(message, status), peer)
 
     def _is_for_us(self, message: Message) -> bool:
         asked = grammar.uri(message.uri)
         return asked is not None and self.own.is_at(asked.host, asked.port)
-
-    def _is_carrier(self, peer: Place) -> bool:
-        """A connection that it opened has a port that nobody knows before."""
-        if peer.address in self._trunks.hops:
-            return True
-        return bool(peer.flow) and peer.host in self._hosts and self._trunk(peer) is None
-
-
-def _is_address(host: str) -> bool:
-    """Names are not looked up: no call may wait for one."""
-    try:
-        return bool(ip_address(host))
-    except ValueError:
-        return False
 
 
 def _now() -> int:

@@ -1,5 +1,5 @@
 """Attempts without a wire: judged and recorded by the same station as those of a session, then told; and
-refusals by key press (presses.py).
+refusals by key press (presses.py), and ends of calls (endings.py).
 
 The same key again is the same attempts (contract.md "Idempotency-Key"): while they are under way the second
 question waits for them, later it gets the same answer. Keys of the newest `MOST_KNOWN` questions are in
@@ -9,14 +9,14 @@ the journal tells whether they were recorded. It sends nothing to a carrier: who
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, time_ns
 
 from msgspec.msgpack import Decoder, Encoder
 
-from gateway.direct import Answered, Asked, Item, Press, Refused, Tell, Told
+from gateway.direct import Answered, Asked, Ended, Item, Noted, Press, Refused, Tell, Told
 from gateway.errors import NotReady
 from gateway.evidence import record as rec
 from gateway.evidence.search import Search
@@ -24,6 +24,7 @@ from gateway.model import AccountKey
 from gateway.protocols.message import Submission
 from gateway.protocols.text import UCS2
 from gateway.relay.contacts import KEY, Contacts
+from gateway.relay.endings import Endings
 from gateway.relay.lane import Place, nowhere
 from gateway.relay.memory import Batch, Submit
 from gateway.relay.past_calls import call_of
@@ -53,6 +54,7 @@ class Question:
         self.tells: list[tuple[int, Tell]] = []
         self.answers: list[Answered] = []
         self.refused: Refused | None = None
+        self.noted: Noted | None = None
         self.submits: list[Submit] = []
         self._left = 0
         self._error = ""
@@ -96,6 +98,10 @@ class Question:
                 self.answers = [self._answer(submit) for submit in self.submits]
             self._done(self, self._error)
 
+    def told(self, number: int, error: str) -> Told:
+        """The answer."""
+        return Told(number, error, self.answers, self.refused, self.noted)
+
     def abort(self) -> None:
         """See `Owner`."""
         self._left = 0
@@ -115,6 +121,7 @@ class Direct:
         self,
         screen: Screen,
         presses: Presses,
+        endings: Endings,
         directory: Path,
         writer: str,
         search: Search,
@@ -123,6 +130,7 @@ class Direct:
         self.draining = False
         self._screen = screen
         self._presses = presses
+        self._endings = endings
         self._search = search
         self._log = log
         self._before = Contacts(directory, None)  # of lives before this one, of all workers
@@ -147,9 +155,7 @@ class Direct:
             if before is None:
                 self._judge(question)
             else:
-                task = asyncio.create_task(self._look(question, before.attempt, before.institution))
-                self._looking.add(task)
-                task.add_done_callback(self._looking.discard)
+                self._beside(self._look(question, before.attempt, before.institution))
 
     def expire(self, now: int) -> None:
         """Forget the keys of days that are over."""
@@ -163,18 +169,33 @@ class Direct:
         if self.draining or self._screen.journal.full:
             self._finished(question, "busy")
             return
-        press = question.asked.press
+        press, ended = question.asked.press, question.asked.ended
         if press is not None:
             self._press(question, press)
+            return
+        if ended is not None:
+            self._beside(self._end(question, ended))
             return
         for batch in question.batches():
             self._screen.put(batch)
 
     def _press(self, question: Question, press: Press) -> None:
         """Once it is known whether there was such a call."""
-        task = asyncio.create_task(self._verify(question, press))
+        self._beside(self._verify(question, press))
+
+    def _beside(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._looking.add(task)
         task.add_done_callback(self._looking.discard)
+
+    async def _end(self, question: Question, ended: Ended) -> None:
+        try:
+            question.noted = await self._endings.take(ended)
+        except NotReady:
+            pass
+        except Exception:
+            self._log.exception("the end of a call was not recorded")
+        self._finished(question, "" if question.noted is not None else "busy")
 
     async def _verify(self, question: Question, press: Press) -> None:
         try:
@@ -217,10 +238,10 @@ class Direct:
         if error:  # not recorded: the next time is the first time
             self._known.pop(asked.key, None)
         else:
-            self._known[asked.key] = _keep((asked.body, Told(0, "", question.answers, question.refused)))
+            self._known[asked.key] = _keep((asked.body, question.told(0, "")))
         tells, question.tells, question.submits = question.tells, [], []
         for number, tell in tells:
-            tell(Told(number, error, question.answers, question.refused))
+            tell(question.told(number, error))
 
     def _remember(self, question: Question) -> None:
         if len(self._known) >= MOST_KNOWN:

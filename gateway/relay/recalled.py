@@ -19,11 +19,11 @@ from gateway.evidence.folder import writers
 from gateway.evidence.recent import recent
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import open_sealed
-from gateway.model import VOICE, AccountKey
+from gateway.model import FOREVER, VOICE, AccountKey
 
 SIP = "sip"
-FINAL = 200
-"""The least status of a final answer."""
+FINAL, REDIRECTS = 200, 300
+"""The least status of a final answer, and of one that is none to the call."""
 
 _SIP = b"\xa3sip"  # as it stands in a record
 _OUTCOME = rec.HEADS[rec.OUTCOME]
@@ -62,14 +62,14 @@ def mark_of(host: str, port: int, transport: str) -> int:
 
 
 def recalled(
-    journal: Path, keys: Keys, mine: Callable[[str], bool], since: int, until: int, most: int
+    journal: Path, keys: Keys, mine: Callable[[str], bool], most: int, since: int, until: int = 0
 ) -> Iterator[Known]:
     """The calls that were judged since `since` and before `until` (ms), whose Call-IDs are `mine`: of each
-    writer the newest first, and at most `most`."""
+    writer the newest first, and at most `most`; without an `until`, how they were answered too."""
     for folder in writers(journal):
         left = most
         ended: dict[bytes, tuple[int, int]] = {}
-        for cipher, digest, block in recent(folder, keys, since):
+        for cipher, digest, block in recent(folder, keys, since, _SIP if until else b""):
             for index in range(len(block.records) - 1, -1, -1):
                 octets = block.records[index]
                 if octets.startswith(_OUTCOME):
@@ -84,7 +84,7 @@ def recalled(
                     record = rec.decode(octets)
                 if not isinstance(record, rec.Attempt) or record.judged.channel != VOICE:
                     continue
-                if record.judged.protocol != SIP or not since <= record.at < until:
+                if record.judged.protocol != SIP or not since <= record.at < (until or FOREVER):
                     continue
                 try:
                     content = open_sealed(cipher, digest, block.first + index, record.sealed)
@@ -105,7 +105,15 @@ def known_of(attempt: rec.Attempt, content: rec.Content, result: int = 0, ended:
         return None
     sequence = attempt.sequence
     key = int.from_bytes(sequence, "big") if isinstance(sequence, bytes) else sequence
-    dialog = Dialog(
+    call_id = octets.decode("utf-16-be", "replace").encode()
+    verdict = attempt.reference, judged.reason, judged.sub
+    return Known(key, call_id, attempt.at, *verdict, dialog_from(attempt, content), result, ended)
+
+
+def dialog_from(attempt: rec.Attempt, content: rec.Content) -> Dialog:
+    """The call of a record."""
+    judged = attempt.judged
+    return Dialog(
         attempt.id,
         AccountKey(judged.carrier, judged.protocol, judged.account),
         judged.number,
@@ -113,8 +121,4 @@ def known_of(attempt: rec.Attempt, content: rec.Content, result: int = 0, ended:
         judged.registration,
         judged.institution,
         judged.purpose,
-    )
-    call_id = octets.decode("utf-16-be", "replace").encode()
-    return Known(
-        key, call_id, attempt.at, attempt.reference, judged.reason, judged.sub, dialog, result, ended
     )

@@ -24,7 +24,8 @@ from gateway.protocols.sip_memo import LONGEST
 from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
-from gateway.relay.calls import MOST_DIALOGS, Calls, Send, Trunks
+from gateway.relay.calls import MOST_DIALOGS, Calls, Send
+from gateway.relay.course import Course
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.heard import Heard
 from gateway.relay.hops import Hops, Ways
@@ -32,6 +33,8 @@ from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
 from gateway.relay.recalled import Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.told import Answers, Manners
+from gateway.relay.trunks import Trunks
 from gateway.secured import for_next_hops, for_senders
 from gateway.telemetry import Telemetry
 from gateway.values import milliseconds
@@ -46,7 +49,7 @@ TICK_SECONDS = 0.05
 SWEEP_SECONDS = 1.0
 PROBE_SECONDS = 2.0
 
-STANDS = 4 * 3_600_000
+STANDS = 2 * 3_600_000
 """Calls that began so long ago (ms) are taken up again after a restart; a longer one has what it needs in its
 Route, where the node stays on its path."""
 
@@ -70,11 +73,14 @@ def voice_of(
     telemetry: Telemetry,
     log: logging.Logger,
     heard: Heard,
+    course: Course,
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
     names = places.found(settings.next_hop, log)
     trusted = within(settings.trusted)
+    explains = config.card.url_of_card.encode()
+    manners = Manners(within(settings.answers_403), within(settings.answers_608), explains)
     connections: dict[Place, int] = {}
 
     def connection_of(peer: Place) -> int:
@@ -99,8 +105,10 @@ def voice_of(
             milliseconds(settings.deadline) / 1000,
             settings.area,
             settings.record_route,
+            settings.mode == "redirect",
         )
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, heard)
+        more = heard, course, Answers(owns[0].key, manners, screen)
+        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, *more)
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
@@ -184,6 +192,8 @@ class Voice:
     def _listen(self, section: int, host: str, port: int) -> None:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self._sockets[section] = sock
+        if ":" in host:  # as streams: udp://0.0.0.0 stands beside udp://[::], and nobody has two spellings
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -197,7 +207,7 @@ class Voice:
         now, calls = time_ns() // 1_000_000, self._calls
         if calls is not None:
             calls.recalling = True
-            calls.restore(recalled(self._mine, now - LONGEST, now + LONGEST, MOST_DIALOGS), self._marked)
+            calls.restore(recalled(self._mine, MOST_DIALOGS, now - LONGEST, 0), self._marked)
         return asyncio.create_task(self._recall_older(recalled, now))
 
     async def _recall_older(self, recalled: Recall, now: int) -> None:
@@ -205,7 +215,7 @@ class Voice:
 
         def older() -> list[Known]:
             found: list[Known] = []
-            for one in recalled(self._mine, now - STANDS, now - LONGEST, MOST_DIALOGS):
+            for one in recalled(self._mine, MOST_DIALOGS, now - STANDS, now - LONGEST):
                 found.append(one)
                 if self._closing:
                     break

@@ -9,11 +9,23 @@ from gateway.model import Verdict as Judged
 from gateway.policy.numbers import canonical
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message, SipError
-from gateway.protocols.sip_memo import Verdict
+from gateway.protocols.sip_memo import LIFE, LONGEST, Verdict
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Key, Request
 from gateway.relay.memory import Batch, Submit
-from gateway.relay.recalled import Dialog
+from gateway.relay.recalled import Dialog, Known
+
+
+def verdict_of(known: Known, hop: Place | None) -> Verdict:
+    """What was decided of a call, out of its records; `hop`: where it goes on to if it has passed, None:
+    nowhere, or without us."""
+    verdict = Verdict(known.dialog.attempt, False, (known.dialog.number, known.dialog.subscriber))
+    if known.reason or not known.hop or hop is None:
+        verdict.found, verdict.answered = (known.reason, known.sub), True
+    else:
+        verdict.hop, verdict.answered = hop, bool(known.result)
+    verdict.until = (known.ended or known.at) + (LIFE if verdict.answered else LONGEST)
+    return verdict
 
 
 class Came(NamedTuple):
