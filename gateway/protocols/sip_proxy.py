@@ -197,6 +197,12 @@ def returned(message: Message, own: Own) -> tuple[bytes, bytes, int]:
         place = None
     if place is not None and (place.is_multicast or place.is_unspecified or host == b"255.255.255.255"):
         raise SipError(0, "broadcast", "a response to a broadcast or multicast address")
+    number = int(port) if port.isdigit() and len(port) < 6 else following.port or PORT
+    return without_top(message), host, number
+
+
+def without_top(message: Message) -> bytes:
+    """A response less its first Via (§16.7 item 3)."""
     rows, left = [], True
     for name, row in message.rows:
         if name == b"via" and left:
@@ -206,8 +212,7 @@ def returned(message: Message, own: Own) -> tuple[bytes, bytes, int]:
                 rows.append(b"Via: " + row[end + 1 :].lstrip(b" \t\r\n"))
         else:
             rows.append(row)
-    number = int(port) if port.isdigit() and len(port) < 6 else following.port or PORT
-    return b"".join((message.start, b"\r\n", *rows, b"\r\n", message.body)), host, number
+    return b"".join((message.start, b"\r\n", *rows, b"\r\n", message.body))
 
 
 def branch_of(request: Request, key: bytes) -> bytes:

@@ -19,12 +19,13 @@ from time import monotonic
 import msgspec
 
 from gateway.config import Config
-from gateway.direct import owner, short_name
+from gateway.direct import owner
 from gateway.protocols import sip_proxy
 from gateway.protocols.sip_proxy import Own
 from gateway.relay.calls import Address, Calls, Send, Trunks
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.sockets import short_name
 from gateway.telemetry import Telemetry
 from gateway.values import endpoint, milliseconds
 
@@ -78,7 +79,24 @@ def voice_of(
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
-    hops = Hops([found for place in settings.next_hop if (found := _found(place, log)) is not None])
+    hops = Hops(places_of(config, log))
+    trunks, connection_of = trunks_of(config, frozenset(hops.places), hops.now, connection)
+
+    def make(own: Own, send: Send) -> Calls:
+        return Calls(trunks, own, screen, returns, send, connection_of, telemetry)
+
+    listen = [address for address in settings.listen if address.startswith("udp://")]
+    return Voice(listen, hops, index, config.workers, run_dir, make, key, log)
+
+
+def trunks_of(
+    config: Config,
+    hops: frozenset[Address],
+    hop: Callable[[], Address | None],
+    connection: Callable[[], int],
+) -> tuple[Trunks, Callable[[Address], int]]:
+    """What the settings say of the two sides, and the number by which records name a peer."""
+    settings = config.voice
     networks = [ip_network(network, strict=False) for network in settings.trusted]
     known: dict[str, bool] = {}
     connections: dict[Address, int] = {}
@@ -99,19 +117,24 @@ def voice_of(
 
     trunks = Trunks(
         config.node.carrier,
-        frozenset(hops.places),
-        hops.now,
+        hops,
+        hop,
         trusted,
         milliseconds(settings.deadline) / 1000,
         settings.area,
         settings.record_route,
     )
+    return trunks, connection_of
 
-    def make(own: Own, send: Send) -> Calls:
-        return Calls(trunks, own, screen, returns, send, connection_of, telemetry)
 
-    listen = [address for address in settings.listen if address.startswith("udp://")]
-    return Voice(listen, hops, index, config.workers, run_dir, make, key, log)
+def places_of(config: Config, log: logging.Logger) -> list[Address]:
+    """The carrier's next hops, looked up."""
+    return [found for place in config.voice.next_hop if (found := _found(place, log)) is not None]
+
+
+def key_of_calls(key: bytes) -> bytes:
+    """The key of tags and branches, out of the registry's."""
+    return blake2b(key, digest_size=16, person=b"zhengming sip").digest()
 
 
 def _found(hop: str, log: logging.Logger) -> Address | None:
@@ -145,7 +168,7 @@ class Voice:
         self._workers = workers
         self._run_dir = run_dir
         self._make = make
-        self._key = blake2b(key, digest_size=16, person=b"zhengming sip").digest()
+        self._key = key_of_calls(key)
         self._log = log
         self._sockets: list[socket.socket] = []
         self._calls: list[Calls] = []
