@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -36,11 +35,11 @@ class Kamailio:
         processes: int = 4,
         script: Path = DEPLOYED / "zhengming.py",
         path: Path = DEPLOYED / "kamailio.cfg",
-        more: Sequence[str] = (),
+        package: Path = TREE,
     ) -> None:
         (self.port,) = free_ports(1)
         self.log = folder / "kamailio.log"
-        self._folder = folder
+        self._package = package
         defined = {
             "LISTEN_AT": f"udp:{HOST}:{self.port}",
             "NEXT_HOP": f'"{HOST}:{hop}"',
@@ -55,12 +54,11 @@ class Kamailio:
             *(PROGRAM, "-f", str(path), "-DD", "-E", "-m", "64", "-x", "fm", "-X", "fm"),
             *place,
             *values,
-            *more,
         ]
         self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self) -> None:
-        environment = dict(os.environ) | {"PYTHONPATH": str(TREE)}
+        environment = dict(os.environ) | {"PYTHONPATH": str(self._package)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,

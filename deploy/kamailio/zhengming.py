@@ -12,8 +12,9 @@ import KSR
 
 from gateway.asking import Asker, Kind, Told, Unanswered, What
 
-FORWARD, FORWARD_RECORDED, DONE = 11, 12, 13
-"""Results that kamailio.cfg knows. None is 1, by which Kamailio's functions say that all went well."""
+FORWARD, FORWARD_RECORDED, DONE, REFUSED = 11, 12, 13, -1
+"""Results that kamailio.cfg knows. None is 1, by which Kamailio's functions say that all went well, nor 0, by
+which they end all: the caller would hear nothing."""
 
 ENDS = frozenset(("BYE", "CANCEL", "PRACK"))
 """What starts no call and says nothing to a subscriber: it goes on although nobody can be asked."""
@@ -39,7 +40,7 @@ class Screening:
             told = self._ask(Kind.REQUEST)
         except Unanswered as why:
             KSR.err(f"zhengming: {why}\n")
-            return FORWARD if KSR.pv.get("$rm") in ENDS else 0
+            return FORWARD if KSR.pv.get("$rm") in ENDS else REFUSED
         if told.what == What.ANSWER:
             for row in told.rows.splitlines(keepends=True):
                 KSR.hdr.append_to_reply(row)
@@ -49,7 +50,7 @@ class Screening:
             return DONE
         if told.hop not in ("", self._hop):
             KSR.err(f"zhengming: the node's voice.next_hop is {told.hop}, NEXT_HOP {self._hop}\n")
-            return 0
+            return REFUSED
         return FORWARD_RECORDED if told.records else FORWARD
 
     def returned(self, msg: object) -> int:
