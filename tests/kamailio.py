@@ -41,7 +41,7 @@ class Kamailio:
         self.log = folder / "kamailio.log"
         self._package = package
         defined = {
-            "LISTEN_AT": f"udp:{HOST}:{self.port}",
+            "LISTEN_AT": f"{HOST}:{self.port}",
             "NEXT_HOP": f'"{HOST}:{hop}"',
             "RUN_DIR": f'"{run_dir}"',
             "DEADLINE": f'"{deadline}"',

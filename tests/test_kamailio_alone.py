@@ -101,17 +101,25 @@ class Front:
         self.hop = f"{HOST}:{carrier.port}"
         self._calls = itertools.count(1)
 
-    def send(
-        self, method: str = "INVITE", user: str = "13800000001", body: bytes = b"", tag: str = ""
-    ) -> None:
+    def made(
+        self,
+        method: str = "INVITE",
+        user: str = "13800000001",
+        body: bytes = b"",
+        tag: str = "",
+        by: str = "UDP",
+    ) -> bytes:
         number = next(self._calls)
         head = (
-            f"{method} sip:{user}@gw.example.cn SIP/2.0\r\nVia: SIP/2.0/UDP {HOST}:{self.caller.port};"
+            f"{method} sip:{user}@gw.example.cn SIP/2.0\r\nVia: SIP/2.0/{by} {HOST}:{self.caller.port};"
             f"branch=z9hG4bK{number};rport\r\nMax-Forwards: 70\r\nFrom: <sip:95533@a.cn>;tag=1\r\n"
             f"To: <sip:{user}@a.cn>{tag}\r\nCall-ID: {number}@a.cn\r\nCSeq: 1 {method}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        self.caller.transport.sendto(head.encode() + body, (HOST, self.kamailio.port))
+        return head.encode() + body
+
+    def send(self, *words: str, body: bytes = b"", tag: str = "") -> None:
+        self.caller.transport.sendto(self.made(*words, body=body, tag=tag), (HOST, self.kamailio.port))
 
     async def refused(self) -> None:
         assert (await self.caller.next()).status == 503
@@ -290,6 +298,20 @@ async def test_responses_go_to_callers_from_the_carrier_alone(asking: Front) -> 
     assert asking.caller.got.empty()
 
 
+async def test_a_call_over_tcp_goes_on_over_udp_and_is_answered_where_it_came_in(asking: Front) -> None:
+    reader, writer = await asyncio.open_connection(HOST, asking.kamailio.port)
+    try:
+        writer.write(asking.made(by="TCP"))
+        call = await asking.carrier.next()
+        said = sip_proxy.answer(call, 486, b"Busy Here", b"carrier")
+        asking.carrier.transport.sendto(said, (HOST, asking.kamailio.port))
+        back = sip.datagram(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10))
+        assert back is not None
+        assert (back.status, len(list(back.listed(b"via")))) == (486, 1)
+    finally:
+        writer.close()
+
+
 async def test_a_script_that_fails_or_says_anything_else_is_503(
     ends: list[End], tmp_path: Path, front: Front
 ) -> None:
@@ -299,7 +321,7 @@ async def test_a_script_that_fails_or_says_anything_else_is_503(
     async with Kamailio(tmp_path, tmp_path, carrier.port, processes=1, script=script) as kamailio:
         wrong = Front(kamailio, caller, carrier, front.worker)
         for user in ("none", "true", "word", "one", "ten", "raises"):
-            wrong.send(user=user)
+            wrong.send("INVITE", user)
             await wrong.refused()
 
 
