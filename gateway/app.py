@@ -11,6 +11,7 @@ import gc
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,7 @@ async def acceptor(process: Process) -> None:
 
 async def worker(process: Process, index: int) -> None:
     """Relays and judges for the accounts that are its own."""
+    from gateway.counters.local import looker  # noqa: PLC0415
     from gateway.counters.made import counters_of  # noqa: PLC0415
     from gateway.counters.recount import recounted  # noqa: PLC0415
     from gateway.evidence.journal import Journal  # noqa: PLC0415
@@ -91,8 +93,13 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
+    from gateway.relay.course import Course  # noqa: PLC0415
     from gateway.relay.direct import Direct  # noqa: PLC0415
+    from gateway.relay.endings import Endings  # noqa: PLC0415
+    from gateway.relay.heard import Heard  # noqa: PLC0415
+    from gateway.relay.past_calls import dialog_of  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
+    from gateway.relay.recalled import recalled  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.routes import Routes  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
@@ -126,6 +133,7 @@ async def worker(process: Process, index: int) -> None:
         on_poisoned=on_poisoned,
         on_commit=telemetry.committed,
     )
+    view.counted = looker(data_dir / "counters", key.hash)
     contacts = Contacts(data_dir / "contacts", writer)
     cities = regions.Regions(data_dir / "regions.bin")
     counters = counters_of(
@@ -141,7 +149,11 @@ async def worker(process: Process, index: int) -> None:
     confirmations = Confirmations(node, screen, cities, telemetry, log, _confirmations(config))
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
     presses = Presses(node, screen, key, returns, confirmations, telemetry)
-    asked = Direct(screen, presses, data_dir / "asked", writer, Search(data_dir / "journal", keys), log)
+    course = Course(screen, counters, key.hash)
+    endings = Endings(journal, Search(data_dir / "journal", keys), course)
+    asked = Direct(
+        screen, presses, endings, data_dir / "asked", writer, Search(data_dir / "journal", keys), log
+    )
     calling = CALLS.keys() & {sms.protocol for sms in config.sms}
     noted = Contacts(data_dir / "routes", writer)
     routes = {protocol: Routes(config.node.carrier, protocol, view, noted) for protocol in calling}
@@ -160,7 +172,9 @@ async def worker(process: Process, index: int) -> None:
         log,
     )
 
-    of_calls = (key.lookup_key, screen, returns, relay.connection, telemetry, log)
+    past = Search(data_dir / "journal", keys)
+    heard = Heard(presses, partial(dialog_of, past), log, config.voice.refusal_keys)
+    of_calls = (key.lookup_key, screen, returns, relay.connection, telemetry, log, heard, course)
     voice = voice_of(config, index, run_dir(config), *of_calls)
     elsewhere = door_of(config, index, run_dir(config), *of_calls)
 
@@ -193,8 +207,11 @@ async def worker(process: Process, index: int) -> None:
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
     questions = await direct.serve(run_dir(config), index, asked.take)
     voice.open()
-    elsewhere.open()
-    serving = [asyncio.create_task(one) for one in (relay.serve(door), voice.serve(), elsewhere.serve())]
+    elsewhere.open(partial(recalled, data_dir / "journal", keys))
+    serving = [
+        voice.recall(partial(recalled, data_dir / "journal", keys)),
+        *(asyncio.create_task(one) for one in (relay.serve(door), voice.serve(), elsewhere.serve())),
+    ]
     await process.say_until_stopped(missing)
     asked.draining = True
     voice.drain()
@@ -203,8 +220,8 @@ async def worker(process: Process, index: int) -> None:
     for task in serving:
         task.cancel()
     await asyncio.gather(*serving, return_exceptions=True)
-    voice.close()
     elsewhere.close()
+    await voice.close()
     door.close()
     await journal.close()
     questions.close()
@@ -328,7 +345,8 @@ async def web(process: Process) -> None:
     """The API, health and metrics."""
     from gateway.registry.acting import Door  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
-    from gateway.web import server  # noqa: PLC0415
+    from gateway.secured import for_readers  # noqa: PLC0415
+    from gateway.web import card, server  # noqa: PLC0415
     from gateway.web.site import Site  # noqa: PLC0415
 
     slices.ask_for_short()
@@ -345,6 +363,11 @@ async def web(process: Process) -> None:
         await server.listen(server.console(run_dir(config), roles, site), *endpoint(config.web.listen)),
         await server.listen(server.metrics(), *endpoint(config.metrics.listen)),
     ]
+    if config.card.listen:
+        read_by = for_readers(config.card.tls_certificate, config.card.tls_key)
+        signer = card.Signer(config.card, config.data_dir / "keys" / "card")
+        address = endpoint(config.card.listen)
+        runners.append(await server.listen(card.application(signer), *address, card.newest(read_by)))
     await site.start()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)

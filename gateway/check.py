@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import redis
 
-from gateway import app, config, handed, node, secured, status
+from gateway import app, config, handed, node, secured, signalling, status
 from gateway.config import Config
 from gateway.counters.made import LOCAL
 from gateway.errors import UsageError
@@ -32,6 +32,7 @@ def problems(settings: Config, path: Path | None) -> list[str]:
         *_ports(settings),
         *_upstreams(settings),
         *secured.problems(settings.sms),
+        *signalling.problems(settings.voice, settings.card),
     ]
     if not found:
         found += [*_database(settings), *_counters(settings)]

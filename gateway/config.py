@@ -21,7 +21,7 @@ from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_va
 
 from gateway.errors import UsageError
 from gateway.secured import CALLING, Secured
-from gateway.signalling import Voice
+from gateway.signalling import Card, Voice
 from gateway.values import (
     DAY,
     Address,
@@ -236,6 +236,7 @@ class Config(Section):
     database: Database = Database()
     sms: tuple[Sms, ...] = ()
     voice: Voice = Voice()
+    card: Card = Card()
     web: Web = Web()
     metrics: Metrics = Metrics()
     policy: Policy = Policy()
@@ -292,8 +293,10 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     cases = config.cases
     if cases.workdays_file:
         cases = cases.model_copy(update={"workdays_file": str((base / cases.workdays_file).resolve())})
-    sms = tuple(one.beside(base) for one in config.sms)
-    return config.model_copy(update={"node": node, "policy": policy, "cases": cases, "sms": sms})
+    sms, voice = tuple(one.beside(base) for one in config.sms), config.voice.beside(base)
+    more = {"node": node, "policy": policy, "cases": cases, "sms": sms, "voice": voice}
+    more["card"] = config.card.beside(base)
+    return config.model_copy(update=more)
 
 
 RIGHT_FILE = "right would be a TOML file in UTF-8, such as `zhengming config` prints"

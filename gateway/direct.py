@@ -42,7 +42,7 @@ class Item(msgspec.Struct, array_like=True, frozen=True):
 
 class Press(msgspec.Struct, array_like=True, frozen=True):
     """A subscriber's refusal by key press: in a call from `source`, numbers as written; `at` in ms, 0: now;
-    `call`: the platform's name of the call, or empty."""
+    `call`: its Call-ID, or the id of its attempt, or empty; `recording`: where it can be heard, or empty."""
 
     carrier: str
     protocol: str
@@ -52,17 +52,31 @@ class Press(msgspec.Struct, array_like=True, frozen=True):
     key: str
     at: int
     call: str
+    recording: str = ""
+
+
+class Ended(msgspec.Struct, array_like=True, frozen=True):
+    """How a call went: `call` as in `Press`, numbers as written; when it was answered (ms; 0: not) and ended,
+    and why."""
+
+    call: str
+    source: str
+    subscriber: str
+    answered: int
+    ended: int
+    why: str
 
 
 class Asked(msgspec.Struct, array_like=True):
     """`key` (16 octets): the same again is the same thing; `body` (16): a hash of what was asked. Either
-    attempts or a key press."""
+    attempts, a key press, or the end of a call."""
 
     number: int
     key: bytes
     body: bytes
     items: list[Item]
     press: Press | None = None
+    ended: Ended | None = None
 
 
 class Answered(msgspec.Struct, array_like=True):
@@ -78,13 +92,23 @@ class Answered(msgspec.Struct, array_like=True):
 
 class Refused(msgspec.Struct, array_like=True):
     """A refusal that is in force: the id (16 octets) of its record, since when (ms), of which institution (""
-    where nobody has filed the number), and what it covers, as bits of model.py."""
+    where nobody has filed the number), and what it covers, as bits of model.py. `attempt`: the id of the call
+    in which it was pressed; b"" where none is known: then a person decides, and marketing waits."""
 
     id: bytes
     at: int
     institution: str
     purposes: int
     channels: int
+    attempt: bytes = b""
+
+
+class Noted(msgspec.Struct, array_like=True):
+    """The end of a call is on record: the id of its attempt, b"" where no such call has passed here, and
+    whether somebody took it."""
+
+    attempt: bytes
+    answered: bool
 
 
 class Told(msgspec.Struct, array_like=True):
@@ -94,6 +118,7 @@ class Told(msgspec.Struct, array_like=True):
     error: str
     answers: list[Answered]
     refused: Refused | None = None
+    noted: Noted | None = None
 
 
 Tell = Callable[[Told], None]
@@ -205,9 +230,15 @@ class Workers:
         self._numbers = itertools.count(1)
 
     async def ask(
-        self, worker: int, key: bytes, body: bytes, items: list[Item], press: Press | None = None
+        self,
+        worker: int,
+        key: bytes,
+        body: bytes,
+        items: list[Item],
+        press: Press | None = None,
+        ended: Ended | None = None,
     ) -> Told:
-        """Have attempts judged and recorded, or a key press, by one worker.
+        """Have attempts judged and recorded, or a key press or the end of a call, by one worker.
 
         Raises NotReady when it is away, or has not answered in time: then nobody knows whether they were
         recorded, and the same question under the same key tells.
@@ -220,7 +251,7 @@ class Workers:
         end.waiting[number] = future
         late = loop.call_later(ANSWER_SECONDS, _give_up, future, worker)
         try:
-            end.send(Asked(number, key, body, items, press))
+            end.send(Asked(number, key, body, items, press, ended))
             return await future
         finally:
             late.cancel()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway import app, handed, regions, secured, supervisor
+from gateway import app, handed, regions, secured, signalling, supervisor
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
@@ -128,12 +128,13 @@ def taken(config: Config, only: str = "") -> Iterator[str]:
         for name, address in (("listen", sms.listen), ("callback_listen", sms.callback_listen))
         if address
     ]
-    relay += [("voice.listen", listen) for listen in config.voice.listen if listen.startswith(UDP)]
+    relay += [("voice.listen", listen) for listen in config.voice.listen]
     web = [("web.listen", config.web.listen), ("metrics.listen", config.metrics.listen)]
+    web += [("card.listen", config.card.listen)] if config.card.listen else []
     wanted = {"relay": relay, "keeper": [], "web": web, "": relay + web}[only]
     with contextlib.ExitStack() as sockets:
         for key, address in wanted:
-            host, port = endpoint(address.removeprefix(UDP))
+            host, port = endpoint(address.rpartition("://")[2])
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
                 if address.startswith(UDP):
@@ -190,9 +191,9 @@ class Node:
         with contextlib.ExitStack() as stack:
             alone = self._held or stack.enter_context(claimed(run_dir(config), self._only))
             check_name(config)
-            for words in unserved(config.voice, config.evidence):
+            for words in unserved(config.evidence):
                 self._log.warning("not served", extra={"fields": {"setting": words}})
-            for problem in secured.problems(config.sms):
+            for problem in (*secured.problems(config.sms), *signalling.problems(config.voice, config.card)):
                 raise UsageError(f"{self._path}: {problem}")
             await self._ports()
             if self._only in {"", "keeper"} and not self.stop.is_set():

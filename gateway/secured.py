@@ -33,8 +33,8 @@ FILES = (
 """Settings that are paths, from the configuration's folder."""
 
 
-class Secured(Section):
-    """Both of a certificate and its key are named, or neither."""
+class Certified(Section):
+    """What is shown and believed on both sides; both of a certificate and its key are named, or neither."""
 
     tls_certificate: MaybeFile = Field(
         "",
@@ -47,7 +47,6 @@ class Secured(Section):
         description="PEM file: senders and SGIP's listeners show a certificate by one of these; empty:"
         " senders need none, and listeners one by whom this machine trusts",
     )
-    upstream_tls: Flag = Field(False, description="go to the carrier by TLS; SGIP: it calls by TLS, too")
     upstream_tls_ca: MaybeFile = Field(
         "", description="PEM file: who may have certified the carrier; empty: whom this machine trusts"
     )
@@ -65,12 +64,22 @@ class Secured(Section):
         return self.model_copy(update=files)
 
     @model_validator(mode="after")
-    def _whole(self) -> "Self":
+    def _in_pairs(self) -> "Self":
         for one, other in (("tls_certificate", "tls_key"), ("upstream_tls_certificate", "upstream_tls_key")):
             if bool(getattr(self, one)) != bool(getattr(self, other)):
                 raise ValueError(f"{one} and {other} together, or neither")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca beside tls_certificate and tls_key")
+        return self
+
+
+class Secured(Certified):
+    """Of SMS: every listener of a section and all its carriers are gone to by TLS, or none."""
+
+    upstream_tls: Flag = Field(False, description="go to the carrier by TLS; SGIP: it calls by TLS, too")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Self":
         more = [
             name for name in Secured.model_fields if name.startswith("upstream_tls_") and getattr(self, name)
         ]
@@ -120,8 +129,9 @@ class Renewed:
         return [file.stat().st_mtime_ns for file in self._files]
 
 
-def for_senders(sms: Secured) -> Renewed | None:
-    """By what the senders of one `[[sms]]` section are let in; None: in plain text. Raises UsageError."""
+def for_senders(sms: Certified) -> Renewed | None:
+    """By what the senders of one `[[sms]]` section are let in, or those of calls; None: in plain text. Raises
+    UsageError."""
 
     files = sms.tls_certificate, sms.tls_key, sms.tls_client_ca
     make = partial(_serving, *files)
@@ -152,9 +162,18 @@ def for_listeners(sms: Secured) -> Renewed | None:
 def for_carrier(sms: Secured) -> Renewed | None:
     """By what its carrier is gone to; None: in plain text. Raises UsageError."""
 
-    files = sms.upstream_tls_ca, sms.upstream_tls_certificate, sms.upstream_tls_key
-    make = partial(_calling, *files)
-    return Renewed("upstream_tls", files, make) if sms.upstream_tls else None
+    return for_next_hops(sms) if sms.upstream_tls else None
+
+
+def for_readers(certificate: str, key: str) -> Renewed:
+    """By what a page of ours is read that nobody signs in for. Raises UsageError."""
+    return Renewed("tls_certificate", (certificate, key), partial(_serving, certificate, key, ""))
+
+
+def for_next_hops(voice: Certified) -> Renewed:
+    """By what is gone to by TLS. Raises UsageError."""
+    files = voice.upstream_tls_ca, voice.upstream_tls_certificate, voice.upstream_tls_key
+    return Renewed("upstream_tls", files, partial(_calling, *files))
 
 
 def _serving(certificate: str, key: str, authorities: str) -> ssl.SSLContext:

@@ -7,17 +7,11 @@ that was meant to be guarded does not belong here: it is refused until its part 
 
 from collections.abc import Iterator
 
-from gateway.signalling import Voice
 from gateway.values import Section
 
 
-def unserved(voice: Voice, evidence: Section) -> Iterator[str]:
-    """What these two sections of the configuration ask for and nobody does, in words."""
-    for address in voice.listen:
-        if not address.startswith("udp://"):
-            yield f"voice.listen: this version carries calls over UDP alone: nothing listens at {address}"
-    if voice.mode != "proxy":
-        yield f"voice.mode: this version is a proxy alone: nobody is told where to go by {voice.mode!r}"
+def unserved(evidence: Section) -> Iterator[str]:
+    """What this section of the configuration asks for and nobody does, in words."""
     if "checkpoint_seconds" in evidence.model_fields_set:
         yield (
             "evidence.checkpoint_seconds: checkpoints are not signed by this version; records are durable and"

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 RIGHT_ENDPOINT = "host:port, such as 10.0.0.5:7890"
+RIGHT_HOP = "sip:host:port, such as sip:10.0.0.6:5060, with ;transport=tcp behind it, or sips:, or empty"
 RIGHT_DURATION = "a whole number above 0 and a unit out of ms, s, m, h, d, such as 72h"
 DAY = 86_400_000  # ms
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": DAY}
@@ -122,15 +123,28 @@ def _is_signalling(text: str) -> bool:
     return found is not None and bool(endpoint(found[1]))
 
 
+_HOP = re.compile(
+    r"(sips?):([^@;?\s]+?)(?::(\d{1,5}))?(?:;transport=(udp|tcp|tls))?", re.ASCII | re.IGNORECASE
+)
+
+
+def hop(text: str) -> tuple[str, int, str]:
+    """`"sip:10.0.0.6:5060;transport=tcp"` → (host, port, one of UDP, TCP and TLS). Raises ValueError."""
+    found = _HOP.fullmatch(text)
+    if found is None or (found[1].lower() == "sips" and (found[4] or "tls").lower() == "udp"):
+        raise ValueError(RIGHT_HOP)
+    transport = "TLS" if found[1].lower() == "sips" else (found[4] or "udp").upper()
+    return *endpoint(f"{found[2]}:{found[3] or (5061 if transport == 'TLS' else 5060)}"), transport
+
+
 def _is_hop(text: str) -> bool:
-    found = re.fullmatch(r"sips?:([^@;?\s]+)", text, re.ASCII)
-    return not text or (found is not None and _is_host(found[1]))
+    return not text or hop(text)[0] not in {"0.0.0.0", "::"}
 
 
 Signalling = Annotated[
     str, right("udp://, tcp:// or tls:// and host:port, such as udp://0.0.0.0:5060", _is_signalling)
 ]
-Hop = Annotated[str, right("sip:host:port, such as sip:10.0.0.6:5060, or empty", _is_hop)]
+Hop = Annotated[str, right(RIGHT_HOP, _is_hop)]
 
 
 def _is_shared_counter(text: str) -> bool:
@@ -162,6 +176,13 @@ Code = Annotated[
     right(
         "at most 40 letters, digits and . _ -, in quotes",
         lambda text: re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text),
+    ),
+]
+Telephone = Annotated[
+    str,
+    right(
+        "a number with its country code in quotes, such as +86-571-8765-4321, or empty",
+        lambda text: re.fullmatch(r"(\+[0-9-]{5,24})?", text, re.ASCII),
     ),
 ]
 Dsn = Annotated[

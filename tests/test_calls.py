@@ -1,8 +1,12 @@
 """Calls through a real node: a trunk on one UDP socket, the carrier on another, and what the records say."""
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import AsyncIterator
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -17,10 +21,12 @@ from gateway.protocols.sip import Message
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LINE, UNFILED, BANNED, SMS_ALONE = "057188886666", "057187654321", "95533", "10690001"
+DUNNING = "057188887777"
 NUMBERS = f"""
 number,extension_digits,channels,purposes,institution,agency,signatures,effective_from,effective_until
 {LINE},0,voice,marketing,BANK,,,2024-01-01,
 {BANNED},0,voice,marketing,BANK,,,2024-01-01,
+{DUNNING},0,voice,collection,BANK,,,2024-01-01,
 """
 OTHER = ("carrier", "callers")
 
@@ -131,6 +137,7 @@ async def trunk(house_of: HouseOf, request: pytest.FixtureRequest) -> AsyncItera
 listen = ["udp://{HOST}:{port}"]
 next_hop = "sip:{HOST}:{carrier.port}"
 deadline = "10s"
+record_route = true
 """
     filed = [f"mobile,sip,{HOST},BANK,financial,result,whole,,,0"]
     async with house_of(workers=request.param, settings=settings, filed=filed) as house:
@@ -148,8 +155,13 @@ deadline = "10s"
 
 
 async def test_a_registered_line_rings_and_its_answer_comes_back(trunk: Trunk) -> None:
-    trunk.send(trunk.invite(X_Own="kept  as it came"))
-    call = await trunk.carrier.next()
+    counted = trunk.house.counted
+    async with (
+        counted("attempts_total", channel="voice", protocol="sip", purpose="marketing", verdict="pass"),
+        counted("relay_seconds_count", protocol="sip", direction="to_carrier"),
+    ):
+        trunk.send(trunk.invite(X_Own="kept  as it came"))
+        call = await trunk.carrier.next()
     assert call.value(b"x-own") == b"kept  as it came"
     assert call.value(b"max-forwards") == b"69"
     (attempt,) = trunk.attempt(call)
@@ -238,6 +250,205 @@ async def test_what_follows_in_a_call_goes_on_and_a_made_up_dialog_is_judged(tru
     assert [one.judged.reason for one in trunk.attempt(said)] == ["unregistered"]
 
 
+async def test_a_killed_worker_comes_back_with_what_it_has_decided(trunk: Trunk) -> None:
+    """Repeats get the same octets and no second record; calls that stand don't notice."""
+    to = trunk.house.subscriber()
+    sent = {number: trunk.said(number, source, to) for number, source in ((9201, LINE), (9202, UNFILED))}
+    trunk.send(sent[9201])
+    call = await trunk.carrier.next()
+    trunk.send(sent[9202])
+    refused = await trunk.caller.next()
+    trunk.send(trunk.said(9203, LINE, to))
+    standing = await trunk.carrier.next()
+    trunk.answer(standing, 200)
+    assert (await trunk.caller.next()).status == 200
+    (stands,) = trunk.attempt(standing)
+    await eventually(lambda: trunk.outcomes(stands) == [200])
+    roles = [role for role in trunk.house.roles if role.startswith("worker")]
+    killed = [(role, trunk.house.signal(role)) for role in roles]
+    for role, pid in killed:
+        await trunk.house.back(role, pid)
+
+    async def repeated() -> Message | None:
+        trunk.send(sent[9201])
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(trunk.carrier.got.get(), 0.5)
+        return None
+
+    assert (await eventually(repeated)).octets() == call.octets()
+    trunk.send(sent[9202])
+    assert (await trunk.caller.next()).octets() == refused.octets()
+    trunk.send(trunk.said(9202, UNFILED, to, "ACK", To=(refused.value(b"to") or b"").decode()))
+    trunk.send(trunk.said(9201, LINE, to, "CANCEL"))
+    cancel = await trunk.carrier.next()  # no ACK before it
+    assert (cancel.method, next(cancel.listed(b"via"))) == (b"CANCEL", next(call.listed(b"via")))
+    trunk.answer(standing, 200)  # the caller's ACK was lost
+    assert (await trunk.caller.next()).status == 200
+    more = {
+        "To": f"<sip:{to}@gw.example.cn>;tag=c",
+        "Route": (standing.value(b"record-route") or b"").decode(),
+    }
+    for number, method in enumerate(("INVITE", "INFO", "BYE"), 2):
+        via = f"SIP/2.0/UDP {HOST}:{trunk.caller.port};branch=z9hG4bK{method}-9203;rport"
+        trunk.send(trunk.said(9203, LINE, to, method, Via=via, CSeq=f"{number} {method}", **more))
+        assert (await trunk.carrier.next()).method == method.encode()
+    trunk.send(sent[9201].replace(to.encode(), trunk.house.subscriber().encode()))  # another call's INVITE
+    assert (await trunk.caller.next()).status == 400
+    assert [len(trunk.attempt(one)) for one in (call, refused, standing)] == [1, 1, 1]
+    assert trunk.outcomes(stands) == [200]
+
+
+@pytest.mark.long
+async def test_a_kill_under_load_judges_no_call_twice(trunk: Trunk) -> None:
+    """Whatever was on its way: each call has one record, and all its repeats one branch or one To tag."""
+    sent = {}
+    for number in range(20_000, 20_600):
+        source = LINE if number % 3 else UNFILED
+        sent[f"call-{number}@cc.example.cn"] = trunk.said(number, source, trunk.house.subscriber())
+    told: dict[str, set[bytes]] = {name: set() for name in sent}
+
+    def hear() -> None:
+        for end, row in ((trunk.carrier, b"via"), (trunk.caller, b"to")):
+            while not end.got.empty():
+                message = end.got.get_nowait()
+                name = (message.value(b"call-id") or b"").decode()
+                if name in told:
+                    told[name].add(next(message.listed(row)))
+
+    roles = [role for role in trunk.house.roles if role.startswith("worker")]
+    killed: list[tuple[str, int]] = []
+
+    async def all_told() -> bool:
+        for place, data in enumerate(sent.values()):
+            trunk.send(data)
+            if place % 20 == 19:
+                await asyncio.sleep(0)  # no more than the socket holds
+            if place == 300 and not killed:
+                killed.extend((role, trunk.house.signal(role)) for role in roles)
+        await asyncio.sleep(0.5)  # T1, after which a caller repeats
+        hear()
+        return all(told.values())
+
+    await eventually(all_told, seconds=60)
+    for role, pid in killed:
+        await trunk.house.back(role, pid)
+    await all_told()
+    assert {name: len(said) for name, said in told.items() if len(said) != 1} == {}
+    recorded = Counter(
+        found.content.octets.decode("utf-16-be")
+        for found in trunk.house.records()
+        if found.content is not None and isinstance(found.content.octets, bytes)
+    )
+    assert {name: recorded[name] for name in sent if recorded[name] != 1} == {}
+
+
+class Standing(NamedTuple):
+    """A call that was answered: its number and callee, and how the called side may speak in it."""
+
+    number: int
+    to: str
+    call: Message
+    say: Callable[..., None]
+
+
+async def standing(trunk: Trunk, number: int) -> Standing:
+    to = trunk.house.subscriber()
+    trunk.send(trunk.said(number, LINE, to))
+    call = await trunk.carrier.next()
+    trunk.answer(call, 200)
+    assert (await trunk.caller.next()).status == 200
+    numbers = itertools.count(1)
+
+    def say(method: str, body: str = "", **more: str) -> None:
+        place = next(numbers)
+        rows = {
+            "Via": f"SIP/2.0/UDP {HOST}:{trunk.carrier.port};branch=z9hG4bKc{number}-{place};rport",
+            "From": f"<sip:{to}@gw.example.cn>;tag=c",
+            "To": (call.value(b"from") or b"").decode(),
+            "Route": (call.value(b"record-route") or b"").decode(),
+            "CSeq": f"{place} {method}",
+            "Content-Length": str(len(body)),
+        } | more
+        octets = trunk.said(number, LINE, to, method, **rows) + body.encode()
+        line = f"{method} sip:cc@{HOST}:{trunk.caller.port} SIP/2.0".encode()
+        trunk.carrier.transport.sendto(line + octets[octets.index(b"\r\n") :], (HOST, trunk.port))
+
+    return Standing(number, to, call, say)
+
+
+async def test_three_answered_calls_a_day_are_enough(trunk: Trunk) -> None:
+    """Of one institution to one subscriber, for collection (GB/T 45251-2025); also after the counts were
+    lost. What nobody takes does not count so."""
+    trunk.house.write_profile('[rules.over_frequency]\nmode = { collection = "enforce" }')
+    await trunk.house.reload()
+    to, other = trunk.house.subscriber(), trunk.house.subscriber()
+    for number in range(9401, 9404):
+        trunk.send(trunk.said(number, DUNNING, to))
+        trunk.answer(await trunk.carrier.next(), 200)
+        assert (await trunk.caller.next()).status == 200
+    for number in range(9411, 9415):
+        trunk.send(trunk.said(number, DUNNING, other))
+        trunk.answer(await trunk.carrier.next(), 486)
+        assert (await trunk.caller.next()).status == 486
+    assert "over_frequency day" in await trunk.told(trunk.invite(DUNNING, to))
+    await eventually(lambda: len([one for one in trunk.calls() if trunk.outcomes(one)]) >= 7)
+    for path in (trunk.house.data_dir / "counters").iterdir():
+        path.unlink()
+
+    async def recounted() -> bool:
+        return "over_frequency day" in await trunk.told(trunk.invite(DUNNING, to))
+
+    await eventually(recounted)
+    assert await trunk.told(trunk.invite(DUNNING, other)) == "INVITE"
+
+
+async def test_who_presses_the_key_in_a_call_gets_no_more_calls_and_sms(trunk: Trunk) -> None:
+    """It is in force before the press is passed on; another key says nothing; a repeat changes nothing."""
+    one = await standing(trunk, 9301)
+    relay, plain = {"Content-Type": "application/dtmf-relay"}, {"Content-Type": "application/dtmf"}
+    one.say("INFO", "Signal=5\r\nDuration=160\r\n", **relay)
+    assert (await trunk.caller.next()).method == b"INFO"
+    assert trunk.house.records(rec.Reply, subscriber=one.to) == []
+    for _ in range(2):
+        one.say("INFO", "Signal= 9\r\nDuration=160\r\n", **relay)
+        assert (await trunk.caller.next()).method == b"INFO"
+        (found,) = trunk.house.records(rec.Reply, subscriber=one.to)
+    reply = found.record
+    assert isinstance(reply, rec.Reply)
+    (attempt,) = trunk.attempt(one.call)
+    assert (reply.meaning, reply.flags, reply.attempt) == ("refuse", ("voice_key",), attempt.id)
+    assert (reply.institution, reply.channels) == ("BANK", 3)
+    assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=one.to))
+    two = await standing(trunk, 9302)
+    two.say("INFO", "9", **plain)
+    assert (await trunk.caller.next()).method == b"INFO"
+    assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=two.to))
+
+
+async def test_a_human_no_of_the_called_side_is_a_refusal(trunk: Trunk) -> None:
+    """As the answer 607, and as the Reason of a BYE (RFC 8197)."""
+    to = trunk.house.subscriber()
+    trunk.send(trunk.said(9303, LINE, to))
+    trunk.answer(await trunk.carrier.next(), 607)
+    assert (await trunk.caller.next()).status == 607
+    assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=to))
+    one = await standing(trunk, 9304)
+    one.say("BYE", Reason='SIP;cause=607;text="Unwanted"')
+    assert (await trunk.caller.next()).method == b"BYE"
+    assert "refused_by_subscriber" in await trunk.told(trunk.invite(to=one.to))
+    (attempt,) = trunk.attempt(one.call)
+
+    async def ended() -> Any:
+        shown = json.loads((await trunk.house.cli("records", "show", attempt.id.hex()))[1])
+        return shown["reports"] and shown
+
+    shown = await eventually(ended)
+    assert (shown["delivery"], shown["delivery_stat"]) == ("delivered", "200")
+    assert shown["ended_by"] == 'called SIP;cause=607;text="Unwanted"'
+    assert shown["answered_at"]
+    assert shown["ended_at"]
+
+
 @pytest.mark.parametrize("method", ["MESSAGE", "REFER", "REGISTER"])
 async def test_nothing_else_reaches_a_subscriber(trunk: Trunk, method: str) -> None:
     for to in ("", "<sip:13800000001@gw.example.cn>;tag=made-up"):
@@ -263,13 +474,14 @@ async def test_who_lends_the_line_is_judged_too(trunk: Trunk) -> None:
 
 
 async def test_a_broken_invite_is_an_attempt_and_garbage_is_counted(trunk: Trunk) -> None:
+    before = [one.judged.reason for one in trunk.calls()].count("malformed")
     broken = trunk.invite(From="Bell, A <sip:a@b>;tag=1")
     trunk.send(broken)
     said = await trunk.caller.next()
     assert said.status == 400
     trunk.send(broken)
     assert (await trunk.caller.next()).octets() == said.octets()
-    assert [one.judged.reason for one in trunk.calls()].count("malformed") == 1
+    assert [one.judged.reason for one in trunk.calls()].count("malformed") == before + 1
     async with trunk.house.counted("connections_closed_total", protocol="sip", cause="start_line"):
         trunk.send(b"GET / HTTP/1.1\r\n\r\n")
 

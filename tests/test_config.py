@@ -74,15 +74,14 @@ def test_the_contract_s_own_example_is_taken_and_what_nobody_serves_is_said(tmp_
     assert loaded.sms[0].upstream == ("10.0.0.5:7890",)
     assert loaded.data_dir == tmp_path / "var"
     assert (loaded.voice.mode, loaded.evidence.checkpoint_seconds) == ("proxy", 10)
-    said = list(unserved(loaded.voice, loaded.evidence))
-    assert [words.partition(":")[0] for words in said] == ["voice.listen", "evidence.checkpoint_seconds"]
-    assert "tcp://0.0.0.0:5060" in said[0]
+    said = list(unserved(loaded.evidence))
+    assert [words.partition(":")[0] for words in said] == ["evidence.checkpoint_seconds"]
     assert (loaded.voice.listen[0], loaded.voice.next_hop) == ("udp://0.0.0.0:5060", ("sip:10.0.0.6:5060",))
 
 
 def test_who_names_nothing_that_is_not_served_is_told_nothing(tmp_path):
     loaded = config.load(written(tmp_path, ""), {})
-    assert list(unserved(loaded.voice, loaded.evidence)) == []
+    assert list(unserved(loaded.evidence)) == []
 
 
 def test_the_environment_overrides_the_file(tmp_path):
@@ -163,6 +162,13 @@ def test_the_environment_overrides_the_file(tmp_path):
         ('[voice]\nlisten = ["0.0.0.0:5060"]\n', ['voice.listen.0 = "0.0.0.0:5060"', "udp://0.0.0.0:5060"]),
         ('[voice]\nlisten = ["udp://0.0.0.0"]\n', ["voice.listen.0", "host:port"]),
         ('[voice]\nnext_hop = "10.0.0.6:5060"\n', ["voice.next_hop", "sip:10.0.0.6:5060"]),
+        ('[voice]\nnext_hop = "sips:10.0.0.6;transport=udp"\n', ["voice.next_hop", ";transport=tcp"]),
+        (
+            '[voice]\nlisten = ["tcp://0.0.0.0:5060"]\nnext_hop = "sip:10.0.0.6"\n',
+            ["voice", "udp:// in listen"],
+        ),
+        ('[voice]\nlisten = ["tls://0.0.0.0:5061"]\nnext_hop = "sips:a.cn"\n', ["voice", "tls_certificate"]),
+        ('[voice]\nupstream_tls_ca = "a.pem"\n', ["voice", "sips:core.example:5061"]),
         ('[voice]\nmode = "b2bua"\n', ["voice.mode", "one of proxy, redirect"]),
         ("[evidence]\ncheckpoint_seconds = 0\n", ["evidence.checkpoint_seconds = 0", "from 1 to 3600"]),
         ("[node\n", ["not TOML"]),

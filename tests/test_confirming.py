@@ -33,6 +33,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 WORDS = "您已退订，我们不再向您发送营销信息"
 AGAIN = "您已恢复接收，如需退订请回复R"
 PASSING = MARKETING + "0001"
+SPOKEN = "9551112"
+"""A number for SMS and for calls."""
+NUMBERS = f"""
+number,extension_digits,channels,purposes,institution,agency,signatures,effective_from,effective_until
+{SPOKEN},0,sms;voice,marketing,BANK,,示例银行,2024-01-01,
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -265,24 +271,40 @@ async def test_a_key_press_is_confirmed_where_the_number_may_send(house: House) 
     async with RawCarrier(house.upstreams.raw) as carrier, aiohttp.ClientSession() as client:
         ask = Asker(house, client)
 
+        async def call(to: str) -> dict[str, Any]:
+            body = {"channel": "voice", "account": "900014", "source": SPOKEN, "destination": to}
+            found: dict[str, Any] = (await ask("bank", "/attempts", body)).body
+            return found
+
+        async def passes() -> bool:
+            return (await call(house.subscriber()))["verdict"] == "pass"
+
+        called: dict[str, str] = {}
+
         async def press(to: str) -> None:
-            body = {"account": "900014", "source": PASSING, "subscriber": to, "key": "9"}
-            assert (await ask("bank", "/voice/refusals", body)).status == 201
+            called[to] = called.get(to) or (await call(to))["id"]
+            body = {"account": "900014", "source": SPOKEN, "subscriber": to, "key": "9", "call": called[to]}
+            said = await ask("bank", "/voice/refusals", body)
+            assert (said.status, said.body["verified"]) == (201, True)
+
+        await house.bring("numbers", NUMBERS)
+        await eventually(passes)
 
         async with Raw.login(house, "900014") as raw:
             there = await carrier.session()
             await press(subscriber)
             octets = await there.frame()
             told = tables.Submit.decode(octets, 12, len(octets), 0)
-            assert (told.src_id, told.dest_terminal_id) == (PASSING.encode(), [subscriber.encode()])
+            assert (told.src_id, told.dest_terminal_id) == (SPOKEN.encode(), [subscriber.encode()])
             assert text_of(octets) == f"【示例银行】{WORDS}"
             there.send(answer_to(octets, 8))
             await press(subscriber)
             raw.send(Cmpp.heartbeat(2))
             assert await there.frame() == Cmpp.heartbeat(2)
         await press(other)
-    assert attempts(house, subscriber) == [("confirmation", "service")]
-    assert await eventually(lambda: attempts(house, other) == [("confirmation_unsent", "service")])
+    calls = [("", "marketing")]
+    assert attempts(house, subscriber) == [*calls, ("confirmation", "service")]
+    assert await eventually(lambda: attempts(house, other) == [*calls, ("confirmation_unsent", "service")])
 
 
 def told(house: House, found: Any) -> list[int]:

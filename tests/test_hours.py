@@ -115,6 +115,16 @@ def test_several_purposes_have_the_hours_that_all_share(windows: list[tuple[int,
     assert for_all(table, SERVICE).allow(now, days)
 
 
+@given(st.integers(at("2026-01-01"), at("2026-12-01")))
+def test_the_next_hours_begin_when_they_are_said_to(now: int) -> None:
+    table = hours_of({"marketing": {"workday": "08:00-20:00", "holiday": "09:00-18:00"}})
+    hours, days = for_all(table, MARKETING), calendar(None)
+    begins = hours.next(now, days)
+    assert hours.allow(begins, days)
+    assert begins == now or not any(hours.allow(moment, days) for moment in (now, begins - 1))
+    assert begins - now < DAY
+
+
 @given(st.integers(at("1992-01-01"), at("2100-01-01")))
 def test_the_hour_is_that_of_shanghai(now: int) -> None:
     """As the time zone's own table says: without summer time since 1991."""

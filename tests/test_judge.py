@@ -144,6 +144,23 @@ def test_an_authority_is_not_asked_for_a_filing_but_for_the_blacklist() -> None:
     assert verdict.reason is Reason.BLACKLISTED
 
 
+def test_a_number_that_is_called_alone_calls_nobody_whoever_shows_it() -> None:
+    """Do-not-originate: also where callers that nobody filed are only observed, unless a profile says not."""
+    world, hotline = good(), "4008001234"
+    world.accounts = [replace(ACCOUNT, scope="other", holder=3)]
+    calls = [
+        replace(attempt(source=source), channel=VOICE, text="") for source in (hotline, "+8657187654321")
+    ]
+    for own in ('[rules.unregistered]\nmode = "observe"', '[rules.unregistered]\nmode = "off"'):
+        refused, passed = decide(calls, world, with_modes(own), NOW)
+        assert (refused.reason, refused.sub, passed.reason) == (Reason.UNREGISTERED, "inbound_only", None)
+        assert explain(calls[0], world, with_modes(own), NOW).verdict == refused
+    for own in ("inbound_only = []", 'mode = "off"\nshows_inbound = "off"'):
+        assert decide(calls, world, with_modes(f"[rules.unregistered]\n{own}"), NOW)[0].passed
+    (texted,) = decide([attempt(source=hotline, text="到货了")], world, PROFILE, NOW)
+    assert texted.passed
+
+
 def test_stale_news_stop_marketing_and_collection_but_not_service() -> None:
     world = good()
     world.filings = [

@@ -25,6 +25,8 @@ from test_calls import (  # noqa: F401  # collected here too, with the fixture b
     UNFILED,
     End,
     Trunk,
+    test_a_human_no_of_the_called_side_is_a_refusal,
+    test_a_killed_worker_comes_back_with_what_it_has_decided,
     test_a_refusal_of_calls_stops_them,
     test_a_registered_line_rings_and_its_answer_comes_back,
     test_a_repeat_is_the_same_attempt_and_the_same_octets,
@@ -33,8 +35,10 @@ from test_calls import (  # noqa: F401  # collected here too, with the fixture b
     test_cancel_follows_its_invite_and_the_ack_of_a_refusal_ends_here,
     test_nothing_else_reaches_a_subscriber,
     test_options_to_us_are_answered,
+    test_three_answered_calls_a_day_are_enough,
     test_what_follows_in_a_call_goes_on_and_a_made_up_dialog_is_judged,
     test_who_lends_the_line_is_judged_too,
+    test_who_presses_the_key_in_a_call_gets_no_more_calls_and_sms,
 )
 
 from gateway.evidence import record as rec

@@ -75,6 +75,7 @@ BY_HTTP_ALONE = {
     "DELETE /session": "who types names himself by --by",
     "POST /attempts": "a sender's own act, whose answer he waits for; `judge` says what it would be",
     "POST /voice/refusals": "a call platform's own act, put in force by its worker; `refusal add` is by hand",
+    "POST /voice/calls": "a call platform's own act, on record by its worker",
 }
 """What has no command, and why."""
 

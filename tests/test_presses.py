@@ -1,6 +1,7 @@
 """POST /voice/refusals on a running node: a key press holds for SMS and calls of the institution at once."""
 
 import datetime
+import json
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -22,10 +23,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOTLINE = "95511"
 """Filed for calls by BANK."""
+DUNNING = "95511777"
 NUMBERS = f"""
 number,extension_digits,channels,purposes,institution,agency,signatures,effective_from,effective_until
 {HOTLINE},0,voice,marketing,BANK,,,2024-01-01,
 95522,0,voice,marketing,FIN,,,2024-01-01,
+{DUNNING},0,voice,collection,BANK,,,2024-01-01,
 """
 
 
@@ -53,6 +56,15 @@ def press(house: House, **changes: Any) -> dict[str, Any]:
     return {"account": "900001", "source": HOTLINE, "subscriber": house.subscriber(), "key": "9", **changes}
 
 
+async def pressed(house: House, ask: Asker, **changes: Any) -> dict[str, Any]:
+    """A press in a call that passed here."""
+    body = press(house, **changes)
+    call = {"channel": "voice", "account": "900001", "source": HOTLINE, "destination": body["subscriber"]}
+    said = await ask("bank", "/attempts", call)
+    assert said.body["verdict"] == "pass", said.body
+    return body | {"call": said.body["id"]}
+
+
 async def reasons(ask: Asker, subscriber: str) -> list[str]:
     """Of a call, of an SMS by another number, by another account on the other worker."""
     assert owner("900001", 2) != owner("900012", 2)
@@ -69,7 +81,7 @@ async def reasons(ask: Asker, subscriber: str) -> list[str]:
 
 
 async def test_a_key_press_holds_for_calls_and_sms_on_all_workers_at_once(house: House, ask: Asker) -> None:
-    body = press(house, call="call-17")
+    body = await pressed(house, ask, recording="rec/17.wav")
     assert await reasons(ask, body["subscriber"]) == ["", "", ""]
     async with (
         house.counted("replies_total", kind="refuse"),
@@ -79,14 +91,16 @@ async def test_a_key_press_holds_for_calls_and_sms_on_all_workers_at_once(house:
     assert said.status == 201, said.body
     assert (said.body["institution"], said.body["channels"]) == ("BANK", ["sms", "voice"])
     assert said.body["purposes"] == ["marketing"]
+    assert (said.body["verified"], said.body["attempt"]) == (True, body["call"])
     assert await reasons(ask, body["subscriber"]) == ["refused_by_subscriber"] * 3
     (found,) = house.records(rec.Reply, subscriber=body["subscriber"])
     reply = found.record
     assert isinstance(reply, rec.Reply)
     assert reply.id.hex() == said.body["id"]
-    assert (reply.meaning, reply.flags, reply.message_id) == ("refuse", ("voice_key",), b"call-17")
+    assert (reply.meaning, reply.flags, reply.attempt.hex()) == ("refuse", ("voice_key",), body["call"])
+    assert reply.message_id == body["call"].encode()
     assert found.content is not None
-    assert found.content.octets == b"9"
+    assert found.content.octets == b"9 rec/17.wav"
 
     def stored() -> list[tuple[Any, ...]]:
         return house.sql("SELECT source, account, node FROM refusals WHERE source = 'voice_key'")
@@ -96,8 +110,86 @@ async def test_a_key_press_holds_for_calls_and_sms_on_all_workers_at_once(house:
     assert [one.source for one in recorded.refusals() if one.event] == ["voice_key"]
 
 
+async def test_a_press_in_no_call_on_record_holds_marketing_until_a_person_decides(
+    house: House, ask: Asker
+) -> None:
+    """Neither without a call, nor in another subscriber's, nor in one that was refused."""
+    other = await pressed(house, ask)
+    for call in ("", "made-up@sbc", other["call"]):
+        body = press(house, call=call)
+        said = await ask("bank", "/voice/refusals", body)
+        assert (said.status, said.body["verified"], said.body["attempt"]) == (201, False, "")
+        assert await reasons(ask, body["subscriber"]) == ["refused_by_subscriber"] * 3
+
+    def queued() -> Any:
+        return house.sql("SELECT id, flags FROM replies WHERE kind = 'ambiguous' AND decision IS NULL")
+
+    rows = await eventually(lambda: len(found := queued()) == 3 and found)
+    assert {tuple(flags) for _, flags in rows} == {("voice_key", "unverified")}
+    dropped = {"decision": "no_refusal", "reason": "查无此通话"}
+    for identity, _ in rows:
+        said = await ask("carrier", f"/replies/{identity}", dropped)
+        assert said.status == 200, said.body
+    await eventually(lambda: passes(ask, body["subscriber"]))
+
+
+async def passes(ask: Asker, subscriber: str) -> bool:
+    return await reasons(ask, subscriber) == [""] * 3
+
+
+async def test_what_a_platform_says_of_its_call_is_on_record_and_counts_once(
+    house: House, ask: Asker
+) -> None:
+    """Three answered calls a day of collection are enough, whoever saw the answers."""
+    house.write_profile('[rules.over_frequency]\nmode = { collection = "enforce" }')
+    await house.reload()
+    subscriber, now = house.subscriber(), datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+
+    async def call(to: str = subscriber) -> dict[str, Any]:
+        body = {"channel": "voice", "account": "900001", "source": DUNNING, "destination": to}
+        said: dict[str, Any] = (await ask("bank", "/attempts", body)).body
+        return said
+
+    def ended(call: str, to: str = subscriber, **more: Any) -> dict[str, Any]:
+        body = {"account": "900001", "source": DUNNING, "subscriber": to, "call": call}
+        return body | {"ended": now.isoformat(), "reason": "hung up"} | more
+
+    calls = [(await call())["id"] for _ in range(4)]
+    taken = {"answered": (now - datetime.timedelta(seconds=30)).isoformat()}
+    for identity in calls[:3]:
+        for key in ("", "another"):
+            said = await ask("bank", "/voice/calls", ended(identity, **taken), key=key + identity)
+            assert (said.status, said.body) == (201, {"attempt": identity, "answered": True, "seconds": 30})
+    said = await ask("bank", "/voice/calls", ended(calls[3]))
+    assert (said.status, said.body["answered"], said.body["seconds"]) == (201, False, 0)
+    refused = await call()
+    assert (refused["reason"], refused["findings"][-1]["sub"]) == ("over_frequency", "day")
+    code, out, _ = await house.cli("records", "show", calls[0])
+    shown = json.loads(out)
+    assert [one["stat"] for one in shown["reports"]] == ["ANSWERED hung up"]  # said twice
+    words = shown["delivery"], shown["lasted_seconds"], shown["ended_by"]
+    assert (code, words) == (0, ("delivered", 30, "hung up"))
+    for wrong in (ended("made-up@sbc"), ended(calls[0], house.subscriber()), ended(refused["id"])):
+        said = await ask("bank", "/voice/calls", wrong)
+        assert (said.status, said.body["field"]) == (422, "call")
+    said = await ask(
+        "bank", "/voice/calls", ended(calls[0], answered=(now + datetime.timedelta(1)).isoformat())
+    )
+    assert (said.status, said.body["field"]) == (422, "answered")
+    said = await ask("fin", "/voice/calls", ended(calls[0]))
+    assert (said.status, said.body["field"]) == (422, "account")
+    for path in (house.data_dir / "counters").iterdir():
+        path.unlink()
+
+    async def recounted() -> bool:
+        return (await call())["reason"] == "over_frequency"
+
+    await eventually(recounted)
+    assert (await call(house.subscriber()))["reason"] == ""
+
+
 async def test_the_same_key_or_call_again_changes_nothing(house: House, ask: Asker) -> None:
-    body = press(house)
+    body = await pressed(house, ask)
     first, again = [await ask("bank", "/voice/refusals", body, key="once") for _ in range(2)]
     assert (first.status, first.body) == (again.status, again.body)
     assert len(house.records(rec.Reply, subscriber=body["subscriber"])) == 1
@@ -114,12 +206,12 @@ async def test_the_same_key_or_call_again_changes_nothing(house: House, ask: Ask
         return said if said.status != 503 else None
 
     assert (await eventually(answered)).body == first.body
-    call = press(house, call="call-18")
+    call = await pressed(house, ask)
     ids = {(await ask("bank", "/voice/refusals", call)).body["id"] for _ in range(2)}
     assert len(ids) == 2  # each on record
 
     def stored() -> list[tuple[Any, ...]]:
-        return house.sql("SELECT channels FROM refusals WHERE message_id = %s", b"call-18")
+        return house.sql("SELECT channels FROM refusals WHERE message_id = %s", call["call"].encode())
 
     assert await eventually(stored) == [(3,)]
 
@@ -158,12 +250,13 @@ async def test_what_does_not_fit_is_named(
 
 
 async def test_it_holds_since_the_key_was_pressed(house: House, ask: Asker) -> None:
-    at = datetime.datetime.now(datetime.UTC).replace(microsecond=0) - datetime.timedelta(hours=3)
-    said = await ask("bank", "/voice/refusals", press(house, at=at.isoformat(), call="call-19"))
+    at = datetime.datetime.now(datetime.UTC).replace(microsecond=0) - datetime.timedelta(minutes=4)
+    body = await pressed(house, ask, at=at.isoformat())
+    said = await ask("bank", "/voice/refusals", body)
     assert datetime.datetime.fromisoformat(said.body["at"]) == at
 
     def stored() -> list[tuple[Any, ...]]:
-        return house.sql("SELECT refused_at FROM refusals WHERE message_id = %s", b"call-19")
+        return house.sql("SELECT refused_at FROM refusals WHERE message_id = %s", body["call"].encode())
 
     assert await eventually(stored) == [(at,)]
 
@@ -192,7 +285,7 @@ async def test_a_refusal_that_was_none_ends_on_all_workers_by_a_regulator(house:
     assert time.monotonic() - began < 5  # 1 s; under load more
     assert (await ask("regulator", place, why)).body["code"] == "wrong_state"
 
-    await ask("bank", "/voice/refusals", press(house, subscriber=subscriber))
+    await ask("bank", "/voice/refusals", await pressed(house, ask, subscriber=subscriber))
     assert await are(refused)
     find = {"subscriber": subscriber, "reason": "用户来电"}
 
@@ -200,8 +293,8 @@ async def test_a_refusal_that_was_none_ends_on_all_workers_by_a_regulator(house:
         own = (await ask("regulator", "/refusals/find", find)).body
         return own[-1] if own[-1]["source"] == "voice_key" else None
 
-    pressed = await eventually(brought)
-    place = f"/refusals/{pressed['id']}/lift"
+    brought_back = await eventually(brought)
+    place = f"/refusals/{brought_back['id']}/lift"
     bare = await ask("regulator", place, why)
     assert (bare.status, bare.body["field"]) == (422, "case_reference")
     assert (await ask("regulator", place, why | {"case_reference": "C-9"})).status == 200

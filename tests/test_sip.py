@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.protocols import sip, sip_grammar, sip_proxy
 from gateway.protocols.sip_identity import identity, number
+from gateway.protocols.sip_place import Place
 
 VECTORS = Path(__file__).parent / "vectors"
 TORTURE = {case["name"]: case for case in json.loads((VECTORS / "sip/manifest.json").read_text())["cases"]}
@@ -184,7 +185,7 @@ def mutated(seed: int, count: int) -> None:
                     sip_proxy.returned(message, OWN)
                 else:
                     sip_proxy.stamp(message, b"192.0.2.9", 5060)
-                    sip_proxy.forwarded(sip_proxy.checked(message, OWN), OWN, b"UDP")
+                    sip_proxy.forwarded(sip_proxy.checked(message, OWN), OWN, Place("192.0.2.1", 5060))
         except sip.SipError as error:
             if error.message is not None:
                 sip_proxy.answer(error.message, error.status, b"no", OWN.key)

@@ -31,6 +31,7 @@ from gateway.model import (
     Span,
 )
 from gateway.policy import Sender
+from gateway.policy.caps import ANSWERED
 from gateway.policy.facts import Texts
 from gateway.policy.rules import Example
 
@@ -60,6 +61,7 @@ class World:
     listed: dict[tuple[int, str], list[Recipient]] = field(default_factory=dict)
     received: int | None = None
     passed: list[int] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)  # of calls, when they were answered
     version: int = 1
     news_at: int = NOW
     senders: dict[tuple[AccountKey, int], dict[str, Sender]] = field(default_factory=dict)
@@ -113,7 +115,7 @@ class World:
         return any(row.role != "stranger" for rows in filed for row in rows)
 
     def sent(self, subscriber: str, institution: str, channels: int, purpose: int) -> Sequence[int] | None:
-        return self.passed
+        return self.taken if channels == ANSWERED else self.passed
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         return self.consented.get((subscriber, institution), ())
@@ -178,6 +180,7 @@ def after(example: Example) -> tuple[Attempt, World]:
         ago = changes.pop("received")
         world.received = None if ago is None else NOW - ago * 3_600_000
     world.passed = [NOW - age for age in changes.pop("sent", ())]
+    world.taken = [NOW - age for age in changes.pop("answered", ())]
     if changes.pop("stale", False):
         world.news_at = NOW - 365 * DAY
     changes.pop("unknown_account", None)

@@ -40,7 +40,8 @@ class Screening:
             told = self._ask(Kind.REQUEST)
         except Unanswered as why:
             KSR.err(f"zhengming: {why}\n")
-            return FORWARD if KSR.pv.get("$rm") in ENDS else REFUSED
+            says_no = "607" in (KSR.pv.get("$hdr(Reason)") or "")  # it has to be in force first
+            return FORWARD if KSR.pv.get("$rm") in ENDS and not says_no else REFUSED
         if told.what == What.ANSWER:
             for row in told.rows.splitlines(keepends=True):
                 KSR.hdr.append_to_reply(row)
@@ -54,7 +55,7 @@ class Screening:
         return FORWARD_RECORDED if told.records else FORWARD
 
     def returned(self, msg: object) -> int:
-        """A response that is not the carrier's."""
+        """A response that is not the carrier's, or by which a subscriber says no."""
         try:
             return FORWARD if self._ask(Kind.RESPONSE).what == What.FORWARD else DONE
         except Unanswered:

@@ -18,7 +18,7 @@ def config(options: argparse.Namespace) -> int:
     problems = check.problems(settings, options.config)
     for problem in problems:
         print(f"zhengming: {problem}", file=sys.stderr)
-    for words in unserved(settings.voice, settings.evidence):
+    for words in unserved(settings.evidence):
         print(f"not served: {words}")
     if not problems:
         print("configuration, profile, keys, ports and database are good")

@@ -10,8 +10,9 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.model import Limit
 
-LOOK, TAKE, ALWAYS = 0, 1, 2
-"""Manners: say what would be; count it unless it is one too many; count it all the same, as it passes."""
+LOOK, TAKE, ALWAYS, GATE = 0, 1, 2, 3
+"""Manners: say what would be; count it unless it is one too many; count it all the same, as it passes; say
+what would be, and count the others of its group only where there is room."""
 
 Entry: TypeAlias = tuple[int, tuple[Limit, ...], int, int, int]
 """Key, limits, the largest of them, manner, group. Entries of one group other than 0 follow each other and

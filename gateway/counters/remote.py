@@ -24,7 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from gateway.counters import LOOK, TAKE, Entry, Reserved
+from gateway.counters import GATE, LOOK, TAKE, Entry, Reserved
 from gateway.counters.local import Local
 from gateway.policy.caps import LONGEST
 
@@ -50,13 +50,13 @@ for position, entry in ipairs(entries) do
     if earlier and now - earlier < limit[1] then word = place break end
   end
   words[position] = word
-  if manner ~= 0 and (word == 0 or manner == 2) and not failed then
+  if manner ~= 0 and manner ~= 3 and (word == 0 or manner == 2) and not failed then
     redis.call('LPUSH', key, now)
     redis.call('LTRIM', key, 0, most - 1)
     redis.call('PEXPIRE', key, longest)
     taken[#taken + 1] = position
   end
-  if word ~= 0 and manner == 1 and of ~= 0 and not failed then
+  if word ~= 0 and (manner == 1 or manner == 3) and of ~= 0 and not failed then
     failed = true
     while #taken > mark do
       redis.call('LREM', KEYS[entries[table.remove(taken)][1]], 1, now)
@@ -180,7 +180,7 @@ class Remote:
             done(self._alone(now, entries))
             return
         mine = [
-            entry if position in told.taken else (*entry[:3], LOOK, 0)
+            entry if position in told.taken or entry[3] == GATE else (*entry[:3], LOOK, 0)
             for position, entry in enumerate(entries)
         ]
         counted = self._local.count(now, mine)
@@ -231,7 +231,7 @@ class Remote:
         failed = {
             entry[4]
             for position, entry in enumerate(entries)
-            if entry[4] and entry[3] == TAKE and told.words[position]
+            if entry[4] and entry[3] in (TAKE, GATE) and told.words[position]
         }
         back = [position for position in told.taken if entries[position][4] in failed]
         if back:

@@ -17,7 +17,7 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
-from gateway.counters import ALWAYS, LOOK, TAKE, Entry
+from gateway.counters import ALWAYS, GATE, TAKE, Entry
 from gateway.counters.page import Page, Unavailable
 from gateway.counters.table import FRESH, INSTANT, NEWEST, START, Damaged, Table
 from gateway.policy.caps import LONGEST
@@ -32,6 +32,9 @@ LEAST_RING = 10
 """Instants that are kept at least of each key."""
 SLACK = 1000
 """ms by which the clocks of two batches may differ: one waits for the lock while the other is inside."""
+
+_COUNTING, _DECIDING = (TAKE, ALWAYS), (TAKE, GATE)
+"""The manners that count, and those by which a group may fail."""
 
 _MAGIC = b"ZMSTATE2"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -187,7 +190,7 @@ class Shared:
                         if earlier and now - earlier < window:
                             word = name
                             break
-                if manner != LOOK and (not word or manner == ALWAYS) and not failed:
+                if manner in _COUNTING and (not word or manner == ALWAYS) and not failed:
                     if not new:
                         octets.move(place + NEWEST + 4, place + NEWEST, table.size - NEWEST - 4)
                         INSTANT.pack_into(octets, place + NEWEST, now)
@@ -205,7 +208,7 @@ class Shared:
             except (OSError, Unavailable):
                 word = None
             words.append(word)
-            if word != "" and manner == TAKE and of and not failed:
+            if word != "" and manner in _DECIDING and of and not failed:
                 failed = True
                 for one in taken[mark:]:
                     self._remove(entries[one][0], at)

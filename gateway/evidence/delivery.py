@@ -9,6 +9,7 @@ A part (0: a message that has none) is
 | `not_accepted` | the carrier answered with an error |
 | `accepted` | the carrier took it, and has not said more, or only that it is on its way |
 | `delivered`, `failed` | the first final report; what is reported after that changes nothing |
+| of a call: `delivered` | somebody took it: the carrier's answer says so, or a report (lasting.py) |
 
 and the attempt is as its worst part: delivered when all are, failed when one has. Carriers that give several
 parts one id report on all of them at once, or on each in turn: those are delivered when none is reported as
@@ -20,14 +21,16 @@ from typing import NamedTuple
 
 from gateway.evidence import record as rec
 from gateway.evidence.found import Found, Shown, bare, is_followed, reported_as
+from gateway.evidence.lasting import ANSWERED, ENDED, is_taken
+from gateway.model import VOICE
 
 UNKNOWN, NOT_ACCEPTED, ACCEPTED, DELIVERED, FAILED = (
     *("unknown", "not_accepted", "accepted", "delivered", "failed"),
 )
 WORST = (FAILED, NOT_ACCEPTED, UNKNOWN, ACCEPTED, DELIVERED)
-ON_ITS_WAY = ("", "ACCEPTD", "ACCEPTED", "ENROUTE", "SCHEDULED", "BUFFRED", "BUFFERED")
+ON_ITS_WAY = ("", "ACCEPTD", "ACCEPTED", "ENROUTE", "SCHEDULED", "BUFFRED", "BUFFERED", ENDED)
 """Words of a report that is not the last one."""
-DONE = ("DELIVRD", "DELIVERED")
+DONE = ("DELIVRD", "DELIVERED", ANSWERED)
 
 
 class Came(NamedTuple):
@@ -57,7 +60,7 @@ class Delivery(NamedTuple):
 
 def state_of(stat: str) -> str:
     """What a report's word says."""
-    word = stat.strip().upper()
+    word = stat.strip().upper().partition(" ")[0]
     return DELIVERED if word in DONE else ACCEPTED if word in ON_ITS_WAY else FAILED
 
 
@@ -75,7 +78,8 @@ def delivery_of(shown: Shown) -> Delivery | None:
     many = attempt.pk_total > 1 and 0 not in answers
     parts = range(1, attempt.pk_total + 1) if many else sorted(answers) or [0]
     reports = _reported(attempt, answers, shown.reports)
-    came = tuple(_came(part, answers.get(part), reports, answers) for part in parts)
+    call = attempt.judged.channel == VOICE
+    came = tuple(_came(part, answers.get(part), reports, answers, call=call) for part in parts)
     state = min((one.state for one in came), key=WORST.index)
     deciding = [one for one in came if one.state == state]
     last = min(deciding, key=_at) if state == FAILED else max(deciding, key=_at)
@@ -111,8 +115,15 @@ def _reported(
 
 
 def _came(
-    part: int, answer: rec.Outcome | None, reports: Sequence[Reported], answers: dict[int, rec.Outcome]
+    part: int,
+    answer: rec.Outcome | None,
+    reports: Sequence[Reported],
+    answers: dict[int, rec.Outcome],
+    *,
+    call: bool,
 ) -> Came:
+    if answer is not None and call and is_taken(answer):
+        return Came(part, DELIVERED, answer.at, str(answer.result))
     if answer is not None and answer.result not in (0, rec.UNKNOWN):
         return Came(part, NOT_ACCEPTED, answer.at, str(answer.result))
     state, at, stat = (UNKNOWN, 0, "") if answer is None or answer.result else (ACCEPTED, answer.at, "")

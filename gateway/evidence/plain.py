@@ -8,7 +8,8 @@ from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.delivery import delivery_of
 from gateway.evidence.found import Found, Shown
-from gateway.model import CHANNELS, PURPOSES, names_of
+from gateway.evidence.lasting import lasted
+from gateway.model import CHANNELS, PURPOSES, VOICE, names_of
 from gateway.policy.numbers import mask
 from gateway.protocols.text import decode
 
@@ -32,6 +33,12 @@ def plain(what: Found | Shown, *, revealed: bool = False, alone: bool = False) -
         shown["delivery"] = delivery.state
         shown["delivery_at"] = _time(delivery.at) if delivery.at else ""
         shown["delivery_stat"] = delivery.stat
+        if isinstance(what.found.record, rec.Attempt) and what.found.record.judged.channel == VOICE:
+            call = lasted(what)
+            shown["answered_at"] = _time(call.answered) if call.answered else ""
+            shown["ended_at"] = _time(call.ended) if call.ended else ""
+            shown["lasted_seconds"] = call.seconds
+            shown["ended_by"] = call.why
     if alone or not isinstance(what.found.record, rec.Attempt):
         return shown
     if delivery is not None:

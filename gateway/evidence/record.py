@@ -108,13 +108,13 @@ class Attempt(_Table, frozen=True, kw_only=True):
     at: int  # when it was judged
     deliver_at: int = 0  # scheduled delivery; 0: at once
     connection: int  # unique on the node
-    sequence: Sequence  # of the submit; its 12 octets where it is above U64 (SGIP)
+    sequence: Sequence  # of the submit; its 12 octets where it is above U64 (SGIP; a call: sip_proxy.Key)
     recipient: int = 0  # place among the submit's recipients, from 0
     pk_total: int = 1  # parts of the message
     pk_number: int = (
         1  # 0: `octets` is a tuple of all parts, or the wire said 0; else see `half_read.continues`
     )
-    reference: int = 0  # concatenation reference
+    reference: int = 0  # concatenation reference; of a call: relay.recalled.mark_of its next hop
     registry_version: int
     region: str = ""  # city of the subscriber by number, Chinese
     subscriber: Hash

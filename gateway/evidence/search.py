@@ -382,10 +382,11 @@ class Search:
                 content = self._held.content(octets, record)
                 why = "" if content is not None else key
             else:
-                if self._cipher is None or self._cipher[0] != segment.digest:
-                    self._cipher = segment.digest, key.segment(segment.header.salt, segment.digest)
+                last = self._cipher  # another thread may be at another segment
+                if last is None or last[0] != segment.digest:
+                    last = self._cipher = segment.digest, key.segment(segment.header.salt, segment.digest)
                 try:
-                    content = open_sealed(self._cipher[1], segment.digest, index, sealed)
+                    content = open_sealed(last[1], segment.digest, index, sealed)
                 except (InvalidTag, rec.RecordError):
                     why = "the seal is broken"
         return Found(record, octets, segment.header.writer, segment.header.number, index, content, why)

@@ -2,8 +2,8 @@
 
 Rules of this file: what is counted are the attempts of one institution to one subscriber for one purpose,
 whichever of its numbers they come from: those of a channel, and where a joint cap asks for it, those of all
-together. An attempt from a number with several purposes counts for each, and has the caps of all. A window
-slides: a day is the last 24 hours. Nothing is counted here.
+together; of calls also those that were answered. An attempt from a number with several purposes counts for
+each, and has the caps of all. A window slides: a day is the last 24 hours. Nothing is counted here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +27,10 @@ CAPPED = {"marketing": MARKETING, "collection": COLLECTION}
 
 JOINT = SMS | VOICE
 """The channels of a joint cap: one count for all."""
+
+ANSWERED = 4
+"""In place of a channel: calls that were answered, each from then on. Whether one will be nobody knows
+before it is made, so it is let through while there is room."""
 
 SPOKEN = {MARKETING: Words("营销", "marketing"), COLLECTION: Words("催收", "collection")}
 
@@ -58,6 +62,17 @@ def both(
     return {bit: _smaller((*one.get(bit, ()), *other.get(bit, ()))) for bit in one.keys() | other.keys()}
 
 
+def beside(
+    one: Mapping[int, tuple[Limit, ...]], other: Mapping[int, tuple[Limit, ...]]
+) -> Mapping[int, tuple[Limit, ...]]:
+    """For each purpose the caps of both tables beside each other: what is counted is the same, and as much of
+    it is kept as the larger one needs."""
+    return {
+        bit: tuple(sorted((*one.get(bit, ()), *other.get(bit, ())), key=lambda limit: -limit.window))
+        for bit in one.keys() | other.keys()
+    }
+
+
 def counts_for(table: Mapping[int, tuple[Limit, ...]], purposes: int, channels: int) -> tuple[Count, ...]:
     """What an attempt from a number with these purposes is counted under, by a table of these channels."""
     return tuple(Count(bit, limits, channels) for bit, limits in table.items() if purposes & bit and limits)
@@ -71,12 +86,26 @@ def broken(limits: Iterable[Limit], sent: Sequence[int], now: int) -> str:
     )
 
 
+def free_at(limits: Iterable[Limit], sent: Sequence[int], now: int) -> int:
+    """When (ms) all windows will have room for one more, if nothing else is sent; 0: they have now."""
+    return max(
+        (
+            sent[most - 1] + window
+            for _, window, most in limits
+            if len(sent) >= most and now - sent[most - 1] < window
+        ),
+        default=0,
+    )
+
+
 def shown(count: Count, sent: Sequence[int] | None, now: int) -> Words:
     """How many there were in each window and how many there may be, for a person; `sent` as above, None where
     nobody can say."""
     purpose = SPOKEN[count.purpose]
     if count.channels == JOINT:
         purpose = Words(f"{purpose.zh}（短信与语音合计）", f"{purpose.en} (SMS and calls together)")
+    elif count.channels == ANSWERED:
+        purpose = Words(f"{purpose.zh}（已接通）", f"{purpose.en} (answered calls)")
     zh, en = [], []
     for word, window, most in reversed(count.limits):
         had = "?" if sent is None else sum(now - at < window for at in sent)

@@ -5,7 +5,7 @@ once, under the caps that its verdict carries; a dry run asks the function here,
 """
 
 from gateway.errors import Words
-from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, Attempt, Count, Reason, Verdict
+from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Attempt, Count, Reason, Verdict
 from gateway.policy import caps
 from gateway.policy.facts import Facts, Sender, View
 from gateway.policy.rules import call, rule, sms
@@ -32,10 +32,14 @@ def counts_for(facts: Facts) -> tuple[Count, ...]:
     """What a sender's attempts are counted under on this channel."""
     channel, option = facts.key[2], facts.profile.option
     mine = option(Reason.OVER_FREQUENCY, "sms" if channel == SMS else "voice")
+    if channel == VOICE and facts.account is not None and facts.account.line_kind == "robot":
+        mine = caps.beside(mine, option(Reason.OVER_FREQUENCY, "robot"))
     joint = option(Reason.OVER_FREQUENCY, "joint")
+    answered = {} if channel == SMS else option(Reason.OVER_FREQUENCY, "answered")
     return (
         *caps.counts_for(mine, facts.purposes, channel),
         *caps.counts_for(joint, facts.purposes, caps.JOINT),
+        *caps.counts_for(answered, facts.purposes, caps.ANSWERED),
     )
 
 
@@ -55,6 +59,8 @@ def capped(facts: Facts) -> bool:
         call(sent=[1, 2, 299_999]),
         call(sent=[1, 300_000, 600_000, 900_000, 86_399_999]),
         call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5, 6]),
+        call(number={"purposes": COLLECTION}, account={"line_kind": "robot"}, sent=[1, 2, 3]),
+        call(number={"purposes": COLLECTION}, answered=[1, 3_600_000, 86_399_999]),
     ],
     passes=[
         sms(),
@@ -65,14 +71,17 @@ def capped(facts: Facts) -> bool:
         sms(number={"purposes": SERVICE}, sent=[0] * 20),
         sms(number=None, account={"scope": "other"}, sent=[0] * 20),
         call(sent=[1, 2, 300_000]),
-        call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5]),
+        call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5], answered=[1, 2, 86_400_000]),
+        call(number={"purposes": COLLECTION}, account={"line_kind": "robot"}, sent=[1, 2]),
+        sms(number={"purposes": MARKETING}, account={"line_kind": "robot"}, sent=[60_001]),
     ],
     fact=_frequency,
     when=capped,
 )
 def within_caps(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """No window has had as many attempts of this institution to this subscriber for this purpose, on this
-    channel or, where the cap is a joint one, on all, as its cap allows. Sub-code: the window."""
+    channel or, where the cap is a joint one, on all, as its cap allows; nor as many calls that were answered.
+    Sub-code: the window."""
     return full_window(attempt, sender.clean, view, now) or True
 
 

@@ -47,6 +47,15 @@ class Hours(NamedTuple):
         moment = (at + SHANGHAI) % DAY
         return at - moment + min(edge for edge in (*self, DAY) if edge > moment)
 
+    def next(self, at: int, days: Calendar) -> int:
+        """The first instant from `at` on at which a subscriber may be reached; 0: none within a month."""
+        last = at + 31 * DAY
+        while not self.allow(at, days):
+            at = self.until(at)
+            if at > last:
+                return 0
+        return at
+
     def shared(self, other: "Hours") -> "Hours":
         """The hours that both allow."""
         return Hours(

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from gateway.errors import Words
-from gateway.model import AccountKey, Attempt, Caps, Finding, Reason, Verdict
+from gateway.model import VOICE, AccountKey, Attempt, Caps, Finding, Reason, Verdict
 from gateway.policy import counted_rules, message_rules, sender_rules, text_rules
 from gateway.policy.content import head
 from gateway.policy.facts import (
@@ -78,7 +78,7 @@ PARTIAL = "counted_here"
 COUNTED = frozenset({"unverifiable", PARTIAL})
 """Sub-codes that never refuse, whatever the rule's mode (domain.md `third_party`)."""
 
-OWN_MODES = {"wrong_person": "said_wrong_person"}
+OWN_MODES = {"wrong_person": "said_wrong_person", "inbound_only": "shows_inbound"}
 """Sub-codes that a profile may give a stricter mode than their rule has, and the option that says it."""
 
 
@@ -144,14 +144,19 @@ def _met(
     """A sender who comes for the first time. Behind one registration there may be a million extensions: one
     is judged, the others are copies, each with verdicts of its own, as records are made by them."""
     met = shown(attempt.source, view)
-    like = known.get(met.like)
+    alike = met.like
+    if attempt.channel == VOICE and attempt.source.startswith(
+        profile.option(Reason.UNREGISTERED, "inbound_only")
+    ):
+        alike += "/inbound"  # of them another thing is said than of others that nobody filed
+    like = known.get(alike)
     if like is not None and like.holds(profile, now, stale):
         return copied(like)
     key = attempt.account, attempt.source, attempt.channel
     facts = gather(key, view, profile, now, stale=stale, met=met)
     sender = judged(facts, view.texts)
     if not facts.account_numbers:
-        known[met.like] = sender
+        known[alike] = sender
     return sender
 
 
@@ -185,10 +190,10 @@ def judged(facts: Facts, texts: Texts) -> Sender:
     """A sender with the findings of all rules that look at nothing else."""
     findings = []
     for rule in SENDER_RULES:
-        mode = mode_of(rule, facts)
-        if mode != OFF:
-            answer = rule.judge(facts)
-            if answer is not True:
+        answer = rule.judge(facts) if rule.asks(facts) else True
+        if answer is not True:
+            mode = mode_of(rule, facts, sub=answer or "")
+            if mode != OFF:
                 findings.append(Finding(rule.reason, answer or "", mode == ENFORCE))
     filing, hours = facts.filing, message_rules.hours_for(facts)
     heads = tuple(head(name) for name in filing.signatures) if filing is not None else ()

@@ -188,10 +188,31 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             tighten=min,
         ),
     },
+    Reason.UNREGISTERED: {
+        "inbound_only": Option(
+            default=["400"],
+            right='a list of the first digits of numbers, such as "400"',
+            check=lambda value: (
+                isinstance(value, list)
+                and all(isinstance(one, str) and 0 < len(one) <= 20 for one in value)
+                and all(one.removeprefix("+").isdecimal() and one.isascii() for one in value)
+            ),
+            make=tuple,
+        ),
+        "shows_inbound": Option(
+            default="enforce",
+            right='"off", "observe" or "enforce"',
+            check=lambda value: isinstance(value, str) and value in MODES,
+            make=MODES.__getitem__,
+            tighten=max,
+        ),
+    },
     Reason.OVER_FREQUENCY: {
         "sms": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
         "voice": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
         "joint": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
+        "robot": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
+        "answered": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
     },
 }
 """The numbers that may stand in `[rules.X]` beside mode and from. A rule with a new one adds a row."""

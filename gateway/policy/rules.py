@@ -24,7 +24,8 @@ class Example(NamedTuple):
 
     Keys: fields of Attempt (source, text, …); `account`, `number`, `institution`, `agency`,
     `mandate`, `ban`, `refusal`, `consent`, `recipient`, `account_number`: fields that differ,
-    as a dict (None: there is none); `stale`, `unknown_account`; `sent`: how long ago (ms) others were.
+    as a dict (None: there is none); `stale`, `unknown_account`; `sent`: how long ago (ms) others were,
+    `answered`: of calls, the answers.
     """
 
     channel: int

@@ -164,6 +164,9 @@ def number_is_not_banned(facts: Facts) -> bool | str:
         sms(source="10690001123", number={"extension_digits": 2}),
         sms(number=None),
         call(number={"channels": 1}),
+        call(number={"channels": 1}, account={"scope": "other"}),
+        call(source="4008000000", number={"number": "4008000000", "channels": 3}),
+        call(source="4008000000", number=None, account={"scope": "authority"}),
     ],
     passes=[
         sms(),
@@ -172,14 +175,29 @@ def number_is_not_banned(facts: Facts) -> bool | str:
         sms(number=None, account={"scope": "authority"}),
         sms(number=None, account=None, unknown_account="other", text="周末特惠"),
         sms(number={"status": "revoked"}),
+        sms(source="4008000000", number={"number": "4008000000"}),
+        call(number=None, account={"scope": "other"}),
     ],
     fact=_filing,
+    when=lambda facts: facts.whitelisted or facts.key[2] == VOICE,
+    everyone=True,
 )
 def number_is_registered(facts: Facts) -> bool | str:
-    """The sending number, or a prefix filed with an extension range, was approved for this channel."""
+    """The sending number, or a prefix filed with an extension range, was approved for this channel.
+
+    Whoever it is that calls: not by a number that is called alone (400…), nor by one that was filed, but not
+    for calls. Sub-codes: `inbound_only`, whose mode may be stricter (`shows_inbound`); `channel`, for the
+    other one it was.
+    """
+    if facts.key[2] == VOICE and facts.key[1].startswith(
+        facts.profile.option(Reason.UNREGISTERED, "inbound_only")
+    ):
+        return "inbound_only"
     if facts.filing is not None:
         return True
-    return "channel" if facts.other_channel else False
+    if facts.other_channel:
+        return "channel"
+    return not facts.whitelisted
 
 
 @rule(

@@ -74,13 +74,16 @@ class Submission:
 
 class Calling(Submission):
     """An INVITE: `content` is its Call-ID in UCS-2; `flaw`: who calls could not be made out; `lender`: the
-    number whose line was lent to the call (Diversion), canonical, "" if none."""
+    number whose line was lent to the call (Diversion), canonical, "" if none; `hop`: a mark of where it goes
+    on to, 0 if nowhere, on record as its `reference`."""
 
     __slots__ = ("flaw", "lender")
 
-    def __init__(self, caller: str, called: str, call_id: bytes, flaw: str, lender: str) -> None:
+    def __init__(
+        self, caller: str, called: str, call_id: bytes, flaw: str, lender: str, hop: int = 0
+    ) -> None:
         content = call_id.decode("utf-8", "replace").encode("utf-16-be")
-        super().__init__(caller.encode(), [called.encode()], 8, False, content, False, b"", 1, 1, 0)
+        super().__init__(caller.encode(), [called.encode()], 8, False, content, False, b"", 1, 1, 0, hop)
         self.flaw = flaw
         self.lender = lender
 

@@ -10,11 +10,13 @@ from typing import NamedTuple
 from gateway.model import Reason
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.sip import Message
+from gateway.protocols.sip_place import UDP, Place
 
-OK, BAD_REQUEST, FORBIDDEN, NO_SUCH_CALL, TERMINATED = 200, 400, 403, 481, 487
+OK, MOVED, BAD_REQUEST, FORBIDDEN, NO_SUCH_CALL, TERMINATED = 200, 302, 400, 403, 481, 487
 UNAVAILABLE, DECLINE, REJECTED = 503, 603, 608
 PHRASES = {
     200: b"OK",
+    302: b"Moved Temporarily",
     400: b"Bad Request",
     403: b"Forbidden",
     416: b"Unsupported URI Scheme",
@@ -74,6 +76,20 @@ def refusal(reason: Reason, sub: str, peer: Peer, retry_seconds: int = 0) -> Ref
     if retry_seconds > 0:
         rows.append(b"Retry-After: %d\r\n" % retry_seconds)
     return Refusal(status, tuple(rows))
+
+
+def contact(uri: bytes, hop: Place) -> bytes:
+    """The same callee at the carrier's trunk (§19.1.1): whom the Request-URI asks for, by the hop's
+    transport."""
+    asked = grammar.uri(uri)
+    user = b"" if asked is None else asked.user
+    more = b""
+    if asked is not None and asked.scheme == b"tel":  # (§19.1.6)
+        user, more = user + asked.parameters, b";user=phone"
+    host = (f"[{hop.host}]" if ":" in hop.host else hop.host).encode("ascii")
+    if hop.transport != UDP:
+        more = b";transport=" + hop.transport.lower().encode() + more
+    return b"sip:%s%s:%d%s" % (user + b"@" if user else b"", host, hop.port, more)
 
 
 def announces_608(message: Message) -> bool:

@@ -5,11 +5,13 @@ the next: so the verdict is kept beside the path. One entry is one attempt, one 
 often the INVITE comes.
 
 Rules of this file: no clock, instants come in; the number of entries is bounded, and beyond it a new call is
-refused rather than an old one forgotten.
+refused rather than an old one forgotten. After a restart entries come back out of the records.
 """
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+
+from gateway.protocols.sip_place import Place
 
 LIFE = 32_000
 """Milliseconds after the last final answer, and after an INVITE that got none: 64 times T1."""
@@ -21,11 +23,14 @@ s)."""
 @dataclass(slots=True)
 class Verdict:
     """`hop` is empty while it is `pending` and where the call was refused; `answer` is the refusal as it was
-    sent."""
+    sent. `numbers`: caller, called and lender as judged (what is known of them): a repeat has the same.
+    `found`: reason and sub-code of a refusal out of the records, whose answer the next repeat has made."""
 
     attempt: bytes = b""
     pending: bool = True
-    hop: tuple[str, int] | None = None  # host, port
+    numbers: tuple[str, ...] = ()
+    found: tuple[str, str] | None = None
+    hop: Place | None = None
     answer: bytes = b""
     until: int = 0
     answered: bool = field(default=False)
@@ -54,6 +59,11 @@ class Memo:
                 return None
         verdict = self._kept[key] = Verdict(until=now + LONGEST)
         return verdict
+
+    def restore(self, key: Hashable, verdict: Verdict) -> None:
+        """What was decided before a restart; what has come since is newer."""
+        if len(self._kept) < self._most:
+            self._kept.setdefault(key, verdict)
 
     @staticmethod
     def settle(verdict: Verdict, now: int) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from gateway.protocols import sip
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.sip import Message, SipError
+from gateway.protocols.sip_place import PORTS, UDP, Place
 
 COOKIE = b"z9hG4bK"
 COPIED = frozenset((b"via", b"from", b"to", b"call-id", b"cseq"))
@@ -28,24 +29,28 @@ _RECEIVED = re.compile(rb";[ \t\r\n]*received[ \t]*=[ \t]*[0-9A-Fa-f.:\[\]]+", r
 
 class Own(NamedTuple):
     """This proxy: the place that its Via and Record-Route name, all places (host, port) under which it is
-    reached, and the key of its tags and branches: the same on all nodes that share an address."""
+    reached, and the key of its tags and branches: the same on all nodes that share an address. With several
+    listeners it is one of them by `host`, `port` and `transport`; `places` and `key` are the same in all."""
 
     host: bytes
     port: int
     places: frozenset[tuple[bytes, int]]
     key: bytes
+    transport: str = UDP
 
     def is_at(self, host: bytes, port: int) -> bool:
         return (host, port or PORT) in self.places
 
 
-Key = tuple[bytes, int, bytes, int, bytes, bytes]
-"""Sent-by and branch of the top Via, CSeq's number, Call-ID, tag of From."""
+Key = int
+"""CSeq's number, then 64 bits of a keyed hash of the rest: sent-by and branch of the top Via, Call-ID, tag
+of From. Records of calls have it as their `sequence`, so that a repeat is known after a restart."""
 
 
 class Request(NamedTuple):
     """A request that keeps the grammar, with what is used of it. `from_tag`, `to_tag`: b"" where there is
-    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261."""
+    none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261; `secret`: see
+    `Own.key`."""
 
     message: Message
     top: grammar.Via
@@ -55,11 +60,12 @@ class Request(NamedTuple):
     from_tag: bytes
     to_tag: bytes
     hops: int
+    secret: bytes
 
     def key(self) -> Key:
         """The same for a request however often it is repeated, for its CANCEL and for the ACK of a
         refusal."""
-        return self.top.host, self.top.port, self.branch, self.number, self.call_id, self.from_tag
+        return _key(self.secret, self.number, self.top, self.branch, self.call_id, self.from_tag)
 
 
 def checked(message: Message, own: Own) -> Request:
@@ -78,9 +84,8 @@ def checked(message: Message, own: Own) -> Request:
     if hops == 0:
         raise _refused(message, 483, "hops", "Max-Forwards is 0")
     branch = _branch(vias[0])
-    request = Request(
-        message, vias[0], branch, call_id, number, from_tag, to_tag, MAX_FORWARDS if hops is None else hops
-    )
+    left = MAX_FORWARDS if hops is None else hops
+    request = Request(message, vias[0], branch, call_id, number, from_tag, to_tag, left, own.key)
     mine = _loop_part(request, own.key)
     for via in vias:
         if own.is_at(via.host, via.port) and (grammar.parameter(via.parameters, b"branch") or b"").endswith(
@@ -94,12 +99,25 @@ def checked(message: Message, own: Own) -> Request:
     return request
 
 
-def key_of(message: Message) -> Key:
+def key_of(message: Message, own: Own) -> Key:
     """`Request.key` of a response that has lost our Via."""
     top = sip.vias(message)[0]
     number, _ = sip.sequence(message)
     tag = grammar.parameter(sip.party(message, b"from").parameters, b"tag") or b""
-    return top.host, top.port, _branch(top), number, sip.call_id(message), tag
+    return _key(own.key, number, top, _branch(top), sip.call_id(message), tag)
+
+
+def key_of_broken(data: bytes, own: Own) -> Key:
+    """Of a datagram that breaks SIP, however often it is repeated; its CSeq counts as 0."""
+    return _key_hash(own.key, b"broken", data)
+
+
+def _key(secret: bytes, number: int, top: grammar.Via, branch: bytes, call_id: bytes, from_tag: bytes) -> Key:
+    return number << 64 | _key_hash(secret, top.host, b"%d" % top.port, branch, call_id, from_tag)
+
+
+def _key_hash(secret: bytes, *parts: bytes) -> int:
+    return int(_hash(secret, b"key", *parts)[:16], 16)
 
 
 def stamp(message: Message, host: bytes, port: int) -> None:
@@ -138,17 +156,25 @@ def answer(message: Message, status: int, phrase: bytes, key: bytes, rows: Itera
 
 
 def forwarded(
-    request: Request, own: Own, transport: bytes, *, record: bool = False
+    request: Request, own: Own, peer: Place, *, record: Own | None = None, token: bytes = b""
 ) -> tuple[bytes, bytes | None]:
     """The request with our Via on top and one hop less (§16.6), and the URI of the Route that it must follow,
-    None: none is left. `record`: stay on the dialog's path."""
+    None: none is left. `own`: by which it leaves; `peer`: where it came from. `record`: stay on the dialog's
+    path, as the one that it came in by; `token`: see `token_of`."""
     message = request.message
     way = _way(message, own)
     start = message.start if way.target is None else b"%s %s SIP/2.0" % (message.method, way.target)
     branch = branch_of(request, own.key)
-    rows = [start, b"\r\nVia: SIP/2.0/%s %s:%d;branch=%s\r\n" % (transport, own.host, own.port, branch)]
-    if record:
-        rows.append(b"Record-Route: <sip:%s:%d;lr>\r\n" % (own.host, own.port))
+    rows = [
+        start,
+        b"\r\nVia: SIP/2.0/%s %s:%d;branch=%s" % (own.transport.encode(), own.host, own.port, branch),
+        _mark(own.key, branch, peer),
+        b"\r\n",
+    ]
+    if record is not None:
+        rows.append(b"Record-Route: %s\r\n" % _recorded(own, token))
+        if record.transport != own.transport or record[:2] != own[:2]:  # both sides find us (RFC 5658 §3)
+            rows.append(b"Record-Route: %s\r\n" % _recorded(record, token))
     if not any(name == b"max-forwards" for name, _ in message.rows):
         rows.append(b"Max-Forwards: %d\r\n" % MAX_FORWARDS)
     if way.routes is not None:
@@ -162,43 +188,64 @@ def forwarded(
     return b"".join(rows), way.following
 
 
-def probe(own: Own, place: tuple[str, int], index: int, number: int) -> bytes:
+def follows(request: Request, own: Own) -> bytes:
+    """The URI to which Route sends a request, else its Request-URI (§16.6 item 7)."""
+    following = _way(request.message, own).following
+    return request.message.uri if following is None else following
+
+
+def token_of(call_id: bytes, attempt: bytes, own: Own) -> bytes:
+    """What our Record-Route says of a call that passed, and Route brings back with whatever follows in it
+    (§12.1, §12.2.1.1): the id of its attempt (16 octets), and a proof that nobody else can give. So a call is
+    known however long it lasts, after a restart, and on all nodes that share the key."""
+    return attempt.hex().encode("ascii") + b"-" + _hash(own.key, b"call", call_id, attempt)
+
+
+def proven(request: Request, own: Own) -> bytes:
+    """The id of the attempt whose call a request belongs to by its Route; b"" where it proves none."""
+    for route in (b"<%s>" % request.message.uri, *request.message.listed(b"route")):
+        found = grammar.address(route)
+        place = None if found is None else grammar.uri(found.uri)
+        if place is None or not own.is_at(place.host, place.port):
+            continue
+        token = grammar.uri_parameter(place.parameters, b"zm") or b""
+        try:
+            attempt = bytes.fromhex(token[:32].decode("latin-1"))
+        except ValueError:
+            continue
+        if len(attempt) == 16 and token == token_of(request.call_id, attempt, own):
+            return attempt
+    return b""
+
+
+def probe(own: Own, place: Place, index: int, number: int) -> bytes:
     """An OPTIONS of our own, by which a next hop shows that it is alive (§11)."""
-    host, port = place
-    at = b"%s:%d" % (host.encode("ascii"), port)
+    at = b"%s:%d" % (_in_uri(place.host), place.port)
     unique = _hash(own.key, b"probe", at, b"%d" % index, b"%d" % number)
     return (
-        b"OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP %s:%d;branch=z9hG4bK%s\r\nMax-Forwards: 0\r\n"
+        b"OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/%s %s:%d;branch=z9hG4bK%s\r\nMax-Forwards: 0\r\n"
         b"From: <sip:%s:%d>;tag=%s\r\nTo: <sip:%s>\r\nCall-ID: %s\r\nCSeq: 1 OPTIONS\r\n"
         b"Content-Length: 0\r\n\r\n"
-        % (at, own.host, own.port, unique, own.host, own.port, unique, at, unique)
+        % (at, own.transport.encode(), own.host, own.port, unique, own.host, own.port, unique, at, unique)
     )
 
 
-def returned(message: Message, own: Own) -> tuple[bytes, bytes, int]:
-    """A response without our Via, and the address and port that its next Via names (§16.7, §18.2.2). Nothing
-    is sent to where more than one would hear it (RFC 4475 §3.3.10)."""
+def returned(message: Message, own: Own) -> tuple[bytes, Place]:
+    """A response without our Via, and the place that it goes back to: the connection that its request came
+    on, else what its next Via names (§16.7, §18.2.2). Nothing is sent to where more than one would hear it
+    (RFC 4475 §3.3.10)."""
     vias = sip.vias(message)
     if not own.is_at(vias[0].host, vias[0].port):
         raise SipError(0, "not_ours", "the top Via of a response is not ours")
     if len(vias) < 2:
         raise SipError(0, "not_ours", "a response to nobody")
     following = vias[1]
-    if (branch := _branch(following)) and not (_branch(vias[0])).startswith(
-        COOKIE + _of_branch(own.key, branch, following)
-    ):
+    branch = _branch(vias[0])
+    if (came := _branch(following)) and not branch.startswith(COOKIE + _of_branch(own.key, came, following)):
         raise SipError(0, "not_ours", "a response to a request that did not come through here")
-    host = grammar.parameter(following.parameters, b"received") or following.host
-    port = grammar.parameter(following.parameters, b"rport") or b""
-    host = host.strip(b"[]")
-    try:
-        place = ip_address(host.decode("ascii"))
-    except ValueError:
-        place = None
-    if place is not None and (place.is_multicast or place.is_unspecified or host == b"255.255.255.255"):
-        raise SipError(0, "broadcast", "a response to a broadcast or multicast address")
-    number = int(port) if port.isdigit() and len(port) < 6 else following.port or PORT
-    return without_top(message), host, number
+    place = sent_by(following)
+    mark = grammar.parameter(vias[0].parameters, b"i") or b""
+    return without_top(message), _marked(own.key, branch, mark, place)
 
 
 def without_top(message: Message) -> bytes:
@@ -213,6 +260,24 @@ def without_top(message: Message) -> bytes:
         else:
             rows.append(row)
     return b"".join((message.start, b"\r\n", *rows, b"\r\n", message.body))
+
+
+def sent_by(via: grammar.Via) -> Place:
+    """Where a response goes by its Via alone: over UDP to where its request came from; over a stream, whose
+    connection has gone, to where new ones are taken (§18.2.2, RFC 3581 §4)."""
+    transport = via.transport.decode("ascii")
+    host = grammar.parameter(via.parameters, b"received") or via.host
+    host = host.strip(b"[]")
+    try:
+        address = ip_address(host.decode("ascii"))
+    except ValueError:
+        address = None
+    if address is not None and (address.is_multicast or address.is_unspecified or host == b"255.255.255.255"):
+        raise SipError(0, "broadcast", "a response to a broadcast or multicast address")
+    said = grammar.parameter(via.parameters, b"rport") or b""
+    if transport != UDP or not said.isdigit() or not 0 < int(said[:6]) < 65536:
+        said = b"%d" % (via.port or PORTS.get(transport, PORT))
+    return Place(host.decode("ascii"), int(said), transport)
 
 
 def branch_of(request: Request, key: bytes) -> bytes:
@@ -264,10 +329,11 @@ def _way(message: Message, own: Own) -> _Way:
     if routes and asked is not None and not asked.user and own.is_at(asked.host, asked.port):
         # a strict router has put our Record-Route into the Request-URI, and what stood there last into Route
         target, routes = _place(message, routes[-1])[0], routes[:-1]
-    if routes:
+    while routes:  # one for each side of ours
         _, place = _place(message, routes[0])
-        if own.is_at(place.host, place.port):
-            routes = routes[1:]
+        if not own.is_at(place.host, place.port):
+            break
+        routes = routes[1:]
     following = None
     if routes:
         following, place = _place(message, routes[0])
@@ -275,6 +341,34 @@ def _way(message: Message, own: Own) -> _Way:
             routes = [*routes[1:], b"<%s>" % (message.uri if target is None else target)]
             target = following
     return _Way(target, None if len(routes) == len(came) and target is None else routes, following)
+
+
+def _recorded(own: Own, token: bytes) -> bytes:
+    way = b"" if own.transport == UDP else b";transport=" + own.transport.lower().encode()
+    call = b";zm=" + token if token else b""
+    return b"<sip:%s:%d%s;lr%s>" % (own.host, own.port, way, call)
+
+
+def _mark(key: bytes, branch: bytes, peer: Place) -> bytes:
+    """The parameter of our Via that finds the connection, or the listener, which a request came by; nobody
+    else can make one. None is needed for the first listener's datagrams."""
+    if not peer.section and not peer.flow:
+        return b""
+    way = b"%x-%x-%x" % (peer.section, peer.worker, peer.flow)
+    return b";i=%s-%s" % (way, _hash(key, b"flow", branch, way))
+
+
+def _marked(key: bytes, branch: bytes, mark: bytes, place: Place) -> Place:
+    """The place with what `_mark` said of it."""
+    way, _, proof = mark.rpartition(b"-")
+    if not way or proof != _hash(key, b"flow", branch, way):
+        return place
+    section, worker, flow = (int(part, 16) for part in way.split(b"-"))
+    return place._replace(section=section, worker=worker, flow=flow)
+
+
+def _in_uri(host: str) -> bytes:
+    return (f"[{host}]" if ":" in host else host).encode("ascii")
 
 
 def _place(message: Message, route: bytes) -> tuple[bytes, grammar.Uri]:

@@ -23,14 +23,22 @@ class Stream:
     @property
     def waits(self) -> bool:
         """Whether part of a message is there: its rest may be waited for so long and no longer."""
-        return bool(self._held) or self._pending is not None
+        return self._pending is not None or bool(self._held.strip(PONG))
 
     def feed(self, data: bytes) -> list[Message | SipError | None]:
         """What became whole: messages, what is to be answered by its error, and None for a keep-alive, which
-        is answered by PONG. A `SipError` that is raised closes the connection."""
-        held = self._held
-        held += data
+        is answered by PONG. Behind an error that `closes` nothing can be read any more."""
         found: list[Message | SipError | None] = []
+        self._held += data
+        try:
+            self._follow(found)
+        except SipError as error:
+            error.closes = True
+            found.append(error)
+        return found
+
+    def _follow(self, found: list[Message | SipError | None]) -> None:
+        held = self._held
         while True:
             pending = self._pending
             if pending is None:
@@ -46,7 +54,7 @@ class Stream:
                 end = held.find(b"\r\n\r\n")
                 if end < 0:
                     if len(held) > sip.LONGEST_HEAD:
-                        raise SipError(0, "too_long", f"no end of header in {len(held)} octets", closes=True)
+                        raise SipError(0, "too_long", f"no end of header in {len(held)} octets")
                     break
                 pending = self._read(bytes(held[: end + 2]))
                 del held[: end + 4]
@@ -58,7 +66,6 @@ class Stream:
             del held[: self._size]
             self._pending = None
             found.append(pending)
-        return found
 
     def _read(self, octets: bytes) -> Message | SipError:
         """The header's message or its error, and how long its body is."""
@@ -67,7 +74,6 @@ class Stream:
             read = message = sip.head(octets)
         except SipError as error:
             if error.message is None or len(list(error.message.values(b"content-length"))) != 1:
-                error.closes = True
                 raise
             read, message = error, error.message
         size = sip.length(message)

@@ -3,38 +3,38 @@ carrier.
 
 One INVITE is one attempt, one count and one record, however often it is repeated; it goes on only when its
 pass is durable. What belongs to a call that passed goes on as it comes; what could start one, or put words
-before a subscriber, is judged or refused. It opens no socket: `send` is given, datagrams come to `take`.
+before a subscriber, is judged or refused. It opens no socket: `send` is given, datagrams come to `take`, and
+what streams bring to `take_message` and `take_error`. What was decided before a restart is told by the
+records (`restore`).
 """
 
-from collections.abc import Callable
-from hashlib import blake2b
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import perf_counter, time_ns
-from typing import NamedTuple
 
 from gateway.errors import NotReady
-from gateway.model import VOICE, AccountKey, Reason
-from gateway.protocols import sip, sip_answers, sip_proxy
+from gateway.model import VOICE
+from gateway.protocols import sip, sip_proxy
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message, SipError
-from gateway.protocols.sip_answers import (
-    DECLINE,
-    NO_SUCH_CALL,
-    PHRASES,
-    TERMINATED,
-    UNAVAILABLE,
-    Peer,
-    refusal,
-)
+from gateway.protocols.sip_answers import DECLINE, NO_SUCH_CALL, TERMINATED, UNAVAILABLE
 from gateway.protocols.sip_answers import OK as OK_STATUS
-from gateway.protocols.sip_identity import OK, identity
+from gateway.protocols.sip_identity import OK, Identity
 from gateway.protocols.sip_memo import Memo, Verdict
+from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own, Request
+from gateway.relay.callers import Callers
+from gateway.relay.course import Course
+from gateway.relay.heard import Heard
+from gateway.relay.inviting import Came, Judging, verdict_of
 from gateway.relay.lane import nowhere
-from gateway.relay.memory import Batch, Submit
+from gateway.relay.memory import Batch
+from gateway.relay.recalled import FINAL, REDIRECTS, Dialog, Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.told import Answers
+from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
 
 MOST_CALLS = 100_000
@@ -48,58 +48,7 @@ STARTS = frozenset((b"MESSAGE", b"REFER", b"PUBLISH", b"REGISTER", b"SUBSCRIBE")
 """What could put words before a subscriber or start a call where nobody judges it: none of it passes outside
 a call."""
 
-Address = tuple[str, int]
-Send = Callable[[bytes, Address], None]
-
-
-class Trunks(NamedTuple):
-    """What the settings say of the two sides: the carrier's `hops`, and `hop`, which says where calls go now;
-    `trusted` says by address whether a peer's P-Asserted-Identity counts; `deadline`: seconds until a
-    verdict; `area`: of local numbers, without 0; `records`: stay on the path of calls that pass."""
-
-    carrier: str
-    hops: frozenset[Address]
-    hop: Callable[[], Address | None]
-    trusted: Callable[[str], bool]
-    deadline: float
-    area: str = ""
-    records: bool = False
-
-
-class _Judging:
-    """One INVITE on its way to a verdict: the `Owner` of its batch."""
-
-    def __init__(self, calls: "Calls", came: "_Came", verdict: Verdict) -> None:
-        self.calls = calls
-        self.came = came
-        self.verdict = verdict
-        self.cancelled = False  # the caller has hung up meanwhile
-        self.submit = Submit((0, 0, 0, came.number), 0, None)
-
-    def judged(self, batch: Batch) -> None:
-        """See `Owner`."""
-
-    def settled(self, batch: Batch, error: Exception | None) -> None:
-        """See `Owner`."""
-        self.calls.decided(self, error)
-
-    def abort(self) -> None:
-        """See `Owner`."""
-        self.calls.decided(self, NotReady("the call could not be judged"))
-
-
-class _Came(NamedTuple):
-    """A request, from where, and what is known of it; `fault`: it breaks SIP."""
-
-    message: Message
-    peer: Address
-    at: float
-    request: Request | None
-    fault: SipError | None = None
-
-    @property
-    def number(self) -> int:
-        return 0 if self.request is None else self.request.number
+Send = Callable[[bytes, Place], None]
 
 
 class Calls:
@@ -108,39 +57,81 @@ class Calls:
     def __init__(
         self,
         trunks: Trunks,
-        own: Own,
+        owns: Sequence[Own],
         screen: Screen,
         returns: Returns,
         send: Send,
-        connection: Callable[[Address], int],
+        connection: Callable[[Place], int],
         telemetry: Telemetry,
+        heard: Heard,
+        course: Course,
+        answers: Answers,
     ) -> None:
         self.draining = False
+        self.recalling = False  # not all calls that stand are known yet
         self._trunks = trunks
-        self.own = own
+        self.owns = owns  # by listener
+        self.own = owns[0]
+        self._callers = Callers(trunks, screen)
         self._screen = screen
         self._returns = returns
         self._send = send
         self._connection = connection
         self._telemetry = telemetry
+        self._heard = heard
+        self._course = course
+        self._answers = answers
+        self._relayed = telemetry.relay("sip", "to_carrier")
         self._memo = Memo(MOST_CALLS)
-        self._judging: dict[int, _Judging] = {}  # by its verdict's identity
-        self._dialogs: dict[bytes, None] = {}
+        self._judging: dict[int, Judging] = {}  # by its verdict's identity
+        self._dialogs: dict[bytes, Dialog] = {}
         self._nowhere = nowhere()
 
-    def take(self, data: bytes, peer: Address) -> None:
+    def take(self, data: bytes, peer: Place) -> None:
         """What one datagram brought."""
         came = perf_counter()
         try:
             message = sip.datagram(data)
-            if message is None:
-                return
+        except SipError as error:
+            self._broken(error, data, peer, came)
+            return
+        if message is not None:
+            self.take_message(message, peer, came, data)
+
+    def take_message(self, message: Message, peer: Place, came: float, data: bytes = b"") -> None:
+        """A message that came whole at `came`, and its octets where they are at hand."""
+        try:
             if message.status:
                 self._back(message)
             else:
                 self._request(message, peer, came)
         except SipError as error:
-            self._broken(error, data, peer, came)
+            self._broken(error, data or message.octets(), peer, came)
+
+    def take_error(self, error: SipError, peer: Place, came: float) -> None:
+        """What a stream brought and breaks SIP."""
+        message = error.message
+        self._broken(error, b"" if message is None else message.octets(), peer, came)
+
+    def unavailable(self, data: bytes, peer: Place) -> None:
+        """Answer a request that the worker to which its call belongs can't take now."""
+        try:
+            message = sip.datagram(data)
+        except SipError:
+            return
+        if message is not None and message.method not in (b"", b"ACK"):
+            self._answer(message, peer, UNAVAILABLE)
+
+    def restore(self, known: Iterable[Known], marked: Callable[[int], Place | None]) -> None:
+        """What was decided before a restart: repeats get the same answers, and calls that passed stand.
+        `marked`: the next hop of a mark."""
+        now = _now()
+        for one in known:
+            verdict = verdict_of(one, None if self._trunks.redirects else marked(one.hop))
+            if verdict.hop is not None:
+                self._dialogs.setdefault(one.call_id, one.dialog)
+            if verdict.until > now:
+                self._memo.restore(one.key, verdict)
 
     def tick(self) -> None:
         """A few times a second: refuse what was not judged in time, forget what is over."""
@@ -153,207 +144,223 @@ class Calls:
 
     # Requests
 
-    def _request(self, message: Message, peer: Address, at: float) -> None:
-        sip_proxy.stamp(message, peer[0].encode("ascii"), peer[1])
+    def _request(self, message: Message, peer: Place, at: float) -> None:
+        sip_proxy.stamp(message, peer.host.encode("ascii"), peer.port)
         request = sip_proxy.checked(message, self.own)
-        came = _Came(message, peer, at, request)
+        came = Came(message, peer, at, request.key(), request)
         method = message.method
         if method == b"OPTIONS" and self._is_for_us(message):
             self._answer(message, peer, OK_STATUS)
-        elif self._is_carrier(peer):
+        elif self._callers.are_carrier(peer):
             self._from_carrier(request, peer)
         elif method == b"CANCEL":
             self._cancel(came, request)
         elif method == b"ACK":
-            self._acknowledge(request)
+            self._acknowledge(came, request)
         elif method == b"INVITE" and not self._stands(request):
-            self._invite(came, request)
-        elif not self._stands(request) and (method in STARTS or self._trunk(peer) is None):
+            if not (request.to_tag and self.recalling):  # it comes again, and the call is known by then
+                self._invite(came, request)
+        elif not self._stands(request) and (method in STARTS or self._callers.account(peer) is None):
             self._answer(message, peer, DECLINE)
-        elif (hop := self._trunks.hop()) is None:
-            self._answer(message, peer, UNAVAILABLE)
+        elif (hop := self._onward()) is None:
+            self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
         else:
-            self._forward(request, hop)
+            self._course.heard(message, self._dialogs.get(request.call_id), "caller")
+            self._forward(request, peer, hop)
 
-    def _from_carrier(self, request: Request, peer: Address) -> None:
+    def _from_carrier(self, request: Request, peer: Place) -> None:
         """What belongs to a call that passed. A node is put before callers: who is called from outside, and
         how, is not its business."""
-        if request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
-            self._forward(request, None)
+        if self._trunks.redirects:
+            if request.message.method != b"ACK":
+                self._answer(request.message, peer, NO_SUCH_CALL)
+        elif request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
+            self._course.heard(request.message, self._dialogs.get(request.call_id), "called")
+            go_on = partial(self._forward, request, peer, None)
+            self._heard.pass_on(request.message, request.call_id, partial(self._call_of, request), go_on)
         else:
             self._answer(request.message, peer, DECLINE)
+
+    def _onward(self) -> Place | None:
+        """Where calls go on to now; None: nowhere, or without us."""
+        return None if self._trunks.redirects else self._trunks.hop()
 
     def _stands(self, request: Request) -> bool:
         """Whether it belongs to a call that passed here; a To tag alone says nothing, as anybody can write
         one."""
-        return bool(request.to_tag) and request.call_id in self._dialogs
+        return bool(request.to_tag) and bool(self._call_of(request))
 
-    def _trunk(self, peer: Address) -> AccountKey | None:
-        """The account that is filed under the peer's address and port, or under its address."""
-        named = AccountKey(self._trunks.carrier, "sip", f"{peer[0]}:{peer[1]}")
-        for key in (named, named._replace(account=peer[0])):
-            if self._screen.account(key) is not None:
-                return key
-        return None
+    def _call_of(self, request: Request) -> Dialog | bytes:
+        """The call that it says it belongs to, or the id of its attempt; b"" for none that is known."""
+        return self._dialogs.get(request.call_id) or sip_proxy.proven(request, self.own)
 
-    def _invite(self, came: _Came, request: Request) -> None:
-        now, key = _now(), request.key()
-        verdict = self._memo.get(key, now)
+    def _invite(self, came: Came, request: Request) -> None:
+        now = _now()
+        verdict = self._memo.get(came.key, now)
+        who = self._callers.identity(came.message, came.peer)
         if verdict is None:
-            verdict = self._memo.begin(key, now)
+            verdict = self._memo.begin(came.key, now)
             if verdict is None or self.draining:
-                self._memo.forget(key)
+                self._memo.forget(came.key)
                 self._answer(came.message, came.peer, UNAVAILABLE)
                 return
-            self._judge(came, verdict)
+            verdict.numbers = who.caller, who.called, who.diverting
+            self._judge(came, verdict, who)
+        elif verdict.numbers != (who.caller, who.called, who.diverting)[: len(verdict.numbers)]:
+            # of another call than the one that was judged: or one verdict would let any number of calls pass
+            raise sip.wrong(came.message, "changed", "an INVITE that repeats another's, with other numbers")
         elif verdict.hop is not None:
-            self._forward(request, verdict.hop)
-        elif verdict.answer:
+            self._forward(request, came.peer, verdict.hop)
+        else:
+            self._tell(came, verdict)
+
+    def _tell(self, came: Came, verdict: Verdict) -> None:
+        """The answer of a call that did not pass, once more."""
+        if verdict.found is not None and not verdict.answer:
+            hop = self._trunks.hop() if self._trunks.redirects and not verdict.found[0] else None
+            verdict.answer = (
+                self._answers.refused(came, *verdict.found)
+                if hop is None
+                else self._answers.redirected(came.message, hop)
+            )
+        if verdict.answer:
             self._send(verdict.answer, came.peer)
 
-    def _judge(self, came: _Came, verdict: Verdict) -> None:
-        judging = self._judging[id(verdict)] = _Judging(self, came, verdict)
-        host = came.peer[0]
-        key = self._trunk(came.peer) or AccountKey(self._trunks.carrier, "sip", host)
-        if came.fault is None and came.request is not None:
-            who = identity(came.message, trusted=self._trunks.trusted(host), area=self._trunks.area)
+    def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
+        judging = self._judging[id(verdict)] = Judging(came, verdict, self.decided)
+        key = judging.key = self._callers.account(came.peer) or self._callers.unfiled(came.peer)
+        if who is not None and came.request is not None:
             flaw = "" if who.verdict == OK else "identity"
+            hop = judging.hop = self._trunks.hop()
             judging.submit.submission = Calling(
-                who.caller, who.called, came.request.call_id, flaw, who.diverting
-            )
+                who.caller, who.called, came.request.call_id, flaw, who.diverting,
+                0 if hop is None else mark_of(*hop.address),
+            )  # fmt: skip
         connection = self._connection(came.peer)
         self._screen.put(
             Batch(judging, key, connection, [judging.submit], b"", 0, [], self._nowhere, came.at, VOICE)
         )
 
-    def decided(self, judging: _Judging, error: Exception | None) -> None:
+    def decided(self, judging: Judging, error: Exception | None) -> None:
         """The verdict of an INVITE is durable; or, with an error, there is none, and it does not pass."""
         verdict, came = judging.verdict, judging.came
         if self._judging.pop(id(verdict), None) is None:
             return  # it was too late, and the caller has his answer
-        request, message = came.request, came.message
+        request, hop = came.request, judging.hop
         verdict.pending = False
         if error is not None:
-            said = sip_proxy.answer(message, UNAVAILABLE, PHRASES[UNAVAILABLE], self.own.key)
+            said = self._answers.refused(came, "", "")
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
-            hop = self._trunks.hop()
-            if found.passed and request is not None and not judging.cancelled and hop is not None:
-                verdict.hop = hop
-                self._dialogs[request.call_id] = None
-                self._forward(request, verdict.hop)
-                return
-            peer = Peer(takes_608=sip_answers.announces_608(message))
-            told = refusal(found.reason or Reason.NOT_JUDGEABLE, found.sub, peer)
-            status, phrase, rows = told.status, told.phrase, told.rows
             if judging.cancelled:
-                status, phrase, rows = TERMINATED, PHRASES[TERMINATED], ()
-            elif found.passed:
-                status, phrase, rows = UNAVAILABLE, PHRASES[UNAVAILABLE], ()
-            elif came.fault is not None:
-                status, phrase, rows = came.fault.status, PHRASES[came.fault.status], (came.fault.rows,)
-            said = sip_proxy.answer(message, status, phrase, self.own.key, rows)
+                said = self._answers.plain(came.message, TERMINATED)
+            elif not found.passed or request is None or hop is None:
+                reason = "" if found.reason is None else found.reason.value
+                seconds = self._answers.wait(judging, found, _now())
+                said = self._answers.refused(came, reason, found.sub, seconds)
+            elif self._trunks.redirects:
+                said = self._answers.redirected(came.message, hop)
+            else:
+                verdict.hop = hop
+                self._dialogs[request.call_id] = judging.dialog(found)
+                self._forward(request, came.peer, hop)
+                self._relayed.observe(perf_counter() - came.at)
+                return
         verdict.answer = said
         Memo.settle(verdict, _now())
         self._send(said, came.peer)
 
-    def _cancel(self, came: _Came, request: Request) -> None:
+    def _cancel(self, came: Came, request: Request) -> None:
         verdict = self._memo.get(request.key(), _now())
         if verdict is None:
             self._answer(came.message, came.peer, NO_SUCH_CALL)
         elif verdict.hop is not None:
-            self._forward(request, verdict.hop)
+            self._forward(request, came.peer, verdict.hop)
         else:
             self._answer(came.message, came.peer, OK_STATUS)
             judging = self._judging.get(id(verdict))
             if judging is not None:
                 judging.cancelled = True
 
-    def _acknowledge(self, request: Request) -> None:
+    def _acknowledge(self, came: Came, request: Request) -> None:
         """An ACK of what we refused ends here; of what the carrier answered it goes on."""
         verdict = self._memo.get(request.key(), _now())
-        hop = self._trunks.hop() if verdict is None else verdict.hop
+        hop = self._onward() if verdict is None else verdict.hop
         if hop is not None:
-            self._forward(request, hop)
+            self._forward(request, came.peer, hop)
 
-    def _forward(self, request: Request, hop: Address | None) -> None:
+    def _forward(self, request: Request, peer: Place, hop: Place | None) -> None:
         """Send it to the carrier's `hop`, whatever its Route says further: that is for the hop to follow.
         None: from the carrier, to where its Route says, else its Request-URI."""
-        octets, following = sip_proxy.forwarded(request, self.own, b"UDP", record=self._records(request))
-        if hop is None:
-            place = grammar.uri(request.message.uri if following is None else following)
-            if place is None or not _is_address(host := place.host.strip(b"[]").decode("ascii")):
-                return
-            hop = host, place.port or sip_proxy.PORT
-        self._send(octets, hop)
-
-    def _records(self, request: Request) -> bool:
-        return self._trunks.records and request.message.method == b"INVITE"
+        to = self._trunks.place_of(sip_proxy.follows(request, self.own)) if hop is None else hop
+        if to is not None:
+            records = self._trunks.records and request.message.method == b"INVITE"
+            record = self.owns[peer.section] if records else None
+            call = self._call_of(request) if records else b""
+            attempt = call if isinstance(call, bytes) else call.attempt
+            token = sip_proxy.token_of(request.call_id, attempt, self.own) if attempt else b""
+            octets, _ = sip_proxy.forwarded(request, self.owns[to.section], peer, record=record, token=token)
+            self._send(octets, to)
 
     # Responses
 
     def _back(self, message: Message) -> None:
-        octets, host, port = sip_proxy.returned(message, self.own)
         _, method = sip.sequence(message)
-        if _is_address(back := host.decode("ascii")):
-            self._send(octets, (back, port))
-        if method == b"INVITE" and message.status >= 200:
+        if method == b"OPTIONS" and len(sip.vias(message)) == 1:
+            return  # of a probe: whom it came from is alive
+        octets, back = sip_proxy.returned(message, self.own)
+        if method == b"INVITE" and message.status >= FINAL:
             self._ended(octets, message.status)
+        if is_address(back.host):
+            call_id, go_on = sip.call_id(message), partial(self._send, octets, back)
+            self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
 
     def _ended(self, octets: bytes, status: int) -> None:
         """The call was answered or came to nothing: an outcome, once."""
         response = sip.datagram(octets)
         if response is None:
             return
-        verdict = self._memo.get(sip_proxy.key_of(response), _now())
+        verdict = self._memo.get(sip_proxy.key_of(response, self.own), _now())
         if verdict is None or verdict.hop is None:
             return
         if not verdict.answered:
             self._returns.outcomes([(verdict.attempt, status, b"", 0)])
+            call = self._dialogs.get(sip.call_id(response))
+            if status < REDIRECTS and call is not None:
+                self._course.taken(call)
         Memo.settle(verdict, _now())
 
     # Answers of our own
 
-    def _broken(self, error: SipError, data: bytes, peer: Address, at: float) -> None:
+    def _broken(self, error: SipError, data: bytes, peer: Place, at: float) -> None:
         """It breaks SIP: told so; an INVITE is an attempt all the same."""
         self._telemetry.closed.labels("sip", error.cause).inc()
         message = error.message
         if message is None or not error.status:
             return
-        if message.method != b"INVITE" or self._is_carrier(peer):
+        if message.method != b"INVITE" or self._callers.are_carrier(peer):
             self._send(self._told(error, message), peer)
             return
-        now, key = _now(), blake2b(data, digest_size=16).digest()
-        verdict = self._memo.get(key, now)
+        now, came = _now(), Came(message, peer, at, sip_proxy.key_of_broken(data, self.own), None, error)
+        verdict = self._memo.get(came.key, now)
         if verdict is not None:
-            self._send(verdict.answer, peer)
+            self._tell(came, verdict)
             return
-        verdict = self._memo.begin(key, now)
+        verdict = self._memo.begin(came.key, now)
         if verdict is None:
             self._send(self._told(error, message), peer)
         else:
-            self._judge(_Came(message, peer, at, None, error), verdict)
+            self._judge(came, verdict, None)
 
     def _told(self, error: SipError, message: Message) -> bytes:
-        return sip_proxy.answer(message, error.status, PHRASES[error.status], self.own.key, (error.rows,))
+        return self._answers.plain(message, error.status, (error.rows,))
 
-    def _answer(self, message: Message, peer: Address, status: int) -> None:
-        self._send(sip_proxy.answer(message, status, PHRASES[status], self.own.key), peer)
+    def _answer(self, message: Message, peer: Place, status: int) -> None:
+        self._send(self._answers.plain(message, status), peer)
 
     def _is_for_us(self, message: Message) -> bool:
         asked = grammar.uri(message.uri)
         return asked is not None and self.own.is_at(asked.host, asked.port)
-
-    def _is_carrier(self, peer: Address) -> bool:
-        return peer in self._trunks.hops
-
-
-def _is_address(host: str) -> bool:
-    """Names are not looked up: no call may wait for one."""
-    try:
-        return bool(ip_address(host))
-    except ValueError:
-        return False
 
 
 def _now() -> int:

@@ -6,17 +6,19 @@ Rules of this file: it counts nothing itself and knows no clock. Senders without
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved, count_key
+from gateway.counters import ALWAYS, GATE, LOOK, TAKE, Entry, Reserved, count_key
 from gateway.model import Account, AccountKey, Attempt, Finding, Limit, Reason, Verdict
 from gateway.policy import PARTIAL, counted
+from gateway.policy.caps import ANSWERED
 from gateway.relay.memory import Batch, Submit
 
 MOST_CACHED = 20_000  # verdicts that are remembered before it starts anew
 
 _MASS = Finding(Reason.MASS_REFUSED, "", True)
 
-_Counts = list[tuple[int, tuple[Limit, ...], int]]
-"""What a sender gives to the entries of its attempts: a half of the key, limits, the largest of them."""
+_Counts = list[tuple[int, tuple[Limit, ...], int, bool]]
+"""What a sender gives to the entries of its attempts: a half of the key, limits, the largest of them, and
+whether they are of answered calls, which count once they are."""
 
 
 class Counting:
@@ -66,8 +68,9 @@ class Counting:
                         counts = known[1] if known is not None else self._counts_of(verdict)
                         if not shared:
                             group = index + 1 if len(counts) > 1 else 0
-                        for half, limits, most in counts:
-                            entries.append((half ^ subscribers[index] or 1, limits, most, manner, group))
+                        for half, limits, most, later in counts:
+                            how = (GATE if manner == TAKE else LOOK) if later else manner
+                            entries.append((half ^ subscribers[index] or 1, limits, most, how, group))
                             places.append(index)
                     index += 1
         return entries, places
@@ -81,6 +84,7 @@ class Counting:
                 count_key(self._hash, verdict.institution_code, count.channels, count.purpose),
                 count.limits,
                 max(limit.most for limit in count.limits),
+                count.channels == ANSWERED,
             )
             for count in (caps.counts if caps is not None else ())
         ]

@@ -1,5 +1,5 @@
 """Attempts without a wire: judged and recorded by the same station as those of a session, then told; and
-refusals by key press (presses.py).
+refusals by key press (presses.py), and ends of calls (endings.py).
 
 The same key again is the same attempts (contract.md "Idempotency-Key"): while they are under way the second
 question waits for them, later it gets the same answer. Keys of the newest `MOST_KNOWN` questions are in
@@ -9,14 +9,14 @@ the journal tells whether they were recorded. It sends nothing to a carrier: who
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, time_ns
 
 from msgspec.msgpack import Decoder, Encoder
 
-from gateway.direct import Answered, Asked, Item, Press, Refused, Tell, Told
+from gateway.direct import Answered, Asked, Ended, Item, Noted, Press, Refused, Tell, Told
 from gateway.errors import NotReady
 from gateway.evidence import record as rec
 from gateway.evidence.search import Search
@@ -24,8 +24,10 @@ from gateway.model import AccountKey
 from gateway.protocols.message import Submission
 from gateway.protocols.text import UCS2
 from gateway.relay.contacts import KEY, Contacts
+from gateway.relay.endings import Endings
 from gateway.relay.lane import Place, nowhere
 from gateway.relay.memory import Batch, Submit
+from gateway.relay.past_calls import call_of
 from gateway.relay.presses import Presses
 from gateway.relay.screen import Screen
 
@@ -52,6 +54,7 @@ class Question:
         self.tells: list[tuple[int, Tell]] = []
         self.answers: list[Answered] = []
         self.refused: Refused | None = None
+        self.noted: Noted | None = None
         self.submits: list[Submit] = []
         self._left = 0
         self._error = ""
@@ -95,6 +98,10 @@ class Question:
                 self.answers = [self._answer(submit) for submit in self.submits]
             self._done(self, self._error)
 
+    def told(self, number: int, error: str) -> Told:
+        """The answer."""
+        return Told(number, error, self.answers, self.refused, self.noted)
+
     def abort(self) -> None:
         """See `Owner`."""
         self._left = 0
@@ -114,6 +121,7 @@ class Direct:
         self,
         screen: Screen,
         presses: Presses,
+        endings: Endings,
         directory: Path,
         writer: str,
         search: Search,
@@ -122,6 +130,7 @@ class Direct:
         self.draining = False
         self._screen = screen
         self._presses = presses
+        self._endings = endings
         self._search = search
         self._log = log
         self._before = Contacts(directory, None)  # of lives before this one, of all workers
@@ -146,9 +155,7 @@ class Direct:
             if before is None:
                 self._judge(question)
             else:
-                task = asyncio.create_task(self._look(question, before.attempt, before.institution))
-                self._looking.add(task)
-                task.add_done_callback(self._looking.discard)
+                self._beside(self._look(question, before.attempt, before.institution))
 
     def expire(self, now: int) -> None:
         """Forget the keys of days that are over."""
@@ -162,21 +169,50 @@ class Direct:
         if self.draining or self._screen.journal.full:
             self._finished(question, "busy")
             return
-        press = question.asked.press
+        press, ended = question.asked.press, question.asked.ended
         if press is not None:
             self._press(question, press)
+            return
+        if ended is not None:
+            self._beside(self._end(question, ended))
             return
         for batch in question.batches():
             self._screen.put(batch)
 
     def _press(self, question: Question, press: Press) -> None:
+        """Once it is known whether there was such a call."""
+        self._beside(self._verify(question, press))
+
+    def _beside(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _end(self, question: Question, ended: Ended) -> None:
+        try:
+            question.noted = await self._endings.take(ended)
+        except NotReady:
+            pass
+        except Exception:
+            self._log.exception("the end of a call was not recorded")
+        self._finished(question, "" if question.noted is not None else "busy")
+
+    async def _verify(self, question: Question, press: Press) -> None:
+        try:
+            call = await asyncio.to_thread(call_of, self._search, press, _now()) if press.call else None
+        except Exception:  # it is held, and a person looks
+            self._log.exception("the call of a key press could not be looked up")
+            call = None
+        self._take_press(question, press, b"" if call is None else call.id)
+
+    def _take_press(self, question: Question, press: Press, attempt: bytes) -> None:
         def recorded(refused: Refused, error: Exception | None) -> None:
             question.refused = refused if error is None else None
             self._finished(question, "" if error is None else "busy")
 
         asked = question.asked
         try:
-            identity = self._presses.take(press, press.call.encode() or asked.key, recorded)
+            identity = self._presses.take(press, press.call.encode() or asked.key, attempt, recorded)
         except NotReady:
             self._finished(question, "busy")
         else:
@@ -202,10 +238,10 @@ class Direct:
         if error:  # not recorded: the next time is the first time
             self._known.pop(asked.key, None)
         else:
-            self._known[asked.key] = _keep((asked.body, Told(0, "", question.answers, question.refused)))
+            self._known[asked.key] = _keep((asked.body, question.told(0, "")))
         tells, question.tells, question.submits = question.tells, [], []
         for number, tell in tells:
-            tell(Told(number, error, question.answers, question.refused))
+            tell(question.told(number, error))
 
     def _remember(self, question: Question) -> None:
         if len(self._known) >= MOST_KNOWN:
@@ -263,7 +299,8 @@ def _from_record(attempt: rec.Attempt) -> Answered:
 
 
 def _refused(press: Press, reply: rec.Reply) -> Refused:
-    return Refused(reply.id, press.at or reply.at, reply.institution, reply.purposes, reply.channels)
+    when = press.at or reply.at
+    return Refused(reply.id, when, reply.institution, reply.purposes, reply.channels, reply.attempt)
 
 
 def _key(key: bytes) -> int:

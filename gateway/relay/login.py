@@ -39,12 +39,18 @@ def may_enter(account: Account | None, address: str, connections: int, wire: typ
     """Raises LoginRefused when the account's filing forbids this connection."""
     if account is None:
         return
-    if account.allowed_ips:
-        here = ipaddress.ip_address(address)
-        if not any(here in ipaddress.ip_network(allowed, strict=False) for allowed in account.allowed_ips):
-            raise LoginRefused(wire.BAD_SOURCE, "address_not_allowed")
+    if not is_allowed(account, address):
+        raise LoginRefused(wire.BAD_SOURCE, "address_not_allowed")
     if account.max_connections and connections >= account.max_connections:
         raise LoginRefused(wire.OTHER, "too_many_connections")
+
+
+def is_allowed(account: Account, address: str) -> bool:
+    """Whether the account's filing lets it come from there."""
+    if not account.allowed_ips:
+        return True
+    here = ipaddress.ip_address(address)
+    return any(here in ipaddress.ip_network(allowed, strict=False) for allowed in account.allowed_ips)
 
 
 async def ask_carrier(

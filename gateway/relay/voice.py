@@ -1,8 +1,8 @@
-"""The sockets of calls: UDP listeners that all workers share, each call in the worker that its Call-ID names.
+"""The voice side of a worker: its sockets, and each call in the worker that its Call-ID names.
 
-The kernel spreads datagrams by their four addresses, so all of one SBC land in one worker: what is not this
-one's goes on to its owner as it came, over a socket in data_dir/run. Any worker answers, as all are bound to
-one address.
+All workers listen at the same addresses. The kernel spreads datagrams by their four addresses, so all of one
+SBC land in one worker, and connections to any: what is not this one's goes on to its owner. Over UDP any
+worker answers; what goes back on a connection goes through the worker that holds it.
 """
 
 import asyncio
@@ -10,24 +10,34 @@ import contextlib
 import logging
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
-from time import monotonic
-
-import msgspec
+from time import monotonic, perf_counter, time_ns
 
 from gateway.config import Config
 from gateway.direct import owner
 from gateway.protocols import sip_proxy
+from gateway.protocols.sip import Message, SipError
+from gateway.protocols.sip_memo import LONGEST
+from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
-from gateway.relay.calls import Address, Calls, Send, Trunks
+from gateway.relay import hops as places
+from gateway.relay.calls import MOST_DIALOGS, Calls, Send
+from gateway.relay.course import Course
+from gateway.relay.flows import Flows, Takers
+from gateway.relay.heard import Heard
+from gateway.relay.hops import Hops, Ways
+from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
+from gateway.relay.recalled import Known, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.sockets import short_name
+from gateway.relay.told import Answers, Manners
+from gateway.relay.trunks import Trunks
+from gateway.secured import for_next_hops, for_senders
 from gateway.telemetry import Telemetry
-from gateway.values import endpoint, milliseconds
+from gateway.values import milliseconds
 
 RECEIVE_BUFFER = 8 << 20
 """Octets that the kernel keeps for us: each datagram lost costs a caller 500 ms (reference/voice.md)."""
@@ -35,35 +45,21 @@ RECEIVE_BUFFER = 8 << 20
 MOST_PEERS = 10_000
 """Addresses that are remembered, before all are forgotten."""
 
-AT_ONCE = 64
-"""Datagrams of one socket before others have their turn."""
-
 TICK_SECONDS = 0.05
+SWEEP_SECONDS = 1.0
 PROBE_SECONDS = 2.0
-DEAD_SECONDS = 7.0
-"""A next hop that has answered no OPTIONS for that long is passed over."""
+
+STANDS = 2 * 3_600_000
+"""Calls that began so long ago (ms) are taken up again after a restart; a longer one has what it needs in its
+Route, where the node stays on its path."""
+
+Recall = Callable[[Callable[[str], bool], int, int, int], Iterable[Known]]
+"""See `recalled`, but for the journal and its keys."""
 
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:\s*([^\r\n]+)", re.IGNORECASE)
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(tuple[int, str, int, bytes]).decode
 
-
-class Hops:
-    """Where calls go on to: the first of the carrier's places that is alive, else the first."""
-
-    def __init__(self, places: Sequence[Address]) -> None:
-        self.places = list(places)
-        self._heard = dict.fromkeys(self.places, monotonic())
-
-    def now(self) -> Address | None:
-        """None: there is none."""
-        since = monotonic() - DEAD_SECONDS
-        alive = (place for place in self.places if self._heard[place] >= since)
-        return next(alive, self.places[0] if self.places else None)
-
-    def heard(self, place: Address) -> None:
-        if place in self._heard:
-            self._heard[place] = monotonic()
+Make = Callable[[Callable[[], Place | None], Callable[[str, str], int | None], Sequence[Own], Send], Calls]
+"""The calls of one worker: where they go on to, by which listener, what we are at each, and how to send."""
 
 
 def voice_of(
@@ -76,60 +72,70 @@ def voice_of(
     connection: Callable[[], int],
     telemetry: Telemetry,
     log: logging.Logger,
+    heard: Heard,
+    course: Course,
 ) -> "Voice":
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
-    hops = Hops(places_of(config, log))
-    trunks, connection_of = trunks_of(config, frozenset(hops.places), hops.now, connection)
+    names = places.found(settings.next_hop, log)
+    make = maker(Calls, config, list(names), screen, returns, connection, telemetry, heard, course)
 
-    def make(own: Own, send: Send) -> Calls:
-        return Calls(trunks, own, screen, returns, send, connection_of, telemetry)
+    def flows(takers: Takers) -> Flows:
+        by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
+        calling = for_next_hops(settings) if by_tls else None
+        called = {place: settings.upstream_tls_name or name for place, name in names.items()}
+        return Flows(index, takers, for_senders(settings), calling, called, telemetry, log)
 
-    listen = [address for address in settings.listen if address.startswith("udp://")]
-    return Voice(listen, hops, index, config.workers, run_dir, make, key, log)
+    return Voice(settings.listen, list(names), index, config.workers, run_dir, make, flows, key, log)
 
 
-def trunks_of(
+def maker(
+    kind: type[Calls],
     config: Config,
-    hops: frozenset[Address],
-    hop: Callable[[], Address | None],
+    carrier: Sequence[Place],
+    screen: Screen,
+    returns: Returns,
     connection: Callable[[], int],
-) -> tuple[Trunks, Callable[[Address], int]]:
-    """What the settings say of the two sides, and the number by which records name a peer."""
+    telemetry: Telemetry,
+    heard: Heard,
+    course: Course,
+) -> Make:
+    """Makes the calls of a worker, as the settings have the two sides."""
     settings = config.voice
-    networks = [ip_network(network, strict=False) for network in settings.trusted]
-    known: dict[str, bool] = {}
-    connections: dict[Address, int] = {}
+    trusted = within(settings.trusted)
+    explains = config.card.url_of_card.encode()
+    manners = Manners(within(settings.answers_403), within(settings.answers_608), explains)
+    connections: dict[tuple[str | int, ...], int] = {}
 
-    def trusted(host: str) -> bool:
-        if host not in known:
-            if len(known) >= MOST_PEERS:
-                known.clear()
-            known[host] = any(ip_address(host) in network for network in networks)
-        return known[host]
-
-    def connection_of(peer: Address) -> int:
-        if peer not in connections:
+    def connection_of(peer: Place) -> int:
+        known = (*peer.address, peer.section, peer.worker, peer.flow)
+        if known not in connections:
             if len(connections) >= MOST_PEERS:
                 connections.clear()
-            connections[peer] = connection()
-        return connections[peer]
+            connections[known] = connection()
+        return connections[known]
 
-    trunks = Trunks(
-        config.node.carrier,
-        hops,
-        hop,
-        trusted,
-        milliseconds(settings.deadline) / 1000,
-        settings.area,
-        settings.record_route,
-    )
-    return trunks, connection_of
+    def make(
+        hop: Callable[[], Place | None],
+        way: Callable[[str, str], int | None],
+        owns: Sequence[Own],
+        send: Send,
+    ) -> Calls:
+        trunks = Trunks(
+            config.node.carrier,
+            frozenset(place.address for place in carrier),
+            hop,
+            way,
+            trusted,
+            milliseconds(settings.deadline) / 1000,
+            settings.area,
+            settings.record_route,
+            settings.mode == "redirect",
+        )
+        more = heard, course, Answers(owns[0].key, manners, screen)
+        return kind(trunks, owns, screen, returns, send, connection_of, telemetry, *more)
 
-
-def places_of(config: Config, log: logging.Logger) -> list[Address]:
-    """The carrier's next hops, looked up."""
-    return [found for place in config.voice.next_hop if (found := _found(place, log)) is not None]
+    return make
 
 
 def key_of_calls(key: bytes) -> bytes:
@@ -137,15 +143,23 @@ def key_of_calls(key: bytes) -> bytes:
     return blake2b(key, digest_size=16, person=b"zhengming sip").digest()
 
 
-def _found(hop: str, log: logging.Logger) -> Address | None:
-    """A next hop's address, looked up once, as no call may wait for a name; None where nobody knows it."""
-    host, port = endpoint(hop.partition(":")[2])
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][4]
-    except OSError as error:
-        log.error("next hop not found", extra={"fields": {"hop": hop, "error": str(error)}})
-        return None
-    return str(found[0]), port
+def within(networks: Sequence[str]) -> Callable[[str], bool]:
+    """Whether an address lies in one of them; asked for each call, so it remembers."""
+    known: dict[str, bool] = {}
+    all_of = [ip_network(network, strict=False) for network in networks]
+
+    def holds(host: str) -> bool:
+        if host not in known:
+            if len(known) >= MOST_PEERS:
+                known.clear()
+            address = ip_network(host)
+            known[host] = any(
+                address.version == network.version and address.subnet_of(network)  # type: ignore[arg-type]
+                for network in all_of
+            )
+        return known[host]
+
+    return holds
 
 
 class Voice:
@@ -154,85 +168,140 @@ class Voice:
     def __init__(
         self,
         listen: Sequence[str],
-        hops: Hops,
+        carrier: Sequence[Place],
         index: int,
         workers: int,
         run_dir: Path,
-        make: Callable[[Own, Send], Calls],
+        make: Make,
+        flows: Callable[[Takers], Flows],
         key: bytes,
         log: logging.Logger,
     ) -> None:
-        self._listen = [endpoint(address.partition("://")[2]) for address in listen]
-        self._hops = hops
+        self._listeners = places.listeners(listen)
+        self._ways = Ways(self._listeners)
         self._index = index
         self._workers = workers
-        self._run_dir = run_dir
         self._make = make
+        self._flows = flows(Takers(self._framed, self._broke, self._heard))
+        by = ((place, self._ways.to(place.host, place.transport)) for place in carrier)
+        self._hops = Hops(
+            [place._replace(section=section) for place, section in by if section is not None],
+            self._flows.connected,
+        )
         self._key = key_of_calls(key)
         self._log = log
-        self._sockets: list[socket.socket] = []
-        self._calls: list[Calls] = []
-        self._door: socket.socket | None = None
-        self._out: socket.socket | None = None
+        self._sockets: dict[int, socket.socket] = {}
+        self._owns: list[Own] = []
+        self._calls: Calls | None = None
+        self._neighbours = Neighbours(run_dir, index, self._handed, self._lost, log)
         self._probes = 0
+        self._closing = False
 
     def open(self) -> None:
         """Listen. Raises OSError, so that a taken port is told at once."""
-        loop = asyncio.get_running_loop()
-        for section, (host, port) in enumerate(self._listen):
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_DGRAM)
-            self._sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            sock.setblocking(False)
-            sock.bind((host, port))
-            own = self._own(host, port, family)
-            self._calls.append(self._make(own, self._sender(sock)))
-            loop.add_reader(sock.fileno(), self._read, section, sock)
+        if not self._listeners:
+            return
+        carrier = self._hops.places
+        self._owns = self._ways.owns(self._key, carrier[0].host if carrier else "")
+        self._calls = self._make(self._hops.now, self._ways.to, self._owns, self._send)
         if self._workers > 1:
-            self._door = _door(self._run_dir / f"calls-{self._index}.sock")
-            self._out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._out.setblocking(False)
-            loop.add_reader(self._door.fileno(), self._handed, self._door)
+            self._neighbours.open()
+        for section, (transport, host, port) in enumerate(self._listeners):
+            if transport == UDP:
+                self._listen(section, host, port)
+            else:
+                self._flows.listen(host, port, section, transport)
+        self._flows.keep([place for place in carrier if place.transport != UDP])
+
+    def _listen(self, section: int, host: str, port: int) -> None:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self._sockets[section] = sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setblocking(False)
+        sock.bind((host, port))
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._read, section, sock)
+
+    def recall(self, recalled: Recall) -> asyncio.Task[None]:
+        """Take up what was decided before a restart: at once what may be repeated, and beside the path the
+        calls that stand for longer. To be called before the loop turns."""
+        now, calls = time_ns() // 1_000_000, self._calls
+        if calls is not None:
+            calls.recalling = True
+            calls.restore(recalled(self._mine, MOST_DIALOGS, now - LONGEST, 0), self._marked)
+        return asyncio.create_task(self._recall_older(recalled, now))
+
+    async def _recall_older(self, recalled: Recall, now: int) -> None:
+        calls = self._calls
+
+        def older() -> list[Known]:
+            found: list[Known] = []
+            for one in recalled(self._mine, MOST_DIALOGS, now - STANDS, now - LONGEST):
+                found.append(one)
+                if self._closing:
+                    break
+            return found
+
+        if calls is None:
+            return
+        try:
+            calls.restore(await asyncio.to_thread(older), self._marked)
+        except Exception:
+            self._log.exception("calls that stand could not be read back")
+        finally:
+            calls.recalling = False
+
+    def _marked(self, mark: int) -> Place | None:
+        """The next hop that a record names, else the one that calls go to now."""
+        marked = (place for place in self._hops.places if mark_of(*place.address) == mark)
+        return next(marked, None) or self._hops.now()
+
+    def _mine(self, call_id: str) -> bool:
+        return owner(call_id, self._workers) == self._index
 
     def tick(self) -> None:
         """A few times a second."""
-        for calls in self._calls:
-            calls.tick()
+        if self._calls is not None:
+            self._calls.tick()
+            self._neighbours.tick()
 
     async def serve(self) -> None:
         """Refuse what was not judged in time, and ask the next hops whether they are alive, until
         cancelled."""
-        probed = 0.0
-        while self._calls:
+        probed = swept = 0.0
+        while self._calls is not None:
             self.tick()
+            if monotonic() - swept >= SWEEP_SECONDS:
+                swept = monotonic()
+                self._flows.tick()
             if monotonic() - probed >= PROBE_SECONDS and len(self._hops.places) > 1:  # one alone is not asked
                 probed = monotonic()
-                for sock, calls in zip(self._sockets, self._calls, strict=True):
-                    self._probe(sock, calls.own)
+                self._probe()
             await asyncio.sleep(TICK_SECONDS)
 
-    def _probe(self, sock: socket.socket, own: Own) -> None:
+    def _probe(self) -> None:
         for place in self._hops.places:
             self._probes += 1
-            with contextlib.suppress(OSError):
-                sock.sendto(sip_proxy.probe(own, place, self._index, self._probes), place)
+            if place.transport == UDP or self._flows.connected(place):
+                own = self._owns[place.section]
+                self._send(sip_proxy.probe(own, place, self._index, self._probes), place)
 
     def drain(self) -> None:
         """New calls are refused; what belongs to calls that stand goes on."""
-        for calls in self._calls:
-            calls.draining = True
+        if self._calls is not None:
+            self._calls.draining = True
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        self._closing = True
         loop = asyncio.get_running_loop()
-        for sock in [*self._sockets, self._door]:
-            if sock is not None:
-                loop.remove_reader(sock.fileno())
-                sock.close()
-        if self._out is not None:
-            self._out.close()
+        for sock in self._sockets.values():
+            loop.remove_reader(sock.fileno())
+            sock.close()
+        self._neighbours.close()
+        await self._flows.close()
+
+    # What comes
 
     def _read(self, section: int, sock: socket.socket) -> None:
         for _ in range(AT_ONCE):
@@ -243,65 +312,80 @@ class Voice:
             except OSError as error:  # an ICMP message about something sent before
                 self._log.info("call socket", extra={"fields": {"error": str(error)}})
                 continue
-            peer = source[0], source[1]
+            peer = Place(source[0], source[1], UDP, section)
             self._hops.heard(peer)
-            named = _CALL_ID.search(data)
-            to = self._index
-            if self._workers > 1 and named is not None:
-                to = owner(named[1].strip().decode("latin-1"), self._workers)
+            to = self._owner(data)
             if to == self._index:
-                self._take(section, data, peer)
+                self._take(data, peer)
             else:
-                self._hand(to, section, data, peer)
+                self._neighbours.hand(to, Handed(False, peer, data))
 
-    def _take(self, section: int, data: bytes, peer: Address) -> None:
+    def _framed(self, message: Message, peer: Place) -> None:
+        """A message of a stream."""
+        assert self._calls is not None
+        if self._workers > 1:
+            data = message.octets()
+            if (to := self._owner(data)) != self._index:
+                self._neighbours.hand(to, Handed(False, peer, data))
+                return
         try:
-            self._calls[section].take(data, peer)
+            self._calls.take_message(message, peer, perf_counter())
+        except Exception:  # nothing that one message does may reach the next
+            self._log.exception("a message could not be handled")
+
+    def _broke(self, error: SipError, peer: Place) -> None:
+        """Of a stream, too: it is told where it was read, as its octets may not be read again alike."""
+        assert self._calls is not None
+        try:
+            self._calls.take_error(error, peer, perf_counter())
+        except Exception:
+            self._log.exception("a broken message could not be handled")
+
+    def _heard(self, peer: Place) -> None:
+        self._hops.heard(peer)
+
+    def _owner(self, data: bytes) -> int:
+        """The worker whose call it is."""
+        named = _CALL_ID.search(data) if self._workers > 1 else None
+        return self._index if named is None else owner(named[1].strip().decode("latin-1"), self._workers)
+
+    def _take(self, data: bytes, peer: Place) -> None:
+        assert self._calls is not None
+        try:
+            self._calls.take(data, peer)
         except Exception:  # nothing that one datagram does may reach the next
             self._log.exception("a datagram could not be handled")
 
-    def _hand(self, to: int, section: int, data: bytes, peer: Address) -> None:
-        assert self._out is not None
-        with short_name(self._run_dir / f"calls-{to}.sock") as name:
-            try:
-                self._out.sendto(_pack((section, *peer, data)), name)
-            except OSError:  # its owner is being started again, or is too busy: the caller repeats it
-                self._log.info("call not handed over", extra={"fields": {"worker": to}})
+    def _handed(self, handed: Handed) -> None:
+        if handed.back:
+            self._send(handed.data, handed.place)
+        else:
+            self._take(handed.data, handed.place)
 
-    def _handed(self, door: socket.socket) -> None:
-        for _ in range(AT_ONCE):
-            try:
-                octets = door.recv(70_000)
-            except (BlockingIOError, InterruptedError):
-                return
-            section, host, port, data = _unpack(octets)
-            self._take(section, data, (host, port))
+    def _lost(self, handed: Handed) -> None:
+        """Its worker takes nothing now. Over UDP it is repeated; over a stream nobody else would say."""
+        assert self._calls is not None
+        if not handed.place.flow:
+            return
+        if handed.back:
+            with contextlib.suppress(SipError):
+                self._flows.answer(handed.data)
+        else:
+            self._calls.unavailable(handed.data, handed.place)
 
-    def _sender(self, sock: socket.socket) -> Send:
-        def send(data: bytes, to: Address) -> None:
-            try:
-                sock.sendto(data, to)
-            except OSError as error:  # as if it were lost on the way: who waits for it asks again
-                self._log.info("call not sent", extra={"fields": {"to": to[0], "error": str(error)}})
+    # What goes
 
-        return send
-
-    def _own(self, host: str, port: int, family: int) -> Own:
-        """Where we say that we are: the address that the carrier sees."""
-        shown = host
-        if host in {"0.0.0.0", "::"}:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-                probe.connect(self._hops.now() or (host, port))
-                shown = probe.getsockname()[0]
-        places = frozenset((name.encode("ascii"), port) for name in (host, shown))
-        return Own((f"[{shown}]" if ":" in shown else shown).encode("ascii"), port, places, self._key)
-
-
-def _door(path: Path) -> socket.socket:
-    """A datagram socket for what other workers hand over."""
-    path.unlink(missing_ok=True)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    door.setblocking(False)
-    with short_name(path) as name:
-        door.bind(name)
-    return door
+    def _send(self, data: bytes, to: Place) -> None:
+        if to.transport != UDP:
+            if to.flow and to.worker != self._index:
+                self._neighbours.hand(to.worker, Handed(True, to, data))
+            else:
+                self._flows.send(data, to)
+            return
+        sock = self._sockets.get(to.section) or next(iter(self._sockets.values()), None)
+        if sock is None:
+            return
+        try:
+            sock.sendto(data, (to.host, to.port))
+        except OSError as error:  # as if it were lost on the way: who waits for it asks again
+            self._log.info("call not sent", extra={"fields": {"to": to.host, "error": str(error)}})

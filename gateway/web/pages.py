@@ -298,7 +298,7 @@ class Pages:
 
     def _value(self, name: str, value: Any, zh: bool) -> str:
         """A field of a record, as a person reads it."""
-        if name in {"at", "delivery_at"}:
+        if name in {"at", "delivery_at", "answered_at", "ended_at"}:
             return moment(value)
         table = {"kind": "event"}.get(name, name)
         return named(table, value, zh=zh) if table in TABLES and isinstance(value, str) else str(value)

@@ -6,6 +6,7 @@ is missing. It reads what the other processes say of themselves and never talks 
 """
 
 import json
+import ssl
 from functools import cache
 from pathlib import Path
 
@@ -65,9 +66,11 @@ def metrics() -> web.Application:
     return application
 
 
-async def listen(application: web.Application, host: str, port: int) -> web.AppRunner:
+async def listen(
+    application: web.Application, host: str, port: int, secured: ssl.SSLContext | None = None
+) -> web.AppRunner:
     """Serve an application; the caller cleans the runner up. Raises OSError when the port is taken."""
     runner = web.AppRunner(application, access_log=None, max_line_size=LINE, max_field_size=LINE)
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    await web.TCPSite(runner, host, port, ssl_context=secured).start()
     return runner

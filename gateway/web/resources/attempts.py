@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from gateway.direct import Answered, Item, Press, Told, owner
+from gateway.direct import Answered, Ended, Item, Press, Told, owner
 from gateway.errors import NotReady, Problem, Words
 from gateway.model import SMS, VOICE, Account, AccountKey, Reason
 from gateway.policy.words import REASONS
@@ -95,14 +95,16 @@ async def attempts(call: Call) -> Answer:
     return Answer(judged if isinstance(call.body, list) else judged[0])
 
 
-async def ask(call: Call, worker: int, items: list[Item], press: Press | None = None) -> Told:
-    """What a worker says of this request's own attempts or key press. Raises Problem `busy`,
+async def ask(
+    call: Call, worker: int, items: list[Item], press: Press | None = None, ended: Ended | None = None
+) -> Told:
+    """What a worker says of this request's own attempts, key press or end of a call. Raises Problem `busy`,
     `idempotency_key_reused`."""
     # of one request each worker has its own part, and all see the keys of all
     who = f"{call.actor.user}\0{call.key}\0{worker}".encode()
     try:
         told = await call.site.workers.ask(
-            worker, blake2b(who, digest_size=16).digest(), call.digest[:16], items, press
+            worker, blake2b(who, digest_size=16).digest(), call.digest[:16], items, press, ended
         )
     except NotReady as error:
         raise Problem("busy", Words(f"工作进程暂不可用：{error}", f"not ready: {error}")) from None

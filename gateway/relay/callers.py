@@ -1,0 +1,46 @@
+"""Who it is that calls: whose trunk a call came by, or the carrier. A trunk is an account that is filed under
+an address; what it may show is the registry's business.
+"""
+
+from gateway.model import AccountKey
+from gateway.protocols.sip import Message
+from gateway.protocols.sip_identity import Identity, identity
+from gateway.protocols.sip_place import Place
+from gateway.relay.login import is_allowed
+from gateway.relay.screen import Screen
+from gateway.relay.trunks import Trunks
+
+
+class Callers:
+    """Of one worker's calls."""
+
+    def __init__(self, trunks: Trunks, screen: Screen) -> None:
+        self._trunks = trunks
+        self._screen = screen
+        self._hosts = frozenset(host for host, _, _ in trunks.hops)
+
+    def account(self, peer: Place) -> AccountKey | None:
+        """The account that is filed under the peer's address and port, or under its address, and may call
+        from there."""
+        named = AccountKey(self._trunks.carrier, "sip", f"{peer.host}:{peer.port}")
+        for key in (named, named._replace(account=peer.host)):
+            account = self._screen.account(key)
+            if account is not None and is_allowed(account, peer.host):
+                return key
+        return None
+
+    def unfiled(self, peer: Place) -> AccountKey:
+        """Nobody's account, for who calls from where no trunk may."""
+        whole = f"sip:{peer.host}:{peer.port};transport={peer.transport.lower()}"
+        key = AccountKey(self._trunks.carrier, "sip", peer.host)
+        return key if self._screen.account(key) is None else key._replace(account=whole)
+
+    def are_carrier(self, peer: Place) -> bool:
+        """A connection that it opened has a port that nobody knows before."""
+        if peer.address in self._trunks.hops:
+            return True
+        return bool(peer.flow) and peer.host in self._hosts and self.account(peer) is None
+
+    def identity(self, message: Message, peer: Place) -> Identity:
+        """Whom an INVITE names."""
+        return identity(message, trusted=self._trunks.trusted(peer.host), area=self._trunks.area)

@@ -1,0 +1,124 @@
+"""Calls that were judged before a restart, out of the journals: what their INVITEs were told, whose they are.
+
+A worker that was killed has lost the memo of its verdicts, while callers go on to repeat what it did not
+answer, and calls that stand go on to be held, pressed in and ended. All that is asked again stands in the
+records: the key of the INVITE (`Attempt.sequence`), where it went on (`reference`, see `mark_of`), the
+verdict, and the final answer.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from cryptography.exceptions import InvalidTag
+
+from gateway.evidence import record as rec
+from gateway.evidence.folder import writers
+from gateway.evidence.recent import recent
+from gateway.evidence.seal import Keys
+from gateway.evidence.search import open_sealed
+from gateway.model import FOREVER, VOICE, AccountKey
+
+SIP = "sip"
+FINAL, REDIRECTS = 200, 300
+"""The least status of a final answer, and of one that is none to the call."""
+
+_SIP = b"\xa3sip"  # as it stands in a record
+_OUTCOME = rec.HEADS[rec.OUTCOME]
+
+
+class Dialog(NamedTuple):
+    """A call that passed: its attempt, the trunk's account, the number shown, whom it called, and by which
+    filing, institution (code) and purpose it was judged."""
+
+    attempt: bytes
+    account: AccountKey
+    number: str
+    subscriber: str
+    registration: str
+    institution: str
+    purpose: str
+
+
+class Known(NamedTuple):
+    """A call as its records tell it. `result`: the final answer, 0: none yet; at `ended` (ms)."""
+
+    key: int
+    call_id: bytes
+    at: int
+    hop: int  # see `mark_of`
+    reason: str  # "": it passed
+    sub: str
+    dialog: Dialog
+    result: int = 0
+    ended: int = 0
+
+
+def mark_of(host: str, port: int, transport: str) -> int:
+    """What the record of a call says of the next hop that it went on to: 16 bits, 0 is none."""
+    return crc32(f"{transport} {host}:{port}".encode()) & 0xFFFF or 1
+
+
+def recalled(
+    journal: Path, keys: Keys, mine: Callable[[str], bool], most: int, since: int, until: int = 0
+) -> Iterator[Known]:
+    """The calls that were judged since `since` and before `until` (ms), whose Call-IDs are `mine`: of each
+    writer the newest first, and at most `most`; without an `until`, how they were answered too."""
+    for folder in writers(journal):
+        left = most
+        ended: dict[bytes, tuple[int, int]] = {}
+        for cipher, digest, block in recent(folder, keys, since, _SIP if until else b""):
+            for index in range(len(block.records) - 1, -1, -1):
+                octets = block.records[index]
+                if octets.startswith(_OUTCOME):
+                    outcome = rec.decode(octets)
+                    if isinstance(outcome, rec.Outcome) and outcome.result >= FINAL:  # an SMS's is mostly 0
+                        ended.setdefault(outcome.attempt, (outcome.result, outcome.at))
+                    continue
+                if _SIP not in octets:
+                    continue
+                record = None
+                with suppress(rec.RecordError):
+                    record = rec.decode(octets)
+                if not isinstance(record, rec.Attempt) or record.judged.channel != VOICE:
+                    continue
+                if record.judged.protocol != SIP or not since <= record.at < (until or FOREVER):
+                    continue
+                try:
+                    content = open_sealed(cipher, digest, block.first + index, record.sealed)
+                except (InvalidTag, rec.RecordError):
+                    continue
+                known = known_of(record, content, *ended.pop(record.id, (0, 0)))
+                if known is not None and mine(known.call_id.decode("utf-8", "replace")):
+                    yield known
+                    left -= 1
+            if left <= 0:
+                break
+
+
+def known_of(attempt: rec.Attempt, content: rec.Content, result: int = 0, ended: int = 0) -> Known | None:
+    """What the record of a call tells; None for one that has no Call-ID (asked about by HTTP)."""
+    judged, octets = attempt.judged, content.octets
+    if not octets or not isinstance(octets, bytes):
+        return None
+    sequence = attempt.sequence
+    key = int.from_bytes(sequence, "big") if isinstance(sequence, bytes) else sequence
+    call_id = octets.decode("utf-16-be", "replace").encode()
+    verdict = attempt.reference, judged.reason, judged.sub
+    return Known(key, call_id, attempt.at, *verdict, dialog_from(attempt, content), result, ended)
+
+
+def dialog_from(attempt: rec.Attempt, content: rec.Content) -> Dialog:
+    """The call of a record."""
+    judged = attempt.judged
+    return Dialog(
+        attempt.id,
+        AccountKey(judged.carrier, judged.protocol, judged.account),
+        judged.number,
+        content.subscriber,
+        judged.registration,
+        judged.institution,
+        judged.purpose,
+    )
