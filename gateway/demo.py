@@ -14,9 +14,8 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -26,13 +25,16 @@ import aiohttp
 from gateway import app, config, handed, node, staff, status
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
+from gateway.loopback import free, is_free
 from gateway.policy.profile import SHANGHAI
 from gateway.process import run_dir
 from gateway.protocols import CALLS
+from gateway.protocols.sip_proxy import PORT
 from gateway.ready import Ready
 from gateway.registry import exchange, migrate
 from gateway.registry.keys import load_key
-from gateway.scenes import SCENES, at_time
+from gateway.ringing import ring, voice_core
+from gateway.scenes import OWN_HOURS, SCENES, TRUNKS, at_time, line_with_own_hours
 from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
@@ -47,6 +49,9 @@ ANSWERS = {0: "R", 16: "怎么退订？", 32: "这是新号", 48: "谢谢"}
 """What a subscriber answers to each 64th message: of every kind, but that nobody accepts again."""
 CALLBACK_PORT = 8811
 """Where the simulated carrier of SGIP calls, if it is free."""
+SIP = "sip"
+OWN_TRUNK = "127.0.0.1"
+"""Where calls of one's own come from, if from nowhere else: the sample bank's trunk."""
 
 
 def carriers(options: Sequence[str]) -> dict[str, str]:
@@ -58,10 +63,8 @@ def carriers(options: Sequence[str]) -> dict[str, str]:
             endpoint(address)
         except ValueError as error:
             raise UsageError(f"--carrier {option!r}: right would be PROTOCOL={error}") from None
-        if protocol not in config.PROTOCOLS:
-            raise UsageError(
-                f"--carrier {option!r}: right would be a protocol out of {', '.join(config.PROTOCOLS)}"
-            )
+        if protocol not in (known := (*config.PROTOCOLS, SIP)):
+            raise UsageError(f"--carrier {option!r}: right would be a protocol out of {', '.join(known)}")
         if protocol in found:
             raise UsageError(f"--carrier {option!r}: {protocol} stands there twice; right would be once")
         found[protocol] = address
@@ -109,11 +112,11 @@ class Demo:
             self._ready.remove()
             secret = self._secret()
             upstreams = dict(self._carriers)
-            self._callbacks = {call: f"127.0.0.1:{_free(CALLBACK_PORT, stack)}" for call in CALLS}
+            self._callbacks = {call: f"127.0.0.1:{free(CALLBACK_PORT, stack)}" for call in CALLS}
             for protocol, port in config.PROTOCOLS.items():
                 if protocol not in upstreams:
                     carrier = CarrierSim(
-                        port=_free(10_000 + port, stack),
+                        port=free(10_000 + port, stack),
                         protocol=protocol,
                         secret=secret,
                         reply=_reply,
@@ -122,6 +125,9 @@ class Demo:
                     )
                     await stack.enter_async_context(carrier)
                     upstreams[protocol] = f"127.0.0.1:{carrier.port}"
+            if SIP not in upstreams:
+                core = await stack.enter_async_context(voice_core(free(10_000 + PORT, stack)))
+                upstreams[SIP] = f"127.0.0.1:{core.port}"
             settings = self._write_config(upstreams, stack)
             handed.profile_of(settings)  # a wrong one is told before anything is started
             server = await asyncio.to_thread(node.open_database, settings)
@@ -163,6 +169,7 @@ class Demo:
                 beside.append(asyncio.create_task(self._ready.follow(settings, running)))
                 if self._traffic:
                     beside.append(asyncio.create_task(self._talk(settings, secret)))
+                    beside.append(asyncio.create_task(ring(*self._voice(settings), _subscribers(5_000))))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._seconds or None):
                         await asyncio.shield(serving)
@@ -187,7 +194,7 @@ class Demo:
         text = accounts.read_text("utf-8")
         for line in csv.DictReader(text.splitlines()):
             if listener := line["listener"]:
-                text = text.replace(listener, f"127.0.0.1:{_free(endpoint(listener)[1], stack)}")
+                text = text.replace(listener, f"127.0.0.1:{free(endpoint(listener)[1], stack)}")
         accounts.write_text(text, "utf-8")
 
     def _write_config(self, upstreams: dict[str, str], stack: contextlib.AsyncExitStack) -> Config:
@@ -195,7 +202,7 @@ class Demo:
         if profile not in config.shipped_profiles():
             profile = str(Path(profile).resolve())
         lines = "\n".join(
-            f'[[sms]]\nprotocol = "{protocol}"\nlisten = "127.0.0.1:{_free(port, stack)}"\n'
+            f'[[sms]]\nprotocol = "{protocol}"\nlisten = "127.0.0.1:{free(port, stack)}"\n'
             f"upstream = [{json.dumps(upstreams[protocol])}]\n"
             + (f'callback_listen = "{self._callbacks[protocol]}"\n' if protocol in CALLS else "")
             for protocol, port in config.PROTOCOLS.items()
@@ -208,11 +215,17 @@ carrier = "mobile"
 data_dir = "var"
 
 {lines}
+[voice]
+listen = ["udp://127.0.0.1:{(calls := free(PORT, stack))}", "tcp://127.0.0.1:{calls}"]
+next_hop = "sip:{upstreams[SIP]}"
+trusted = ["{TRUNKS.bank}"]
+area = "571"
+
 [web]
-listen = "127.0.0.1:{_free(8080, stack)}"
+listen = "127.0.0.1:{free(8080, stack)}"
 
 [metrics]
-listen = "127.0.0.1:{_free(9464, stack)}"
+listen = "127.0.0.1:{free(9464, stack)}"
 
 [policy]
 profile = {json.dumps(profile)}
@@ -229,6 +242,7 @@ profile = {json.dumps(profile)}
             shutil.copytree(folder, samples, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*"))
         await asyncio.to_thread(migrate.upgrade, dsn)
         key = load_key(app.registry_key(settings))
+        fresh = False
         if not await staff.has_samples(dsn):  # later the registry is the users' own
             self._place_listeners(samples / "accounts.csv", stack)
             await staff.add_checkers(dsn, key)
@@ -238,8 +252,11 @@ profile = {json.dumps(profile)}
                 )
                 if result.rejected:
                     raise NotReady(f"sample rows were rejected: see {result.rejected_path}")
+            fresh = True
         self._listeners = await staff.listeners(dsn, ACCOUNTS)
         self._staff = await staff.staffed(dsn, key, settings.node.carrier)
+        if fresh:
+            await staff.own_hours(dsn, handed.profile_of(settings), line_with_own_hours(), OWN_HOURS)
 
     async def _until_ready(self, settings: Config, serving: "asyncio.Task[int]") -> bool:
         """Wait until the node takes traffic; False when it was stopped before."""
@@ -271,13 +288,15 @@ profile = {json.dumps(profile)}
                 "metrics": f"http://{settings.metrics.listen}/metrics",
                 "database": running.dsn,
                 "journal": str(settings.data_dir / "journal"),
-                "listeners": {sms.protocol: sms.listen for sms in settings.sms},
+                "listeners": {sms.protocol: sms.listen for sms in settings.sms}
+                | {SIP: "{}:{}".format(*self._voice(settings))},
                 "callbacks": self._callbacks,
                 "carriers": upstreams,
                 "accounts": {
                     protocol: {"account": ACCOUNTS[0], "secret": secret[: PEERS[protocol].secret_octets]}
-                    for protocol in upstreams
-                },
+                    for protocol in config.PROTOCOLS
+                }
+                | {SIP: {"account": OWN_TRUNK, "secret": ""}},
                 "tokens": self._staff.tokens,
                 "logins": self._staff.logins,
             },
@@ -288,10 +307,12 @@ profile = {json.dumps(profile)}
     def _greet(self, settings: Config) -> None:
         senders = "\n".join(f"  {sms.protocol.upper()} senders  {sms.listen}" for sms in settings.sms)
         senders += "".join(f"\n  {name.upper()} carrier  {at}" for name, at in self._callbacks.items())
+        host, port = self._voice(settings)
+        senders += f"\n  SIP callers   {host}:{port}"
         print(
             f"""正名网关 Zhengming is running.
 {senders}
-  accounts      {", ".join(ACCOUNTS)}
+  accounts      {", ".join(ACCOUNTS)}; calls come from {", ".join((OWN_TRUNK, *TRUNKS))}
   their secret  {self._directory / "secret"}
   console, API  http://{settings.web.listen}   http://{settings.web.listen}/api/v1/openapi.json
   sign-ins      {", ".join(staff.POSTS)}: passwords, codes and tokens in {self._ready.path}
@@ -304,7 +325,7 @@ Ctrl-C stops all of it.""",
 
     async def _talk(self, settings: Config, secret: str) -> None:
         """Send the scenes over and over from each account's own connection, protocol after protocol."""
-        subscribers = itertools.cycle(f"1380000{last}" for last in range(1000, 10_000))
+        subscribers = _subscribers(1_000)
         while True:
             try:
                 async with contextlib.AsyncExitStack() as stack:
@@ -336,10 +357,20 @@ Ctrl-C stops all of it.""",
             except (OSError, LoginRefused):
                 await asyncio.sleep(1.0)
 
+    @staticmethod
+    def _voice(settings: Config) -> tuple[str, int]:
+        """Where calls come in."""
+        return endpoint(settings.voice.listen[0].partition("://")[2])
+
     def _called_at(self, protocol: str, account: str) -> tuple[str, int] | None:
         """Where a sender listens; None where he takes deliveries on the connection that he sends on."""
         listener = self._listeners.get(account, "") if protocol in CALLS else ""
-        return endpoint(listener) if listener and _is_free(endpoint(listener)) else None
+        return endpoint(listener) if listener and is_free(endpoint(listener)) else None
+
+
+def _subscribers(first: int) -> Iterator[str]:
+    """Made-up ones, round and round; messages and calls begin elsewhere, as both count towards caps."""
+    return itertools.cycle(f"1380000{last}" for last in (*range(first, 10_000), *range(1_000, first)))
 
 
 def _said(settings: Config) -> list[status.Said]:
@@ -351,30 +382,3 @@ def _said(settings: Config) -> list[status.Said]:
 def _reply(received: Received) -> str | None:
     """What the sample subscribers answer: most nothing, one in 64 the plain word, as many something else."""
     return ANSWERS.get(received.sequence % 64)
-
-
-def _is_free(address: tuple[str, int]) -> bool:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(address)
-        except OSError:
-            return False
-    return True
-
-
-def _free(port: int, stack: contextlib.AsyncExitStack) -> int:
-    """This port, or a free one where it is taken. Until `stack` is left no other demonstration chooses it:
-    our own node listens there only when its database has come up."""
-    for candidate in (port, 0, 0, 0):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", candidate))
-                found = int(sock.getsockname()[1])
-                chosen = stack.enter_context(socket.socket(socket.AF_UNIX))
-                chosen.bind(f"\0zhengming demo {found}")  # a name without a file: it ends with us
-            except OSError:
-                continue
-            return found
-    raise NotReady("no free port on 127.0.0.1")

@@ -1,7 +1,9 @@
-"""The messages of the demonstration: one of every verdict, at any hour of the day.
+"""The messages and calls of the demonstration: one of every verdict, at any hour of the day.
 
-`not_judgeable` takes a node that has lost its registry or its counters, and `no_reply_path` an account that
-was not reachable for a day: neither is made here.
+`not_judgeable` of a message takes a node that has lost its registry or its counters, and `no_reply_path` an
+account that was not reachable for a day: neither is made here. A message may be scheduled for the next
+morning, a call is now or never: at night calls that sell or collect are refused for the hour, and those that
+pass, or are too many, are shown by day.
 """
 
 from collections.abc import Sequence
@@ -77,3 +79,76 @@ def at_time(scene: Scene, now: datetime) -> str:
     if scene.when == BY_DAY and not 8 <= now.hour < 21:
         return f"{morning:%y%m%d}100000032+"
     return ""
+
+
+class Trunks(NamedTuple):
+    """Addresses of this machine that the sample trunks call from (samples/accounts.csv)."""
+
+    bank: str = "127.0.0.11"  # whose own exchange says who calls: it is trusted
+    agency: str = "127.0.0.12"
+    lender: str = "127.0.0.13"
+    barred: str = "127.0.0.14"
+    court: str = "127.0.0.16"
+
+
+TRUNKS = Trunks()
+
+
+class CallScene(NamedTuple):
+    """One call of the demonstration, and the verdict that it should get. `rows`: further header rows;
+    `by_day`: at night the hour refuses it; `own_hours`: its line has them, and they are over but for a minute
+    at noon."""
+
+    verdict: str
+    trunk: str
+    source: str
+    subscriber: str = NEXT
+    rows: Sequence[str] = ()
+    by_day: bool = False
+    own_hours: bool = False
+
+
+CALLED_OFTEN = "13800000507"
+"""Is called more often than he may be: the first calls of a day pass."""
+
+OWN_HOURS = '[rules.quiet_hours]\nvoice = { marketing = "12:00-12:01" }\n'
+"""Of one line alone, so that a call may come outside the hours at noon, too."""
+
+CALLS = (
+    CallScene("pass", TRUNKS.bank, "057188880001", by_day=True),
+    CallScene("pass", TRUNKS.bank, "057188880002"),
+    CallScene(
+        "pass", TRUNKS.bank, "anonymous", rows=["P-Asserted-Identity: <tel:+8657188880002>", "Privacy: id"]
+    ),
+    CallScene("pass", TRUNKS.agency, "057188880003", by_day=True),
+    CallScene("pass", TRUNKS.court, "057188881000"),
+    CallScene("not_judgeable", TRUNKS.agency, "anonymous"),
+    CallScene("malformed", TRUNKS.bank, "057188880002", UNREADABLE),
+    CallScene("blacklisted", TRUNKS.bank, "057188880009"),
+    CallScene("unregistered", TRUNKS.bank, "057188889999"),
+    CallScene(
+        # who is not trusted can't say that another calls
+        "unregistered",
+        TRUNKS.agency,
+        "057188889999",
+        rows=["P-Asserted-Identity: <tel:+8657188880003>"],
+    ),
+    CallScene(
+        # a line that was lent
+        "unregistered",
+        TRUNKS.bank,
+        "057188880002",
+        rows=["Diversion: <sip:057188889999@caller.invalid>"],
+    ),
+    CallScene("institution_barred", TRUNKS.barred, "057188880006"),
+    CallScene("mandate_missing", TRUNKS.agency, "057188880004"),
+    CallScene("not_effective", TRUNKS.lender, "057188880005"),
+    CallScene("account_mismatch", TRUNKS.bank, "057188880007"),
+    CallScene("refused_by_subscriber", TRUNKS.bank, "057188880001", "13800000404"),
+    CallScene("quiet_hours", TRUNKS.bank, "057188880008", own_hours=True),
+    *(CallScene("over_frequency", TRUNKS.bank, "057188880001", CALLED_OFTEN, by_day=True),) * 4,
+)
+
+
+def line_with_own_hours() -> str:
+    return next(call.source for call in CALLS if call.own_hours)

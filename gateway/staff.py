@@ -4,18 +4,23 @@ Each is a person of his own with a made-up identity number, so that what takes t
 persons who stand behind the sample files (`CHECKERS`) have no login.
 """
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gateway.errors import Problem
+from gateway.policy import Profile
+from gateway.registry import profiles
 from gateway.registry.access import Access
-from gateway.registry.acting import SCOPES, Door
+from gateway.registry.acting import SCOPES, Door, actor_of
 from gateway.registry.keys import RegistryKey
 from gateway.registry.people import NewUser, add_person, add_user, create_token
 
 CHECKERS = ("checker", "approver")
 TOKEN_DAYS = 30
 TOKEN_NAME = "demo"
+OWN_RULES = "demo-own-hours"
 
 
 class Post(NamedTuple):
@@ -103,6 +108,23 @@ async def staffed(dsn: str, key: RegistryKey, carrier: str) -> Staff:
     finally:
         await door.close()
     return Staff(tokens, logins)
+
+
+async def own_hours(dsn: str, current: Profile, number: str, text: str) -> None:
+    """Two regulators give a line stricter rules of its own, where `current` is not stricter yet."""
+    door = await Door.open(dsn, size=2)
+    try:
+        async with door.owner() as c:
+            first, second = [await actor_of(c, login) for login in ("regulator", "regulator2")]
+        with contextlib.suppress(Problem):
+            async with door.acting(first) as c, c.transaction():
+                await profiles.add(c, first, profiles.NewVersion(name=OWN_RULES, text=text))
+                wanted = profiles.Proposal(number=number, reason="示例：该号码自限时段")
+                waits = await profiles.propose(c, first, OWN_RULES, wanted, current)
+            async with door.acting(second) as c, c.transaction():
+                await profiles.confirm(c, second, OWN_RULES, waits.id)
+    finally:
+        await door.close()
 
 
 async def _user(c: Any, key: RegistryKey, login: str, post: Post, carrier: str) -> int:

@@ -23,7 +23,7 @@ import pytest_asyncio
 from conftest import HouseOf
 from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually, free_ports, refresh, run_cli
 
-from gateway.scenes import SCENES
+from gateway.scenes import CALLS, SCENES
 from gateway.simulator.sender import SenderSim
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -514,7 +514,12 @@ async def test_two_demos_side_by_side(folder: Path, cities: Path) -> None:
                 lines = [line for line in text.splitlines() if not line.endswith(" 0.0")]
                 refused = [line for line in lines if line.startswith("zhengming_intercepts_total{")]
                 seen = [line for line in lines if line.startswith("zhengming_observed_total{")]
+                calls = [line for line in refused if 'channel="voice"' in line]
                 return all(
+                    any(f'reason="{call.verdict}"' in line for line in calls)
+                    for call in CALLS
+                    if call.verdict != "pass" and not call.by_day
+                ) and all(
                     any(f'reason="{scene.observed or scene.verdict}"' in line for line in among)
                     for scene in SCENES
                     for among in ([seen] if scene.observed else [refused])

@@ -252,10 +252,10 @@ def test_each_word_of_the_command_line_is_a_fault_that_is_driven_through_a_node(
 
 def test_a_misbehaviour_is_read_from_the_command_line_and_a_wrong_one_is_told_what_would_be_right() -> None:
     read = misbehaviour(CARRIER)
-    assert faults_of(map(read, ("drop:3", "slow", "overflow"))) == Faults(
+    assert faults_of(map(read, ("drop:3", "slow", "overflow")), CARRIER) == Faults(
         drop_every=3, answer_after=1.0, overflow=True
     )
-    assert faults_of([misbehaviour(SENDER)("slow:20")]).answer_after == 20.0
+    assert faults_of([misbehaviour(SENDER)("slow:20")], SENDER).answer_after == 20.0
     for given, right in (
         ("late", "one of slow, silent"),
         ("drop:0", "drop:N with N from 1 to 1000000"),

@@ -365,3 +365,9 @@ def test_a_verdict_is_kept_as_long_as_its_invite_may_be_repeated() -> None:
     assert memo.begin("c", 33_000) is not None
     memo.forget("c")
     assert len(memo) == 1
+    for now in range(34_000, 201_000, 1_000):
+        memo.expire(now)
+    assert memo.get("b", 201_000 - 1) is not None
+    for now in range(201_000, 206_000, 1_000):
+        memo.expire(now)
+    assert len(memo) == 0

@@ -81,10 +81,10 @@ class SipError(WireError):
 
 class Message:
     """A request or a response. `method` as it came, b"" in a response; `status` 0 in a request; `rows`: (name
-    in lower case and written out, the row's octets with its CRLF and folding), in order; `start` without
-    CRLF."""
+    in lower case and written out, the row's octets with its CRLF and folding), in order; `first`: where each
+    name stands first; `start` without CRLF."""
 
-    __slots__ = ("body", "method", "rows", "start", "status", "uri")
+    __slots__ = ("body", "first", "method", "rows", "start", "status", "uri")
 
     def __init__(self, start: bytes, method: bytes, uri: bytes, status: int) -> None:
         self.start = start
@@ -92,18 +92,26 @@ class Message:
         self.uri = uri
         self.status = status
         self.rows: list[tuple[bytes, bytes]] = []
+        self.first: dict[bytes, int] = {}
         self.body = b""
 
     def values(self, name: bytes) -> Iterator[bytes]:
         """The unfolded values of a header field, row by row; lists are not split. `name`: long, lower
         case."""
-        for found, row in self.rows:
+        start = self.first.get(name)
+        if start is None:
+            return
+        for found, row in self.rows[start:] if start else self.rows:
             if found == name:
                 yield unfolded(row[row.index(b":") + 1 : -2])
 
     def value(self, name: bytes) -> bytes | None:
         """The first such value."""
-        return next(self.values(name), None)
+        start = self.first.get(name)
+        if start is None:
+            return None
+        row = self.rows[start][1]
+        return unfolded(row[row.index(b":") + 1 : -2])
 
     def listed(self, name: bytes) -> Iterator[bytes]:
         """The values of a comma-separated header field; rows and commas count alike (§7.3.1)."""
@@ -152,11 +160,12 @@ def head(octets: bytes) -> Message:
     if len(lines) > MOST_ROWS:
         raise SipError(0, "too_many", f"a header of {len(lines)} lines; at most {MOST_ROWS} are read")
     message, status, fault = _started(lines[0])
-    rows = message.rows
-    seen: set[bytes] = set()
+    rows, first = message.rows, message.first
+    ends = octets.count(b"\r\n")
+    lone = octets.count(b"\r") != ends or octets.count(b"\n") != ends
     for line in lines[1:-1]:
         named = _NAME.match(line)
-        if b"\n" in line or b"\r" in line:
+        if lone and (b"\n" in line or b"\r" in line):
             fault = fault or "a CR or LF of its own in a header row"
         elif line[:1] in (b" ", b"\t") and rows:
             name, row = rows[-1]
@@ -166,9 +175,10 @@ def head(octets: bytes) -> Message:
         else:
             name = named[1].lower()
             name = COMPACT.get(name, name)
-            if name in SINGLE and name in seen:
+            if name not in first:
+                first[name] = len(rows)
+            elif name in SINGLE:
                 fault = fault or f"{_shown(name)} stands twice"
-            seen.add(name)
             rows.append((name, line + b"\r\n"))
     if fault:
         answered = answerable(message)

@@ -149,7 +149,9 @@ class _Claims:
 
 
 def _addresses(message: Message, name: bytes) -> list[grammar.Address]:
-    found = []
+    found: list[grammar.Address] = []
+    if name not in message.first:
+        return found
     for value in message.listed(name):
         one = grammar.address(value)
         if one is None:

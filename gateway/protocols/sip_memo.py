@@ -8,6 +8,7 @@ Rules of this file: no clock, instants come in; the number of entries is bounded
 refused rather than an old one forgotten. After a restart entries come back out of the records.
 """
 
+from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,10 @@ LIFE = 32_000
 LONGEST = 200_000
 """Milliseconds that a call may ring: an INVITE without a final answer is forgotten then (timer C is 180
 s)."""
+
+LOOK = 4_000
+"""Milliseconds between two looks at an entry."""
+SWEEP = 1_000
 
 
 @dataclass(slots=True)
@@ -42,6 +47,8 @@ class Memo:
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: dict[Hashable, Verdict] = {}
+        self._looks: deque[tuple[int, Hashable]] = deque()  # when an entry is looked at; sooner ones first
+        self._swept = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -54,16 +61,18 @@ class Memo:
     def begin(self, key: Hashable, now: int) -> Verdict | None:
         """A new entry, pending; None: too many are kept."""
         if len(self._kept) >= self._most:
-            self.expire(now)
+            self._sweep(now)
             if len(self._kept) >= self._most:
                 return None
         verdict = self._kept[key] = Verdict(until=now + LONGEST)
+        self._looks.append((now + LOOK, key))
         return verdict
 
     def restore(self, key: Hashable, verdict: Verdict) -> None:
         """What was decided before a restart; what has come since is newer."""
         if len(self._kept) < self._most:
             self._kept.setdefault(key, verdict)
+            self._looks.appendleft((0, key))
 
     @staticmethod
     def settle(verdict: Verdict, now: int) -> None:
@@ -76,6 +85,22 @@ class Memo:
         self._kept.pop(key, None)
 
     def expire(self, now: int) -> None:
-        """Let those go whose time is over."""
+        """Let those go whose time is over, within `LOOK`: at no time are all of them gone through."""
+        looks, kept = self._looks, self._kept
+        while looks and looks[0][0] <= now:
+            _, key = looks.popleft()
+            verdict = kept.get(key)
+            if verdict is None:
+                continue
+            if verdict.until <= now:
+                del kept[key]
+            else:
+                looks.append((now + LOOK, key))
+
+    def _sweep(self, now: int) -> None:
+        """All of them at once, as there is no room left; not for each call that finds none."""
+        if now - self._swept < SWEEP:
+            return
+        self._swept = now
         for key in [key for key, verdict in self._kept.items() if verdict.until <= now]:
             del self._kept[key]

@@ -23,6 +23,7 @@ PORT = 5060
 MAX_FORWARDS = 70
 SCHEMES = frozenset((b"sip", b"sips", b"tel"))
 
+_V4 = re.compile(rb"(\d{1,3})(?:\.\d{1,3}){3}")
 _RPORT = re.compile(rb";[ \t\r\n]*rport[ \t]*(?=[;,\r]|$)", re.IGNORECASE)
 _RECEIVED = re.compile(rb";[ \t\r\n]*received[ \t]*=[ \t]*[0-9A-Fa-f.:\[\]]+", re.IGNORECASE)
 
@@ -122,7 +123,7 @@ def _key_hash(secret: bytes, *parts: bytes) -> int:
 
 def stamp(message: Message, host: bytes, port: int) -> None:
     """Notes where the request came from in its top Via (§18.2.1, RFC 3581 §4); `host`: an IP address."""
-    place = next((at for at, (name, _) in enumerate(message.rows) if name == b"via"), None)
+    place = message.first.get(b"via")
     if place is None:
         return
     name, row = message.rows[place]
@@ -175,7 +176,7 @@ def forwarded(
         rows.append(b"Record-Route: %s\r\n" % _recorded(own, token))
         if record.transport != own.transport or record[:2] != own[:2]:  # both sides find us (RFC 5658 §3)
             rows.append(b"Record-Route: %s\r\n" % _recorded(record, token))
-    if not any(name == b"max-forwards" for name, _ in message.rows):
+    if b"max-forwards" not in message.first:
         rows.append(b"Max-Forwards: %d\r\n" % MAX_FORWARDS)
     if way.routes is not None:
         rows += [b"Route: %s\r\n" % route for route in way.routes]
@@ -268,11 +269,7 @@ def sent_by(via: grammar.Via) -> Place:
     transport = via.transport.decode("ascii")
     host = grammar.parameter(via.parameters, b"received") or via.host
     host = host.strip(b"[]")
-    try:
-        address = ip_address(host.decode("ascii"))
-    except ValueError:
-        address = None
-    if address is not None and (address.is_multicast or address.is_unspecified or host == b"255.255.255.255"):
+    if _has_many(host):
         raise SipError(0, "broadcast", "a response to a broadcast or multicast address")
     said = grammar.parameter(via.parameters, b"rport") or b""
     if transport != UDP or not said.isdigit() or not 0 < int(said[:6]) < 65536:
@@ -291,6 +288,18 @@ def branch_of(request: Request, key: bytes) -> bytes:
             key, top, request.from_tag, request.call_id, b"%d" % request.number, request.message.uri
         )
     return COOKIE + first + _loop_part(request, key)
+
+
+def _has_many(host: bytes) -> bool:
+    """Whether it is an address that more than one hears, or none at all."""
+    plain = _V4.fullmatch(host)
+    if plain is not None and 0 < int(plain[1]) < 224:
+        return False
+    try:
+        address = ip_address(host.decode("ascii"))
+    except ValueError:
+        return False
+    return address.is_multicast or address.is_unspecified or host == b"255.255.255.255"
 
 
 def _branch(top: grammar.Via) -> bytes:

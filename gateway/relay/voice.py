@@ -264,7 +264,6 @@ class Voice:
         """A few times a second."""
         if self._calls is not None:
             self._calls.tick()
-            self._neighbours.tick()
 
     async def serve(self) -> None:
         """Refuse what was not judged in time, and ask the next hops whether they are alive, until

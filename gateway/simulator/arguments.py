@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from gateway.arguments import amount, octets, place, port, whole
-from gateway.simulator.faults import CARRIER, SENDER, Misbehaviour, explained, misbehaviour
+from gateway.simulator.faults import CALLEE, CALLER, CARRIER, SENDER, Misbehaviour, explained, misbehaviour
 
 VERSIONS = {
     "cmpp": ("2.0", "2.1", "3.0"),
@@ -12,13 +12,13 @@ VERSIONS = {
     "smgp": ("1.3", "3.0"),
     "smpp": ("3.3", "3.4", "5.0"),
 }
-"""Of each protocol that a peer speaks."""
+"""Of each protocol of SMS that a peer speaks."""
 
 _TEXT = "【示例银行】您的账单已出，请按时还款。拒收请回复R"
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--protocol", choices=VERSIONS, default="cmpp")
+    parser.add_argument("--protocol", choices=[*VERSIONS, "sip"], default="cmpp")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=port, help="left out: the protocol's own")
     parser.add_argument("--secret-file", type=Path, help="a file that holds the shared secret")
@@ -31,7 +31,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    parser.add_argument("--account", required=True, type=octets(16, 1), help="CMPP: SP_Id, 6 characters")
+    parser.add_argument(
+        "--account",
+        type=octets(47, 1),
+        help="CMPP: SP_Id, 6 characters; SIP: the trunk's address, one of this machine's; there it may be"
+        " left out",
+    )
     parser.add_argument("--from", dest="source", type=octets(21), default="10690001", metavar="NUMBER")
     parser.add_argument(
         "--to",
@@ -48,7 +53,13 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=whole(1, 65_535), default=16, metavar="N")
     parser.add_argument("--report", action="store_true", help="ask for status reports, and wait for them")
     parser.add_argument("--wait", type=amount, default=0.0, metavar="SECONDS", help="stay for replies")
-    _add_misbehaviour(parser, SENDER)
+    _add_misbehaviour(parser, SENDER, CALLER)
+    calls = parser.add_argument_group("SIP", "--messages are calls, --window those at a time")
+    calls.add_argument("--transport", choices=("udp", "tcp"), default="udp")
+    calls.add_argument("--talk", type=amount, default=0.0, metavar="SECONDS", help="until BYE")
+    calls.add_argument("--cancel-every", type=whole(0), default=0, metavar="N", help="as soon as it rings")
+    calls.add_argument("--asserted", default="", metavar="NUMBER", help="P-Asserted-Identity")
+    calls.add_argument("--compact", action="store_true", help="compact header names")
     parser.add_argument(
         "--listen",
         type=place,
@@ -75,15 +86,17 @@ def add_carrier_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="SGIP: where to deliver; left out: on the sender's own connection",
     )
-    _add_misbehaviour(parser, CARRIER)
+    _add_misbehaviour(parser, CARRIER, CALLEE)
 
 
-def _add_misbehaviour(parser: argparse.ArgumentParser, side: dict[str, Misbehaviour]) -> None:
+def _add_misbehaviour(
+    parser: argparse.ArgumentParser, side: dict[str, Misbehaviour], of_calls: dict[str, Misbehaviour]
+) -> None:
     parser.add_argument(
         "--misbehave",
-        type=misbehaviour(side),
+        type=misbehaviour(side, of_calls),
         action="append",
         default=[],
         metavar="WORD[:N]",
-        help=explained(side),
+        help=f"{explained(side)}. SIP: {explained(of_calls, head=False)}",
     )

@@ -15,8 +15,9 @@ from typing import Any
 from gateway.errors import NotReady, UsageError
 from gateway.protocols import CALLS
 from gateway.protocols import text as codings
+from gateway.simulator.call_commands import run_callee, run_callers
 from gateway.simulator.carrier import CarrierSim, Received
-from gateway.simulator.faults import UNBOUNDED, faults_of
+from gateway.simulator.faults import CARRIER, SENDER, UNBOUNDED, faults_of
 from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
 from gateway.values import endpoint
@@ -28,6 +29,10 @@ _STATUSES = {
 
 def run_sender(args: argparse.Namespace) -> int:
     """Send, wait, print the counts; 0 when every submit was answered."""
+    if args.protocol == "sip":
+        return run_callers(args)
+    if args.account is None:
+        raise UsageError("--account: right would be the login of the sender; it is left out")
     most = PEERS[args.protocol].most_recipients
     if len(args.to) > most:
         raise UsageError(f"--to names {len(args.to)} numbers; right would be at most {most}")
@@ -40,6 +45,8 @@ def run_sender(args: argparse.Namespace) -> int:
 
 def run_carrier(args: argparse.Namespace) -> int:
     """Listen until told to stop, print the counts."""
+    if args.protocol == "sip":
+        return run_callee(args)
     _parts("--reply-text", args.reply_text)
     _spoken(args)
     most = PEERS[args.protocol].most_result
@@ -102,7 +109,7 @@ async def _send(args: argparse.Namespace) -> dict[str, Any]:
                 window=args.window,
                 called_at=endpoint(args.listen) if args.listen and not senders else None,
                 keep=0,
-                faults=faults_of(args.misbehave),
+                faults=faults_of(args.misbehave, SENDER),
             )
             try:
                 senders.append(await stack.enter_async_context(sender))
@@ -208,7 +215,7 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
         callback=args.callback,
         keep=0,
     )
-    carrier.faults = faults = faults_of(args.misbehave)
+    carrier.faults = faults = faults_of(args.misbehave, CARRIER)
     faults.refuse_every, faults.refuse_with = args.refuse_every, args.refuse_with
     faults.answer_after = args.answer_after or faults.answer_after
     async with AsyncExitStack() as stack:

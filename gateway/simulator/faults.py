@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gateway.errors import UsageError
+
 UNBOUNDED = 1 << 31
 """The window of a peer that keeps to none."""
 
@@ -34,6 +36,9 @@ class Faults:
     duplicate_every: int = 0
     early_report_every: int = 0
     overflow: bool = False
+    ring_every: int = 0
+    late_cancel_every: int = 0
+    wrong_branch_every: int = 0
 
 
 def hits(every: int, number: int) -> bool:
@@ -72,36 +77,65 @@ CARRIER = {
     "early-report": Misbehaviour("early_report_every", 1, "reports on every N-th submit before it answers"),
     "overflow": Misbehaviour("overflow", True, "keeps to no window with its reports and replies"),
 }
+CALLER = {
+    "silent": Misbehaviour("silent_every", 1, "acknowledges no answer to every N-th call"),
+    "drop": Misbehaviour("drop_every", 1, "says no more behind every N-th INVITE; cuts its TCP"),
+    "wrong-length": Misbehaviour("wrong_length_every", 1, "announces more than follows every N-th INVITE"),
+    "duplicate": Misbehaviour("duplicate_every", 1, "sends every N-th INVITE twice"),
+    "late-cancel": Misbehaviour("late_cancel_every", 1, "cancels every N-th call that was answered"),
+    "wrong-branch": Misbehaviour(
+        "wrong_branch_every", 1, "cancels what nobody called beside every N-th call"
+    ),
+}
+CALLEE = {
+    "slow": Misbehaviour("answer_after", 1.0, "picks up N seconds late"),
+    "silent": Misbehaviour("silent_every", 1, "says nothing to every N-th INVITE"),
+    "two-answers": Misbehaviour("twice_every", 1, "answers every N-th call twice, by another tag"),
+    "no-answer": Misbehaviour("ring_every", 1, "rings at every N-th call and never picks up"),
+    "wrong-branch": Misbehaviour("wrong_branch_every", 1, "answers every N-th call to another branch"),
+}
+"""Of calls (protocol sip)."""
 
 
-def explained(side: dict[str, Misbehaviour]) -> str:
+class Asked(NamedTuple):
+    """A misbehaviour that was asked for: its word, the field of Faults and the value."""
+
+    word: str
+    field: str
+    value: float | bool
+
+
+def explained(side: dict[str, Misbehaviour], *, head: bool = True) -> str:
     """For --help."""
-    return "WORD or WORD:N, may be given several times; N is 1 where left out. " + "; ".join(
-        f"{word}: {one.words}" for word, one in side.items()
-    )
+    said = "; ".join(f"{word}: {one.words}" for word, one in side.items())
+    return f"WORD or WORD:N, may be given several times; N is 1 where left out. {said}" if head else said
 
 
-def misbehaviour(side: dict[str, Misbehaviour]) -> Callable[[str], tuple[str, float | bool]]:
-    """An argparse type: a field of Faults and its value."""
+def misbehaviour(*sides: dict[str, Misbehaviour]) -> Callable[[str], Asked]:
+    """An argparse type: a word of any of these sides, of which one means it as `faults_of` will be told."""
 
-    def parse(given: str) -> tuple[str, float | bool]:
+    def parse(given: str) -> Asked:
         word, colon, number = given.partition(":")
-        if word not in side:
-            raise ArgumentTypeError(f"{word!r}; right would be one of {', '.join(side)}")
-        field, value, _ = side[word]
+        found = next((side[word] for side in sides if word in side), None)
+        if found is None:
+            words = dict.fromkeys(word for side in sides for word in side)
+            raise ArgumentTypeError(f"{word!r}; right would be one of {', '.join(words)}")
+        field, value, _ = found
         if colon:
             if isinstance(value, bool) or not number.isdecimal() or not 0 < int(number) <= 1_000_000:
                 right = word if isinstance(value, bool) else f"{word}:N with N from 1 to 1000000"
                 raise ArgumentTypeError(f"{given!r}; right would be {right}")
             value = type(value)(number)
-        return field, value
+        return Asked(word, field, value)
 
     return parse
 
 
-def faults_of(given: Iterable[tuple[str, float | bool]]) -> Faults:
-    """What was asked for on the command line."""
+def faults_of(given: Iterable[Asked], side: dict[str, Misbehaviour]) -> Faults:
+    """What was asked for on the command line. Raises UsageError for a word that `side` does not know."""
     faults = Faults()
-    for field, value in given:
+    for word, field, value in given:
+        if word not in side:
+            raise UsageError(f"--misbehave {word}: right for this protocol would be one of {', '.join(side)}")
         setattr(faults, field, value)
     return faults

@@ -31,7 +31,7 @@ from gateway.web.resources import finding as found
 from gateway.web.resources import profiles as rules
 from gateway.web.resources.finding import InterceptFilter, TimelineWanted, Why
 from gateway.web.site import Site
-from gateway.web.wording import FIELDS, STATES, TABLES, named
+from gateway.web.wording import CALL_FIELDS, FIELDS, STATES, TABLES, named
 
 ELSEWHERE = Words("请求来自其他站点", "the request comes from another site")
 NOT_YOURS = Words("本角色无权使用此页", "this page is not for your role")
@@ -238,7 +238,7 @@ class Pages:
             page="",
             identity=identity.hex(),
             rows=[
-                (named("field", name, zh=zh), self._value(name, said[name], zh))
+                (_field(name, said, zh=zh), self._value(_table(name, said), said[name], zh))
                 for name in FIELDS
                 if said.get(name)
             ],
@@ -304,6 +304,17 @@ class Pages:
         return named(table, value, zh=zh) if table in TABLES and isinstance(value, str) else str(value)
 
 
+def _table(name: str, said: dict[str, Any]) -> str:
+    """Where a field's words stand."""
+    return "call" if name == "delivery" and said.get("channel") == "voice" else name
+
+
+def _field(name: str, said: dict[str, Any], *, zh: bool) -> str:
+    """What a field of this record is called."""
+    of_call = said.get("channel") == "voice" and name in CALL_FIELDS
+    return named("call_field" if of_call else "field", name, zh=zh)
+
+
 def _report(said: dict[str, Any], *, zh: bool) -> str:
     """A status report, as a person reads it."""
     words = [named("field", "delivery_stat", zh=zh) + " " + said["stat"]]
@@ -319,7 +330,8 @@ def _came_of(event: Event, *, zh: bool) -> str:
     """What an event of a timeline says in its last column."""
     match event.kind:
         case "attempt" if event.verdict == "pass":
-            came = named("delivery", event.delivery, zh=zh) if event.delivery else ""
+            table = "call" if event.channel == "voice" else "delivery"
+            came = named(table, event.delivery, zh=zh) if event.delivery else ""
             since = moment(event.delivery_at) if event.delivery_at else ""
             return " · ".join(filter(None, (named("verdict", event.verdict, zh=zh), came, since)))
         case "attempt":

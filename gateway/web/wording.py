@@ -97,6 +97,7 @@ SUBS = {
     "counters": Words("计数服务不可用", "counters away"),
     "fault": Words("规则故障", "a rule broke"),
     "identity": Words("主叫身份不明", "caller not to be made out"),
+    "diverting": Words("转接所用号码", "the line that the call was diverted by"),
 }
 """The sub-codes of reasons."""
 
@@ -157,7 +158,21 @@ DELIVERIES = {
     "delivered": Words("已送达", "delivered"),
     "failed": Words("未送达", "not delivered"),
 }
-"""What became of a passed attempt: `evidence.delivery`."""
+"""What became of a passed message: `evidence.delivery`."""
+
+CALLS = {
+    **DELIVERIES,
+    "not_accepted": Words("未接通", "not answered"),
+    "delivered": Words("已接通", "answered"),
+    "failed": Words("未接通", "not answered"),
+}
+"""What became of a passed call, by the same words."""
+
+CALL_FIELDS = {
+    "delivery": Words("接通状态", "Call"),
+    "delivery_stat": Words("应答码", "Answer"),
+}
+"""Of `FIELDS` what a call has otherwise."""
 
 VERDICTS = {"pass": Words("放行", "passed"), "refuse": Words("拦截", "refused")}
 FIELDS = {
@@ -233,6 +248,8 @@ TABLES: Mapping[str, Mapping[str, Words]] = {
     "mode": MODES,
     "outcome": OUTCOMES,
     "delivery": DELIVERIES,
+    "call": CALLS,
+    "call_field": CALL_FIELDS,
     "reason": {reason.value: words for reason, words in REASONS.items()},
     "field": FIELDS,
     "quantity": QUANTITIES,

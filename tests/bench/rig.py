@@ -49,8 +49,8 @@ SPINE = "".join(f'[rules.{rule}]\nmode = "off"\n' for rule in LATER_RULES)
 """What differs so that the rules of the spine are asked alone."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
@@ -81,6 +81,15 @@ def await_port(port: int, seconds: float = 30) -> None:
             return
         time.sleep(0.02)
     raise TimeoutError(f"nothing listens on port {port} after {seconds} s")
+
+
+def await_udp(port: int, seconds: float = 30) -> None:
+    """Until the kernel lists a socket there."""
+    deadline = time.monotonic() + seconds
+    while f":{port:04X} " not in Path("/proc/net/udp").read_text("ascii"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing listens on UDP port {port} after {seconds} s")
+        time.sleep(0.02)
 
 
 def family(pid: int) -> Iterator[int]:
@@ -335,6 +344,14 @@ durability = "disk"
                 return
             time.sleep(0.2)
         raise TimeoutError("records are still not in PostgreSQL")
+
+    def await_metric(self, name: str, value: float, seconds: float = 10) -> None:
+        """Until it is exactly so much: workers add up a few times a second."""
+        deadline = time.monotonic() + seconds
+        while (found := self.metric(name)) != value:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{name} is {found:,.0f}; right would be {value:,.0f}")
+            time.sleep(0.1)
 
     def await_indexed(self, writer: str, seconds: float = 600) -> None:
         """Until each segment of a writer who is gone has its index."""

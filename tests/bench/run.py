@@ -1,6 +1,6 @@
 """`make bench`: what the goals say, measured on whole nodes; prints and keeps the figures.
 
-    python tests/bench/run.py [wire|protocols|rules|replies|counters|numbers|attempts|ban|import|find …]
+    python tests/bench/run.py [wire|protocols|rules|calls|replies|counters|numbers|attempts|ban|import|find …]
         [--messages N …]
 
 `wire`: the gateway beside a bare relay, in turns, with the same load (performance.md's table of goals): the
@@ -8,7 +8,8 @@ whole gateway (all rules enforced, records durable before sending, acceptor, kee
 the CPU) against relay.py at level 2. One submit in ten is refused, one recipient in five repeated, half of
 the texts are those of vectors/messages.csv. A run counts only if `equal` is true: every submit answered, and
 sent = arrived at the carrier + refused by us. `protocols`: this load over each protocol, in turns. `rules`:
-the same load with all rules in force and with those of the spine alone, in turns. `replies` and `counters`
+the same load with all rules in force and with those of the spine alone, in turns. `calls`:
+calls.py's. `replies` and `counters`
 need no node; the others are registry.py's.
 """
 
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import calls
 import counting
 import registry
 import replies
@@ -322,10 +324,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = ["wire", "protocols", "rules", "replies", "counters", *registry.ALL]
+    known = ["wire", "protocols", "rules", "calls", "replies", "counters", *registry.ALL]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each, after one that warms up")
     parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument(
+        "--calls", type=int, default=10_000, help="forwarded; three times as many are refused"
+    )
     parser.add_argument("--numbers", type=int, default=100_000)
     parser.add_argument("--refusals", type=int, default=1_000_000)
     parser.add_argument(
@@ -341,7 +346,9 @@ def main() -> None:
         classification(options, report)
     if "counters" in options.names:
         reserving(options, report)
-    if set(options.names) - {"replies", "counters"}:
+    if "calls" in options.names:
+        calls.calls(options, report, spread)
+    if set(options.names) - {"replies", "counters", "calls"}:
         nodes(options, report)
     if options.keep:
         report.keep()

@@ -93,7 +93,8 @@ class Node:
 def standing(folder: Path) -> Iterator[Node]:
     """The node, from its start to its end; marketing passes at any hour."""
     (folder / "shared").write_text(SECRET, "ascii")
-    carriers = dict(zip(PROTOCOLS, free_ports(len(PROTOCOLS)), strict=True))
+    protocols = (*PROTOCOLS, "sip")
+    carriers = dict(zip(protocols, free_ports(len(protocols)), strict=True))
     command: list[str | Path] = [ZHENGMING, "demo", "--no-traffic", "--dir", folder]
     command += ["--profile", any_hour.written(folder)]
     for protocol, port in carriers.items():
