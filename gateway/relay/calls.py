@@ -158,8 +158,11 @@ class Calls:
         elif method == b"ACK":
             self._acknowledge(came, request)
         elif method == b"INVITE" and not self._stands(request):
-            if not (request.to_tag and self.recalling):  # it comes again, and the call is known by then
+            if not (request.to_tag and self.recalling):
                 self._invite(came, request)
+            elif peer.flow:
+                self._answer(message, peer, UNAVAILABLE)
+            # else it comes again, and the call is known by then
         elif not self._stands(request) and (method in STARTS or self._callers.account(peer) is None):
             self._answer(message, peer, DECLINE)
         elif (hop := self._onward()) is None:
