@@ -97,7 +97,6 @@ SUBS = {
     "counters": Words("计数服务不可用", "counters away"),
     "fault": Words("规则故障", "a rule broke"),
     "identity": Words("主叫身份不明", "caller not to be made out"),
-    "diverting": Words("转接所用号码", "the line that the call was diverted by"),
 }
 """The sub-codes of reasons."""
 

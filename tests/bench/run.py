@@ -1,6 +1,7 @@
 """`make bench`: what the goals say, measured on whole nodes; prints and keeps the figures.
 
-    python tests/bench/run.py [wire|protocols|rules|calls|carried|replies|counters|numbers|attempts|ban|import|find …]
+    python tests/bench/run.py [wire|protocols|rules|calls|carried|replies|counters|numbers|attempts|ban|import
+        |find …]
         [--messages N …]
 
 `wire`: the gateway beside a bare relay, in turns, with the same load (performance.md's table of goals): the
