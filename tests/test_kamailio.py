@@ -42,7 +42,7 @@ from test_calls import (  # noqa: F401  # collected here too, with the fixture b
 )
 
 from gateway.evidence import record as rec
-from gateway.protocols import sip
+from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip import Message
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
@@ -75,6 +75,7 @@ next_hop = "sip:{HOST}:{carrier.port}"
 trusted = ["{HOST}"]
 area = "571"
 deadline = "10s"
+record_route = true
 """
     filed = [f"mobile,sip,{HOST},BANK,financial,result,whole,,,0"]
     folder = tmp_path_factory.mktemp("kamailio")
@@ -132,8 +133,9 @@ def heard(data: bytes) -> bytes:
 
 
 def untouched(message: Message) -> list[bytes]:
-    """Less our own Via and the caller's, which says where it came from."""
-    rows = [row for name, row in message.rows if name not in (b"max-forwards", b"via")]
+    """Less our own Via and Record-Route, and the caller's Via, which says where it came from."""
+    ours = (b"max-forwards", b"record-route", b"via")
+    rows = [row for name, row in message.rows if name not in ours]
     return rows + list(message.listed(b"via"))[2:]
 
 
@@ -208,6 +210,31 @@ async def test_a_repeat_over_several_processes_is_one_attempt(front: Front) -> N
     assert (await trunk.caller.next()).status == 603
     await settled(trunk)
     assert len(called(trunk, passed)) == len(called(trunk, refused)) == 1
+
+
+async def test_the_called_side_hangs_up_by_the_route_and_is_answered(front: Front) -> None:
+    trunk = front.kamailio
+    to = trunk.house.subscriber()
+    number = 9701
+    trunk.send(trunk.said(number, LINE, to))
+    call = await trunk.carrier.next()
+    assert call.value(b"record-route") == b"<sip:%s:%d;lr=on>" % (HOST.encode(), trunk.port)
+    trunk.answer(call, 200)
+    assert (await trunk.caller.next()).status == 200
+    bye = (
+        f"BYE sip:{LINE}@{HOST}:{trunk.caller.port} SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP {HOST}:{trunk.carrier.port};branch=z9hG4bKbye\r\nMax-Forwards: 70\r\n"
+        f"Route: <sip:{HOST}:{trunk.port};lr=on>\r\nFrom: <sip:{to}@gw.example.cn>;tag=c\r\n"
+        f"To: <sip:{LINE}@cc.example.cn>;tag=f{number}\r\nCall-ID: call-{number}@cc.example.cn\r\n"
+        "CSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n"
+    )
+    trunk.carrier.transport.sendto(bye.encode(), (HOST, trunk.port))
+    heard = await trunk.caller.next()
+    assert (heard.method, heard.value(b"route")) == (b"BYE", None)
+    answer = sip_proxy.answer(heard, 200, b"OK", b"caller")
+    trunk.caller.transport.sendto(answer, (HOST, trunk.port))
+    back = await trunk.carrier.next()
+    assert (back.status, len(list(back.listed(b"via")))) == (200, 1)
 
 
 async def settled(trunk: Trunk) -> None:
