@@ -89,6 +89,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
+    from gateway.relay.asked import door_of  # noqa: PLC0415
     from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
@@ -180,11 +181,9 @@ async def worker(process: Process, index: int) -> None:
 
     past = Search(data_dir / "journal", keys)
     heard = Heard(presses, partial(dialog_of, past), log, config.voice.refusal_keys)
-    voice = voice_of(
-        *(config, index, run_dir(config), key.lookup_key, screen, returns, relay.connection, telemetry, log),
-        heard,
-        course,
-    )
+    of_calls = (key.lookup_key, screen, returns, relay.connection, telemetry, log, heard, course)
+    voice = voice_of(config, index, run_dir(config), *of_calls)
+    elsewhere = door_of(config, index, run_dir(config), *of_calls)
 
     def reload(fresh: Handed) -> None:
         screen.use(fresh.profile)
@@ -215,18 +214,20 @@ async def worker(process: Process, index: int) -> None:
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
     questions = await direct.serve(run_dir(config), index, asked.take)
     voice.open()
+    elsewhere.open(partial(recalled, data_dir / "journal", keys))
     serving = [
         voice.recall(partial(recalled, data_dir / "journal", keys)),
-        asyncio.create_task(relay.serve(door)),
-        asyncio.create_task(voice.serve()),
+        *(asyncio.create_task(one) for one in (relay.serve(door), voice.serve(), elsewhere.serve())),
     ]
     await process.say_until_stopped(missing)
     asked.draining = True
     voice.drain()
+    elsewhere.drain()
     await relay.drain()
     for task in serving:
         task.cancel()
     await asyncio.gather(*serving, return_exceptions=True)
+    elsewhere.close()
     await voice.close()
     door.close()
     await journal.close()

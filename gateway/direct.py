@@ -8,9 +8,8 @@ a length (u32) and msgpack; many questions may be under way. It knows neither HT
 
 import asyncio
 import itertools
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
@@ -18,6 +17,7 @@ from zlib import crc32
 import msgspec
 
 from gateway.errors import NotReady
+from gateway.sockets import short_name
 
 ANSWER_SECONDS = 2.0
 """What is not answered by then has to be asked again, under the same key."""
@@ -135,16 +135,6 @@ _told = msgspec.msgpack.Decoder(Told).decode
 def owner(account: str, workers: int) -> int:
     """The worker that carries all that an account sends."""
     return crc32(account.encode("utf-8", "replace")) % workers
-
-
-@contextmanager
-def short_name(path: Path) -> Iterator[str]:
-    """A name of at most 108 octets for a socket in a folder whose own path may be longer."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 def socket_of(run_dir: Path, worker: int) -> Path:

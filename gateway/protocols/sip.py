@@ -252,6 +252,20 @@ def vias(message: Message) -> list[grammar.Via]:
     return found
 
 
+def without_top(message: Message) -> bytes:
+    """A response less its first Via (§16.7 item 3)."""
+    rows, left = [], True
+    for name, row in message.rows:
+        if name == b"via" and left:
+            left = False
+            end = grammar.first_value_end(row, row.index(b":") + 1)
+            if row[end : end + 1] == b",":
+                rows.append(b"Via: " + row[end + 1 :].lstrip(b" \t\r\n"))
+        else:
+            rows.append(row)
+    return b"".join((message.start, b"\r\n", *rows, b"\r\n", message.body))
+
+
 def max_forwards(message: Message) -> int | None:
     """Max-Forwards, 0 to 255 (§20.22); None where it is missing."""
     value = message.value(b"max-forwards")

@@ -220,19 +220,8 @@ def returned(message: Message, own: Own) -> tuple[bytes, Place]:
     if (came := _branch(following)) and not branch.startswith(COOKIE + _of_branch(own.key, came, following)):
         raise SipError(0, "not_ours", "a response to a request that did not come through here")
     place = sent_by(following)
-    rows, left = [], True
-    for name, row in message.rows:
-        if name == b"via" and left:
-            left = False
-            end = grammar.first_value_end(row, row.index(b":") + 1)
-            if row[end : end + 1] == b",":
-                rows.append(b"Via: " + row[end + 1 :].lstrip(b" \t\r\n"))
-        else:
-            rows.append(row)
     mark = grammar.parameter(vias[0].parameters, b"i") or b""
-    return b"".join((message.start, b"\r\n", *rows, b"\r\n", message.body)), _marked(
-        own.key, branch, mark, place
-    )
+    return sip.without_top(message), _marked(own.key, branch, mark, place)
 
 
 def sent_by(via: grammar.Via) -> Place:

@@ -11,8 +11,8 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.direct import short_name
 from gateway.errors import WireError
+from gateway.sockets import short_name
 
 MOST = 64 * 1024
 RETRY_SECONDS = 0.05

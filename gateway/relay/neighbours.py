@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.direct import short_name
 from gateway.protocols.sip_place import Place
+from gateway.sockets import short_name
 
 AT_ONCE = 64
 """Datagrams of one socket before others have their turn."""

@@ -78,17 +78,42 @@ def voice_of(
     """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
     settings = config.voice
     names = places.found(settings.next_hop, log)
+    make = maker(Calls, config, list(names), screen, returns, connection, telemetry, heard, course)
+
+    def flows(takers: Takers) -> Flows:
+        by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
+        calling = for_next_hops(settings) if by_tls else None
+        called = {place: settings.upstream_tls_name or name for place, name in names.items()}
+        return Flows(index, takers, for_senders(settings), calling, called, telemetry, log)
+
+    return Voice(settings.listen, list(names), index, config.workers, run_dir, make, flows, key, log)
+
+
+def maker(
+    kind: type[Calls],
+    config: Config,
+    carrier: Sequence[Place],
+    screen: Screen,
+    returns: Returns,
+    connection: Callable[[], int],
+    telemetry: Telemetry,
+    heard: Heard,
+    course: Course,
+) -> Make:
+    """Makes the calls of a worker, as the settings have the two sides."""
+    settings = config.voice
     trusted = within(settings.trusted)
     explains = config.card.url_of_card.encode()
     manners = Manners(within(settings.answers_403), within(settings.answers_608), explains)
-    connections: dict[Place, int] = {}
+    connections: dict[tuple[str | int, ...], int] = {}
 
     def connection_of(peer: Place) -> int:
-        if peer not in connections:
+        known = (*peer.address, peer.section, peer.worker, peer.flow)
+        if known not in connections:
             if len(connections) >= MOST_PEERS:
                 connections.clear()
-            connections[peer] = connection()
-        return connections[peer]
+            connections[known] = connection()
+        return connections[known]
 
     def make(
         hop: Callable[[], Place | None],
@@ -98,7 +123,7 @@ def voice_of(
     ) -> Calls:
         trunks = Trunks(
             config.node.carrier,
-            frozenset(place.address for place in names),
+            frozenset(place.address for place in carrier),
             hop,
             way,
             trusted,
@@ -108,15 +133,14 @@ def voice_of(
             settings.mode == "redirect",
         )
         more = heard, course, Answers(owns[0].key, manners, screen)
-        return Calls(trunks, owns, screen, returns, send, connection_of, telemetry, *more)
+        return kind(trunks, owns, screen, returns, send, connection_of, telemetry, *more)
 
-    def flows(takers: Takers) -> Flows:
-        by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
-        calling = for_next_hops(settings) if by_tls else None
-        called = {place: settings.upstream_tls_name or name for place, name in names.items()}
-        return Flows(index, takers, for_senders(settings), calling, called, telemetry, log)
+    return make
 
-    return Voice(settings.listen, list(names), index, config.workers, run_dir, make, flows, key, log)
+
+def key_of_calls(key: bytes) -> bytes:
+    """The key of tags and branches, out of the registry's."""
+    return blake2b(key, digest_size=16, person=b"zhengming sip").digest()
 
 
 def within(networks: Sequence[str]) -> Callable[[str], bool]:
@@ -164,7 +188,7 @@ class Voice:
             [place._replace(section=section) for place, section in by if section is not None],
             self._flows.connected,
         )
-        self._key = blake2b(key, digest_size=16, person=b"zhengming sip").digest()
+        self._key = key_of_calls(key)
         self._log = log
         self._sockets: dict[int, socket.socket] = {}
         self._owns: list[Own] = []

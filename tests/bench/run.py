@@ -1,6 +1,7 @@
 """`make bench`: what the goals say, measured on whole nodes; prints and keeps the figures.
 
-    python tests/bench/run.py [wire|protocols|rules|calls|replies|counters|numbers|attempts|ban|import|find …]
+    python tests/bench/run.py [wire|protocols|rules|calls|carried|replies|counters|numbers|attempts|ban|import
+        |find …]
         [--messages N …]
 
 `wire`: the gateway beside a bare relay, in turns, with the same load (performance.md's table of goals): the
@@ -9,7 +10,7 @@ the CPU) against relay.py at level 2. One submit in ten is refused, one recipien
 the texts are those of vectors/messages.csv. A run counts only if `equal` is true: every submit answered, and
 sent = arrived at the carrier + refused by us. `protocols`: this load over each protocol, in turns. `rules`:
 the same load with all rules in force and with those of the spine alone, in turns. `calls`:
-calls.py's. `replies` and `counters`
+calls.py's, `carried`: carried.py's. `replies` and `counters`
 need no node; the others are registry.py's.
 """
 
@@ -31,6 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import calls
+import carried
 import counting
 import registry
 import replies
@@ -324,7 +326,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = ["wire", "protocols", "rules", "calls", "replies", "counters", *registry.ALL]
+    known = ["wire", "protocols", "rules", "calls", "carried", "replies", "counters", *registry.ALL]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each, after one that warms up")
     parser.add_argument("--messages", type=int, default=200_000)
@@ -348,7 +350,9 @@ def main() -> None:
         reserving(options, report)
     if "calls" in options.names:
         calls.calls(options, report, spread)
-    if set(options.names) - {"replies", "counters", "calls"}:
+    if "carried" in options.names:
+        carried.carried(options, report, spread)
+    if set(options.names) - {"replies", "counters", "calls", "carried"}:
         nodes(options, report)
     if options.keep:
         report.keep()
