@@ -18,7 +18,7 @@ from gateway.registry import migrate, primary
 from gateway.registry.deadlines import terms_of
 from gateway.registry.embedded import EmbeddedPostgres
 from gateway.registry.keys import load_key
-from gateway.values import endpoint
+from gateway.values import endpoint, hop
 
 CONNECT_SECONDS = 5
 
@@ -31,6 +31,7 @@ def problems(settings: Config, path: Path | None) -> list[str]:
         *_folder(settings),
         *_ports(settings),
         *_upstreams(settings),
+        *_next_hops(settings),
         *secured.problems(settings.sms),
         *signalling.problems(settings.voice, settings.card),
     ]
@@ -100,6 +101,23 @@ def _upstreams(settings: Config) -> Iterator[str]:
                 )
         if not sms.upstream:
             yield f"sms.{number}.upstream is empty: right would be the carrier's gateways, as host:port"
+
+
+def _next_hops(settings: Config) -> Iterator[str]:
+    for said in filter(None, settings.voice.next_hop):
+        host, port, _ = hop(said)
+        try:
+            socket.getaddrinfo(host, port)
+        except OSError as error:
+            yield (
+                f"voice.next_hop = {said!r}: no such host: {error.strerror}; right would be the address of"
+                " the carrier's voice core"
+            )
+        if (host, port) in {endpoint(address.partition("://")[2]) for address in settings.voice.listen}:
+            yield (
+                f"voice.next_hop = {said!r}: this node itself listens there; right would be the carrier's"
+                " voice core"
+            )
 
 
 def _database(settings: Config) -> Iterator[str]:

@@ -116,6 +116,12 @@ class Trunk:
             and found.content.octets.decode("utf-16-be") == name
         ]
 
+    async def kill(self) -> None:
+        """All workers, until they are back."""
+        roles = [role for role in self.house.roles if role.startswith("worker")]
+        for role, pid in [(role, self.house.signal(role)) for role in roles]:
+            await self.house.back(role, pid)
+
     def outcomes(self, attempt: rec.Attempt) -> list[int]:
         return [
             found.record.result
@@ -264,10 +270,7 @@ async def test_a_killed_worker_comes_back_with_what_it_has_decided(trunk: Trunk)
     assert (await trunk.caller.next()).status == 200
     (stands,) = trunk.attempt(standing)
     await eventually(lambda: trunk.outcomes(stands) == [200])
-    roles = [role for role in trunk.house.roles if role.startswith("worker")]
-    killed = [(role, trunk.house.signal(role)) for role in roles]
-    for role, pid in killed:
-        await trunk.house.back(role, pid)
+    await trunk.kill()
 
     async def repeated() -> Message | None:
         trunk.send(sent[9201])
@@ -400,6 +403,32 @@ async def test_three_answered_calls_a_day_are_enough(trunk: Trunk) -> None:
 
     await eventually(recounted)
     assert await trunk.told(trunk.invite(DUNNING, other)) == "INVITE"
+
+
+@pytest.mark.long
+async def test_an_answer_that_is_repeated_after_a_kill_counts_once(trunk: Trunk) -> None:
+    trunk.house.write_profile('[rules.over_frequency]\nmode = { collection = "enforce" }')
+    await trunk.house.reload()
+    to = trunk.house.subscriber()
+    calls = []
+    for number in (9421, 9422):
+        trunk.send(trunk.said(number, DUNNING, to))
+        calls.append(await trunk.carrier.next())
+        trunk.answer(calls[-1], 200)
+        assert (await trunk.caller.next()).status == 200
+    attempts = [attempt for call in calls for attempt in trunk.attempt(call)]
+    await eventually(lambda: [trunk.outcomes(attempt) for attempt in attempts] == [[200]] * 2)
+    await trunk.kill()
+    for call in calls:
+
+        async def back(call: Message = call) -> bool:
+            trunk.answer(call, 200)
+            with contextlib.suppress(TimeoutError):
+                return (await asyncio.wait_for(trunk.caller.got.get(), 0.5)).status == 200
+            return False
+
+        await eventually(back)
+    assert await trunk.told(trunk.invite(DUNNING, to)) == "INVITE"
 
 
 async def test_who_presses_the_key_in_a_call_gets_no_more_calls_and_sms(trunk: Trunk) -> None:

@@ -229,7 +229,7 @@ def test_a_database_without_our_schema(
 
 
 def test_what_only_a_start_would_have_found_is_told_before(run: Run, config: Path) -> None:
-    web, metrics, sms = free_ports(3)
+    web, metrics, sms, voice = free_ports(4)
     (config.parent / "days.csv").write_text("day,workday\n2027-02-30,true\n")
     config.write_text(f"""
         [web]
@@ -240,6 +240,11 @@ def test_what_only_a_start_would_have_found_is_told_before(run: Run, config: Pat
         protocol = "cmpp"
         listen = "127.0.0.1:{sms}"
         upstream = ["nosuchhost.invalid:7890", "127.0.0.1:{sms}"]
+        [voice]
+        listen = ["tls://127.0.0.1:{voice}"]
+        next_hop = ["sips:nosuchhost.invalid", "sip:127.0.0.1:{voice};transport=tcp"]
+        tls_certificate = "none.pem"
+        tls_key = "none.key"
         [cases]
         workdays_file = "days.csv"
     """)
@@ -250,6 +255,9 @@ def test_what_only_a_start_would_have_found_is_told_before(run: Run, config: Pat
         f"web.listen = 'nosuchhost.invalid:{web}': cannot listen there: ",
         "sms.0.upstream = 'nosuchhost.invalid:7890': no such host: ",
         f"sms.0.upstream = '127.0.0.1:{sms}': this node itself listens there",
+        "voice.next_hop = 'sips:nosuchhost.invalid': no such host: ",
+        f"voice.next_hop = 'sip:127.0.0.1:{voice};transport=tcp': this node itself listens there",
+        "voice.tls_certificate: ",
     ):
         assert words in said
     assert "Unknown error" not in said

@@ -7,6 +7,7 @@ as what two readers read differently is how a call gets past a gateway. Values h
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import NamedTuple
 
 TOKEN = rb"[A-Za-z0-9\-.!%*_+`'~]++"
@@ -50,6 +51,7 @@ _URI_TAIL = re.compile(
 )
 _TEL = re.compile(rb"(\+?[0-9A-Fa-f*#\-.()]++)((?:;" + _URI_CHARS + rb"(?:=" + _URI_CHARS + rb")?)*)")
 _EACH_URI_PARAMETER = re.compile(rb";([^;=]+)(?:=([^;]*))?")
+_V4 = re.compile(rb"(\d{1,3})(?:\.\d{1,3}){3}")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
@@ -160,3 +162,15 @@ def uri_parameter(parameters: bytes, name: bytes) -> bytes | None:
 def unescaped(text: bytes) -> bytes:
     """%HH, once (§19.1.2); only after the parts were split, never in a method or display name."""
     return _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), text) if b"%" in text else text
+
+
+def has_many(host: bytes) -> bool:
+    """Whether it is an address that more than one hears, or none at all."""
+    plain = _V4.fullmatch(host)
+    if plain is not None and 0 < int(plain[1]) < 224:
+        return False
+    try:
+        address = ip_address(host.decode("ascii"))
+    except ValueError:
+        return False
+    return address.is_multicast or address.is_unspecified or host == b"255.255.255.255"

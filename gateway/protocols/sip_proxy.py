@@ -8,7 +8,6 @@ transaction to the next element.
 import re
 from collections.abc import Iterable
 from hashlib import blake2b
-from ipaddress import ip_address
 from typing import NamedTuple
 
 from gateway.protocols import sip
@@ -23,7 +22,6 @@ PORT = 5060
 MAX_FORWARDS = 70
 SCHEMES = frozenset((b"sip", b"sips", b"tel"))
 
-_V4 = re.compile(rb"(\d{1,3})(?:\.\d{1,3}){3}")
 _RPORT = re.compile(rb";[ \t\r\n]*rport[ \t]*(?=[;,\r]|$)", re.IGNORECASE)
 _RECEIVED = re.compile(rb";[ \t\r\n]*received[ \t]*=[ \t]*[0-9A-Fa-f.:\[\]]+", re.IGNORECASE)
 
@@ -255,7 +253,7 @@ def sent_by(via: grammar.Via) -> Place:
     transport = via.transport.decode("ascii")
     host = grammar.parameter(via.parameters, b"received") or via.host
     host = host.strip(b"[]")
-    if _has_many(host):
+    if grammar.has_many(host):
         raise SipError(0, "broadcast", "a response to a broadcast or multicast address")
     said = grammar.parameter(via.parameters, b"rport") or b""
     if transport != UDP or not said.isdigit() or not 0 < int(said[:6]) < 65536:
@@ -274,18 +272,6 @@ def branch_of(request: Request, key: bytes) -> bytes:
             key, top, request.from_tag, request.call_id, b"%d" % request.number, request.message.uri
         )
     return COOKIE + first + _loop_part(request, key)
-
-
-def _has_many(host: bytes) -> bool:
-    """Whether it is an address that more than one hears, or none at all."""
-    plain = _V4.fullmatch(host)
-    if plain is not None and 0 < int(plain[1]) < 224:
-        return False
-    try:
-        address = ip_address(host.decode("ascii"))
-    except ValueError:
-        return False
-    return address.is_multicast or address.is_unspecified or host == b"255.255.255.255"
 
 
 def _branch(top: grammar.Via) -> bytes:

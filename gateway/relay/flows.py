@@ -52,8 +52,8 @@ MOST_HELD = 64
 
 
 class Takers(NamedTuple):
-    """Who gets what was framed, from where; what breaks SIP, and whether it came as part of a stream that
-    ends by it; and whoever has been heard of."""
+    """Who gets what was framed, and what breaks SIP, each with where it came from; and who hears from whom
+    anything came at all."""
 
     took: Callable[[Message, Place], None]
     broke: Callable[[SipError, Place], None]
@@ -159,7 +159,6 @@ class Flows:
         self._from: Counter[str] = Counter()
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = False
 
     def listen(self, host: str, port: int, section: int, transport: str) -> None:
         """Take connections there, as the other workers do. Raises OSError."""
@@ -216,7 +215,6 @@ class Flows:
             self._telemetry.sessions.labels("sip", side).set(count)
 
     async def close(self) -> None:
-        self._closing = True
         for sock in self._listeners:
             sock.close()
         for task in self._tasks:

@@ -212,6 +212,8 @@ QUANTITIES = {
     **PURPOSES,
     "joint": Words("短信与语音合计", "SMS and calls together"),
     "answered": Words("已接通的呼叫", "answered calls"),
+    "robot": Words("机器人外呼", "calls of robots"),
+    "inbound_only": Words("仅供呼入的号段", "numbers that are called alone"),
     "minute": Words("1分钟", "a minute"),
     "5_minutes": Words("5分钟", "5 minutes"),
     "hour": Words("1小时", "an hour"),

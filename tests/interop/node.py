@@ -4,6 +4,7 @@ and go."""
 import contextlib
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -90,8 +91,8 @@ class Node:
 
 
 @contextlib.contextmanager
-def standing(folder: Path) -> Iterator[Node]:
-    """The node, from its start to its end; marketing passes at any hour."""
+def standing(folder: Path, **settings: str) -> Iterator[Node]:
+    """The node, from its start to its end; marketing passes at any hour. `settings`: of the environment."""
     (folder / "shared").write_text(SECRET, "ascii")
     protocols = (*PROTOCOLS, "sip")
     carriers = dict(zip(protocols, free_ports(len(protocols)), strict=True))
@@ -100,7 +101,7 @@ def standing(folder: Path) -> Iterator[Node]:
     for protocol, port in carriers.items():
         command += ["--carrier", f"{protocol}=127.0.0.1:{port}"]
     with (folder / "output").open("wb") as output:
-        demo = subprocess.Popen(command, stdout=output, stderr=output)
+        demo = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | settings)
     try:
         deadline = time.monotonic() + 120
         while not (folder / "ready.json").exists():

@@ -16,14 +16,13 @@ TRANSPORTS = ("udp", "tcp")
 MANY = 1000
 
 
+FILED = ["number", "channels", "purposes", "institution"], [[LINE, "voice", "marketing", "ZHSLYH"]]
+
+
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with standing(tmp_path_factory.mktemp("calls")) as node:
-        node.fill(
-            "numbers",
-            ["number", "channels", "purposes", "institution"],
-            [[LINE, "voice", "marketing", "ZHSLYH"]],
-        )
+        node.fill("numbers", *FILED)
         yield node
 
 
@@ -105,3 +104,15 @@ def test_a_phone_calls_a_phone_and_an_unfiled_one_is_refused(node: Node, tmp_pat
         with phone(tmp_path / "unfiled", UNFILED, unfiled, outbound=way, commands=[dial]) as refused:
             assert refused.says("603 Decline"), refused.output.read_text()
     assert gained(node, before) == {"pass": 1, "unregistered": 1}
+
+
+def test_who_asks_where_to_call_is_told(tmp_path: Path) -> None:
+    """By a node that redirects: it forwards nothing, and counts the same."""
+    (tmp_path / "node").mkdir()
+    with standing(tmp_path / "node", ZHENGMING__VOICE__MODE="redirect") as node:
+        node.fill("numbers", *FILED)
+        for transport in TRANSPORTS:
+            before = attempts(node, LINE, UNFILED)
+            caller = Sipp(tmp_path, transport).call(node.port("sip"), numbers(60), scenario="redirected")
+            assert caller == Counted(60, 60, 0, caller.repeats, (20, 40))
+            assert gained(node, before) == {"pass": 40, "unregistered": 20}
