@@ -14,6 +14,7 @@ from gateway.protocols.sip_answers import refusal as refusal_of
 from gateway.protocols.sip_keys import refuses
 from gateway.protocols.sip_memo import Memo
 from gateway.protocols.sip_place import Place
+from gateway.protocols.sip_proof import proven, token_of
 from gateway.protocols.sip_proxy import Own
 from gateway.protocols.sip_stream import Stream
 
@@ -69,16 +70,16 @@ def test_what_is_forwarded_differs_by_our_via_and_one_hop() -> None:
 def test_a_route_proves_the_call_that_it_came_with_and_no_other() -> None:
     """However the peer routes: by a loose Route, or by our URI in place of its own."""
     attempt = bytes(range(16))
-    token = sip_proxy.token_of(b"a@b", attempt, OWN)
+    token = token_of(b"a@b", attempt, OWN)
     octets, _ = sip_proxy.forwarded(request(), OWN, PEER, record=OWN, token=token)
     route = (read(octets).value(b"record-route") or b"").decode()
-    assert sip_proxy.proven(request(f"Route: {route}", "To: <sip:b@c>;tag=t"), OWN) == attempt
+    assert proven(request(f"Route: {route}", "To: <sip:b@c>;tag=t"), OWN) == attempt
     strict = request("Route: <sip:b@c>", start=f"BYE {route.strip('<>')} SIP/2.0")
-    assert sip_proxy.proven(strict, OWN) == attempt
-    assert sip_proxy.proven(request(f"Route: {route}", "Call-ID: other@b"), OWN) == b""
-    assert sip_proxy.proven(request(f"Route: {route.replace('zm=0', 'zm=1')}"), OWN) == b""
-    assert sip_proxy.proven(request("Route: <sip:10.0.0.1:5060;lr;zm=zz>"), OWN) == b""
-    assert sip_proxy.proven(request(), OWN) == b""
+    assert proven(strict, OWN) == attempt
+    assert proven(request(f"Route: {route}", "Call-ID: other@b"), OWN) == b""
+    assert proven(request(f"Route: {route.replace('zm=0', 'zm=1')}"), OWN) == b""
+    assert proven(request("Route: <sip:10.0.0.1:5060;lr;zm=zz>"), OWN) == b""
+    assert proven(request(), OWN) == b""
 
 
 @pytest.mark.parametrize(

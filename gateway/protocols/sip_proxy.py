@@ -116,7 +116,8 @@ def _key(secret: bytes, number: int, top: grammar.Via, branch: bytes, call_id: b
 
 
 def _key_hash(secret: bytes, *parts: bytes) -> int:
-    return int(_hash(secret, b"key", *parts)[:16], 16)
+    octets = b"\0".join((b"key", *parts))  # of which no part but the last one may have a NUL
+    return int.from_bytes(blake2b(octets, key=secret, digest_size=8).digest(), "big")
 
 
 def stamp(message: Message, host: bytes, port: int) -> None:
@@ -159,7 +160,7 @@ def forwarded(
 ) -> tuple[bytes, bytes | None]:
     """The request with our Via on top and one hop less (§16.6), and the URI of the Route that it must follow,
     None: none is left. `own`: by which it leaves; `peer`: where it came from. `record`: stay on the dialog's
-    path, as the one that it came in by; `token`: see `token_of`."""
+    path, as the one that it came in by; `token`: see `sip_proof`."""
     message = request.message
     way = _way(message, own)
     start = message.start if way.target is None else b"%s %s SIP/2.0" % (message.method, way.target)
@@ -191,30 +192,6 @@ def follows(request: Request, own: Own) -> bytes:
     """The URI to which Route sends a request, else its Request-URI (§16.6 item 7)."""
     following = _way(request.message, own).following
     return request.message.uri if following is None else following
-
-
-def token_of(call_id: bytes, attempt: bytes, own: Own) -> bytes:
-    """What our Record-Route says of a call that passed, and Route brings back with whatever follows in it
-    (§12.1, §12.2.1.1): the id of its attempt (16 octets), and a proof that nobody else can give. So a call is
-    known however long it lasts, after a restart, and on all nodes that share the key."""
-    return attempt.hex().encode("ascii") + b"-" + _hash(own.key, b"call", call_id, attempt)
-
-
-def proven(request: Request, own: Own) -> bytes:
-    """The id of the attempt whose call a request belongs to by its Route; b"" where it proves none."""
-    for route in (b"<%s>" % request.message.uri, *request.message.listed(b"route")):
-        found = grammar.address(route)
-        place = None if found is None else grammar.uri(found.uri)
-        if place is None or not own.is_at(place.host, place.port):
-            continue
-        token = grammar.uri_parameter(place.parameters, b"zm") or b""
-        try:
-            attempt = bytes.fromhex(token[:32].decode("latin-1"))
-        except ValueError:
-            continue
-        if len(attempt) == 16 and token == token_of(request.call_id, attempt, own):
-            return attempt
-    return b""
 
 
 def probe(own: Own, place: Place, index: int, number: int) -> bytes:

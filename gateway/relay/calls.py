@@ -23,6 +23,7 @@ from gateway.protocols.sip_answers import OK as OK_STATUS
 from gateway.protocols.sip_identity import OK, Identity
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import Place
+from gateway.protocols.sip_proof import proven, token_of
 from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay.callers import Callers
 from gateway.relay.course import Course
@@ -195,7 +196,7 @@ class Calls:
 
     def _call_of(self, request: Request) -> Dialog | bytes:
         """The call that it says it belongs to, or the id of its attempt; b"" for none that is known."""
-        return self._dialogs.get(request.call_id) or sip_proxy.proven(request, self.own)
+        return self._dialogs.get(request.call_id) or proven(request, self.own)
 
     def _invite(self, came: Came, request: Request) -> None:
         now = _now()
@@ -301,7 +302,7 @@ class Calls:
             record = self.owns[peer.section] if records else None
             call = self._call_of(request) if records else b""
             attempt = call if isinstance(call, bytes) else call.attempt
-            token = sip_proxy.token_of(request.call_id, attempt, self.own) if attempt else b""
+            token = token_of(request.call_id, attempt, self.own) if attempt else b""
             octets, _ = sip_proxy.forwarded(request, self.owns[to.section], peer, record=record, token=token)
             self._send(octets, to)
 
