@@ -294,14 +294,15 @@ async def create_token(
     return Token(*row), secret  # type: ignore[misc]  # it was just added
 
 
-async def revoke_token(c: "Connection", actor: Actor | None, token: int) -> None:
-    """End a token now; one that has ended stays as it is. Problem `not_found`."""
-    found = await c.fetchval("SELECT revoked_at IS NOT NULL FROM tokens WHERE id = $1 FOR UPDATE", token)
+async def revoke_token(c: "Connection", actor: Actor | None, token: int) -> int:
+    """End a token now, and say whose it was; one that has ended stays as it is. Problem `not_found`."""
+    found = await c.fetchrow("SELECT user_id, revoked_at FROM tokens WHERE id = $1 FOR UPDATE", token)
     if found is None:
         raise _missing("tokens")
-    if not found:
+    if found["revoked_at"] is None:
         await c.execute("UPDATE tokens SET revoked_at = now() WHERE id = $1", token)
         await record(c, actor, "token.revoke", f"tokens/{token}")
+    return int(found["user_id"])
 
 
 async def tokens(c: "Connection", after: int = 0, limit: int = 50) -> list[Token]:
