@@ -170,9 +170,9 @@ async def test_whose_token_it_is(office: Office) -> None:
     )  # fmt: skip
     assert await office.access.by_token(secret + "x") is None
     assert await office.access.by_token("") is None
-    await people.revoke_token(office.c, None, token)
-    assert await office.access.by_token(secret) == who  # for a second at most
-    office.forget()
+    assert await people.revoke_token(office.c, None, token) == who.user
+    assert await office.access.by_token(secret) == who  # for a second at most, elsewhere
+    office.access.forget(who.user)
     assert await office.access.by_token(secret) is None
 
 

@@ -205,12 +205,18 @@ async def test_users_and_tokens_are_made_changed_and_ended_and_all_of_it_is_on_r
     assert (await office.get("a", "/session")).body["scopes"] == ["read"]
     gone = await office.ask("admin", "DELETE", f"/tokens/{token.body['id']}")
     assert gone.status == 204
+    assert (await office.get("a", "/session")).status == 401  # at once, though it was known a moment ago
+    again = await office.post("admin", "/tokens", {"user": "a", "scopes": ["read"], "days": 1})
+    office.tokens["a"] = again.body["secret"]
+    assert (await office.get("a", "/session")).status == 200
     changed = await office.ask("admin", "PATCH", where, {"status": "disabled"}, headers=tag)
     assert (changed.status, changed.body["status"]) == (200, "disabled")
+    assert (await office.get("a", "/session")).status == 401
     stale = await office.ask("admin", "PATCH", where, {"status": "active"}, headers=tag)
     assert (stale.status, stale.body["code"]) == (412, "changed_meanwhile")
     acts = (await office.get("auditor", "/audit", params={"user": "admin"})).body["items"]
-    assert [act["act"] for act in acts] == ["user.add", "token.create", "token.revoke", "user.change"]
+    tokens = ("token.create", "token.revoke", "token.create")
+    assert [act["act"] for act in acts] == ["user.add", *tokens, "user.change"]
     assert [act["seq"] for act in acts] == sorted(act["seq"] for act in acts)
     assert all(len(act["hash"]) == 64 and act["door"] == "api" for act in acts)
     listed = (await office.get("admin", "/tokens", params={"limit": 1000})).body["items"]

@@ -148,4 +148,8 @@ async def test_subscriber_is_never_shown_in_full(office: Office) -> None:
     assert [len(one.body["items"]) for one in lists] == [1, 2]
     bad = await office.post("institution", "/refusals", {"subscriber": "95588"})
     assert (bad.status, bad.body["field"]) == (422, "subscriber")
+    for path, said in (("/refusals", {}), ("/consents", {"source": "app"})):  # nobody has said it yet
+        to_come = {"subscriber": "13800000003", "at": "2999-01-01"} | said
+        ahead = await office.post("institution", path, to_come)
+        assert (ahead.status, ahead.body["field"]) == (422, "at")
     assert "13800000" not in str(office.sql("SELECT detail::text FROM audit"))

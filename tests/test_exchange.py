@@ -23,6 +23,7 @@ from gateway.registry import exchange, intake, runs
 from gateway.registry.exchange import ImportResult, export_file, import_file
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS
+from gateway.registry.loading import BANNED
 from gateway.registry.reading import CHUNK, REPORT
 from gateway.registry.sheets import create_table
 
@@ -460,6 +461,15 @@ async def test_references_must_exist(bring: Bring) -> None:
     ]:
         result = await bring(kind, [TABLES[kind][0], line])
         assert [(row["line"], row["column"]) for row in rejected(result)] == [("2", column)], (kind, line)
+
+
+async def test_a_ban_that_stands_is_not_rewritten(filled: Bring, database: str) -> None:
+    head, first, _ = TABLES["blacklist"]
+    result = await filled("blacklist", [head, first, "1069999,true,another reason,C-9"])
+    assert (result.accepted, result.unchanged, result.rejected) == (0, 1, 1)
+    [line] = rejected(result)
+    assert (line["line"], line["column"], line["cause"]) == ("3", "number", BANNED.cause)
+    assert await ask(database, "SELECT case_reference FROM blacklist WHERE number = '1069999'") == "C-2"
 
 
 async def test_a_revoked_mandate_does_not_come_back(filled: Bring, database: str) -> None:

@@ -76,6 +76,15 @@ async def test_document_is_seen_by_those_who_see_what_names_it(office: Office) -
                        ("carrier", "/documents/..%2f..%2fkeys")):  # fmt: skip
         assert (await office.get(who, place)).status == 404, (who, place)
     assert (await office.get("carrier", f"{path}?of=users/1")).status == 422
+    thief = await office.post("institution2", "/numbers", {  # names what he never had
+        "number": "10690002", "channels": ["sms"], "purposes": ["service"], "document_sha256": digest,
+    })  # fmt: skip
+    assert thief.status == 201
+    assert (await office.get("institution2", f"{path}?of=numbers/{thief.body['id']}")).status == 404
+    lent = await office.post("institution", "/mandates", {
+        "agency": "AGENT", "purposes": ["service"], "document_sha256": digest,
+    })  # fmt: skip
+    assert (await office.get("agency", f"{path}?of=mandates/{lent.body['id']}")).body == PDF
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ async def test_an_identity_number_has_one_way_of_writing(c: Connection) -> None:
         (NewUser("x", "institution", "X", institution="NONE"), "invalid", "institution"),
         (NewUser("x", "regulator", "X", institution="A"), "invalid", "institution"),
         (NewUser("x", "regulator", ""), "invalid", "person"),
+        (NewUser("x", "regulator", "X", territory="330100"), "invalid", "territory"),
+        (NewUser("x", "regulator", "X", territory="宁波市"), "invalid", "territory"),
         (NewUser("x", "regulator", "X", "ID-C1"), "exists", "person"),
     ],
 )
@@ -105,6 +107,10 @@ async def test_a_user_is_changed_once_at_a_time(c: Connection) -> None:
     assert (after.status, after.territory) == ("disabled", "")
     stale = await problem(people.change_user(c, admin, before.id, territory="x", version=before.row_version))
     assert stale.code == "changed_meanwhile"
+    himself = await problem(people.change_user(c, admin, admin.user, status="disabled"))
+    assert (himself.code, himself.field) == ("invalid", "status")
+    nowhere = await problem(people.change_user(c, admin, after.id, territory="Hangzhou"))
+    assert (nowhere.code, nowhere.field) == ("invalid", "territory")
     assert (await problem(people.change_user(c, admin, 999, status="active"))).code == "not_found"
     acts = await c.fetch(
         "SELECT act, user_id, person_id FROM audit WHERE subject = $1 ORDER BY id", f"users/{after.id}"

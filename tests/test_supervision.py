@@ -192,6 +192,7 @@ async def test_a_complaint_is_taken_once_forwarded_and_answered(bureau: Bureau, 
     with pytest.raises(Problem) as refused:
         await complain(bureau, source="12321", reference="B-1")
     assert refused.value.code == "exists"
+    assert "来源" in refused.value.detail.zh
     with pytest.raises(Problem) as refused:
         await complain(bureau, at="2030-01-01")
     assert refused.value.field == "at"

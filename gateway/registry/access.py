@@ -175,6 +175,13 @@ class Access:
                 await record(c, actor, "session.end", f"users/{actor.user}")
         self._forget(digest)  # what was being looked up meanwhile may have seen it
 
+    def forget(self, user: int) -> None:
+        """Look a user up again at his next request, here: his rights, tokens or sessions have changed, and
+        whoever changed them need not wait for the second to pass. Look-ups under way are not remembered."""
+        for digest in [digest for digest, known in self._known.items() if known.actor.user == user]:
+            del self._known[digest]
+        self._looking.clear()
+
     async def set_password(self, c: "Connection", actor: Actor | None, user: int, password: str) -> None:
         """Give a user a password; his sessions end. Problem `invalid` for a short one."""
         if len(password) < SHORTEST_PASSWORD:

@@ -287,6 +287,10 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         Words("本机构已登记此号码，可变更原登记", "this institution has filed it: change that filing"),
     ),
     "replies_once": ("wrong_state", Words("此回复已认定", "this reply was decided before")),
+    "complaints_source_reference_key": (
+        "exists",
+        Words("已有此来源、此编号的投诉", "a complaint of this source and reference is here already"),
+    ),
     "appeals_once": ("exists", Words("对此已有待答复的申诉", "an appeal against this is open already")),
     "numbers_one_amendment": ("exists", Words("已有待审的变更版本", "an amendment is under way already")),
     "allocations_no_overlap": ("already_filed", Words("号段已被分配", "already allocated")),

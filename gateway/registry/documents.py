@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,6 +26,8 @@ from gateway.registry.fields import Sha256
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
 
+    Owner = Callable[[], AbstractAsyncContextManager[Connection]]
+
 MOST = 20 * 1024 * 1024
 HEADS = {
     b"%PDF-": "application/pdf",  # ISO 32000-1, 7.5.2
@@ -35,8 +38,13 @@ HEADS = {
 HEAD = max(map(len, HEADS))
 
 KINDS = Literal["licence", "mandate", "consent", "filing", "other"]
-NAMING = ("numbers", "mandates", "institutions", "consents", "penalties", "appeals", "disputes")
-"""Tables with a column document_sha256."""
+NAMING = {
+    "numbers": "institution_id, agency_id",
+    "mandates": "institution_id, agency_id",
+    "institutions": "id",
+    **dict.fromkeys(("consents", "penalties", "appeals", "disputes"), "institution_id"),
+}
+"""Tables with a column document_sha256, and whose papers a row of each may show to its parties."""
 
 
 class Document(BaseModel):
@@ -124,20 +132,27 @@ class Documents:
         await record(c, actor, "document.put", f"documents/{document.sha256.hex()}", kind=kind)
         return document
 
-    async def get(self, c: "Connection", sha256: bytes, of: str = "") -> tuple[Path, str]:
+    async def get(
+        self, c: "Connection", sha256: bytes, of: str = "", *, owner: "Owner | None" = None
+    ) -> tuple[Path, str]:
         """File and media type of a document that the actor handed in, or that the row `of` ("numbers/17")
-        names, if he sees that row. Problem `not_found`."""
+        names, if he sees that row. Problem `not_found`.
+
+        With `owner`, a connection that no policy binds, only if a party of that row, or an authority, handed
+        it in: who writes rows himself must not get at others' papers by naming their hash.
+        """
         table, _, identity = of.partition("/")
         if of and (table not in NAMING or not identity.isdecimal() or len(identity) > 18):
             raise missing()
         try:
             seen = await c.fetchval("SELECT EXISTS (SELECT FROM document_uses WHERE sha256 = $1)", sha256)
             if not seen and of:
-                seen = await c.fetchval(
-                    f"SELECT EXISTS (SELECT FROM {table} WHERE id = $1 AND document_sha256 = $2)",
+                parties = await c.fetchval(
+                    f"SELECT ARRAY[{NAMING[table]}] FROM {table} WHERE id = $1 AND document_sha256 = $2",
                     int(identity),
                     sha256,
                 )
+                seen = parties is not None and (owner is None or await _given(owner, sha256, parties))
         except asyncpg.InsufficientPrivilegeError:  # a table that the role never sees
             seen = False
         kind = (
@@ -147,6 +162,17 @@ class Documents:
         if kind is None or not await asyncio.to_thread(place.exists):
             raise missing()
         return place, kind
+
+
+async def _given(owner: "Owner", sha256: bytes, parties: list[int | None]) -> bool:
+    async with owner() as c:
+        found: bool = await c.fetchval(
+            """SELECT count(*) > 0 FROM document_uses
+                WHERE sha256 = $1 AND (institution_id IS NULL OR institution_id = ANY ($2))""",
+            sha256,
+            parties,
+        )
+    return found
 
 
 def too_large() -> Problem:

@@ -169,6 +169,13 @@ ALREADY_FILED = Flaw(
     "同一时段和渠道内未被其他主体登记的号码，或提出异议",
 )
 
+BANNED = Flaw(
+    "banned already, with another reason or case",
+    "已在黑名单，理由或案件不同",
+    "the reason and case of the entry that stands, which is not rewritten; or its removal first",
+    "与现有条目相同的理由和案件（条目不改写），或先移出现有条目",
+)
+
 PROTECTED = Flaw(
     "would cover a protected number, such as 110, 12321 or a carrier's own",
     "会覆盖受保护号码，例如 110、12321 或运营商客服号码",

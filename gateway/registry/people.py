@@ -18,6 +18,7 @@ import asyncpg
 from gateway.errors import Problem, Words
 from gateway.registry import keyed
 from gateway.registry.acting import ROLES, SCOPES, Actor, as_problem, record
+from gateway.registry.territories import watched
 
 if TYPE_CHECKING:
     from gateway.registry.keys import RegistryKey
@@ -170,7 +171,7 @@ async def add_user(c: "Connection", actor: Actor | None, key: "RegistryKey", new
             new.role,
             new.carrier,
             institution,
-            new.territory,
+            watched(new.territory),
         )
     except asyncpg.UniqueViolationError:
         raise Problem(
@@ -194,7 +195,7 @@ async def change_user(
     """Disable or enable a user, or give him another territory; `version`: only if the row is still that one.
 
     Who is disabled is signed out at once, and his tokens serve no more. Problem `not_found`,
-    `changed_meanwhile`, `invalid`.
+    `changed_meanwhile`, `invalid` (also for who would disable himself).
     """
     if status is not None:
         _one_of("status", status, ("active", "disabled"))
@@ -203,12 +204,16 @@ async def change_user(
         raise _missing("users")
     if version is not None and version != row["row_version"]:
         raise Problem("changed_meanwhile", Words("记录已被他人修改", "somebody changed it meanwhile"))
+    if status == "disabled" and actor is not None and actor.user == user:
+        detail = Words("不能停用自己的登录", "nobody disables himself: the last admin would shut all out")
+        expected = Words("由另一名管理员停用", "another admin who does it")
+        raise Problem("invalid", detail, field="status", value=status, expected=expected)
     await c.execute(
         """UPDATE users SET status = coalesce($2, status), territory = coalesce($3, territory)
             WHERE id = $1""",
         user,
         status,
-        territory,
+        territory and watched(territory),
     )
     await record(c, actor, "user.change", f"users/{user}", status=status, territory=territory)
     return await user_by(c, user)
@@ -294,14 +299,15 @@ async def create_token(
     return Token(*row), secret  # type: ignore[misc]  # it was just added
 
 
-async def revoke_token(c: "Connection", actor: Actor | None, token: int) -> None:
-    """End a token now; one that has ended stays as it is. Problem `not_found`."""
-    found = await c.fetchval("SELECT revoked_at IS NOT NULL FROM tokens WHERE id = $1 FOR UPDATE", token)
+async def revoke_token(c: "Connection", actor: Actor | None, token: int) -> int:
+    """End a token now, and say whose it was; one that has ended stays as it is. Problem `not_found`."""
+    found = await c.fetchrow("SELECT user_id, revoked_at FROM tokens WHERE id = $1 FOR UPDATE", token)
     if found is None:
         raise _missing("tokens")
-    if not found:
+    if found["revoked_at"] is None:
         await c.execute("UPDATE tokens SET revoked_at = now() WHERE id = $1", token)
         await record(c, actor, "token.revoke", f"tokens/{token}")
+    return int(found["user_id"])
 
 
 async def tokens(c: "Connection", after: int = 0, limit: int = 50) -> list[Token]:

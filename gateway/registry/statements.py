@@ -3,6 +3,7 @@
 from gateway.registry.loading import (
     ALREADY_FILED,
     APPROVED,
+    BANNED,
     LINES,
     NO_ACCOUNT,
     NO_AGENCY,
@@ -215,14 +216,21 @@ SELECT t.number, t.extension_digits, t.channels, t.purposes, o.code, a.code, t.s
     "blacklist": Loading(
         put=f"""
 WITH put AS (
-    INSERT INTO blacklist AS t (number, is_prefix, reason, case_reference, added_by)
+    INSERT INTO blacklist (number, is_prefix, reason, case_reference, added_by)
     SELECT i.number, i.is_prefix, i.reason, i.case_reference, current_setting('zhengming.checked_by')
       FROM incoming i WHERE {LINES} ORDER BY i.line
-    ON CONFLICT (number, is_prefix) WHERE removed_at IS NULL DO UPDATE
-       SET reason = excluded.reason, case_reference = excluded.case_reference
-     WHERE (t.reason, t.case_reference) IS DISTINCT FROM (excluded.reason, excluded.case_reference)
+    ON CONFLICT (number, is_prefix) WHERE removed_at IS NULL DO NOTHING
     RETURNING 1)
 SELECT count(*) FROM put""",
+        checks=(
+            Check(
+                "number",
+                """EXISTS (SELECT FROM blacklist b
+                    WHERE b.number = i.number AND b.is_prefix = i.is_prefix AND b.removed_at IS NULL
+                      AND (b.reason, b.case_reference) IS DISTINCT FROM (i.reason, i.case_reference))""",
+                BANNED,
+            ),
+        ),
         rows="""
 SELECT number, is_prefix, reason, case_reference FROM blacklist WHERE removed_at IS NULL ORDER BY id""",
     ),

@@ -5,6 +5,7 @@ and ends by its subscriber's own word, or when a regulator says why it was none;
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -50,6 +51,8 @@ SELECT t.id, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.nu
   FROM refusals t"""
 
 MOST_FOUND = 1000
+CLOCKS = timedelta(minutes=1)
+"""What a client's clock may be ahead by: what he says of just now is taken as now."""
 Source = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -144,12 +147,13 @@ async def consent(c: "Connection", key: RegistryKey, identity: int) -> Consent:
 
 async def agree(c: "Connection", actor: Actor, key: RegistryKey, new: NewConsent) -> Consent:
     """Keep a consent of the actor's institution. Problem `exists`, `invalid`."""
-    in_order(new.at, new.until, "until")
+    at = await _been(c, new.at)
+    in_order(at, new.until, "until")
     values = {
         **await _sealed(c, key, new.subscriber),
         "institution_id": actor.institution,
         "source": new.source,
-        "given_at": new.at,
+        "given_at": at,
         "valid_until": new.until,
         "document_sha256": new.document_sha256,
     }
@@ -217,7 +221,7 @@ async def refuse(c: "Connection", actor: Actor, key: RegistryKey, new: NewRefusa
         "purposes": purpose_bits(new.purposes),
         "channels": channel_bits(new.channels),
         "source": new.source,
-        "refused_at": new.at or await c.fetchval("SELECT now()"),
+        "refused_at": await _been(c, new.at),
     }
     identity = await changing.insert(c, "refusals", values)
     await record(c, actor, "refusal.add", f"refusals/{identity}", subscriber=mask(new.subscriber))
@@ -266,6 +270,21 @@ async def lift(c: "Connection", actor: Actor, key: RegistryKey, identity: int, w
         source=old.source,
     )
     return await refusal(c, key, identity)
+
+
+async def _been(c: "Connection", at: Instant | None) -> Instant:
+    """When it was said; now, when nobody says. Problem `invalid` for a time to come: a refusal of tomorrow
+    would outrank whatever its subscriber says until then."""
+    now: Instant = await c.fetchval("SELECT now()")
+    if at is not None and at > now + CLOCKS:
+        raise Problem(
+            "invalid",
+            Words("晚于当前时间", "lies in the future"),
+            field="at",
+            value=said(at),
+            expected=Words("已过去的时间", "a time that has been"),
+        )
+    return now if at is None else min(at, now)
 
 
 async def _sealed(c: "Connection", key: RegistryKey, subscriber: str) -> dict[str, Any]:

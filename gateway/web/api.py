@@ -142,6 +142,7 @@ class Call:
     address: str
     cookie: str
     digest: bytes  # SHA-256 of method, path and body, where there may be a key
+    ended: int = 0  # the user whose rights, tokens or sessions the handler has changed
 
     def unchanged(self, version: int) -> None:
         """Raises Problem `changed_meanwhile` when If-Match names another version than the row's own."""

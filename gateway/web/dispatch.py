@@ -163,6 +163,8 @@ class Dispatch:
                 held = f"SELECT held_still($2, t.id) FROM {endpoint.table} t WHERE t.id = $1"
                 await call.c.execute(held, path["id"], endpoint.table)
             made = await (self._once(route, call) if call.key else self._made(route, call))
+        if call.ended:
+            site.access.forget(call.ended)
         return _response(made, request)
 
     async def _made(self, route: Route, call: Call) -> Made:

@@ -211,6 +211,7 @@ async def add_user(call: Call) -> Answer:
 
 
 async def change_user(call: Call) -> Answer:
+    call.ended = call.path["id"]
     user = await people.change_user(
         call.c,
         call.actor,
@@ -225,6 +226,7 @@ async def change_user(call: Call) -> Answer:
 async def renew_credentials(call: Call) -> Answer:
     asked, access = call.body, call.site.access
     user = await people.user_by(call.c, call.path["id"])
+    call.ended = user.id
     secret = await access.renew(call.c, call.actor, user.id, asked.password, totp=asked.totp)
     return Answer(Credentials(user=user.login, totp_secret=secret))
 
@@ -245,7 +247,7 @@ async def add_token(call: Call) -> Answer:
 
 
 async def revoke_token(call: Call) -> Answer:
-    await people.revoke_token(call.c, call.actor, call.path["id"])
+    call.ended = await people.revoke_token(call.c, call.actor, call.path["id"])
     return Answer()
 
 

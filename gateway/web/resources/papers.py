@@ -105,7 +105,8 @@ async def document(call: Call) -> Answer:
         sha256 = SHA256.parse(call.path["sha256"])
     except Bad:
         raise not_found() from None
-    path, media_type = await documents(call).get(call.c, sha256, call.query.of)
+    owner = call.site.door.owner if call.actor.institution else None
+    path, media_type = await documents(call).get(call.c, sha256, call.query.of, owner=owner)
     name = f'attachment; filename="{sha256.hex()[:16]}"'
     return Answer(path, headers={"Content-Type": media_type, "Content-Disposition": name})
 
