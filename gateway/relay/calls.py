@@ -24,7 +24,7 @@ from gateway.protocols.sip_identity import OK, Identity
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proof import proven, token_of
-from gateway.protocols.sip_proxy import Own, Request
+from gateway.protocols.sip_proxy import Key, Own, Request
 from gateway.relay.callers import Callers
 from gateway.relay.course import Course
 from gateway.relay.heard import Heard
@@ -146,10 +146,14 @@ class Calls:
     # Requests
 
     def _request(self, message: Message, peer: Place, at: float) -> None:
+        method, known = message.method, None
+        if method == b"ACK" and not self._callers.are_carrier(peer):
+            known = sip_proxy.named(message)
+            if self._absorbs(sip_proxy.key_of(known, sip.vias(message)[0], self.own)):
+                return
         sip_proxy.stamp(message, peer.host.encode("ascii"), peer.port)
-        request = sip_proxy.checked(message, self.own)
+        request = sip_proxy.checked(message, self.own, known)
         came = Came(message, peer, at, request.key(), request)
-        method = message.method
         if method == b"OPTIONS" and self._is_for_us(message):
             self._answer(message, peer, OK_STATUS)
         elif self._callers.are_carrier(peer):
@@ -275,7 +279,7 @@ class Calls:
         self._send(said, came.peer)
 
     def _cancel(self, came: Came, request: Request) -> None:
-        verdict = self._memo.get(request.key(), _now())
+        verdict = self._memo.get(came.key, _now())
         if verdict is None:
             self._answer(came.message, came.peer, NO_SUCH_CALL)
         elif verdict.hop is not None:
@@ -286,9 +290,19 @@ class Calls:
             if judging is not None:
                 judging.cancelled = True
 
+    def _absorbs(self, key: Key) -> bool:
+        """Whether an ACK ends here, as what it acknowledges was refused by us: its key says so, and the rest
+        of it is not read."""
+        now = _now()
+        verdict = self._memo.get(key, now)
+        if verdict is None or verdict.hop is not None:
+            return False
+        Memo.confirm(verdict, now)
+        return True
+
     def _acknowledge(self, came: Came, request: Request) -> None:
-        """An ACK of what we refused ends here; of what the carrier answered it goes on."""
-        verdict = self._memo.get(request.key(), _now())
+        """An ACK of what the carrier answered goes on."""
+        verdict = self._memo.get(came.key, _now())
         hop = self._onward() if verdict is None else verdict.hop
         if hop is not None:
             self._forward(request, came.peer, hop)
@@ -310,29 +324,29 @@ class Calls:
 
     def _back(self, message: Message) -> None:
         _, method = sip.sequence(message)
-        if method == b"OPTIONS" and len(sip.vias(message)) == 1:
+        vias = sip.vias(message)
+        if method == b"OPTIONS" and len(vias) == 1:
             return  # of a probe: whom it came from is alive
-        octets, back = sip_proxy.returned(message, self.own)
+        octets, back = sip_proxy.returned(message, vias, self.own)
         if method == b"INVITE" and message.status >= FINAL:
-            self._ended(octets, message.status)
+            self._ended(message, vias[1])
         if is_address(back.host):
             call_id, go_on = sip.call_id(message), partial(self._send, octets, back)
             self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
 
-    def _ended(self, octets: bytes, status: int) -> None:
-        """The call was answered or came to nothing: an outcome, once."""
-        response = sip.datagram(octets)
-        if response is None:
-            return
-        verdict = self._memo.get(sip_proxy.key_of(response, self.own), _now())
+    def _ended(self, response: Message, via: grammar.Via) -> None:
+        """The call was answered or came to nothing: an outcome, once. `via`: of its INVITE, as it came to
+        us."""
+        known, now = sip_proxy.named(response), _now()
+        verdict = self._memo.get(sip_proxy.key_of(known, via, self.own), now)
         if verdict is None or verdict.hop is None:
             return
         if not verdict.answered:
-            self._returns.outcomes([(verdict.attempt, status, b"", 0)])
-            call = self._dialogs.get(sip.call_id(response))
-            if status < REDIRECTS and call is not None:
+            self._returns.outcomes([(verdict.attempt, response.status, b"", 0)])
+            call = self._dialogs.get(known.call_id)
+            if response.status < REDIRECTS and call is not None:
                 self._course.taken(call)
-        Memo.settle(verdict, _now())
+        Memo.settle(verdict, now)
 
     # Answers of our own
 
