@@ -154,7 +154,7 @@ class Calls:
         sip_proxy.stamp(message, peer.host.encode("ascii"), peer.port)
         request = sip_proxy.checked(message, self.own, known)
         came = Came(message, peer, at, request.key(), request)
-        if method == b"OPTIONS" and self._is_for_us(message):
+        if method == b"OPTIONS" and self.own.is_at(request.asked.host, request.asked.port):
             self._answer(message, peer, OK_STATUS)
         elif self._callers.are_carrier(peer):
             self._from_carrier(request, peer)
@@ -205,7 +205,7 @@ class Calls:
     def _invite(self, came: Came, request: Request) -> None:
         now = _now()
         verdict = self._memo.get(came.key, now)
-        who = self._callers.identity(came.message, came.peer)
+        who = self._callers.identity(request, came.peer)
         if verdict is None:
             verdict = self._memo.begin(came.key, now)
             if verdict is None or self.draining:
@@ -375,10 +375,6 @@ class Calls:
 
     def _answer(self, message: Message, peer: Place, status: int) -> None:
         self._send(self._answers.plain(message, status), peer)
-
-    def _is_for_us(self, message: Message) -> bool:
-        asked = grammar.uri(message.uri)
-        return asked is not None and self.own.is_at(asked.host, asked.port)
 
 
 def _now() -> int:
