@@ -20,6 +20,17 @@ _DIALLED = re.compile(rb"\+?[0-9\-.()]+")
 _LOCAL = re.compile(r"(?!10|11|95|96)\d{7,8}")
 _CITY_CODE = re.compile(r"\+86(?:10|2\d|[3-9]\d\d)(9[56]\d{3,4}|100\d\d|123\d\d)")
 _NO_NUMBERS: tuple[str, ...] = ()
+_FURTHER = frozenset(
+    (
+        b"p-asserted-identity",
+        b"p-preferred-identity",
+        b"remote-party-id",
+        b"diversion",
+        b"history-info",
+        b"privacy",
+    )
+)
+"""What else than From is read of who calls; most calls have none of it."""
 
 
 class Identity(NamedTuple):
@@ -42,7 +53,8 @@ def identity(message: Message, *, trusted: bool, area: str = "") -> Identity:
     """Who calls by an INVITE. `area`: the trunk's area code without its 0, for local numbers; "": they can't
     be read."""
     froms = [grammar.address(value) for value in message.values(b"from")]
-    return identity_of(message, grammar.uri(message.uri), froms[0] if len(froms) == 1 else None, trusted, area)
+    sender = froms[0] if len(froms) == 1 else None
+    return identity_of(message, grammar.uri(message.uri), sender, trusted, area)
 
 
 def identity_of(
@@ -52,6 +64,13 @@ def identity_of(
     called = _named(asked, area)
     if sender is None:
         return Identity(MALFORMED, "", "none", called)
+    spoken = grammar.uri(sender.uri)
+    anonymous = spoken is not None and (
+        spoken.user.lower() == b"anonymous" or spoken.host.endswith(b"anonymous.invalid")
+    )
+    shown = "" if anonymous else _named(spoken, area)
+    if not anonymous and message.first.keys().isdisjoint(_FURTHER):
+        return Identity(OK if shown else UNIDENTIFIED, shown, "from", called)
     try:
         asserted = _addresses(message, b"p-asserted-identity")
         preferred = _addresses(message, b"p-preferred-identity")
@@ -60,11 +79,6 @@ def identity_of(
         history = _addresses(message, b"history-info")
     except ValueError:
         return Identity(MALFORMED, "", "none", called)
-    spoken = grammar.uri(sender.uri)
-    anonymous = spoken is not None and (
-        spoken.user.lower() == b"anonymous" or spoken.host.endswith(b"anonymous.invalid")
-    )
-    shown = "" if anonymous else _named(spoken, area)
     if trusted and len(asserted) > 2:  # RFC 3325 §9.1
         return Identity(MALFORMED, "", "pai", called)
     lenders = _numbers(diverted, area)

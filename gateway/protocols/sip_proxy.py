@@ -361,11 +361,8 @@ def _is_tagged(row: bytes) -> bool:
 
 
 def _hash(key: bytes, *parts: bytes) -> bytes:
-    digest = blake2b(key=key, digest_size=10)
-    for part in parts:
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
-    return digest.hexdigest().encode("ascii")
+    octets = b"".join([b"%d:%b" % (len(part), part) for part in parts])
+    return blake2b(octets, key=key, digest_size=10).hexdigest().encode("ascii")
 
 
 def _refused(message: Message, status: int, cause: str, detail: str, rows: bytes = b"") -> SipError:

@@ -24,7 +24,7 @@ from gateway.protocols.sip_identity import OK, Identity
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proof import proven, token_of
-from gateway.protocols.sip_proxy import Key, Own, Request
+from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay.callers import Callers
 from gateway.relay.course import Course
 from gateway.relay.heard import Heard
@@ -39,7 +39,8 @@ from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
 
 MOST_CALLS = 100_000
-"""INVITEs that are remembered at a time; more are refused with 503."""
+"""INVITEs that are remembered at a time; more are refused with 503. One that passed takes some 500 octets, a
+refused one some 1,000: its answer is kept, with up to 16 KiB of its caller's rows, so no more are."""
 
 MOST_DIALOGS = 200_000
 """Calls that passed, by Call-ID, so that a re-INVITE is known from a new call; beyond it it is judged as
@@ -146,25 +147,27 @@ class Calls:
     # Requests
 
     def _request(self, message: Message, peer: Place, at: float) -> None:
-        method, known = message.method, None
+        method, known, verdict = message.method, None, None
         if method == b"ACK" and not self._callers.are_carrier(peer):
             known = sip_proxy.named(message)
-            if self._absorbs(sip_proxy.key_of(known, sip.vias(message)[0], self.own)):
+            verdict = self._memo.get(sip_proxy.key_of(known, sip.vias(message)[0], self.own), now := _now())
+            if verdict is not None and verdict.hop is None:  # it ends here, and the rest of it is not read
+                Memo.confirm(verdict, now)
                 return
         sip_proxy.stamp(message, peer.host.encode("ascii"), peer.port)
         request = sip_proxy.checked(message, self.own, known)
-        came = Came(message, peer, at, request.key(), request)
         if method == b"OPTIONS" and self.own.is_at(request.asked.host, request.asked.port):
             self._answer(message, peer, OK_STATUS)
         elif self._callers.are_carrier(peer):
             self._from_carrier(request, peer)
         elif method == b"CANCEL":
-            self._cancel(came, request)
-        elif method == b"ACK":
-            self._acknowledge(came, request)
+            self._cancel(request, peer)
+        elif method == b"ACK":  # of what the carrier answered
+            if (hop := self._onward() if verdict is None else verdict.hop) is not None:
+                self._forward(request, peer, hop)
         elif method == b"INVITE" and not self._stands(request):
             if not (request.to_tag and self.recalling):
-                self._invite(came, request)
+                self._invite(Came(message, peer, at, request.key(), request), request)
             elif peer.flow:
                 self._answer(message, peer, UNAVAILABLE)
             # else it comes again, and the call is known by then
@@ -278,34 +281,17 @@ class Calls:
         Memo.settle(verdict, _now())
         self._send(said, came.peer)
 
-    def _cancel(self, came: Came, request: Request) -> None:
-        verdict = self._memo.get(came.key, _now())
+    def _cancel(self, request: Request, peer: Place) -> None:
+        verdict = self._memo.get(request.key(), _now())
         if verdict is None:
-            self._answer(came.message, came.peer, NO_SUCH_CALL)
+            self._answer(request.message, peer, NO_SUCH_CALL)
         elif verdict.hop is not None:
-            self._forward(request, came.peer, verdict.hop)
+            self._forward(request, peer, verdict.hop)
         else:
-            self._answer(came.message, came.peer, OK_STATUS)
+            self._answer(request.message, peer, OK_STATUS)
             judging = self._judging.get(id(verdict))
             if judging is not None:
                 judging.cancelled = True
-
-    def _absorbs(self, key: Key) -> bool:
-        """Whether an ACK ends here, as what it acknowledges was refused by us: its key says so, and the rest
-        of it is not read."""
-        now = _now()
-        verdict = self._memo.get(key, now)
-        if verdict is None or verdict.hop is not None:
-            return False
-        Memo.confirm(verdict, now)
-        return True
-
-    def _acknowledge(self, came: Came, request: Request) -> None:
-        """An ACK of what the carrier answered goes on."""
-        verdict = self._memo.get(came.key, _now())
-        hop = self._onward() if verdict is None else verdict.hop
-        if hop is not None:
-            self._forward(request, came.peer, hop)
 
     def _forward(self, request: Request, peer: Place, hop: Place | None) -> None:
         """Send it to the carrier's `hop`, whatever its Route says further: that is for the hop to follow.
