@@ -234,6 +234,9 @@ async def test_cancel_follows_its_invite_and_the_ack_of_a_refusal_ends_here(trun
     said = await trunk.caller.next()
     assert said.status == 603
     trunk.send(trunk.said(9002, UNFILED, to, "ACK", To=(said.value(b"to") or b"").decode()))
+    trunk.send(trunk.said(9002, UNFILED, to))  # late in the network: told the same, and not judged again
+    assert (await trunk.caller.next()).octets() == said.octets()
+    assert len(trunk.attempt(said)) == 1
     trunk.send(trunk.said(9003, LINE, to))
     assert (await trunk.carrier.next()).value(b"call-id") == b"call-9003@cc.example.cn"  # no ACK before it
 

@@ -184,7 +184,7 @@ def test_the_way_back_is_in_our_via_and_nobody_else_can_make_one() -> None:
     def back(octets: bytes) -> Place:
         response = sip.datagram(octets)
         assert response is not None
-        return sip_proxy.returned(response, own)[1]
+        return sip_proxy.returned(response, sip.vias(response), own)[1]
 
     assert back(said) == Place("c.example", 5061, "TLS", 2, 3, 1 << 59)
     at = said.index(b";i=2-3-")

@@ -182,7 +182,7 @@ def mutated(seed: int, count: int) -> None:
             if message is not None:
                 identity(message, trusted=True, area="571")
                 if message.status:
-                    sip_proxy.returned(message, OWN)
+                    sip_proxy.returned(message, sip.vias(message), OWN)
                 else:
                     sip_proxy.stamp(message, b"192.0.2.9", 5060)
                     sip_proxy.forwarded(sip_proxy.checked(message, OWN), OWN, Place("192.0.2.1", 5060))

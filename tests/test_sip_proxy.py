@@ -231,7 +231,7 @@ def test_a_response_goes_back_where_the_request_came_from() -> None:
     assert arrived is not None
     response = sip.datagram(sip_proxy.answer(arrived, 200, b"OK", b"other"))
     assert response is not None
-    back, place = sip_proxy.returned(response, OWN)
+    back, place = sip_proxy.returned(response, sip.vias(response), OWN)
     assert place == Place("198.51.100.7", 6000)
     assert back.count(b"Via:") == 1
     assert b"10.0.0.1" not in back
@@ -243,7 +243,7 @@ def test_a_response_to_what_did_not_come_through_here_goes_nowhere() -> None:
         start="SIP/2.0 200 OK",
     )
     with pytest.raises(sip.SipError) as refused:
-        sip_proxy.returned(read(forged), OWN)
+        sip_proxy.returned(read(forged), sip.vias(read(forged)), OWN)
     assert (refused.value.cause, refused.value.status) == ("not_ours", 0)
 
 
@@ -252,7 +252,7 @@ def test_a_response_to_what_did_not_come_through_here_goes_nowhere() -> None:
 def test_nothing_goes_to_many(top: str, place: str) -> None:
     message = read(spoken(f"Via: {top}, SIP/2.0/UDP {place}", start="SIP/2.0 200 OK", body=""))
     with pytest.raises(sip.SipError) as refused:
-        sip_proxy.returned(message, OWN)
+        sip_proxy.returned(message, sip.vias(message), OWN)
     assert (refused.value.cause, refused.value.status) == ("broadcast", 0)
 
 
@@ -306,7 +306,7 @@ def test_a_torture_message_is_forwarded_or_answered_and_nothing_else(name: str) 
     def handled() -> bytes:
         message = read(octets(name))
         if message.status:
-            return sip_proxy.returned(message, OWN)[0]
+            return sip_proxy.returned(message, sip.vias(message), OWN)[0]
         return sip_proxy.forwarded(sip_proxy.checked(message, OWN), OWN, PEER)[0]
 
     status = ANSWERED.get(name)
@@ -381,6 +381,15 @@ def test_a_verdict_is_kept_as_long_as_its_invite_may_be_repeated() -> None:
     assert memo.begin("c", 33_000) is not None
     memo.forget("c")
     assert len(memo) == 1
+    second = memo.begin("d", 34_000)
+    assert second is not None
+    memo.confirm(second, 34_000)
+    assert memo.get("d", 100_000) is second, "nobody has answered it yet"
+    memo.settle(second, 35_000)
+    memo.confirm(second, 36_000)
+    memo.confirm(second, 40_000)
+    assert memo.get("d", 40_999) is second
+    assert memo.get("d", 41_000) is None, "a repeated ACK keeps nothing"
     for now in range(34_000, 201_000, 1_000):
         memo.expire(now)
     assert memo.get("b", 201_000 - 1) is not None

@@ -242,13 +242,16 @@ def party(message: Message, name: bytes) -> grammar.Address:
 def vias(message: Message) -> list[grammar.Via]:
     """All of Via, top first; at least one."""
     found = []
-    for value in message.listed(b"via"):
-        one = grammar.via(value)
-        if one is None:
-            raise wrong(message, "via", f"Via is {_shown(value)}")
-        found.append(one)
-    if not found or any(not value.strip() or value.endswith(b",") for value in message.values(b"via")):
-        raise wrong(message, "via", "no Via, or an empty one")
+    for row in message.values(b"via"):
+        if not row or row.endswith(b","):
+            raise wrong(message, "via", "an empty Via")
+        for value in grammar.values(row) if b"," in row else (row,):
+            one = grammar.via(value)
+            if one is None:
+                raise wrong(message, "via", f"Via is {_shown(value)}")
+            found.append(one)
+    if not found:
+        raise wrong(message, "via", "no Via")
     return found
 
 

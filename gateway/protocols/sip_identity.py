@@ -20,6 +20,17 @@ _DIALLED = re.compile(rb"\+?[0-9\-.()]+")
 _LOCAL = re.compile(r"(?!10|11|95|96)\d{7,8}")
 _CITY_CODE = re.compile(r"\+86(?:10|2\d|[3-9]\d\d)(9[56]\d{3,4}|100\d\d|123\d\d)")
 _NO_NUMBERS: tuple[str, ...] = ()
+_FURTHER = frozenset(
+    (
+        b"p-asserted-identity",
+        b"p-preferred-identity",
+        b"remote-party-id",
+        b"diversion",
+        b"history-info",
+        b"privacy",
+    )
+)
+"""What else than From is read of who calls; most calls have none of it."""
 
 
 class Identity(NamedTuple):
@@ -41,10 +52,25 @@ class Identity(NamedTuple):
 def identity(message: Message, *, trusted: bool, area: str = "") -> Identity:
     """Who calls by an INVITE. `area`: the trunk's area code without its 0, for local numbers; "": they can't
     be read."""
-    called = number(message.uri, area)
     froms = [grammar.address(value) for value in message.values(b"from")]
-    if len(froms) != 1 or froms[0] is None:
+    sender = froms[0] if len(froms) == 1 else None
+    return identity_of(message, grammar.uri(message.uri), sender, trusted, area)
+
+
+def identity_of(
+    message: Message, asked: grammar.Uri | None, sender: grammar.Address | None, trusted: bool, area: str
+) -> Identity:
+    """The same where Request-URI and From have been read already; None: they break the grammar."""
+    called = _named(asked, area)
+    if sender is None:
         return Identity(MALFORMED, "", "none", called)
+    spoken = grammar.uri(sender.uri)
+    anonymous = spoken is not None and (
+        spoken.user.lower() == b"anonymous" or spoken.host.endswith(b"anonymous.invalid")
+    )
+    shown = "" if anonymous else _named(spoken, area)
+    if not anonymous and message.first.keys().isdisjoint(_FURTHER):
+        return Identity(OK if shown else UNIDENTIFIED, shown, "from", called)
     try:
         asserted = _addresses(message, b"p-asserted-identity")
         preferred = _addresses(message, b"p-preferred-identity")
@@ -53,11 +79,6 @@ def identity(message: Message, *, trusted: bool, area: str = "") -> Identity:
         history = _addresses(message, b"history-info")
     except ValueError:
         return Identity(MALFORMED, "", "none", called)
-    spoken = grammar.uri(froms[0].uri)
-    anonymous = spoken is not None and (
-        spoken.user.lower() == b"anonymous" or spoken.host.endswith(b"anonymous.invalid")
-    )
-    sender = "" if anonymous else number(froms[0].uri, area)
     if trusted and len(asserted) > 2:  # RFC 3325 §9.1
         return Identity(MALFORMED, "", "pai", called)
     lenders = _numbers(diverted, area)
@@ -76,9 +97,9 @@ def identity(message: Message, *, trusted: bool, area: str = "") -> Identity:
             claims.add(named)
             return Identity(AMBIGUOUS, "", "pai", called, diverting, claims.all(), hidden)
         caller, source = (named[0] if named else ""), "pai"
-        claims.add([sender])
-    elif sender or not anonymous:
-        caller, source = sender, "from"
+        claims.add([shown])
+    elif shown or not anonymous:
+        caller, source = shown, "from"
         claims.add(named)
     else:
         screened = [
@@ -106,7 +127,10 @@ def number(uri: bytes, area: str = "") -> str:
     Octets outside ASCII are no digits, whatever they look like. An area code before a national short code is
     dropped.
     """
-    parts = grammar.uri(uri)
+    return _named(grammar.uri(uri), area)
+
+
+def _named(parts: grammar.Uri | None, area: str) -> str:
     if parts is None:
         return ""
     user, _, inner = parts.user.partition(b";")

@@ -16,6 +16,9 @@ from gateway.protocols.sip_place import Place
 
 LIFE = 32_000
 """Milliseconds after the last final answer, and after an INVITE that got none: 64 times T1."""
+CONFIRMED = 5_000
+"""Milliseconds after the ACK of a refusal: T4, what the network may still hold of its INVITE (§17.2.1, timer
+I). No shorter over a stream, as an element before us may have come by datagrams."""
 LONGEST = 200_000
 """Milliseconds that a call may ring: an INVITE without a final answer is forgotten then (timer C is 180
 s)."""
@@ -79,6 +82,12 @@ class Memo:
         """A final answer went by: each repeat of it keeps the entry."""
         verdict.answered = True
         verdict.until = now + LIFE
+
+    @staticmethod
+    def confirm(verdict: Verdict, now: int) -> None:
+        """The ACK of a refusal came: its caller asks no more. A repeated ACK does not keep the entry."""
+        if verdict.answered:
+            verdict.until = min(verdict.until, now + CONFIRMED)
 
     def forget(self, key: Hashable) -> None:
         """What could not be recorded was not decided."""

@@ -6,7 +6,7 @@ transaction to the next element.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -46,10 +46,19 @@ Key = int
 of From. Records of calls have it as their `sequence`, so that a repeat is known after a restart."""
 
 
+class Named(NamedTuple):
+    """What tells a transaction from others, beside its top Via. `sender`: From; `from_tag`: b"" for none."""
+
+    number: int
+    call_id: bytes
+    sender: grammar.Address
+    from_tag: bytes
+
+
 class Request(NamedTuple):
     """A request that keeps the grammar, with what is used of it. `from_tag`, `to_tag`: b"" where there is
     none; `top`: the first Via; `branch`: its branch, b"" where it has none of RFC 3261; `secret`: see
-    `Own.key`."""
+    `Own.key`; `asked`: the Request-URI; `sender`: From."""
 
     message: Message
     top: grammar.Via
@@ -60,6 +69,8 @@ class Request(NamedTuple):
     to_tag: bytes
     hops: int
     secret: bytes
+    asked: grammar.Uri
+    sender: grammar.Address
 
     def key(self) -> Key:
         """The same for a request however often it is repeated, for its CANCEL and for the ACK of a
@@ -67,28 +78,37 @@ class Request(NamedTuple):
         return _key(self.secret, self.number, self.top, self.branch, self.call_id, self.from_tag)
 
 
-def checked(message: Message, own: Own) -> Request:
-    """The request, when a proxy may look at it further (§16.3); `SipError` with the answer otherwise."""
-    vias = sip.vias(message)
+def named(message: Message) -> Named:
+    """What names its transaction, of a request or a response."""
     number, _ = sip.sequence(message)
     call_id = sip.call_id(message)
-    from_tag = grammar.parameter(sip.party(message, b"from").parameters, b"tag") or b""
+    sender = sip.party(message, b"from")
+    return Named(number, call_id, sender, grammar.parameter(sender.parameters, b"tag") or b"")
+
+
+def checked(message: Message, own: Own, known: Named | None = None) -> Request:
+    """The request, when a proxy may look at it further (§16.3); `SipError` with the answer otherwise.
+    `known`: where it has been read already."""
+    vias = sip.vias(message)
+    number, call_id, sender, from_tag = known or named(message)
     to_tag = grammar.parameter(sip.party(message, b"to").parameters, b"tag") or b""
     hops = sip.max_forwards(message)
     word = grammar.scheme(message.uri)
     if word not in SCHEMES:
         raise _refused(message, 416, "scheme", f"the Request-URI's scheme is {word.decode('ascii')!r}")
-    if grammar.uri(message.uri) is None:
+    asked = grammar.uri(message.uri)
+    if asked is None:
         raise sip.wrong(message, "uri", "a Request-URI that is none")
     if hops == 0:
         raise _refused(message, 483, "hops", "Max-Forwards is 0")
     branch = _branch(vias[0])
     left = MAX_FORWARDS if hops is None else hops
-    request = Request(message, vias[0], branch, call_id, number, from_tag, to_tag, left, own.key)
-    mine = _loop_part(request, own.key)
+    request = Request(
+        message, vias[0], branch, call_id, number, from_tag, to_tag, left, own.key, asked, sender
+    )
     for via in vias:
         if own.is_at(via.host, via.port) and (grammar.parameter(via.parameters, b"branch") or b"").endswith(
-            mine
+            _loop_part(request, own.key)
         ):
             raise _refused(message, 482, "loop", "this request was here before")
     unknown = [option for option in message.listed(b"proxy-require") if option]
@@ -98,12 +118,9 @@ def checked(message: Message, own: Own) -> Request:
     return request
 
 
-def key_of(message: Message, own: Own) -> Key:
-    """`Request.key` of a response that has lost our Via."""
-    top = sip.vias(message)[0]
-    number, _ = sip.sequence(message)
-    tag = grammar.parameter(sip.party(message, b"from").parameters, b"tag") or b""
-    return _key(own.key, number, top, _branch(top), sip.call_id(message), tag)
+def key_of(known: Named, top: grammar.Via, own: Own) -> Key:
+    """`Request.key` of a request whose top Via is `top`, or of the response to it."""
+    return _key(own.key, known.number, top, _branch(top), known.call_id, known.from_tag)
 
 
 def key_of_broken(data: bytes, own: Own) -> Key:
@@ -206,11 +223,10 @@ def probe(own: Own, place: Place, index: int, number: int) -> bytes:
     )
 
 
-def returned(message: Message, own: Own) -> tuple[bytes, Place]:
+def returned(message: Message, vias: Sequence[grammar.Via], own: Own) -> tuple[bytes, Place]:
     """A response without our Via, and the place that it goes back to: the connection that its request came
     on, else what its next Via names (§16.7, §18.2.2). Nothing is sent to where more than one would hear it
-    (RFC 4475 §3.3.10)."""
-    vias = sip.vias(message)
+    (RFC 4475 §3.3.10). `vias`: all of the message."""
     if not own.is_at(vias[0].host, vias[0].port):
         raise SipError(0, "not_ours", "the top Via of a response is not ours")
     if len(vias) < 2:
@@ -283,8 +299,8 @@ def _way(message: Message, own: Own) -> _Way:
     """What Route asks for (§16.4, §16.6 item 6)."""
     came = list(message.listed(b"route"))
     routes, target = came, None
-    asked = grammar.uri(message.uri)
-    if routes and asked is not None and not asked.user and own.is_at(asked.host, asked.port):
+    asked = grammar.uri(message.uri) if routes else None
+    if asked is not None and not asked.user and own.is_at(asked.host, asked.port):
         # a strict router has put our Record-Route into the Request-URI, and what stood there last into Route
         target, routes = _place(message, routes[-1])[0], routes[:-1]
     while routes:  # one for each side of ours
@@ -345,11 +361,8 @@ def _is_tagged(row: bytes) -> bool:
 
 
 def _hash(key: bytes, *parts: bytes) -> bytes:
-    digest = blake2b(key=key, digest_size=10)
-    for part in parts:
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
-    return digest.hexdigest().encode("ascii")
+    octets = b"".join([b"%d:%b" % (len(part), part) for part in parts])
+    return blake2b(octets, key=key, digest_size=10).hexdigest().encode("ascii")
 
 
 def _refused(message: Message, status: int, cause: str, detail: str, rows: bytes = b"") -> SipError:

@@ -138,7 +138,7 @@ class Asked(Calls):
                 asking.tell(What.FORWARD)
             return
         if message.status >= FINAL and sip.sequence(message)[1] == b"INVITE":
-            self._ended(sip.without_top(message), message.status)
+            self._ended(message, vias[1])
         call_id, asking.waits = sip.call_id(message), True
         go_on = partial(asking.tell, What.FORWARD)
         self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)

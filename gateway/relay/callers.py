@@ -3,9 +3,9 @@ an address; what it may show is the registry's business.
 """
 
 from gateway.model import AccountKey
-from gateway.protocols.sip import Message
-from gateway.protocols.sip_identity import Identity, identity
+from gateway.protocols.sip_identity import Identity, identity_of
 from gateway.protocols.sip_place import Place
+from gateway.protocols.sip_proxy import Request
 from gateway.relay.login import is_allowed
 from gateway.relay.screen import Screen
 from gateway.relay.trunks import Trunks
@@ -41,6 +41,7 @@ class Callers:
             return True
         return bool(peer.flow) and peer.host in self._hosts and self.account(peer) is None
 
-    def identity(self, message: Message, peer: Place) -> Identity:
+    def identity(self, request: Request, peer: Place) -> Identity:
         """Whom an INVITE names."""
-        return identity(message, trusted=self._trunks.trusted(peer.host), area=self._trunks.area)
+        trusted = self._trunks.trusted(peer.host)
+        return identity_of(request.message, request.asked, request.sender, trusted, self._trunks.area)

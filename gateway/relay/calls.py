@@ -39,7 +39,8 @@ from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
 
 MOST_CALLS = 100_000
-"""INVITEs that are remembered at a time; more are refused with 503."""
+"""INVITEs that are remembered at a time; more are refused with 503. One that passed takes some 500 octets, a
+refused one some 1,000: its answer is kept, with up to 16 KiB of its caller's rows, so no more are."""
 
 MOST_DIALOGS = 200_000
 """Calls that passed, by Call-ID, so that a re-INVITE is known from a new call; beyond it it is judged as
@@ -146,21 +147,27 @@ class Calls:
     # Requests
 
     def _request(self, message: Message, peer: Place, at: float) -> None:
+        method, known, verdict = message.method, None, None
+        if method == b"ACK" and not self._callers.are_carrier(peer):
+            known = sip_proxy.named(message)
+            verdict = self._memo.get(sip_proxy.key_of(known, sip.vias(message)[0], self.own), now := _now())
+            if verdict is not None and verdict.hop is None:  # it ends here, and the rest of it is not read
+                Memo.confirm(verdict, now)
+                return
         sip_proxy.stamp(message, peer.host.encode("ascii"), peer.port)
-        request = sip_proxy.checked(message, self.own)
-        came = Came(message, peer, at, request.key(), request)
-        method = message.method
-        if method == b"OPTIONS" and self._is_for_us(message):
+        request = sip_proxy.checked(message, self.own, known)
+        if method == b"OPTIONS" and self.own.is_at(request.asked.host, request.asked.port):
             self._answer(message, peer, OK_STATUS)
         elif self._callers.are_carrier(peer):
             self._from_carrier(request, peer)
         elif method == b"CANCEL":
-            self._cancel(came, request)
-        elif method == b"ACK":
-            self._acknowledge(came, request)
+            self._cancel(request, peer)
+        elif method == b"ACK":  # of what the carrier answered
+            if (hop := self._onward() if verdict is None else verdict.hop) is not None:
+                self._forward(request, peer, hop)
         elif method == b"INVITE" and not self._stands(request):
             if not (request.to_tag and self.recalling):
-                self._invite(came, request)
+                self._invite(Came(message, peer, at, request.key(), request), request)
             elif peer.flow:
                 self._answer(message, peer, UNAVAILABLE)
             # else it comes again, and the call is known by then
@@ -201,7 +208,7 @@ class Calls:
     def _invite(self, came: Came, request: Request) -> None:
         now = _now()
         verdict = self._memo.get(came.key, now)
-        who = self._callers.identity(came.message, came.peer)
+        who = self._callers.identity(request, came.peer)
         if verdict is None:
             verdict = self._memo.begin(came.key, now)
             if verdict is None or self.draining:
@@ -274,24 +281,17 @@ class Calls:
         Memo.settle(verdict, _now())
         self._send(said, came.peer)
 
-    def _cancel(self, came: Came, request: Request) -> None:
+    def _cancel(self, request: Request, peer: Place) -> None:
         verdict = self._memo.get(request.key(), _now())
         if verdict is None:
-            self._answer(came.message, came.peer, NO_SUCH_CALL)
+            self._answer(request.message, peer, NO_SUCH_CALL)
         elif verdict.hop is not None:
-            self._forward(request, came.peer, verdict.hop)
+            self._forward(request, peer, verdict.hop)
         else:
-            self._answer(came.message, came.peer, OK_STATUS)
+            self._answer(request.message, peer, OK_STATUS)
             judging = self._judging.get(id(verdict))
             if judging is not None:
                 judging.cancelled = True
-
-    def _acknowledge(self, came: Came, request: Request) -> None:
-        """An ACK of what we refused ends here; of what the carrier answered it goes on."""
-        verdict = self._memo.get(request.key(), _now())
-        hop = self._onward() if verdict is None else verdict.hop
-        if hop is not None:
-            self._forward(request, came.peer, hop)
 
     def _forward(self, request: Request, peer: Place, hop: Place | None) -> None:
         """Send it to the carrier's `hop`, whatever its Route says further: that is for the hop to follow.
@@ -310,29 +310,29 @@ class Calls:
 
     def _back(self, message: Message) -> None:
         _, method = sip.sequence(message)
-        if method == b"OPTIONS" and len(sip.vias(message)) == 1:
+        vias = sip.vias(message)
+        if method == b"OPTIONS" and len(vias) == 1:
             return  # of a probe: whom it came from is alive
-        octets, back = sip_proxy.returned(message, self.own)
+        octets, back = sip_proxy.returned(message, vias, self.own)
         if method == b"INVITE" and message.status >= FINAL:
-            self._ended(octets, message.status)
+            self._ended(message, vias[1])
         if is_address(back.host):
             call_id, go_on = sip.call_id(message), partial(self._send, octets, back)
             self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
 
-    def _ended(self, octets: bytes, status: int) -> None:
-        """The call was answered or came to nothing: an outcome, once."""
-        response = sip.datagram(octets)
-        if response is None:
-            return
-        verdict = self._memo.get(sip_proxy.key_of(response, self.own), _now())
+    def _ended(self, response: Message, via: grammar.Via) -> None:
+        """The call was answered or came to nothing: an outcome, once. `via`: of its INVITE, as it came to
+        us."""
+        known, now = sip_proxy.named(response), _now()
+        verdict = self._memo.get(sip_proxy.key_of(known, via, self.own), now)
         if verdict is None or verdict.hop is None:
             return
         if not verdict.answered:
-            self._returns.outcomes([(verdict.attempt, status, b"", 0)])
-            call = self._dialogs.get(sip.call_id(response))
-            if status < REDIRECTS and call is not None:
+            self._returns.outcomes([(verdict.attempt, response.status, b"", 0)])
+            call = self._dialogs.get(known.call_id)
+            if response.status < REDIRECTS and call is not None:
                 self._course.taken(call)
-        Memo.settle(verdict, _now())
+        Memo.settle(verdict, now)
 
     # Answers of our own
 
@@ -361,10 +361,6 @@ class Calls:
 
     def _answer(self, message: Message, peer: Place, status: int) -> None:
         self._send(self._answers.plain(message, status), peer)
-
-    def _is_for_us(self, message: Message) -> bool:
-        asked = grammar.uri(message.uri)
-        return asked is not None and self.own.is_at(asked.host, asked.port)
 
 
 def _now() -> int:

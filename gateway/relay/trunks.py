@@ -1,6 +1,7 @@
 """The two sides of a node that carries calls, as the settings have them."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class Trunks(NamedTuple):
         return None if section is None else Place(host, asked.port or PORTS[transport], transport, section)
 
 
+@lru_cache(maxsize=4_096)
 def is_address(host: str) -> bool:
     """Names are not looked up: no call may wait for one."""
     try:
