@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +12,9 @@ from playbook import HOST, eventually, free_ports
 
 from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip_place import TCP, Place
-from gateway.relay import flows, hops, neighbours
+from gateway.relay import flows, hops
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.hops import Hops, Ways
-from gateway.relay.neighbours import Handed, Neighbours
 from gateway.telemetry import Telemetry
 
 LOG = logging.getLogger("flows")
@@ -129,28 +127,6 @@ async def test_an_answer_to_a_connection_that_has_gone_opens_one_to_the_sent_by(
     assert {message.octets() for message, _ in other.got} == {answer}
     assert len({place.flow for _, place in other.got}) == 1
     await other.flows.close()
-
-
-async def test_what_a_worker_does_not_take_is_said_of_streams_and_let_go_of_datagrams(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    took: list[Handed] = []
-    lost: list[Handed] = []
-    mine, other = (Neighbours(tmp_path, index, took.append, lost.append, LOG) for index in (0, 1))
-    mine.open()
-    by_udp, by_tcp = Handed(False, Place(HOST, 1), b"u"), Handed(False, Place(HOST, 2, TCP, 0, 0, 7), b"t")
-    mine.hand(1, by_udp)
-    mine.hand(1, by_tcp)
-    assert lost == [by_udp]
-    other.open()
-    mine.tick()
-    await eventually(lambda: took == [by_tcp])
-    other.close()
-    monkeypatch.setattr(neighbours, "AGAIN_SECONDS", -1.0)
-    mine.hand(1, by_tcp)
-    mine.tick()
-    assert lost == [by_udp, by_tcp]
-    mine.close()
 
 
 def test_each_side_is_told_the_address_that_it_sees() -> None:

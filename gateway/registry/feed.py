@@ -364,6 +364,7 @@ class Feed:
                     await self._insert(c, [refusal])
                 return
             log.error("registry: a refusal of this node does not fit the database: %s", error)
+            entered = refusals
         for refusal, stored in zip(refusals, entered, strict=True):
             self._learnt[refusal.event] = refusal.key
             self._waiting.append((REFUSALS, int.from_bytes(stored.key, "big", signed=True)))
