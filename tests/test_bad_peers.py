@@ -509,6 +509,7 @@ async def test_counts_and_lengths_that_lie_are_answered_and_the_line_goes_on(lin
     assert line.carrier.counts["submits"] == 1
 
 
+@pytest.mark.long
 async def test_random_frames_with_true_lengths_disturb_nobody(line: Line) -> None:
     """Any command, any body, from both sides at once; the last submit tells that all were read."""
     wire, rng = line.speech.wire(PEERS[line.protocol].asks), random.Random(7)

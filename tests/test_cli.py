@@ -177,6 +177,7 @@ async def test_import_takes_good_lines_and_names_bad_ones(house: House, tmp_path
     assert code == WRONG
 
 
+@pytest.mark.long
 async def test_what_is_exported_can_be_imported(house: House, tmp_path: Path) -> None:
     for kind, suffix, headers in (("numbers", ".csv", "zh"), ("refusals", ".xlsx", "en")):
         path = tmp_path / f"{kind}{suffix}"

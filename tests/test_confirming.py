@@ -372,6 +372,7 @@ async def test_what_a_full_disk_took_no_record_of_is_owed(tmp_path: Path) -> Non
     await journal.close()
 
 
+@pytest.mark.long
 async def test_a_drain_waits_for_the_answer_to_ours_and_makes_no_more(house: House) -> None:
     first, second, third = (house.subscriber() for _ in range(3))
     async with RawCarrier(house.upstreams.raw) as carrier, Raw.login(house, "900014") as raw:

@@ -269,6 +269,7 @@ async def test_a_table_of_cities_that_is_missing_or_cut_is_made_anew(
 # parts one by one
 
 
+@pytest.mark.long
 async def test_parts_served_one_by_one_are_a_node_whose_metrics_are_together(
     house_of: HouseOf, folder: Path
 ) -> None:
