@@ -329,8 +329,11 @@ async def test_a_script_that_fails_or_says_anything_else_is_503(
 async def test_without_its_script_it_does_not_start(tmp_path: Path, lacking: str) -> None:
     script = tmp_path / "none.py" if lacking == "script" else DEPLOYED / "zhengming.py"
     kamailio = Kamailio(
-        tmp_path, tmp_path, 9, script=script, package=Path() if lacking == "package" else TREE
+        tmp_path, tmp_path, 9, script=script, package=tmp_path if lacking == "package" else TREE
     )
     kamailio.launch()
     assert kamailio.process is not None
-    assert await asyncio.to_thread(kamailio.process.wait, 60) != 0
+    try:
+        assert await asyncio.to_thread(kamailio.process.wait, 15) != 0
+    finally:
+        await kamailio.__aexit__()
