@@ -38,6 +38,7 @@ class Kamailio:
         package: Path = TREE,
     ) -> None:
         (self.port,) = free_ports(1)
+        self._folder = folder
         self.log = folder / "kamailio.log"
         self._package = package
         defined = {
@@ -58,11 +59,13 @@ class Kamailio:
         self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self) -> None:
-        environment = dict(os.environ) | {"PYTHONPATH": str(self._package)}
+        # as its service has it: by PATH, and where it is started, its Python finds packages, too
+        environment = {"PYTHONPATH": str(self._package), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
                 env=environment,
+                cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
