@@ -74,6 +74,7 @@ async def test_a_ban_by_hand_holds_on_the_wire_and_leaves_by_two_persons(house: 
         assert await becomes(sender, house, number, CODE, 0) < 1
 
 
+@pytest.mark.long
 async def test_a_wide_prefix_waits_and_its_author_takes_it_back(house: House) -> None:
     ask = ("1069000", "--prefix", "--reason", "r", "--case", "C-1", "--by", "r1")
     hits = await did(house, "blacklist", "add", *ask, "--dry-run")

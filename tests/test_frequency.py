@@ -224,6 +224,7 @@ async def told(house: House, subscriber: str) -> tuple[int, str]:
     return code, rule["fact"]["en"]
 
 
+@pytest.mark.long
 async def test_a_dry_run_tells_the_counts_and_adds_nothing(house: House, ask: Asker) -> None:
     subscriber = house.subscriber()
     assert await sent(house, subscriber) == 0

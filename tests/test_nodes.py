@@ -157,6 +157,7 @@ async def test_a_record_is_shown_by_either_node(
     assert revealed.status == 403  # this token has no such scope
 
 
+@pytest.mark.long
 async def test_commands_of_either_node_find_what_both_recorded(
     houses: tuple[House, House], sent: tuple[str, list[str]]
 ) -> None:

@@ -114,6 +114,7 @@ async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(h
     assert line["detail"] == "Timestamp"
 
 
+@pytest.mark.long
 async def test_silent_connections_keep_nobody_out(house: House) -> None:
     """However many: the one that has waited longest makes room."""
     async with contextlib.AsyncExitStack() as stack:

@@ -276,6 +276,7 @@ async def test_answers_to_submits_keep_their_place_behind_a_reply(house: House) 
         assert await raw.frames(3) == said
 
 
+@pytest.mark.long
 async def test_a_pseudo_number_is_shielded_and_is_nobody_elses(house: House) -> None:
     """CMPP 3.0, Dest_terminal_type 1: opaque, so that its digits are not read as somebody's number."""
     for name in ("F00DA1B2C3D4E5F6A7B8C9D0E1F2A3B4", house.subscriber()):
