@@ -192,7 +192,10 @@ class Door:
 
     def open(self, recalled: Recall) -> None:
         """Take up what was decided before a restart and may be repeated, and listen; files of earlier lives
-        go, whatever count of workers they were of."""
+        go, whatever count of workers they were of. Where calls lead nowhere nobody is
+        listened to, which refuses them."""
+        if self._hop is None:
+            return
         known = recalled(self._mine, MOST_DIALOGS, time_ns() // 1_000_000 - LONGEST, 0)
         self._calls.restore(known, lambda mark: self._hop)
         for old in self._path.parent.glob("calls-*-of-*.sock"):
