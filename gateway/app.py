@@ -90,6 +90,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
     from gateway.relay.asked import door_of  # noqa: PLC0415
+    from gateway.relay.calls import MOST_DIALOGS  # noqa: PLC0415
     from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
@@ -99,11 +100,11 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.heard import Heard  # noqa: PLC0415
     from gateway.relay.past_calls import dialog_of  # noqa: PLC0415
     from gateway.relay.presses import Presses  # noqa: PLC0415
-    from gateway.relay.recalled import recalled  # noqa: PLC0415
+    from gateway.relay.recalled import Recall  # noqa: PLC0415
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.routes import Routes  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
-    from gateway.relay.voice import voice_of  # noqa: PLC0415
+    from gateway.relay.voice import Station, key_of_calls, voice_of  # noqa: PLC0415
     from gateway.relay.worker import Worker  # noqa: PLC0415
 
     slices.ask_for_short()
@@ -148,15 +149,14 @@ async def worker(process: Process, index: int) -> None:
         log,
     )
     screen = Screen(node, view, profile, journal, counters, contacts, cities, telemetry, log)
+    past = Search(data_dir / "journal", keys)
     context = Context(Sayings(data_dir / "journal", keys))
     confirmations = Confirmations(node, screen, cities, telemetry, log, _confirmations(config))
     returns = Returns(node, screen, key, contacts, context, confirmations, telemetry)
     presses = Presses(node, screen, key, returns, confirmations, telemetry)
     course = Course(screen, counters, view.hash)
-    endings = Endings(journal, Search(data_dir / "journal", keys), course)
-    asked = Direct(
-        screen, presses, endings, data_dir / "asked", writer, Search(data_dir / "journal", keys), log
-    )
+    endings = Endings(journal, past, course)
+    asked = Direct(screen, presses, endings, data_dir / "asked", writer, past, log)
     calling = CALLS.keys() & {sms.protocol for sms in config.sms}
     noted = Contacts(data_dir / "routes", writer)
 
@@ -179,11 +179,13 @@ async def worker(process: Process, index: int) -> None:
         log,
     )
 
-    past = Search(data_dir / "journal", keys)
     heard = Heard(presses, partial(dialog_of, past), log, config.voice.refusal_keys)
-    of_calls = (key.lookup_key, screen, returns, relay.connection, telemetry, log, heard, course)
-    voice = voice_of(config, index, run_dir(config), *of_calls)
-    elsewhere = door_of(config, index, run_dir(config), *of_calls)
+    judging = (screen, returns, relay.connection, telemetry, log, heard, course)
+    station = Station(config, index, run_dir(config), key_of_calls(key.lookup_key), *judging)
+    voice, elsewhere = voice_of(station), door_of(station)
+
+    def mine(name: str) -> bool:
+        return direct.owner(name, config.workers) == index
 
     def reload(fresh: Handed) -> None:
         screen.use(fresh.profile)
@@ -206,19 +208,22 @@ async def worker(process: Process, index: int) -> None:
     journal.start()
     await _soon(counters.check)
     asked.expire(now())
-    returns.restore(
-        Search(data_dir / "journal", keys), lambda account: direct.owner(account, config.workers) == index
-    )
+    returns.restore(past, mine)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     door = handoff.listen(run_dir(config) / f"worker-{index}.sock")
     questions = await direct.serve(run_dir(config), index, asked.take)
     voice.open()
-    elsewhere.open(partial(recalled, data_dir / "journal", keys))
-    serving = [
-        voice.recall(partial(recalled, data_dir / "journal", keys)),
-        *(asyncio.create_task(one) for one in (relay.serve(door), voice.serve(), elsewhere.serve())),
-    ]
+    elsewhere.open()
+    bodies = [relay.serve(door), voice.serve(), elsewhere.serve()]
+    if config.voice.listen or config.voice.next_hop:
+        recall = Recall(data_dir / "journal", keys, mine, MOST_DIALOGS)
+        known = recall.repeatable()
+        voice.restore(known)
+        elsewhere.restore(known)
+        del known
+        bodies.append(voice.recall(recall))
+    serving = [asyncio.create_task(one) for one in bodies]
     await process.say_until_stopped(missing)
     asked.draining = True
     voice.drain()

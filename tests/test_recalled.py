@@ -37,6 +37,10 @@ async def test_calls_come_back_with_what_their_invites_were_told(tmp_path: Path)
         journal.attempts(at, 5, items(minute), lambda _: None)
         if minute % 5 == 1:
             journal.outcomes(at + 1, [(ids[minute], 180, b"", 0), (ids[minute], 200, b"", 0)])
+        if minute % 5 == 2:  # of SMS, as their protocols have it
+            journal.outcomes(at + 1, [(ids[minute], code, b"", 0) for code in (0, 8, 127, 128, -1, 180)])
+        if minute % 5 == 3:
+            journal.outcomes(at + 1, [(ids[minute], 603, b"", 0)])
         await journal.sync()
     await journal.close()
 
@@ -51,6 +55,7 @@ async def test_calls_come_back_with_what_their_invites_were_told(tmp_path: Path)
     assert last.dialog == (ids[59], TRUNK, "95511", "+8613800000001", "95511", "BANK", "marketing")
     assert (newest[2].result, newest[2].ended) == (200, NOON + 56 * MINUTE + 1)
     assert (newest[3].reason, newest[3].hop) == ("blacklisted", 0)
+    assert [known.result for known in found(NOON + 40 * MINUTE)] == [0, 603, 0, 200, 0] * 4
     older = found(NOON + 10 * MINUTE, NOON + 54 * MINUTE)
     assert [known.call_id for known in older] == [b"call-%d" % n for n in range(53, 9, -1)]
     assert len(found(NOON, most=5)) < 10

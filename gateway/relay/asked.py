@@ -10,33 +10,25 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from time import monotonic_ns, time_ns
 
 from gateway.asking import MOST, Ask, Kind, Told, What, pack_told, socket_of, unpack_ask
-from gateway.config import Config
-from gateway.direct import owner
 from gateway.errors import NotReady
 from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_answers import PHRASES, UNAVAILABLE
 from gateway.protocols.sip_identity import Identity
-from gateway.protocols.sip_memo import LONGEST, Memo, Verdict
+from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay import hops as places
-from gateway.relay.calls import MOST_DIALOGS, Calls
-from gateway.relay.course import Course
-from gateway.relay.heard import Heard
+from gateway.relay.calls import Calls
 from gateway.relay.inviting import Came
-from gateway.relay.recalled import FINAL
-from gateway.relay.returns import Returns
-from gateway.relay.screen import Screen
-from gateway.relay.voice import TICK_SECONDS, Recall, key_of_calls, maker
+from gateway.relay.recalled import FINAL, Known
+from gateway.relay.voice import TICK_SECONDS, Station, maker
 from gateway.sockets import short_name
-from gateway.telemetry import Telemetry
 
 ROOM = 4 << 20
 """Octets that the kernel keeps for who asks while this worker is busy."""
@@ -172,32 +164,24 @@ class _End:
 class Door:
     """Where worker `index` is asked, from `open` to `close`."""
 
-    def __init__(
-        self,
-        calls: Asked,
-        hop: Place | None,
-        run_dir: Path,
-        index: int,
-        workers: int,
-        log: logging.Logger,
-    ) -> None:
+    def __init__(self, calls: Asked, hop: Place | None, station: Station) -> None:
         self._calls = calls
         self._hop = hop
-        self._index = index
-        self._path = socket_of(run_dir, index, workers)
-        self._workers = workers
-        self._log = log
+        self._workers = station.config.workers
+        self._path = socket_of(station.run_dir, station.worker, self._workers)
+        self._log = station.log
         self._door: socket.socket | None = None
         self._askers: dict[int, _End] = {}
 
-    def open(self, recalled: Recall) -> None:
-        """Take up what was decided before a restart and may be repeated, and listen; files of earlier lives
-        go, whatever count of workers they were of. Where calls lead nowhere nobody is
-        listened to, which refuses them."""
+    def restore(self, known: Iterable[Known]) -> None:
+        """Take up what was decided before a restart and may be repeated; before the loop turns."""
+        self._calls.restore(known, lambda mark: self._hop)
+
+    def open(self) -> None:
+        """Listen, unless calls lead nowhere: where nobody answers they are refused. Files of earlier lives
+        go, whatever count of workers they were of."""
         if self._hop is None:
             return
-        known = recalled(self._mine, MOST_DIALOGS, time_ns() // 1_000_000 - LONGEST, 0)
-        self._calls.restore(known, lambda mark: self._hop)
         for old in self._path.parent.glob("calls-*-of-*.sock"):
             if old == self._path or not old.name.endswith(f"-of-{self._workers}.sock"):
                 old.unlink(missing_ok=True)
@@ -211,12 +195,9 @@ class Door:
 
     async def serve(self) -> None:
         """Refuse what was not judged in time, until cancelled."""
-        while True:
+        while self._door is not None:
             self._calls.tick()
             await asyncio.sleep(TICK_SECONDS)
-
-    def _mine(self, call_id: str) -> bool:
-        return owner(call_id, self._workers) == self._index
 
     def drain(self) -> None:
         """New calls are refused."""
@@ -277,26 +258,13 @@ class Door:
             self._calls.withdraw(asker.last)
 
 
-def door_of(
-    config: Config,
-    index: int,
-    run_dir: Path,
-    key: bytes,
-    screen: Screen,
-    returns: Returns,
-    connection: Callable[[], int],
-    telemetry: Telemetry,
-    log: logging.Logger,
-    heard: Heard,
-    course: Course,
-) -> Door:
-    """The door of worker `index`, as the settings have it. Calls go on to the first next hop alone: who
-    carries them chooses between several."""
-    names = list(places.found(config.voice.next_hop, log))
+def door_of(station: Station) -> Door:
+    """The door of a worker, as the settings have it. Calls go on to the first next hop alone: who carries
+    them chooses between several."""
+    names = list(places.found(station.config.voice.next_hop, station.log))
     first = names[0] if names else None
-    make = maker(Asked, config, names, screen, returns, connection, telemetry, heard, course)
-    calls = make(
-        lambda: first, lambda host, transport: 0, [Own(b"", 0, frozenset(), key_of_calls(key))], answered
-    )
+    make = maker(Asked, station, names)
+    own = Own(b"", 0, frozenset(), station.key)
+    calls = make(lambda: first, lambda host, transport: 0, [own], answered)
     assert isinstance(calls, Asked)
-    return Door(calls, first, run_dir, index, config.workers, log)
+    return Door(calls, first, station)

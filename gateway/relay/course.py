@@ -17,11 +17,13 @@ from gateway.relay.recalled import Dialog
 from gateway.relay.screen import Screen
 
 MOST_OVER = 20_000
+"""Calls of which it is known that their end is on record."""
 MOST_STAT = 60
+"""Characters of what is on record of an end."""
 
 
 class Course:
-    """Counts those of one worker, and records their ends; `hashed` is `RegistryKey.hash`."""
+    """Counts those of one worker, and records their ends; `hashed`: a number as subscribers are looked up."""
 
     def __init__(self, screen: Screen, counters: Counters, hashed: Callable[[str], bytes]) -> None:
         self._screen = screen

@@ -8,7 +8,9 @@ verdict, and the final answer.
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from time import time_ns
 from typing import NamedTuple
 from zlib import crc32
 
@@ -20,13 +22,20 @@ from gateway.evidence.recent import recent
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import open_sealed
 from gateway.model import FOREVER, VOICE, AccountKey
+from gateway.protocols.sip_memo import LONGEST
 
 SIP = "sip"
 FINAL, REDIRECTS = 200, 300
 """The least status of a final answer, and of one that is none to the call."""
 
+STANDS = 2 * 3_600_000
+"""Calls that began so long ago (ms) are taken up again after a restart; a longer one has what it needs in its
+Route, where the node stays on its path."""
+
 _SIP = b"\xa3sip"  # as it stands in a record
 _OUTCOME = rec.HEADS[rec.OUTCOME]
+_RESULT = len(_OUTCOME) + 2 + 16 + 9
+"""Where `Outcome.result` stands, behind the attempt's id and 64 bits of time; one below 128 is this octet."""
 
 
 class Dialog(NamedTuple):
@@ -61,6 +70,22 @@ def mark_of(host: str, port: int, transport: str) -> int:
     return crc32(f"{transport} {host}:{port}".encode()) & 0xFFFF or 1
 
 
+class Recall:
+    """What a worker reads back at its start, at most `most` calls of each writer: see `recalled`."""
+
+    def __init__(self, journal: Path, keys: Keys, mine: Callable[[str], bool], most: int) -> None:
+        self._read = partial(recalled, journal, keys, mine, most)
+        self._began = time_ns() // 1_000_000
+
+    def repeatable(self) -> list[Known]:
+        """Those whose INVITE may come again."""
+        return list(self._read(self._began - LONGEST))
+
+    def standing(self) -> Iterator[Known]:
+        """Older ones, that may last still; to be read in a thread."""
+        return self._read(self._began - STANDS, self._began - LONGEST)
+
+
 def recalled(
     journal: Path, keys: Keys, mine: Callable[[str], bool], most: int, since: int, until: int = 0
 ) -> Iterator[Known]:
@@ -73,8 +98,10 @@ def recalled(
             for index in range(len(block.records) - 1, -1, -1):
                 octets = block.records[index]
                 if octets.startswith(_OUTCOME):
+                    if octets[_RESULT] < 128:  # an SMS's is mostly 0
+                        continue
                     outcome = rec.decode(octets)
-                    if isinstance(outcome, rec.Outcome) and outcome.result >= FINAL:  # an SMS's is mostly 0
+                    if isinstance(outcome, rec.Outcome) and outcome.result >= FINAL:
                         ended.setdefault(outcome.attempt, (outcome.result, outcome.at))
                     continue
                 if _SIP not in octets:

@@ -13,24 +13,25 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from ipaddress import ip_network
+from itertools import takewhile
 from pathlib import Path
-from time import monotonic, perf_counter, time_ns
+from time import monotonic, perf_counter
+from typing import NamedTuple
 
 from gateway.config import Config
 from gateway.direct import owner
 from gateway.protocols import sip_proxy
 from gateway.protocols.sip import Message, SipError
-from gateway.protocols.sip_memo import LONGEST
 from gateway.protocols.sip_place import TLS, UDP, Place
 from gateway.protocols.sip_proxy import Own
 from gateway.relay import hops as places
-from gateway.relay.calls import MOST_DIALOGS, Calls, Send
+from gateway.relay.calls import Calls, Send
 from gateway.relay.course import Course
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.heard import Heard
 from gateway.relay.hops import Hops, Ways
 from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
-from gateway.relay.recalled import Known, mark_of
+from gateway.relay.recalled import Known, Recall, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.relay.told import Answers, Manners
@@ -49,59 +50,48 @@ TICK_SECONDS = 0.05
 SWEEP_SECONDS = 1.0
 PROBE_SECONDS = 2.0
 
-STANDS = 2 * 3_600_000
-"""Calls that began so long ago (ms) are taken up again after a restart; a longer one has what it needs in its
-Route, where the node stays on its path."""
-
-Recall = Callable[[Callable[[str], bool], int, int, int], Iterable[Known]]
-"""See `recalled`, but for the journal and its keys."""
-
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:\s*([^\r\n]+)", re.IGNORECASE)
 
 Make = Callable[[Callable[[], Place | None], Callable[[str, str], int | None], Sequence[Own], Send], Calls]
 """The calls of one worker: where they go on to, by which listener, what we are at each, and how to send."""
 
 
-def voice_of(
-    config: Config,
-    index: int,
-    run_dir: Path,
-    key: bytes,
-    screen: Screen,
-    returns: Returns,
-    connection: Callable[[], int],
-    telemetry: Telemetry,
-    log: logging.Logger,
-    heard: Heard,
-    course: Course,
-) -> "Voice":
-    """The voice side of worker `index`, as the settings have it; nothing listens where they name nothing."""
-    settings = config.voice
+class Station(NamedTuple):
+    """What the calls of a worker stand on, whoever carries them. `key`: of tags and branches;
+    `connection`: a number for a peer that is new."""
+
+    config: Config
+    worker: int
+    run_dir: Path
+    key: bytes
+    screen: Screen
+    returns: Returns
+    connection: Callable[[], int]
+    telemetry: Telemetry
+    log: logging.Logger
+    heard: Heard
+    course: Course
+
+
+def voice_of(station: Station) -> "Voice":
+    """The voice side of a worker, as the settings have it; nothing listens where they name nothing."""
+    settings, log = station.config.voice, station.log
     names = places.found(settings.next_hop, log)
-    make = maker(Calls, config, list(names), screen, returns, connection, telemetry, heard, course)
+    make = maker(Calls, station, list(names))
 
     def flows(takers: Takers) -> Flows:
         by_tls = any(place.transport == TLS for place in names) or settings.tls_certificate
         calling = for_next_hops(settings) if by_tls else None
         called = {place: settings.upstream_tls_name or name for place, name in names.items()}
-        return Flows(index, takers, for_senders(settings), calling, called, telemetry, log)
+        called_at = for_senders(settings)
+        return Flows(station.worker, takers, called_at, calling, called, station.telemetry, log)
 
-    return Voice(settings.listen, list(names), index, config.workers, run_dir, make, flows, key, log)
+    return Voice(station, list(names), make, flows)
 
 
-def maker(
-    kind: type[Calls],
-    config: Config,
-    carrier: Sequence[Place],
-    screen: Screen,
-    returns: Returns,
-    connection: Callable[[], int],
-    telemetry: Telemetry,
-    heard: Heard,
-    course: Course,
-) -> Make:
+def maker(kind: type[Calls], station: Station, carrier: Sequence[Place]) -> Make:
     """Makes the calls of a worker, as the settings have the two sides."""
-    settings = config.voice
+    config, settings = station.config, station.config.voice
     trusted = within(settings.trusted)
     explains = config.card.url_of_card.encode()
     manners = Manners(within(settings.answers_403), within(settings.answers_608), explains)
@@ -112,7 +102,7 @@ def maker(
         if known not in connections:
             if len(connections) >= MOST_PEERS:
                 connections.clear()
-            connections[known] = connection()
+            connections[known] = station.connection()
         return connections[known]
 
     def make(
@@ -132,8 +122,18 @@ def maker(
             settings.record_route,
             settings.mode == "redirect",
         )
-        more = heard, course, Answers(owns[0].key, manners, screen)
-        return kind(trunks, owns, screen, returns, send, connection_of, telemetry, *more)
+        return kind(
+            trunks,
+            owns,
+            station.screen,
+            station.returns,
+            send,
+            connection_of,
+            station.telemetry,
+            station.heard,
+            station.course,
+            Answers(owns[0].key, manners, station.screen),
+        )
 
     return make
 
@@ -166,21 +166,12 @@ class Voice:
     """The voice side of one worker, from `open` to `close`."""
 
     def __init__(
-        self,
-        listen: Sequence[str],
-        carrier: Sequence[Place],
-        index: int,
-        workers: int,
-        run_dir: Path,
-        make: Make,
-        flows: Callable[[Takers], Flows],
-        key: bytes,
-        log: logging.Logger,
+        self, station: Station, carrier: Sequence[Place], make: Make, flows: Callable[[Takers], Flows]
     ) -> None:
-        self._listeners = places.listeners(listen)
+        self._listeners = places.listeners(station.config.voice.listen)
         self._ways = Ways(self._listeners)
-        self._index = index
-        self._workers = workers
+        self._index = station.worker
+        self._workers = station.config.workers
         self._make = make
         self._flows = flows(Takers(self._framed, self._broke, self._heard))
         by = ((place, self._ways.to(place.host, place.transport)) for place in carrier)
@@ -188,12 +179,12 @@ class Voice:
             [place._replace(section=section) for place, section in by if section is not None],
             self._flows.connected,
         )
-        self._key = key_of_calls(key)
-        self._log = log
+        self._key = station.key
+        self._log = station.log
         self._sockets: dict[int, socket.socket] = {}
         self._owns: list[Own] = []
         self._calls: Calls | None = None
-        self._neighbours = Neighbours(run_dir, index, self._handed, self._lost, log)
+        self._neighbours = Neighbours(station.run_dir, station.worker, self._handed, self._lost, station.log)
         self._probes = 0
         self._closing = False
 
@@ -225,30 +216,24 @@ class Voice:
         sock.bind((host, port))
         asyncio.get_running_loop().add_reader(sock.fileno(), self._read, section, sock)
 
-    def recall(self, recalled: Recall) -> asyncio.Task[None]:
-        """Take up what was decided before a restart: at once what may be repeated, and beside the path the
-        calls that stand for longer. To be called before the loop turns."""
-        now, calls = time_ns() // 1_000_000, self._calls
-        if calls is not None:
-            calls.recalling = True
-            calls.restore(recalled(self._mine, MOST_DIALOGS, now - LONGEST, 0), self._marked)
-        return asyncio.create_task(self._recall_older(recalled, now))
+    def restore(self, known: Iterable[Known]) -> None:
+        """Take up what was decided before a restart and may be repeated; before the loop turns. `recall`
+        takes up the rest."""
+        if self._calls is not None:
+            self._calls.recalling = True
+            self._calls.restore(known, self._marked)
 
-    async def _recall_older(self, recalled: Recall, now: int) -> None:
+    async def recall(self, past: Recall) -> None:
+        """Take up the calls that stand for longer, read beside the path."""
         calls = self._calls
-
-        def older() -> list[Known]:
-            found: list[Known] = []
-            for one in recalled(self._mine, MOST_DIALOGS, now - STANDS, now - LONGEST):
-                found.append(one)
-                if self._closing:
-                    break
-            return found
-
         if calls is None:
             return
+
+        def standing() -> list[Known]:
+            return list(takewhile(lambda _: not self._closing, past.standing()))
+
         try:
-            calls.restore(await asyncio.to_thread(older), self._marked)
+            calls.restore(await asyncio.to_thread(standing), self._marked)
         except Exception:
             self._log.exception("calls that stand could not be read back")
         finally:
@@ -258,9 +243,6 @@ class Voice:
         """The next hop that a record names, else the one that calls go to now."""
         marked = (place for place in self._hops.places if mark_of(*place.address) == mark)
         return next(marked, None) or self._hops.now()
-
-    def _mine(self, call_id: str) -> bool:
-        return owner(call_id, self._workers) == self._index
 
     def tick(self) -> None:
         """A few times a second."""
