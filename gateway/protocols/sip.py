@@ -46,11 +46,12 @@ SINGLE = frozenset(
 )
 """Header fields that stand at most once; a second one is refused (RFC 4475 §3.3.8)."""
 
-_REQUEST = re.compile(rb"(" + grammar.TOKEN + rb") ([^ \r\n\t]++) SIP/(\d++)\.(\d++)", re.IGNORECASE)
+_REQUEST = re.compile(rb"(" + grammar.TOKEN + rb") ([^ \r\n\t]++) [Ss][Ii][Pp]/(\d++)\.(\d++)")
 _NEARLY = re.compile(rb"(" + grammar.TOKEN + rb")[ \t][^\r\n]*[ \t]SIP/\d++\.\d++[ \t]*", re.IGNORECASE)
 """What can be answered, as it means to be a request."""
-_STATUS = re.compile(rb"SIP/(\d++)\.(\d++) (\d{3}) ([^\r\n]*)", re.IGNORECASE)
+_STATUS = re.compile(rb"[Ss][Ii][Pp]/(\d++)\.(\d++) (\d{3}) ([^\r\n]*)")
 _NAME = re.compile(rb"(" + grammar.TOKEN + rb")[ \t]*:")
+_BLANKS = (b" ", b"\t")
 _FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
 _CSEQ = re.compile(rb"(\d{1,20})[ \t]+(" + grammar.TOKEN + rb")")
 _CALL_ID = re.compile(rb"[^\s@\x00-\x1f\x7f]++(?:@[^\s@\x00-\x1f\x7f]++)?")
@@ -167,14 +168,16 @@ def head(octets: bytes) -> Message:
         named = _NAME.match(line)
         if lone and (b"\n" in line or b"\r" in line):
             fault = fault or "a CR or LF of its own in a header row"
-        elif line[:1] in (b" ", b"\t") and rows:
-            name, row = rows[-1]
-            rows[-1] = name, row + line + b"\r\n"
         elif named is None:
-            fault = fault or f"{_shown(line)} is no header row"
+            if line.startswith(_BLANKS) and rows:
+                name, row = rows[-1]
+                rows[-1] = name, row + line + b"\r\n"
+            else:
+                fault = fault or f"{_shown(line)} is no header row"
         else:
             name = named[1].lower()
-            name = COMPACT.get(name, name)
+            if len(name) == 1:
+                name = COMPACT.get(name, name)
             if name not in first:
                 first[name] = len(rows)
             elif name in SINGLE:
@@ -239,14 +242,14 @@ def party(message: Message, name: bytes) -> grammar.Address:
     return found
 
 
-def vias(message: Message) -> list[grammar.Via]:
-    """All of Via, top first; at least one."""
-    found = []
+def vias(message: Message, top: grammar.Via | None = None) -> list[grammar.Via]:
+    """All of Via, top first; at least one. `top`: where it has been read already."""
+    found: list[grammar.Via] = []
     for row in message.values(b"via"):
         if not row or row.endswith(b","):
             raise wrong(message, "via", "an empty Via")
         for value in grammar.values(row) if b"," in row else (row,):
-            one = grammar.via(value)
+            one = grammar.via(value) if top is None or found else top
             if one is None:
                 raise wrong(message, "via", f"Via is {_shown(value)}")
             found.append(one)

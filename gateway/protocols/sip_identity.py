@@ -134,11 +134,8 @@ def _named(parts: grammar.Uri | None, area: str) -> str:
     if parts is None:
         return ""
     user, _, inner = parts.user.partition(b";")
-    context = (
-        grammar.uri_parameter(parts.parameters, b"phone-context")
-        if parts.scheme == b"tel"
-        else grammar.uri_parameter(b";" + inner, b"phone-context")
-    )
+    further = parts.parameters if parts.scheme == b"tel" else b";" + inner if inner else b""
+    context = grammar.uri_parameter(further, b"phone-context") if further else None
     dialled = grammar.unescaped(user.partition(b":")[0])
     if _DIALLED.fullmatch(dialled) is None:
         return ""

@@ -22,8 +22,8 @@ PORT = 5060
 MAX_FORWARDS = 70
 SCHEMES = frozenset((b"sip", b"sips", b"tel"))
 
-_RPORT = re.compile(rb";[ \t\r\n]*rport[ \t]*(?=[;,\r]|$)", re.IGNORECASE)
-_RECEIVED = re.compile(rb";[ \t\r\n]*received[ \t]*=[ \t]*[0-9A-Fa-f.:\[\]]+", re.IGNORECASE)
+_RPORT = re.compile(rb";[ \t\r\n]*[Rr][Pp][Oo][Rr][Tt][ \t]*(?=[;,\r]|$)")
+_RECEIVED = re.compile(rb";[ \t\r\n]*[Rr][Ee][Cc][Ee][Ii][Vv][Ee][Dd][ \t]*=[ \t]*[0-9A-Fa-f.:\[\]]+")
 
 
 class Own(NamedTuple):
@@ -86,18 +86,20 @@ def named(message: Message) -> Named:
     return Named(number, call_id, sender, grammar.parameter(sender.parameters, b"tag") or b"")
 
 
-def checked(message: Message, own: Own, known: Named | None = None) -> Request:
+def checked(
+    message: Message, own: Own, known: Named | None = None, top: grammar.Via | None = None
+) -> Request:
     """The request, when a proxy may look at it further (§16.3); `SipError` with the answer otherwise.
-    `known`: where it has been read already."""
-    vias = sip.vias(message)
+    `known`, `top`: where they have been read already."""
+    vias = sip.vias(message, top)
     number, call_id, sender, from_tag = known or named(message)
     to_tag = grammar.parameter(sip.party(message, b"to").parameters, b"tag") or b""
     hops = sip.max_forwards(message)
-    word = grammar.scheme(message.uri)
-    if word not in SCHEMES:
-        raise _refused(message, 416, "scheme", f"the Request-URI's scheme is {word.decode('ascii')!r}")
     asked = grammar.uri(message.uri)
     if asked is None:
+        word = grammar.scheme(message.uri)
+        if word not in SCHEMES:
+            raise _refused(message, 416, "scheme", f"the Request-URI's scheme is {word.decode('ascii')!r}")
         raise sip.wrong(message, "uri", "a Request-URI that is none")
     if hops == 0:
         raise _refused(message, 483, "hops", "Max-Forwards is 0")
@@ -111,10 +113,11 @@ def checked(message: Message, own: Own, known: Named | None = None) -> Request:
             _loop_part(request, own.key)
         ):
             raise _refused(message, 482, "loop", "this request was here before")
-    unknown = [option for option in message.listed(b"proxy-require") if option]
-    if unknown and message.method not in (b"CANCEL", b"ACK"):  # §16.3 item 5, §8.2.2.3
-        unsupported = b"Unsupported: " + b", ".join(unknown) + b"\r\n"
-        raise _refused(message, 420, "extension", "Proxy-Require names what is not known here", unsupported)
+    if b"proxy-require" in message.first and message.method not in (b"CANCEL", b"ACK"):  # §16.3 item 5
+        unknown = b", ".join(option for option in message.listed(b"proxy-require") if option)
+        if unknown:  # §8.2.2.3
+            what = "Proxy-Require names what is not known here"
+            raise _refused(message, 420, "extension", what, b"Unsupported: %s\r\n" % unknown)
     return request
 
 
@@ -137,18 +140,19 @@ def _key_hash(secret: bytes, *parts: bytes) -> int:
     return int.from_bytes(blake2b(octets, key=secret, digest_size=8).digest(), "big")
 
 
-def stamp(message: Message, host: bytes, port: int) -> None:
-    """Notes where the request came from in its top Via (§18.2.1, RFC 3581 §4); `host`: an IP address."""
+def stamp(message: Message, host: bytes, port: int) -> grammar.Via | None:
+    """Notes where the request came from in its top Via (§18.2.1, RFC 3581 §4), which comes back as its sender
+    wrote it; None for one that breaks the grammar. `host`: an IP address."""
     place = message.first.get(b"via")
     if place is None:
-        return
+        return None
     name, row = message.rows[place]
     start = row.index(b":") + 1
     end = grammar.first_value_end(row, start)
     value, rest = row[start:end].rstrip(b" \t\r\n"), row[end:]
     top = grammar.via(sip.unfolded(value))
     if top is None:
-        return
+        return None
     asked = grammar.parameter(top.parameters, b"rport") is not None
     value = _RECEIVED.sub(b"", value)
     if asked:
@@ -156,6 +160,7 @@ def stamp(message: Message, host: bytes, port: int) -> None:
     if asked or top.host.strip(b"[]") != host:
         value += b";received=" + host
     message.rows[place] = name, row[:start] + value + (rest if rest.startswith(b",") else b"\r\n")
+    return top
 
 
 def answer(message: Message, status: int, phrase: bytes, key: bytes, rows: Iterable[bytes] = ()) -> bytes:
@@ -356,6 +361,8 @@ def _tag(message: Message, key: bytes) -> bytes:
 
 
 def _is_tagged(row: bytes) -> bool:
+    if b"tag" not in row.lower():
+        return False
     found = grammar.address(sip.unfolded(row[row.index(b":") + 1 : -2]))
     return found is not None and grammar.parameter(found.parameters, b"tag") is not None
 

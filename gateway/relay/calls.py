@@ -154,8 +154,8 @@ class Calls:
             if verdict is not None and verdict.hop is None:  # it ends here, and the rest of it is not read
                 Memo.confirm(verdict, now)
                 return
-        sip_proxy.stamp(message, peer.host.encode("ascii"), peer.port)
-        request = sip_proxy.checked(message, self.own, known)
+        top = sip_proxy.stamp(message, peer.host.encode("ascii"), peer.port)
+        request = sip_proxy.checked(message, self.own, known, top)
         if method == b"OPTIONS" and self.own.is_at(request.asked.host, request.asked.port):
             self._answer(message, peer, OK_STATUS)
         elif self._callers.are_carrier(peer):
