@@ -15,8 +15,8 @@ from typing import Any
 
 from gateway import config as configuration
 from gateway.config import RELOAD, Config
-from gateway.policy import Profile
 from gateway.policy.calendar import Calendar
+from gateway.policy.profile import Profile
 from gateway.policy.profile_text import parse_profile
 from gateway.registry import workdays
 from gateway.values import Section, milliseconds

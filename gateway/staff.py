@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gateway.errors import Problem
-from gateway.policy import Profile
+from gateway.policy.profile import Profile
 from gateway.registry import profiles
 from gateway.registry.access import Access
 from gateway.registry.acting import SCOPES, Door, actor_of

@@ -13,7 +13,8 @@ from test_feed import KEY, SMALL, following, until
 from test_filings import approved, seen, step
 
 from gateway.model import SMS, AccountKey, Attempt, Reason, Verdict
-from gateway.policy import decide, parse_profile
+from gateway.policy.judge import decide
+from gateway.policy.profile_text import parse_profile
 from gateway.registry import filings
 from gateway.registry.filings import FilingChange
 from gateway.registry.replica import Replica

@@ -11,7 +11,7 @@ from test_judge import PROFILE
 from world import KEY, NAME, NOW, SOURCE, SUBSCRIBER, good
 
 from gateway.model import Attempt
-from gateway.policy import decide
+from gateway.policy.judge import decide
 from gateway.protocols import assembly
 from gateway.protocols.assembly import (
     KEEP,

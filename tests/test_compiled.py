@@ -115,7 +115,8 @@ import csv, hashlib
 import gateway
 from world import NOW, after, attempt, good
 from gateway.config import read_profile
-from gateway.policy import decide, explain, parse_profile
+from gateway.policy.judge import decide, explain
+from gateway.policy.profile_text import parse_profile
 from gateway.policy.judge import MESSAGE_RULES, SENDER_RULES
 from gateway.protocols.cmpp import Cmpp
 seen = hashlib.sha256()

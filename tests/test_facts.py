@@ -38,8 +38,9 @@ from gateway.model import (
     Reason,
     Span,
 )
-from gateway.policy import decide, parse_profile
 from gateway.policy.facts import gather, governing, next_flip, strictest
+from gateway.policy.judge import decide
+from gateway.policy.profile_text import parse_profile
 
 PROFILE = parse_profile(read_profile, "zhejiang")
 WIDE = replace(NUMBER, id=2, extension_digits=6)

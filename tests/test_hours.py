@@ -12,8 +12,10 @@ from world import attempt, good
 from gateway.config import read_profile
 from gateway.errors import UsageError
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Reason
-from gateway.policy import Profile, decide, parse_profile
 from gateway.policy.hours import DAY, for_all, hours_of, is_table
+from gateway.policy.judge import decide
+from gateway.policy.profile import Profile
+from gateway.policy.profile_text import parse_profile
 from gateway.protocols.schedule import deliver_at
 from gateway.registry.workdays import calendar
 

@@ -37,9 +37,11 @@ from gateway.model import (
     Reason,
     Span,
 )
-from gateway.policy import decide, explain, judge, parse_profile
+from gateway.policy import judge
 from gateway.policy.facts import Texts
+from gateway.policy.judge import decide, explain
 from gateway.policy.profile import Profile
+from gateway.policy.profile_text import parse_profile
 
 PROFILE = parse_profile(read_profile, "zhejiang")
 OTHER = "+8613800000002"

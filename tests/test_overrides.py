@@ -10,10 +10,11 @@ from world import BANK, LENDER, NOW, NUMBER, SOURCE, attempt, good
 
 from gateway.config import read_profile
 from gateway.model import PURPOSES, Reason
-from gateway.policy import Profile, decide, explain, parse_profile
 from gateway.policy.hours import MINUTE
+from gateway.policy.judge import decide, explain
 from gateway.policy.overrides import Overrides, laxer, tightened
-from gateway.policy.profile import MASKS
+from gateway.policy.profile import MASKS, Profile
+from gateway.policy.profile_text import parse_profile
 from gateway.registry.in_force import InForce
 
 ZHEJIANG = parse_profile(read_profile, "zhejiang")

@@ -17,8 +17,8 @@ from playbook import MARKETING, TEXT, House, eventually, refresh
 from gateway.config import read_profile
 from gateway.direct import owner
 from gateway.model import Reason
-from gateway.policy import parse_profile
 from gateway.policy.profile import ENFORCE, OBSERVE, canonical
+from gateway.policy.profile_text import parse_profile
 from gateway.registry import profiles
 from gateway.registry.acting import Door
 from gateway.registry.in_force import InForce

@@ -13,9 +13,9 @@ from world import DAY, NOW, NUMBER, after, attempt, good
 
 from gateway.config import read_profile, shipped_profiles
 from gateway.model import COLLECTION, MARKETING, PURPOSES, SERVICE, Finding, Reason, Span
-from gateway.policy import decide, explain, parse_profile
-from gateway.policy.judge import COUNTED_RULES, ORDER, RULES, Later
+from gateway.policy.judge import COUNTED_RULES, ORDER, RULES, Later, decide, explain
 from gateway.policy.profile import MODES
+from gateway.policy.profile_text import parse_profile
 from gateway.policy.rules import Example, Rule, call, sms
 from gateway.policy.text_rules import text_is_of_purpose
 from gateway.policy.words import REASONS

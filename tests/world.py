@@ -30,9 +30,8 @@ from gateway.model import (
     Refusal,
     Span,
 )
-from gateway.policy import Sender
 from gateway.policy.caps import ANSWERED
-from gateway.policy.facts import Texts
+from gateway.policy.facts import Sender, Texts
 from gateway.policy.rules import Example
 
 DAY = 86_400_000

@@ -31,7 +31,7 @@ from gateway.evidence.found import Shown, is_followed
 from gateway.evidence.plain import plain
 from gateway.evidence.seal import Keys
 from gateway.model import CHANNELS, AccountKey, Attempt
-from gateway.policy import Answer, explain
+from gateway.policy.judge import Answer, explain
 from gateway.policy.numbers import is_mobile, mask
 from gateway.policy.words import MODES
 from gateway.registry import past

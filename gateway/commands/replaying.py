@@ -23,8 +23,8 @@ from gateway.evidence import record as rec
 from gateway.evidence.between import Wanted
 from gateway.evidence.found import Found
 from gateway.model import AccountKey, Attempt, Reason
-from gateway.policy import Explanation, Profile, explain
-from gateway.policy.judge import COUNTED
+from gateway.policy.judge import COUNTED, Explanation, explain
+from gateway.policy.profile import Profile
 from gateway.protocols.text import decode
 from gateway.registry import past
 from gateway.registry.keys import load_key

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from gateway.counters import ALWAYS, GATE, LOOK, TAKE, Entry, Reserved, count_key
 from gateway.model import Account, AccountKey, Attempt, Finding, Limit, Reason, Verdict
-from gateway.policy import PARTIAL, counted
 from gateway.policy.caps import ANSWERED
+from gateway.policy.judge import PARTIAL, counted
 from gateway.relay.memory import Batch, Submit
 
 MOST_CACHED = 20_000  # verdicts that are remembered before it starts anew

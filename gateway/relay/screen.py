@@ -17,9 +17,10 @@ from gateway.errors import NotReady
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.record import U64
 from gateway.model import SMS, VOICE, Account, AccountKey, Attempt, Finding, Reason, Verdict
-from gateway.policy import Profile, decide
 from gateway.policy.facts import MOST_TEXTS
+from gateway.policy.judge import decide
 from gateway.policy.numbers import canonical, opaque
+from gateway.policy.profile import Profile
 from gateway.policy.text_rules import FLAWS, NO_TEXT
 from gateway.protocols.message import UNREAD, Calling
 from gateway.protocols.schedule import deliver_at

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from gateway.evidence.record import judged
 from gateway.model import SMS, VOICE, AccountKey, Verdict
-from gateway.policy import Profile
+from gateway.policy.profile import Profile
 from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import half_key
 from gateway.telemetry import Telemetry

@@ -23,7 +23,7 @@ from gateway.evidence import record as rec
 from gateway.evidence.journal import Item, Journal
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
-from gateway.policy import parse_profile
+from gateway.policy.profile_text import parse_profile
 from gateway.protocols.text import UCS2, encode
 from gateway.registry.keys import RegistryKey
 

@@ -14,11 +14,11 @@ from pydantic import BaseModel, Field
 
 from gateway.errors import Problem, Words
 from gateway.model import SMS, VOICE, AccountKey, Attempt, Number, Reason
-from gateway.policy import Explanation, Profile, decide, explain
 from gateway.policy.counted_rules import full_window
 from gateway.policy.facts import governing
-from gateway.policy.judge import Later
+from gateway.policy.judge import Explanation, Later, decide, explain
 from gateway.policy.numbers import mask
+from gateway.policy.profile import Profile
 from gateway.registry import past, quotas
 from gateway.registry.acting import Actor
 from gateway.registry.fields import Body, Instant, NumberText, SubscriberText
