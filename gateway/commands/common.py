@@ -7,13 +7,16 @@ import json
 import re
 import socket
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
 
 from gateway import config as configuration
 from gateway.config import LONGEST_SHOWN, Config, without_password
 from gateway.errors import NotReady, UsageError
 from gateway.policy.numbers import PSEUDO, canonical, opaque
+
+if TYPE_CHECKING:
+    from gateway.registry.acting import Connection
 
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
@@ -57,6 +60,18 @@ def database(settings: Config, *, makes: bool = False) -> Iterator[str]:
     finally:
         if server is not None:
             server.stop()
+
+
+@contextlib.asynccontextmanager
+async def connected(dsn: str) -> "AsyncIterator[Connection]":
+    """A connection of its own to that database, whose acts are said to come from the command line."""
+    from gateway.registry import primary  # noqa: PLC0415
+
+    connection = await primary.connect(dsn, {"zhengming.door": "cli"}, timeout=10)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def place(settings: Config) -> str:

@@ -6,16 +6,14 @@ and the keepers move the others; `destroy` takes the older file away once nothin
 
 import argparse
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from gateway import app
 from gateway.commands import common
 from gateway.config import Config
 from gateway.errors import NotReady, UsageError
-from gateway.registry import primary, rekeying
+from gateway.registry import rekeying
 from gateway.registry.acting import record
 from gateway.registry.keys import KEY_OCTETS, RegistryKey, load_key, make_key, shown
 from gateway.registry.replica import Replica
@@ -51,7 +49,7 @@ def key(options: argparse.Namespace) -> int:
 
 
 async def _status(dsn: str, own: RegistryKey) -> list[dict[str, Any]]:
-    async with _connected(dsn) as c:
+    async with common.connected(dsn) as c:
         found = await c.fetch("SELECT * FROM registry_keys ORDER BY key_id")
         under = [await rekeying.left(c, row["key_id"]) for row in found]
     files = {one.fingerprint: str(one.path) for one in own.keys}
@@ -74,7 +72,7 @@ async def _status(dsn: str, own: RegistryKey) -> list[dict[str, Any]]:
 
 
 async def _rotate(dsn: str, own: RegistryKey, reason: str) -> str:
-    async with _connected(dsn) as c, c.transaction():
+    async with common.connected(dsn) as c, c.transaction():
         await c.execute("SET LOCAL lock_timeout = '60s'")
         # who adds a row under the old key holds it until he has done so (migrations 0026)
         found = await c.fetch("SELECT * FROM registry_keys ORDER BY key_id FOR UPDATE")
@@ -112,7 +110,7 @@ async def _destroy(dsn: str, loaded: Config, own: RegistryKey, options: argparse
             f"{options.fingerprint!r}: not a registry key of this node; right would be of {here}"
         )
     old, path = wanted[0], wanted[0].path
-    async with _connected(dsn) as c, c.transaction():
+    async with common.connected(dsn) as c, c.transaction():
         row = await c.fetchrow("SELECT * FROM registry_keys WHERE fingerprint = $1", old.fingerprint)
         if row is not None and row["retired_at"] is None:
             raise UsageError(
@@ -181,12 +179,3 @@ async def _refuse_if_needed(c: "Connection", number: int) -> None:
 
 def _said(at: Any) -> str:
     return str(at.astimezone(common.SHANGHAI).isoformat(timespec="seconds"))
-
-
-@contextlib.asynccontextmanager
-async def _connected(dsn: str) -> "AsyncIterator[Connection]":
-    connection = await primary.connect(dsn, {"zhengming.door": "cli"}, timeout=10)
-    try:
-        yield connection
-    finally:
-        await connection.close()

@@ -2,9 +2,7 @@
 
 import argparse
 import asyncio
-import contextlib
 import datetime
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from gateway import app
@@ -15,12 +13,11 @@ from gateway.evidence.between import Scope, Wanted
 from gateway.evidence.everywhere import WHY, Nodes, Peer
 from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
-from gateway.registry import primary
 from gateway.registry.acting import record
 from gateway.registry.keys import load_key
 
 if TYPE_CHECKING:
-    from gateway.registry.acting import Connection
+    pass
 
 SILENT = datetime.timedelta(minutes=5)
 """A node says once a minute where it is; one that was silent for so long may be forgotten."""
@@ -39,7 +36,7 @@ def nodes(options: argparse.Namespace) -> int:
 
 
 async def _list(loaded: Config, dsn: str) -> list[dict[str, Any]]:
-    async with _connected(dsn) as c:
+    async with common.connected(dsn) as c:
         rows = await c.fetch("SELECT name, carrier, url, seen_at FROM nodes ORDER BY name")
     path = app.registry_key(loaded)
     if not path.is_file():
@@ -73,7 +70,7 @@ async def _list(loaded: Config, dsn: str) -> list[dict[str, Any]]:
 
 
 async def _forget(dsn: str, name: str, reason: str) -> None:
-    async with _connected(dsn) as c, c.transaction():
+    async with common.connected(dsn) as c, c.transaction():
         gone = await c.fetchval(
             "DELETE FROM nodes WHERE name = $1 AND seen_at < now() - $2::interval RETURNING name",
             name,
@@ -84,12 +81,3 @@ async def _forget(dsn: str, name: str, reason: str) -> None:
             names = ", ".join(sorted(row["name"] for row in known)) or "none is now"
             raise UsageError(f"node {name!r}: right would be one that was silent for 5 minutes: {names}")
         await record(c, None, "node.forget", f"nodes/{name}", reason=reason)
-
-
-@contextlib.asynccontextmanager
-async def _connected(dsn: str) -> "AsyncIterator[Connection]":
-    connection = await primary.connect(dsn, {"zhengming.door": "cli"}, timeout=10)
-    try:
-        yield connection
-    finally:
-        await connection.close()

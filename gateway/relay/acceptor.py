@@ -19,6 +19,7 @@ from gateway.direct import owner
 from gateway.errors import WireError
 from gateway.protocols import WIRES
 from gateway.relay import handoff, tls
+from gateway.relay.accepting import accepted
 from gateway.relay.dial import set_options
 from gateway.relay.login import turn_away
 from gateway.secured import for_callers, for_senders
@@ -121,14 +122,7 @@ class Acceptor:
             self.close()
 
     async def _accept(self, door: Door, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(sock)
-            except OSError as error:  # out of descriptors: wait until some are given back
-                self._log.warning("accept failed", extra={"fields": {"error": str(error)}})
-                await asyncio.sleep(0.1)
-                continue
+        async for connection, address in accepted(sock, self._log):
             if len(self._tasks) >= MOST_WAITING:
                 oldest = next(iter(self._tasks))
                 del self._tasks[oldest]

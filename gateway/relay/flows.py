@@ -20,6 +20,7 @@ from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_place import TCP, TLS, Place
 from gateway.protocols.sip_stream import PONG, Stream
+from gateway.relay.accepting import accepted
 from gateway.relay.dial import set_options
 from gateway.secured import Renewed
 from gateway.telemetry import Telemetry
@@ -241,14 +242,7 @@ class Flows:
         task.add_done_callback(self._tasks.discard)
 
     async def _accept(self, sock: socket.socket, section: int, transport: str) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(sock)
-            except OSError as error:  # out of descriptors: wait until some are given back
-                self._log.warning("accept failed", extra={"fields": {"error": str(error)}})
-                await asyncio.sleep(0.1)
-                continue
+        async for connection, address in accepted(sock, self._log):
             host = address[0]
             if self._from.total() >= MOST or self._from[host] >= MOST_OF_ONE:
                 self.count("too_many_connections")

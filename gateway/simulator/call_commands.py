@@ -5,18 +5,17 @@ import argparse
 import asyncio
 import json
 import os
-import signal
-import sys
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
-from gateway.errors import NotReady, UsageError
+from gateway.errors import UsageError
 from gateway.protocols.sip_proxy import PORT
 from gateway.simulator.callee import CalleeSim
 from gateway.simulator.caller import CallerSim
 from gateway.simulator.faults import CALLEE, CALLER, faults_of
+from gateway.simulator.standing import stand
 
 _NOT_OF_CALLS: dict[str, dict[str, object]] = {
     "sender": {"secret_file": None, "version": None, "report": False, "listen": None},
@@ -126,19 +125,8 @@ async def _call(args: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _listen(args: argparse.Namespace) -> dict[str, Any]:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     carrier = CalleeSim(args.host, args.port, answer_after=args.answer_after, keep=0)
     carrier.faults = faults = faults_of(args.misbehave, CALLEE)
     faults.refuse_every, faults.refuse_with = args.refuse_every, args.refuse_with
-    async with AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(carrier)
-        except OSError as error:
-            raise NotReady(f"--host {args.host} --port {args.port}: {error.strerror or error}") from None
-        print(f"listening on {args.host}:{carrier.port}; Ctrl-C stops", file=sys.stderr, flush=True)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), args.seconds or None)
-        return {"role": "carrier", "protocol": "sip", **carrier.counts}
+    await stand(carrier, args)
+    return {"role": "carrier", "protocol": "sip", **carrier.counts}

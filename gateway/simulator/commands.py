@@ -4,15 +4,13 @@ import argparse
 import asyncio
 import json
 import os
-import signal
-import sys
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import NotReady, UsageError
+from gateway.errors import UsageError
 from gateway.protocols import CALLS
 from gateway.protocols import text as codings
 from gateway.simulator.call_commands import run_callee, run_callers
@@ -20,6 +18,7 @@ from gateway.simulator.carrier import CarrierSim, Received
 from gateway.simulator.faults import CARRIER, SENDER, UNBOUNDED, faults_of
 from gateway.simulator.peers import PEERS
 from gateway.simulator.sender import LoginRefused, SenderSim
+from gateway.simulator.standing import stand
 from gateway.values import endpoint
 
 _STATUSES = {
@@ -198,10 +197,6 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
         seen += 1
         return args.reply_text if args.reply_every and seen % args.reply_every == 0 else None
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     carrier = CarrierSim(
         args.host,
         args.port,
@@ -218,12 +213,5 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
     carrier.faults = faults = faults_of(args.misbehave, CARRIER)
     faults.refuse_every, faults.refuse_with = args.refuse_every, args.refuse_with
     faults.answer_after = args.answer_after or faults.answer_after
-    async with AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(carrier)
-        except OSError as error:
-            raise NotReady(f"--host {args.host} --port {args.port}: {error.strerror or error}") from None
-        print(f"listening on {args.host}:{carrier.port}; Ctrl-C stops", file=sys.stderr, flush=True)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), args.seconds or None)
-        return {"role": "carrier", "protocol": args.protocol, **carrier.counts}
+    await stand(carrier, args)
+    return {"role": "carrier", "protocol": args.protocol, **carrier.counts}
