@@ -66,8 +66,9 @@ def _recipients(attempt: Attempt, facts: Facts, view: View) -> Words:
 
 
 def _hours(attempt: Attempt, facts: Facts, view: View) -> Words:
-    at, hours = shown_at(max(attempt.deliver_at, facts.now)), hours_for(facts)
-    return Words(f"{at}；允许 {hours.zh}", f"{at}; allowed {hours}")
+    at, hours = max(attempt.deliver_at, facts.now), hours_for(facts)
+    day, shown = hours.day(at, facts.profile.days), shown_at(at)
+    return Words(f"{shown}{day.zh}；允许 {hours.zh}", f"{shown}{day.en}; allowed {hours}")
 
 
 def hours_for(facts: Facts) -> Hours:
