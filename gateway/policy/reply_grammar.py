@@ -151,6 +151,9 @@ SENTENCES = (
     Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "请从名单里去掉"),
     Sentence(
+        "how", "[^Q]*(?:W|[VS][Fp]*[CK])[^QWCK]*8[^QWCK]*[RStyeOY][^QWCK]*J[^QWCK]*", "退订以后还会收到短信吗"
+    ),
+    Sentence(
         "ask",
         "[FpPDabOgYohT]*(?:[VS]?[Fp]*W|[VS][Fp]*[CK]W?)(?:(?:~p~Q|~Q~[ba])~[RStye]|~pQh[OgY])[FpPabOgY]*J?",
         "都退订了怎么还发",
