@@ -224,7 +224,8 @@ class Cases(Section):
     ] = Field(
         "",
         description="CSV of day,workday (such as 2027-02-06,true) laid over the national calendar; from this"
-        " file's folder, read again at each reload",
+        " file's folder, read again at each reload; a day that neither knows has the hours that workdays and"
+        " other days share",
         json_schema_extra=RELOAD,
     )
 

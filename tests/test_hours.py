@@ -83,6 +83,22 @@ def test_workdays_and_other_days_differ_where_the_profile_says_so() -> None:
     assert finding(profile, at("2026-02-17T18:30"), COLLECTION, VOICE) == ""
 
 
+def test_a_day_not_published_yet_has_the_hours_that_both_kinds_share() -> None:
+    """A Friday: New Year's Day, and no calendar that says so."""
+    table = hours_of({"collection": {"workday": "08:00-20:00", "holiday": "09:00-18:00"}})
+    hours, days = for_all(table, COLLECTION), calendar(None)._replace(last=date(2026, 12, 31))
+    for time, allowed in (("08:59", False), ("09:00", True), ("17:59", True), ("18:00", False)):
+        assert hours.allow(at(f"2027-01-01T{time}"), days) == allowed
+    assert "not published" in hours.day(at("2027-01-01T10:00"), days).en
+    named = days._replace(workdays=days.workdays | {date(2027, 1, 9)})
+    assert hours.allow(at("2027-01-09T08:30"), named), "the operator's file says that people work"
+    assert hours.day(at("2027-01-09T08:30"), named).zh == "（工作日）"
+    assert hours.day(at("2026-10-01T08:30"), named).zh == "（非工作日）"
+    same = for_all(hours_of({"marketing": "08:00-21:00"}), MARKETING)
+    assert same.allow(at("2027-01-01T20:59"), days)
+    assert same.day(at("2027-01-01T20:59"), days).en == ""
+
+
 def test_a_scheduled_message_is_judged_at_its_time() -> None:
     noon, night = at("2026-11-20T12:00"), at("2026-11-20T23:00")
     assert finding(ZHEJIANG, noon, later=night) == "scheduled"

@@ -65,7 +65,7 @@ def test_a_dated_mode_is_one_step_milder_until_midnight_in_shanghai() -> None:
     assert profile.mode(Reason.UNREGISTERED, 0, at - 1) == OBSERVE
     assert profile.mode(Reason.UNREGISTERED, 0, at) == ENFORCE
     assert [span.start for span in profile.spans()] == [at]
-    watched = parsed('[rules.unregistered]\nmode = "observe"\nfrom = 2026-03-01')
+    watched = parsed('\ufeff[rules.unregistered]\nmode = "observe"\nfrom = 2026-03-01')  # as Notepad saves it
     assert watched.mode(Reason.UNREGISTERED, 0, at - 1) == OFF
 
 

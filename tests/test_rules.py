@@ -12,6 +12,7 @@ import pytest
 from world import DAY, NOW, NUMBER, after, attempt, good
 
 from gateway.config import read_profile, shipped_profiles
+from gateway.errors import Words
 from gateway.model import COLLECTION, MARKETING, PURPOSES, SERVICE, Finding, Reason, Span
 from gateway.policy.judge import COUNTED_RULES, ORDER, RULES, Later, decide, explain
 from gateway.policy.profile import MODES
@@ -346,6 +347,24 @@ def test_every_fact_has_words_in_both_languages() -> None:
             assert answer.fact.en, answer
     unfiled = explain(*after(sms(number=None)), PROFILE, NOW).answers
     assert {a.reason: a.fact.en for a in unfiled}[Reason.MANDATE_MISSING] == "no filing"
+
+
+def test_a_fact_says_which_refusal_and_which_consent_it_is() -> None:
+    """A regulator sees why: a refusal of another institution's is none, a consent that is over is none."""
+
+    def facts(example: Example) -> dict[Reason, Words]:
+        return {one.reason: one.fact for one in explain(*after(example), PROFILE, NOW).answers}
+
+    fact = facts(sms(refusal={"purposes": MARKETING | COLLECTION}))[Reason.REFUSED_BY_SUBSCRIBER]
+    assert fact.en.startswith("refusals of this subscriber: 1; what reaches this stands since 20")
+    assert fact.zh.endswith(" 起：营销、催收（短信、语音）")
+    fact = facts(sms(refusal={"institution": 3}))[Reason.REFUSED_BY_SUBSCRIBER]
+    assert (fact.zh, fact.en) == (
+        "该用户有 1 条拒收，均不涉及本次",
+        "refusals of this subscriber: 1; none reaches this",
+    )
+    assert "the last one ended 1970-01-01" in facts(sms(consent={"end": 1}))[Reason.CONSENT_MISSING].en
+    assert facts(sms(consent={"start": 2**61}))[Reason.CONSENT_MISSING].en.endswith(": 1")
 
 
 @pytest.mark.parametrize("name", shipped_profiles())

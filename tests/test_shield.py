@@ -12,11 +12,9 @@ import pytest
 import pytest_asyncio
 from conftest import HouseOf
 from playbook import (
-    BY_RUN,
     COLLECTING,
     COLLECTION,
     MARKETING,
-    OPEN_RUN,
     SERVICE,
     TEXT,
     House,
@@ -197,10 +195,11 @@ async def test_it_is_the_institutions_of_the_attempt_although_the_number_has_mov
             return (await sender.submit("1069006601", [subscriber], TEXT)).result == 0
 
         await eventually(known)
-        house.sql(OPEN_RUN)
-        house.sql(
-            "UPDATE numbers SET institution_id = (SELECT id FROM institutions WHERE code = 'FIN'),"
-            f" (run_id, checked_person, approved_person) = {BY_RUN} WHERE number = '1069006601'"
+        house.sql("UPDATE numbers SET effective_until = now() WHERE number = '1069006601'")
+        await house.bring(
+            "numbers",
+            "number,channels,purposes,institution,signatures,effective_from\n"
+            f"1069006601,sms,collection,FIN,示例消金,{house.sql('SELECT now()')[0][0].isoformat()}",
         )
 
         async def moved() -> bool:
@@ -210,7 +209,7 @@ async def test_it_is_the_institutions_of_the_attempt_although_the_number_has_mov
         assert await house.carrier.deliver("1069006601", subscriber, "R") == 0
         assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 110
     (found,) = house.records(rec.Reply, subscriber=subscriber)
-    assert found.record.institution == "BANK"
+    assert (found.record.institution, found.record.purposes) == ("BANK", 1), "what it was filed for then"
 
 
 async def test_to_a_number_that_nobody_filed_it_waits_for_who_files_it(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Workdays as the State Council shifts them: what due dates are counted by (domain.md "Time").
+"""Workdays as the State Council shifts them: hours and due dates are found by them (domain.md "Time").
 
 Pure: which days are shifted is an argument; where that is known from stands in registry/deadlines.py.
 """
@@ -16,6 +16,10 @@ class Calendar(NamedTuple):
     workdays: frozenset[date]
     holidays: frozenset[date]
     last: date
+
+    def knows(self, day: date) -> bool:
+        """Whether it has been published what day this is."""
+        return day <= self.last or day in self.workdays or day in self.holidays
 
     def is_workday(self, day: date) -> bool:
         if day in self.workdays:

@@ -2,7 +2,7 @@
 
 Rules of this file: hours are those of one day in Asia/Shanghai, from an opening up to but not at a closing;
 a number with several purposes has the hours that all of them share. Which day is a workday the caller's
-calendar says. Pure.
+calendar says; a day of which that is not known yet has the hours that both kinds share. Pure.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, NamedTuple
 
+from gateway.errors import Words
 from gateway.model import PURPOSES
 from gateway.policy.calendar import Calendar
 
@@ -37,9 +38,29 @@ class Hours(NamedTuple):
     def allow(self, at: int, days: Calendar) -> bool:
         """Whether a subscriber may be reached at this instant (ms)."""
         day, moment = divmod(at + SHANGHAI, DAY)
-        if self[:2] == self[2:] or days.is_workday(date.fromordinal(EPOCH + day)):
-            return self.opens <= moment < self.closes
-        return self.holiday_opens <= moment < self.holiday_closes
+        on_workdays = self.opens <= moment < self.closes
+        if self[:2] == self[2:]:
+            return on_workdays
+        on_holidays = self.holiday_opens <= moment < self.holiday_closes
+        asked = date.fromordinal(EPOCH + day)
+        if not days.knows(asked):
+            return on_workdays and on_holidays
+        return on_workdays if days.is_workday(asked) else on_holidays
+
+    def day(self, at: int, days: Calendar) -> Words:
+        """Which kind of day it is at this instant (ms); nothing where that makes no difference."""
+        if self[:2] == self[2:]:
+            return Words("", "")
+        asked = date_of(at)
+        if not days.knows(asked):
+            return Words(
+                "（该日是否工作日尚未公布，按两者共同时段）", " (not published what day; both hours hold)"
+            )
+        return (
+            Words("（工作日）", " (a workday)")
+            if days.is_workday(asked)
+            else Words("（非工作日）", " (no workday)")
+        )
 
     def until(self, at: int) -> int:
         """An instant after `at` up to which the answer stays what it is at `at`: an edge of the hours, or

@@ -5,12 +5,14 @@ Rules of this file: these run for every message, so what depends on the sender a
 once per cached Sender.
 """
 
+from collections.abc import Iterator, Sequence
+
 from gateway.errors import Words
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE, Attempt, Reason, Refusal
 from gateway.policy.facts import LIMITED, Facts, Sender, View, governing
 from gateway.policy.hours import DAY, Hours, for_all, shown_at
 from gateway.policy.rules import call, rule, sms
-from gateway.policy.words import named
+from gateway.policy.words import covered, named
 
 _EVENING, _NIGHT, _NEXT_MONTH = 1_764_077_400_000, 1_764_086_400_000, 1_766_635_200_000
 """25 November 2025, 21:30, and 26 November, 00:00; 25 December, 12:00; all in Asia/Shanghai."""
@@ -24,17 +26,19 @@ def _spelling(attempt: Attempt, facts: Facts, view: View) -> Words:
 
 def _refusals(attempt: Attempt, facts: Facts, view: View) -> Words:
     said = view.refusals(attempt.destination) if attempt.destination else ()
-    refusals = [one for one in said if one.purposes]
+    count = sum(1 for one in said if one.purposes)
+    zh, en = f"该用户有 {count} 条拒收", f"refusals of this subscriber: {count}"
+    if not count:
+        return Words(zh, en)
     holder = facts.filing.institution if facts.filing is not None else -1
-    held = [
-        one.undecided_until
-        for one in refusals
-        if one.undecided_until > facts.now
-        and reaches(one, attempt, holder, view, facts.now)
-        and one.stands(said, holder)
-    ]
-    zh, en = f"该用户有 {len(refusals)} 条拒收", f"{len(refusals)} refusals of this subscriber"
-    if held:
+    reaching = list(_reaching(said, attempt, facts.purposes, holder, view, facts.now))
+    if not reaching:
+        return Words(f"{zh}，均不涉及本次", f"{en}; none reaches this")
+    first = min(reaching, key=lambda one: one.at)
+    since, covers = shown_at(first.at), covered(first.purposes, first.channels)
+    zh += f"，涉及本次的自 {since} 起：{covers.zh}"
+    en += f"; what reaches this stands since {since}: {covers.en}"
+    if held := [one.undecided_until for one in reaching if one.undecided_until > facts.now]:
         until = shown_at(min(held))
         zh += f"；含义不明的回复在人工处理前暂停营销至 {until}"
         en += f"; an ambiguous reply holds until {until}, unless a person decides"
@@ -43,10 +47,14 @@ def _refusals(attempt: Attempt, facts: Facts, view: View) -> Words:
 
 def _consents(attempt: Attempt, facts: Facts, view: View) -> Words:
     holder = facts.filing.institution if facts.filing is not None else 0
-    count = len(view.consents(attempt.destination, holder)) if attempt.destination and holder else 0
-    return Words(
-        f"该用户对该机构有 {count} 条同意", f"{count} consents of this subscriber to this institution"
-    )
+    spans = view.consents(attempt.destination, holder) if attempt.destination and holder else ()
+    zh = f"该用户对该机构有 {len(spans)} 条同意"
+    en = f"consents of this subscriber to this institution: {len(spans)}"
+    ended = [span.end for span in spans if span.end <= facts.now]
+    if ended and not any(span.holds(facts.now) for span in spans):
+        last = shown_at(max(ended))
+        zh, en = f"{zh}，最近一条止于 {last}", f"{en}; the last one ended {last}"
+    return Words(zh, en)
 
 
 def _recipients(attempt: Attempt, facts: Facts, view: View) -> Words:
@@ -66,8 +74,9 @@ def _recipients(attempt: Attempt, facts: Facts, view: View) -> Words:
 
 
 def _hours(attempt: Attempt, facts: Facts, view: View) -> Words:
-    at, hours = shown_at(max(attempt.deliver_at, facts.now)), hours_for(facts)
-    return Words(f"{at}；允许 {hours.zh}", f"{at}; allowed {hours}")
+    at, hours = max(attempt.deliver_at, facts.now), hours_for(facts)
+    day, shown = hours.day(at, facts.profile.days), shown_at(at)
+    return Words(f"{shown}{day.zh}；允许 {hours.zh}", f"{shown}{day.en}; allowed {hours}")
 
 
 def hours_for(facts: Facts) -> Hours:
@@ -172,18 +181,28 @@ def subscriber_allows(attempt: Attempt, sender: Sender, view: View, now: int) ->
     refusals = view.refusals(attempt.destination)
     if not refusals:
         return True
-    purposes = sender.purposes & LIMITED or LIMITED
     held = False
-    for refusal in refusals:
-        if not (refusal.channels & attempt.channel and refusal.purposes & purposes):
-            continue
-        if reaches(refusal, attempt, sender.institution, view, now) and refusal.stands(
-            refusals, sender.institution
-        ):
-            if now >= refusal.undecided_until:
-                return False
-            held = True
+    for refusal in _reaching(refusals, attempt, sender.purposes, sender.institution, view, now):
+        if now >= refusal.undecided_until:
+            return False
+        held = True
     return "held" if held else True
+
+
+def _reaching(
+    said: Sequence[Refusal], attempt: Attempt, purposes: int, institution: int, view: View, now: int
+) -> Iterator[Refusal]:
+    """Of all that the subscriber said, the refusals in force that stand between him and an institution's
+    number with these purposes."""
+    limited = purposes & LIMITED or LIMITED
+    for refusal in said:
+        if (
+            refusal.channels & attempt.channel
+            and refusal.purposes & limited
+            and reaches(refusal, attempt, institution, view, now)
+            and refusal.stands(said, institution)
+        ):
+            yield refusal
 
 
 def reaches(refusal: Refusal, attempt: Attempt, institution: int, view: View, now: int) -> bool:

@@ -164,7 +164,7 @@ def chosen(plain: str, outbound: str) -> str | None:
         return "refuse"
     if answer in chain.from_iterable(_CHOICES.findall(outbound)) or (len(menu) > 1 and answer in menu):
         return "other"
-    if answer in _DENIES and not ends and _EITHER_ASKED.search(outbound):
+    if answer in _DENIES and _EITHER_ASKED.search(outbound):
         return "other"
     return "refuse" if answer == "取消" and ends and "取消" not in outbound else None
 
@@ -184,13 +184,15 @@ def spelled(plain: str, outbound: str) -> str:
 
 
 def nearly(plain: str, outbound: str) -> bool:
-    """Whether a reply is a slip of the code that `outbound` offers, or what a phone heard instead."""
+    """Whether a reply is a slip of the code that `outbound` offers, says it twice, or what a phone heard."""
     bare = plain.replace(" ", "")
     if len(bare) > _LONGEST_SLIP:
         return False
     for code in _ends_of(outbound):
         if not (code.isascii() and code.isalpha()):
             continue
+        if bare and bare == code * (len(bare) // len(code)):
+            return True
         if len(code) > 1 and len(bare) == len(code) and bare.isascii() and bare.isalpha():
             differ = [place for place in range(len(code)) if bare[place] != code[place]]
             if len(differ) == 1 or (len(differ) == 2 and sorted(bare) == sorted(code)):

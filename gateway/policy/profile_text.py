@@ -67,6 +67,7 @@ def merged(read: Callable[[str], str], name: str, through: tuple[str, ...] = ())
 
 def checked(name: str, text: str) -> dict[str, Any]:
     """The tables of a profile's text. Raises ProfileError."""
+    text = text.removeprefix("\ufeff")  # the mark that some editors leave, with which it is no TOML
     try:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

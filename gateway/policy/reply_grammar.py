@@ -151,11 +151,16 @@ SENTENCES = (
     Sentence("ask", "~W[FpP6Og]*z[FpPa]*", "将我移出你们的营销名单"),
     Sentence("ask", "~[OgY]*(?:z~x|x~[OgY]*z)[FpPa]*", "请从名单里去掉"),
     Sentence(
+        "how",
+        "[^Q]*(?:W|K|[VS][Fp]*[CK])[^QWCK]*8[^QWCK]*[RStyeOY][^QWCK]*J[^QWCK]*",
+        "退订以后还会收到短信吗",
+    ),
+    Sentence(
         "ask",
-        "[FpPDabOgYohT]*(?:[VS]?[Fp]*W|[VS][Fp]*[CK]W?)(?:(?:~p~Q|~Q~[ba])~[RStye]|~pQh[OgY])[FpPabOgY]*J?",
+        "[FpPDabOgYohT]*(?:[VS]?[Fp]*W|K|[VS][Fp]*[CK]W?)(?:(?:~p~Q|~Q~[ba])~[RStye]|~pQh[OgY])[FpPabOgY]*J?",
         "都退订了怎么还发",
     ),
-    Sentence("ask", "[FpPDabOgYohT]*(?:[VS]?[Fp]*W|[VS][Fp]*[CK]W?)~b~[RStye][FpPabOgY]*J?", "回了T还发"),
+    Sentence("ask", "[FpPDabOgYohT]*(?:[VS]?[Fp]*W|K|[VS][Fp]*[CK]W?)~b~[RStye][FpPabOgY]*J?", "回了T还发"),
     Sentence("ask", "P+σ[pP]*", "请停止"),
     Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*(?:&)?[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
+from gateway.policy.reply_words import KINDS_OF_FILLERS
 
 BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
@@ -16,9 +17,16 @@ Clause = tuple[str, str]
 """What a clause says (`says` of a sentence, or unknown) and its shape."""
 
 _TEXTS, _CALLS = re.compile("[tmO]"), re.compile("[yvY]")
-_TEXTS_GO_ON = re.compile("m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*[Mσ]|j[FpP]*O[FpP]*[Mσ][FpPa]*Y)")
-_CALLS_GO_ON = re.compile("v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*[Mσ]|j[FpP]*Y[FpP]*[Mσ][FpPa]*O)")
-"""短信可以电话不要, 可以电话不要短信."""
+_MILD = f"[FpPDa{KINDS_OF_FILLERS}]*"
+_TEXTS_GO_ON = re.compile(
+    "m|^[FpPDao]*(?:O[Fp]*j[FpP]*Y[^O]*[Mσ]|j[FpP]*O[FpP]*[Mσ][FpPa]*Y)"
+    f"|^{_MILD}(?:Y{_MILD}[Mσ]{_MILD}S?|[Mσ]{_MILD}y){_MILD}[Ot]{_MILD}j[FpP]*$|^{_MILD}o{_MILD}W[Fp]*Y[FpP]*$"
+)
+_CALLS_GO_ON = re.compile(
+    "v|^[FpPDao]*(?:Y[Fp]*j[FpP]*O[^Y]*[Mσ]|j[FpP]*Y[FpP]*[Mσ][FpPa]*O)"
+    f"|^{_MILD}(?:O{_MILD}[Mσ]{_MILD}S?|[Mσ]{_MILD}t){_MILD}[Yy]{_MILD}j[FpP]*$|^{_MILD}o{_MILD}W[Fp]*O[FpP]*$"
+)
+"""短信可以电话不要, 可以电话不要短信, 电话不要打了短信可以, 只退订短信."""
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
 _ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
 

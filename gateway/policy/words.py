@@ -7,7 +7,7 @@ Rules of this file: words only. A reason is one row; a test sees to it that none
 from collections.abc import Mapping, Sequence
 
 from gateway.errors import Words
-from gateway.model import Reason
+from gateway.model import CHANNELS, PURPOSES, Reason, names_of
 
 REASONS: Mapping[Reason, Words] = {
     Reason.MALFORMED: Words("报文异常", "number or text cannot be read"),
@@ -51,6 +51,26 @@ MODES: Mapping[str, Words] = {
     "observe": Words("观察", "observe"),
     "enforce": Words("执行", "enforce"),
 }
+
+
+COVERED: Mapping[str, Words] = {
+    "marketing": Words("营销", "marketing"),
+    "collection": Words("催收", "collection"),
+    "service": Words("服务", "service"),
+    "sms": Words("短信", "SMS"),
+    "voice": Words("语音", "calls"),
+}
+"""What a refusal is about."""
+
+
+def covered(purposes: int, channels: int) -> Words:
+    """How far a refusal with these bits goes."""
+    about = [COVERED[name] for name in names_of(purposes, PURPOSES)]
+    by = [COVERED[name] for name in names_of(channels, CHANNELS)]
+    return Words(
+        f"{'、'.join(one.zh for one in about)}（{'、'.join(one.zh for one in by)}）",
+        f"{', '.join(one.en for one in about)} ({', '.join(one.en for one in by)})",
+    )
 
 
 def named(status: str) -> Words:

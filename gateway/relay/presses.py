@@ -62,7 +62,8 @@ class Presses:
         view.renew()
         number, subscriber = canonical(press.source), canonical(press.subscriber)
         filings = view.numbers(number)
-        filing = governing(filings, VOICE, now) or governing(filings, SMS, now)
+        at = press.at or now  # told late, the number may be in other hands by now
+        filing = governing(filings, VOICE, at) or governing(filings, SMS, at)
         owner = view.institution(filing.institution) if filing is not None else None
         institution = filing.institution if filing is not None else 0
         code = owner.code if owner is not None else ""
@@ -82,7 +83,7 @@ class Presses:
                 number=number,
                 purposes=purposes,
                 channels=BOTH,
-                at=press.at or now,
+                at=at,
                 source=VOICE_KEY,
                 flags=flags,
                 node=self._node,
@@ -96,7 +97,7 @@ class Presses:
             if error is None:
                 self._returns.count(kind)
                 self._telemetry.refusal_effective.observe(perf_counter() - arrived)
-            recorded(Refused(identity, press.at or now, code, purposes, BOTH, attempt), error)
+            recorded(Refused(identity, at, code, purposes, BOTH, attempt), error)
             if confirmed:
                 self._confirmations.settle(reply, answered, held=error is None)
 

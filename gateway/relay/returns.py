@@ -238,8 +238,10 @@ class Returns:
         owner = view.institution(institution) if institution else None
         purposes = channels = 0
         if refuses:
-            filed = filing.purposes if filing is not None and filing.institution == institution else 0
-            covered = self._screen.profile.covered(filed)
+            # by what the number was filed for when the message came: it may be somebody else's since
+            own = [one for one in filings if one.institution == institution]
+            answered = governing(own, SMS, now if contact is None else contact.at)
+            covered = self._screen.profile.covered(answered.purposes if answered is not None else 0)
             purposes = covered & meaning.purposes or covered  # narrowed, never to nothing
             channels = meaning.channels
         elif kind == "ambiguous" and subscriber and number:

@@ -42,7 +42,7 @@ CLASSES: Mapping[str, str] = {
         cease desist knock_it_off leave_me_be no_longer_wish_to_receive no_longer_want
         no_longer_interested_in_receiving remove_us unsubscribe_me unsubscribed opt_us_out remove_number
         移除我 移除我的号码 移除我号码
-        erase_my_number 退退订 退订订 退退订订 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
+        erase_my_number 退退订 退订订 退退订订 拒拒拒 拒拒收 拒收收 退订退 退退退 退订退订 短信停了吧
         短信停掉吧 短信取消吧 短信关了吧 短信停吧 短信取消了吧 短信停掉 短信关掉 短信取消掉 短信停掉了吧
         短信都停了吧 短信关闭吧 举收 bzfl byzfl take_me_out
         no_advertising no_promotions no_more_ads no_more_spam 再退订一次 再退一次
