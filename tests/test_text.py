@@ -92,7 +92,8 @@ def test_header_vectors(v: dict[str, Any]) -> None:
         ("联通".encode("gb18030"), 15, ("联通", "")),
         ("联通".encode("gb18030"), 8, ("联通", "wrong_fmt")),
         *((text.encode(), 8, (text, "wrong_fmt")) for text in ("TD", "0000", "STOP", "Your code is 12")),
-        (b"TD\0\0", 8, ("TD", "wrong_fmt")),
+        ("㐀".encode("utf-16-be"), 8, ("㐀", "")),
+        ("娅┼à".encode("gb18030"), 15, ("娅┼à", "")),  # UTF-8, too
         ("中".encode("utf-16-be"), 8, ("中", "")),
         *((text.encode("utf-16-be"), 8, (text, "")) for text in ("감사합니다", "Ｔ", "（退订）", "TD", "@")),
     ],
@@ -167,7 +168,7 @@ def test_the_gsm_alphabet_is_whole() -> None:
 
 WRITTEN = st.characters(codec="gb2312", exclude_categories=["Cc"], include_characters="\n\r")
 """What a mainland phone writes: rarer characters, alone, may be another coding's octets."""
-TEXTS = st.text(WRITTEN | st.sampled_from("😀𠀀㐀€"), max_size=600)
+TEXTS = st.text(WRITTEN | st.sampled_from("😀𠀀㐀"), max_size=600)
 
 
 @given(text=TEXTS, width=st.sampled_from([8, 16]), ref=st.integers(0, 0xFFFF))

@@ -155,7 +155,7 @@ def _is_far(content: bytes, text: str) -> bool:
 def _meant(content: bytes, text: str) -> tuple[str, str]:
     """UCS-2 that may be something else. ASCII: only where `text` is none that a mainland phone writes."""
     if content.isascii():
-        other = content.rstrip(b"\0").decode("ascii")
+        other = content.decode("ascii")
         try:
             text.encode("gb2312")
             return text, ""
@@ -166,9 +166,9 @@ def _meant(content: bytes, text: str) -> tuple[str, str]:
 
 
 def _utf8(content: bytes) -> str:
-    """What it says if it is UTF-8 beyond doubt, else "". Characters of two octets are no proof: GB has such
-    pairs (联通)."""
-    if content.isascii():
+    """What it says if it is UTF-8 beyond doubt, else "". GB2312 goes before, and characters of two octets are
+    no proof: GB has such pairs (联通)."""
+    if content.isascii() or _gb2312(content):
         return ""
     try:
         text = content.decode("utf-8")
