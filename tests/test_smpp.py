@@ -326,6 +326,7 @@ def test_a_receipts_fields_outrank_its_text() -> None:
     assert said is not None
     assert (said.message_id, said.stat, said.submit_time) == (b"abc", b"DELIVRD", b"2611211200")
     assert receipt(b"", [*tlvs, (wire.MESSAGE_PAYLOAD, USUAL)]) == said
+    assert receipt(USUAL.decode().encode("utf-16-be")) == receipt(USUAL)
     assert receipt(USUAL, esm_class=0x20) is not None  # on its way
     assert receipt(USUAL, esm_class=0x00) is None
     assert receipt(USUAL, esm_class=0x10) is None  # a person has answered

@@ -15,6 +15,10 @@ FORMATS = {"ucs2-be": 8, "gbk": 15, "gsm7-unpacked": 0x10}
 """Of the encodings in the vectors: Latin-1 is that of SMPP alone; that septets are packed nobody says."""
 
 
+OTHERS = ("gb18030", "utf-8")
+OFFER = "【示例】新客专享，拒收请回复R！"  # of an even number of octets in either
+
+
 def named(kind: str) -> list[Any]:
     return [pytest.param(v, id=v["id"]) for v in VECTORS if v["kind"] == kind]
 
@@ -81,6 +85,17 @@ def test_header_vectors(v: dict[str, Any]) -> None:
         ("回R退订".encode("utf-16-be"), 0x7F, ("回R退订", "wrong_fmt")),
         ("回R退订".encode("gb18030"), 9, ("回R退订", "wrong_fmt")),
         (b"\0\1\0\2\xff\xfe", 9, ("", "binary")),
+        *(("TD退订".encode(c), fmt, ("TD退订", "wrong_fmt")) for c in OTHERS for fmt in (0, 8, 0x19, 0x7F)),
+        *((OFFER.encode(c), fmt, (OFFER, "wrong_fmt")) for c in OTHERS for fmt in (0, 8, 0x7F)),
+        *((text.encode(), 15, (text, "wrong_fmt")) for text in ("退订", "TD退订", OFFER)),
+        ("您的贷款已逾期".encode("utf-16-be"), 15, ("您的贷款已逾期", "wrong_fmt")),
+        ("联通".encode("gb18030"), 15, ("联通", "")),
+        ("联通".encode("gb18030"), 8, ("联通", "wrong_fmt")),
+        *((text.encode(), 8, (text, "wrong_fmt")) for text in ("TD", "0000", "STOP", "Your code is 12")),
+        ("㐀".encode("utf-16-be"), 8, ("㐀", "")),
+        ("娅┼à".encode("gb18030"), 15, ("娅┼à", "")),  # UTF-8, too
+        ("中".encode("utf-16-be"), 8, ("中", "")),
+        *((text.encode("utf-16-be"), 8, (text, "")) for text in ("감사합니다", "Ｔ", "（退订）", "TD", "@")),
     ],
 )
 def test_what_is_odd_is_said_and_what_can_be_read_is_read(
@@ -99,6 +114,9 @@ def test_what_is_odd_is_said_and_what_can_be_read_is_read(
         ("退订".encode("utf-16-be"), 8, ("退订", "")),
         ("退订".encode("gb18030"), 15, ("退订", "")),
         (b"R", 4, ("", "binary")),
+        (b"TD\0", 0, ("TD", "")),
+        *((OFFER.encode(c), 3, (OFFER, "wrong_fmt")) for c in OTHERS),
+        ("créée à Besançon".encode("latin-1"), 3, ("créée à Besançon", "")),
     ],
 )
 def test_smpp_has_codings_of_its_own(content: bytes, fmt: int, expected: tuple[str, str]) -> None:
@@ -148,7 +166,9 @@ def test_the_gsm_alphabet_is_whole() -> None:
     assert gsm7(b"\x1b\x0a\x1b\x65\x1bA\x1b") == ("\f€A", "")
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\r"), max_size=600)
+WRITTEN = st.characters(codec="gb2312", exclude_categories=["Cc"], include_characters="\n\r")
+"""What a mainland phone writes: rarer characters, alone, may be another coding's octets."""
+TEXTS = st.text(WRITTEN | st.sampled_from("😀𠀀㐀"), max_size=600)
 
 
 @given(text=TEXTS, width=st.sampled_from([8, 16]), ref=st.integers(0, 0xFFFF))

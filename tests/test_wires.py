@@ -394,6 +394,8 @@ def test_a_message_that_we_accept_and_report_rejected_is_read_by_ourselves(speec
         for index, destination in enumerate(submission.destinations):
             octets = protocol.rejected_report(submission, index, ids[index], 42, "2611210930", "2611210931")
             _, sequence = only(protocol, octets)
+            if protocol.name == "smgp":
+                assert b" stat:REJECTD err:999 Text:000" in octets
             delivery = protocol.delivery(octets, 0, len(octets))
             report = delivery.report
             assert report is not None

@@ -5,18 +5,22 @@ from gateway.protocols import smgp_tables as wire
 from gateway.protocols.message import Delivery, Submission
 from gateway.protocols.text import UCS2
 
+UNKNOWN_ERROR = b"999"
+"""`err` of a report that no other code fits; 000 would say that all was well."""
+
 
 def rejected_report(
     submission: Submission, destination: bytes, message_id: bytes, submit_time: str, done_time: str
 ) -> wire.Deliver:
     """A Deliver that reports REJECTD for one recipient; the times are YYMMDDhhmm."""
+    times = submit_time.encode(), done_time.encode()
     return wire.Deliver(
         msg_id=message_id,
         is_report=1,
         recv_time=f"20{done_time}00".encode(),
         src_term_id=destination,
         dest_term_id=submission.source,
-        msg_content=wire.report_text(message_id, b"REJECTD", submit_time.encode(), done_time.encode()),
+        msg_content=wire.report_text(message_id, b"REJECTD", *times, UNKNOWN_ERROR),
     )
 
 

@@ -206,7 +206,7 @@ def report(content: bytes) -> dict[str, bytes]:
 
 
 def report_text(
-    identity: bytes, stat: bytes, submitted: bytes, done: bytes, err: bytes = b"000", text: bytes = b""
+    identity: bytes, stat: bytes, submitted: bytes, done: bytes, err: bytes = b"000", text: bytes = b"000"
 ) -> bytes:
     """The 122 octets of a report's text; `text` begins with its own length in three digits."""
     return b"id:%b sub:001 dlvrd:001 Submit date:%b done date:%b stat:%b err:%b Text:%b" % (

@@ -44,7 +44,9 @@ _PARTS = {
 
 def report(text: bytes, optional: Mapping[int, bytes], subscriber: bytes) -> Report:
     """A delivery receipt: by its optional fields, and where there are none by its text (appendix B), of which
-    any part may be missing."""
+    any part may be missing; some write it in UCS-2."""
+    if not text[::2].strip(b"\0"):
+        text = text[1::2]
     said = {name: found[1] if (found := part.search(text)) else b"" for name, part in _PARTS.items()}
     identity = optional.get(wire.RECEIPTED_MESSAGE_ID, b"").partition(b"\0")[0] or said["id"]
     state = optional.get(wire.MESSAGE_STATE, b"")

@@ -34,6 +34,8 @@ _CODINGS_OF = {"smpp": _CODINGS | _SMPP}
 """By protocol, where they are not those of all (SMPP 3.4 §5.2.19)."""
 
 _UNLIKELY = frozenset(("Cc", "Cn", "Co", "Cs"))
+_FAR, _FARTHEST = "\ua000", "\uf8ff"
+"""From Yi over Hangul to what is private: there Chinese of another coding lies when it is read as UCS-2."""
 
 
 def decode(
@@ -52,14 +54,18 @@ def decode(
         return _joined(content, _CODINGS_OF.get(protocol, _CODINGS).get(fmt, ""), udhi)
     if fmt == UCS2 and not udhi:  # nearly all that comes
         try:
-            return utf_16_be_decode(content, "strict", True)[0], ""
+            text = utf_16_be_decode(content, "strict", True)[0]
         except UnicodeDecodeError:
             return _ucs2(content)
+        return _meant(content, text) if _is_far(content, text) else (text, "")
     note, size = "", 0
     if udhi:
         header = udh(content)
         size, note = header.size, header.flaw
-    text, odd = _decode(content[size:], _CODINGS_OF.get(protocol, _CODINGS).get(fmt, ""), size)
+    body, coding = content[size:], _CODINGS_OF.get(protocol, _CODINGS).get(fmt, "")
+    if coding == "gsm7":
+        body = body.rstrip(b"\0") or body  # a C programmer's, as nobody ends in @
+    text, odd = _decode(body, coding, size)
     return text, note or odd
 
 
@@ -113,9 +119,18 @@ def _decode(content: bytes, coding: str, header: int = 0) -> tuple[str, str]:
             text, note = _guessed(content, True)
             return (text, note) if text and _is_likely(text) else ("", "binary")
     try:
-        return content.decode(coding), ""
+        text = content.decode(coding)
     except UnicodeDecodeError:
         return _guessed(content)
+    other = ""
+    if coding == "gb18030":
+        if not text.isprintable() and any(c < " " and c not in "\r\n\t" for c in text):
+            return _guessed(content)
+        if content and (content[0] < 0x80 or 0xE3 <= content[0] <= 0xEF):
+            other = _utf8(content)
+    elif coding == "latin-1" and not _is_latin(content):
+        other = _utf8(content) or _gb2312(content)
+    return (other, "wrong_fmt") if other else (text, "")
 
 
 def _ucs2(content: bytes) -> tuple[str, str]:
@@ -127,11 +142,54 @@ def _ucs2(content: bytes) -> tuple[str, str]:
         other = _guessed(content)
         if other[1] == "wrong_fmt" and _is_likely(other[0]):
             return other
+    elif _is_far(content, text):
+        return _meant(content, text)
     return text, note
+
+
+def _is_far(content: bytes, text: str) -> bool:
+    """Whether UCS-2 that reads so may be something else: a look at both ends, as nearly all is not."""
+    return text != "" and (content.isascii() or _FAR <= text[0] <= _FARTHEST or _FAR <= text[-1] <= _FARTHEST)
+
+
+def _meant(content: bytes, text: str) -> tuple[str, str]:
+    """UCS-2 that may be something else. ASCII: only where `text` is none that a mainland phone writes."""
+    if content.isascii():
+        other = content.decode("ascii")
+        try:
+            text.encode("gb2312")
+            return text, ""
+        except UnicodeEncodeError:
+            return (other, "wrong_fmt") if other.isprintable() else (text, "")
+    other = _utf8(content) or _gb2312(content)
+    return (other, "wrong_fmt") if other else (text, "")
+
+
+def _utf8(content: bytes) -> str:
+    """What it says if it is UTF-8 beyond doubt, else "". GB2312 goes before, and characters of two octets are
+    no proof: GB has such pairs (联通)."""
+    if content.isascii() or _gb2312(content):
+        return ""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+    return "" if any("\x7f" < character < "\u0800" for character in text) else text
+
+
+def _gb2312(content: bytes) -> str:
+    """What it says if it is GB2312 beyond doubt, else ""."""
+    try:
+        content.decode("gb2312")
+    except UnicodeDecodeError:
+        return ""
+    return content.decode("gb18030")
 
 
 def _guessed(content: bytes, latin: bool = False) -> tuple[str, str]:
     """What their own coding can't hold: Chinese under Msg_Fmt 0, UCS-2 under 15; `latin`: or accents."""
+    if text := _utf8(content):
+        return text, "wrong_fmt"
     codings = ["gb18030", "utf-16-be"]
     if _is_wide(content):
         codings.reverse()
@@ -144,11 +202,16 @@ def _guessed(content: bytes, latin: bool = False) -> tuple[str, str]:
         if _is_likely(text):
             return text, "wrong_fmt"
         first = first or (text, "wrong_fmt")
-    if latin and sum(octet > 0x7F for octet in content) * 3 <= len(content):
+    if latin and _is_latin(content):
         text = content.decode("latin-1")
         if _is_likely(text):
             return text, "wrong_fmt"
     return first or (content.decode("gb18030", "replace"), "undecodable")
+
+
+def _is_latin(content: bytes) -> bool:
+    """Whether it has no more accents than a text in Latin letters."""
+    return sum(octet > 0x7F for octet in content) * 3 <= len(content)
 
 
 def _is_wide(content: bytes) -> bool:
