@@ -113,6 +113,15 @@ class Flow(asyncio.Protocol):
         elif not self.waits_since:
             self.waits_since = now
 
+    def give_up(self) -> None:
+        """The rest of a message does not come: told so, where there is somebody to tell."""
+        error, self.waits_since = self._stream.given_up(), 0.0
+        if error is None:
+            self.end("half_message")
+        else:
+            self._flows.takers.broke(error, self.place)
+            self._leave()
+
     def _leave(self) -> None:
         """Read nothing further, and close when the answer has had its time."""
         if self.transport is not None:
@@ -208,7 +217,7 @@ class Flows:
         now = monotonic()
         for flow in list(self._open.values()):
             if flow.waits_since and now - flow.waits_since > WAIT_SECONDS:
-                flow.end("half_message")
+                flow.give_up()
             elif not flow.kept and now - flow.heard > IDLE_SECONDS:
                 flow.end("idle")
         for side, count in (("sender", self._from.total()), ("carrier", len(self._to))):
