@@ -119,6 +119,10 @@ class Asked(Calls):
         records = self._trunks.records and request.message.method == b"INVITE"
         peer.asking.tell(What.FORWARD, hop=place, records=records)
 
+    def _say(self, octets: bytes, message: Message, peer: Place) -> None:
+        """Its sender knows the way back by himself."""
+        self._send(octets, peer)
+
     def _response(self, message: Message, peer: Asker) -> None:
         """The Via on top is of who asked. What the carrier says goes back, and what callers say to it;
         nothing else is relayed, or anybody could have us send what he likes to where he likes."""

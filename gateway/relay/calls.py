@@ -235,7 +235,7 @@ class Calls:
                 else self._answers.redirected(came.message, hop)
             )
         if verdict.answer:
-            self._send(verdict.answer, came.peer)
+            self._say(verdict.answer, came.message, came.peer)
 
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         judging = self._judging[id(verdict)] = Judging(came, verdict, self.decided)
@@ -279,7 +279,7 @@ class Calls:
                 return
         verdict.answer = said
         Memo.settle(verdict, _now())
-        self._send(said, came.peer)
+        self._say(said, came.message, came.peer)
 
     def _cancel(self, request: Request, peer: Place) -> None:
         verdict = self._memo.get(request.key(), _now())
@@ -343,7 +343,7 @@ class Calls:
         if message is None or not error.status:
             return
         if message.method != b"INVITE" or self._callers.are_carrier(peer):
-            self._send(self._told(error, message), peer)
+            self._say(self._told(error, message), message, peer)
             return
         now, came = _now(), Came(message, peer, at, sip_proxy.key_of_broken(data, self.own), None, error)
         verdict = self._memo.get(came.key, now)
@@ -352,7 +352,7 @@ class Calls:
             return
         verdict = self._memo.begin(came.key, now)
         if verdict is None:
-            self._send(self._told(error, message), peer)
+            self._say(self._told(error, message), message, peer)
         else:
             self._judge(came, verdict, None)
 
@@ -360,7 +360,11 @@ class Calls:
         return self._answers.plain(message, error.status, (error.rows,))
 
     def _answer(self, message: Message, peer: Place, status: int) -> None:
-        self._send(self._answers.plain(message, status), peer)
+        self._say(self._answers.plain(message, status), message, peer)
+
+    def _say(self, octets: bytes, message: Message, peer: Place) -> None:
+        """Answer a message by octets."""
+        self._send(octets, sip_proxy.way_back(message, peer))
 
 
 def _now() -> int:
