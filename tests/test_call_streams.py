@@ -479,5 +479,18 @@ async def test_calls_go_on_by_the_next_hop_that_is_alive_and_back_when_the_first
     await eventually(lambda: leaves_by("TCP"))
     await streams.tcp.close()
     await eventually(lambda: leaves_by("UDP"))
+    to = streams.house.subscriber()
+    streams.send(streams.said(9900, LINE, to))
+
+    async def came(method: bytes) -> None:
+        """By UDP, behind what nobody waited for any more."""
+        while True:
+            message = await streams.carrier.next()
+            if (message.method, message.value(b"call-id")) == (method, b"call-9900@cc.example.cn"):
+                return
+
+    await came(b"INVITE")
     await streams.tls.open(streams.tls.port, serving(papers, papers.carrier))
     await eventually(lambda: leaves_by("TLS"))
+    streams.send(streams.said(9900, LINE, to, "BYE", To=f"<sip:{to}@gw.example.cn>;tag=c"))
+    await came(b"BYE")  # the others don't know its call

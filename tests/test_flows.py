@@ -15,6 +15,7 @@ from gateway.protocols.sip_place import TCP, Place
 from gateway.relay import flows, hops
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.hops import Hops, Ways
+from gateway.relay.recalled import mark_of
 from gateway.telemetry import Telemetry
 
 LOG = logging.getLogger("flows")
@@ -107,6 +108,15 @@ async def test_who_does_not_read_is_dropped(node: Node, monkeypatch: pytest.Monk
     with contextlib.suppress(ConnectionResetError):
         assert await asyncio.wait_for(reader.read(), 10) == b""
     assert node.counted == ["unread"]
+
+
+async def test_a_call_keeps_its_next_hop_while_that_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (Place(HOST, port) for port in (5060, 5070))
+    hop = Hops([first, second], lambda place: False)
+    mark = mark_of(*second.address)
+    assert (hop.now(), hop.now(mark), hop.now(mark + 1)) == (first, second, first)
+    monkeypatch.setattr(hops, "DEAD_SECONDS", 0.0)
+    assert hop.now(mark) == first  # nothing was heard of either
 
 
 async def test_a_next_hop_is_kept_and_gone_to_again(node: Node) -> None:

@@ -269,6 +269,6 @@ def door_of(station: Station) -> Door:
     first = names[0] if names else None
     make = maker(Asked, station, names)
     own = Own(b"", 0, frozenset(), station.key)
-    calls = make(lambda: first, lambda host, transport: 0, [own], answered)
+    calls = make(lambda mark: first, lambda host, transport: 0, [own], answered)
     assert isinstance(calls, Asked)
     return Door(calls, first, station)

@@ -129,7 +129,7 @@ class Calls:
         `marked`: the next hop of a mark."""
         now = _now()
         for one in known:
-            verdict = verdict_of(one, None if self._trunks.redirects else marked(one.hop))
+            verdict = verdict_of(one, None if self._trunks.redirects else marked(one.dialog.hop))
             if verdict.hop is not None:
                 self._dialogs.setdefault(one.call_id, one.dialog)
             if verdict.until > now:
@@ -163,7 +163,7 @@ class Calls:
         elif method == b"CANCEL":
             self._cancel(request, peer)
         elif method == b"ACK":  # of what the carrier answered
-            if (hop := self._onward() if verdict is None else verdict.hop) is not None:
+            if (hop := self._onward(request) if verdict is None else verdict.hop) is not None:
                 self._forward(request, peer, hop)
         elif method == b"INVITE" and not self._stands(request):
             if not (request.to_tag and self.recalling):
@@ -173,7 +173,7 @@ class Calls:
             # else it comes again, and the call is known by then
         elif not self._stands(request) and (method in STARTS or self._callers.account(peer) is None):
             self._answer(message, peer, DECLINE)
-        elif (hop := self._onward()) is None:
+        elif (hop := self._onward(request)) is None:
             self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
         else:
             self._course.heard(message, self._dialogs.get(request.call_id), "caller")
@@ -192,9 +192,11 @@ class Calls:
         else:
             self._answer(request.message, peer, DECLINE)
 
-    def _onward(self) -> Place | None:
-        """Where calls go on to now; None: nowhere, or without us."""
-        return None if self._trunks.redirects else self._trunks.hop()
+    def _onward(self, request: Request) -> Place | None:
+        """Where a request of the caller's side goes on to: in a call that stands to the hop that has it, as
+        no other may know it, while that is alive. None: nowhere, or without us."""
+        call = self._dialogs.get(request.call_id)
+        return None if self._trunks.redirects else self._trunks.hop(0 if call is None else call.hop)
 
     def _stands(self, request: Request) -> bool:
         """Whether it belongs to a call that passed here; a To tag alone says nothing, as anybody can write
@@ -228,7 +230,7 @@ class Calls:
     def _tell(self, came: Came, verdict: Verdict) -> None:
         """The answer of a call that did not pass, once more."""
         if verdict.found is not None and not verdict.answer:
-            hop = self._trunks.hop() if self._trunks.redirects and not verdict.found[0] else None
+            hop = self._trunks.hop(0) if self._trunks.redirects and not verdict.found[0] else None
             verdict.answer = (
                 self._answers.refused(came, *verdict.found)
                 if hop is None
@@ -242,7 +244,7 @@ class Calls:
         key = judging.key = self._callers.account(came.peer) or self._callers.unfiled(came.peer)
         if who is not None and came.request is not None:
             flaw = "" if who.verdict == OK else "identity"
-            hop = judging.hop = self._trunks.hop()
+            hop = judging.hop = self._trunks.hop(0)
             judging.submit.submission = Calling(
                 who.caller, who.called, came.request.call_id, flaw, who.diverting,
                 0 if hop is None else mark_of(*hop.address),

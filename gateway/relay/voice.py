@@ -52,7 +52,7 @@ PROBE_SECONDS = 2.0
 
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:\s*([^\r\n]+)", re.IGNORECASE)
 
-Make = Callable[[Callable[[], Place | None], Callable[[str, str], int | None], Sequence[Own], Send], Calls]
+Make = Callable[[Callable[[int], Place | None], Callable[[str, str], int | None], Sequence[Own], Send], Calls]
 """The calls of one worker: where they go on to, by which listener, what we are at each, and how to send."""
 
 
@@ -106,7 +106,7 @@ def maker(kind: type[Calls], station: Station, carrier: Sequence[Place]) -> Make
         return connections[known]
 
     def make(
-        hop: Callable[[], Place | None],
+        hop: Callable[[int], Place | None],
         way: Callable[[str, str], int | None],
         owns: Sequence[Own],
         send: Send,
