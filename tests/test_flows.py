@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ class Node:
         self.got: list[tuple[Any, Place]] = []
         self.port = free_ports(1)[0]
         self.counted: list[str] = []
-        takers = Takers(self._take, self._take, lambda place: None)
+        takers = Takers(self._take, self._take, lambda place: None, lambda place: nullcontext())
         self.flows = Flows(0, takers, None, None, {}, Telemetry(), LOG)
         self.callers: list[asyncio.StreamWriter] = []
         self.flows.count = self.counted.append  # type: ignore[method-assign]

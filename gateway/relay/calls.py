@@ -75,6 +75,7 @@ class Calls:
         self.owns = owns  # by listener
         self.own = owns[0]
         self._callers = Callers(trunks, screen)
+        self.filed = self._callers.filed
         self._screen = screen
         self._returns = returns
         self._send = send

@@ -21,6 +21,7 @@ from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_place import TCP, TLS, Place
 from gateway.protocols.sip_stream import PONG, Stream
 from gateway.relay.dial import set_options
+from gateway.relay.seats import Seat
 from gateway.secured import Renewed
 from gateway.telemetry import Telemetry
 
@@ -52,12 +53,13 @@ MOST_HELD = 64
 
 
 class Takers(NamedTuple):
-    """Who gets what was framed, and what breaks SIP, each with where it came from; and who hears from whom
-    anything came at all."""
+    """Who gets what was framed, and what breaks SIP, each with where it came from; who hears from whom
+    anything came at all; and who says whether a connection may stand, None: it may not."""
 
     took: Callable[[Message, Place], None]
     broke: Callable[[SipError, Place], None]
     heard: Callable[[Place], None]
+    admits: Callable[[Place], Seat | None]
 
 
 class Flow(asyncio.Protocol):
@@ -258,13 +260,19 @@ class Flows:
                 self._log.warning("accept failed", extra={"fields": {"error": str(error)}})
                 await asyncio.sleep(0.1)
                 continue
-            host = address[0]
-            if self._from.total() >= MOST or self._from[host] >= MOST_OF_ONE:
+            place = Place(address[0], address[1], transport, section)
+            too_many = self._from.total() >= MOST or self._from[place.host] >= MOST_OF_ONE
+            seat = None if too_many else self.takers.admits(place)
+            if seat is None:
                 self.count("too_many_connections")
                 connection.close()
                 continue
-            self._from[host] += 1
-            self._begin(self._serve(connection, Place(host, address[1], transport, section)))
+            self._from[place.host] += 1
+            self._begin(self._seated(connection, place, seat))
+
+    async def _seated(self, connection: socket.socket, place: Place, seat: Seat) -> None:
+        with seat:
+            await self._serve(connection, place)
 
     async def _serve(self, connection: socket.socket, place: Place) -> None:
         """One connection that a peer has opened, to its end."""

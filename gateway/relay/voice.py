@@ -34,6 +34,7 @@ from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
 from gateway.relay.recalled import Known, Recall, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.seats import Seat, Seats
 from gateway.relay.told import Answers, Manners
 from gateway.relay.trunks import Trunks
 from gateway.secured import for_next_hops, for_senders
@@ -173,7 +174,8 @@ class Voice:
         self._index = station.worker
         self._workers = station.config.workers
         self._make = make
-        self._flows = flows(Takers(self._framed, self._broke, self._heard))
+        self._seats = Seats(station.run_dir)
+        self._flows = flows(Takers(self._framed, self._broke, self._heard, self._admits))
         by = ((place, self._ways.to(place.host, place.transport)) for place in carrier)
         self._hops = Hops(
             [place._replace(section=section) for place, section in by if section is not None],
@@ -326,6 +328,14 @@ class Voice:
 
     def _heard(self, peer: Place) -> None:
         self._hops.heard(peer)
+
+    def _admits(self, peer: Place) -> Seat | None:
+        assert self._calls is not None
+        try:
+            return self._seats.take(*self._calls.filed(peer))
+        except OSError as error:  # out of descriptors, or of disk
+            self._log.warning("connection not let in", extra={"fields": {"error": str(error)}})
+            return None
 
     def _owner(self, data: bytes) -> int:
         """The worker whose call it is."""
