@@ -70,9 +70,12 @@ class Asked(Calls):
     """The calls of one worker that others carry. All that it is given comes from an `Asker`."""
 
     def asked(self, asking: Asking) -> None:
-        """One message. Who has given up by now asked for nothing: it is not judged, nor recorded."""
+        """One message. Who has given up by now asked for nothing: it is not judged, nor recorded, but a call
+        that he has refused stays so."""
         late = monotonic_ns() - asking.ask.at > self._trunks.deadline * 1e9
         if late and not asking.told:
+            with contextlib.suppress(SipError):
+                self._late(asking.ask.message)
             asking.refuse()
             return
         peer = Asker(asking.ask.host, asking.ask.port)
@@ -99,9 +102,24 @@ class Asked(Calls):
         elif verdict is not None and verdict.hop is not None and not verdict.answered:
             message = sip.datagram(asking.ask.message)
             assert message is not None
-            verdict.hop = None
-            verdict.answer = self._answers.plain(message, UNAVAILABLE)
-            Memo.settle(verdict, time_ns() // 1_000_000)
+            self._refuse(message, verdict)
+
+    def _late(self, octets: bytes) -> None:
+        """A message that nobody waits for any more: if it begins a call, the next repeat is refused, too."""
+        message = sip.datagram(octets)
+        if message is None or message.method != b"INVITE":
+            return
+        request, now = sip_proxy.checked(message, self.own), time_ns() // 1_000_000
+        if self._memo.get(request.key(), now) is None and not self._stands(request):
+            verdict = self._memo.begin(request.key(), now)
+            if verdict is not None:
+                self._refuse(message, verdict)
+
+    def _refuse(self, message: Message, verdict: Verdict) -> None:
+        """Whoever asks again hears what the caller has heard."""
+        verdict.pending, verdict.hop = False, None
+        verdict.answer = self._answers.plain(message, UNAVAILABLE)
+        Memo.settle(verdict, time_ns() // 1_000_000)
 
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         assert isinstance(came.peer, Asker)
