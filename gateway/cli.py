@@ -165,8 +165,10 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--channel", choices=["sms", "voice"], default="sms")
     judge.add_argument("--from", dest="source", required=True, metavar="N")
     judge.add_argument("--to", dest="destination", required=True, metavar="N")
-    judge.add_argument("--account", default="", help="the sender's login; default: the holder's own")
-    judge.add_argument("--protocol", choices=PROTOCOLS, default="cmpp", help="of the account")
+    judge.add_argument(
+        "--account", default="", help="the sender's login, or trunk; default: the holder's own"
+    )
+    judge.add_argument("--protocol", choices=PROTOCOLS, help="of the account; default: cmpp, of calls sip")
     judge.add_argument("--text", default="")
     judge.add_argument(
         "--at",

@@ -1,5 +1,6 @@
 """POST /attempts on a running node: who may ask about which account, in what form, and what comes back."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,10 +16,13 @@ from gateway.model import VOICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+TRUNK = "192.0.2.7:5060"
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(house_of: HouseOf) -> AsyncIterator[House]:
-    async with house_of(workers=2, extra=["900016"]) as house, house.sender():
+    filed = [f"mobile,sip,{TRUNK},BANK,financial,result,whole,,,0"]
+    async with house_of(workers=2, extra=["900016"], filed=filed) as house, house.sender():
         yield house
 
 
@@ -96,6 +100,15 @@ async def test_a_call_is_recorded_as_one(house: House, ask: Asker) -> None:
     (found,) = [one for one in house.records() if one.record.id.hex() == said.body["id"]]  # type: ignore[union-attr]
     assert isinstance(found.record, rec.Attempt)
     assert found.record.judged.channel == VOICE
+
+
+async def test_a_trunk_is_named_by_its_address(house: House, ask: Asker) -> None:
+    for name in (TRUNK, f"sip:{TRUNK}"):
+        said = await ask("bank", "/attempts", attempt(house, channel="voice", text="", account=name))
+        assert (said.status, "account_mismatch" in said.body["reasons"]) == (200, False)
+    numbers = "--from", MARKETING, "--to", house.subscriber()
+    code, out, _ = await house.cli("judge", "--channel", "voice", *numbers, "--account", TRUNK, "--json")
+    assert (code, "account_mismatch" in json.loads(out)["reasons"]) == (3, False)
 
 
 async def test_the_same_key_gives_the_same_answer_and_another_request_none(house: House, ask: Asker) -> None:

@@ -185,6 +185,7 @@ upstream_tls_key = "{papers.gateway.key}"
         f"mobile,sip,{HOST},BANK,financial,result,whole,,,0",
         "mobile,sip,127.0.0.3,BANK,financial,result,whole,,127.0.0.9,0",
         "mobile,sip,127.0.0.4,SHOP,other,result,whole,,,0",
+        "mobile,sip,127.0.0.5,BANK,financial,result,whole,,,2",
     ]
     async with house_of(workers=2, settings=settings, filed=filed) as house:
         await house.bring("numbers", NUMBERS + f"{COLLECTING},0,voice,collection,BANK,,,2024-01-01,\n")
@@ -448,6 +449,27 @@ async def test_trunks_call_from_where_they_may_and_by_numbers_that_call(
     end.transport.close()
 
 
+async def test_a_trunk_has_as_many_connections_as_it_is_filed_with_over_all_workers(streams: Streams) -> None:
+    async def stands() -> StreamEnd | None:
+        _, end = await asyncio.get_running_loop().create_connection(
+            StreamEnd, HOST, streams.port, local_addr=("127.0.0.5", 0)
+        )
+        end.transport.write(b"\r\n\r\n")
+        await eventually(lambda: end.raw or end.closed.is_set())
+        return end if end.raw else None
+
+    ends = [await stands() for _ in range(2)]
+    assert None not in ends
+    async with streams.house.counted(
+        "connections_closed_total", protocol="sip", cause="too_many_connections"
+    ):
+        assert await stands() is None
+    for end in ends:
+        assert end is not None
+        end.transport.close()
+    (await eventually(stands)).transport.close()
+
+
 async def test_who_does_not_speak_tls_is_counted(streams: Streams) -> None:
     async with streams.house.counted("connections_closed_total", protocol="sip", cause="no_tls"):
         _, end = await asyncio.get_running_loop().create_connection(StreamEnd, HOST, streams.tls_port)
@@ -479,5 +501,18 @@ async def test_calls_go_on_by_the_next_hop_that_is_alive_and_back_when_the_first
     await eventually(lambda: leaves_by("TCP"))
     await streams.tcp.close()
     await eventually(lambda: leaves_by("UDP"))
+    to = streams.house.subscriber()
+    streams.send(streams.said(9900, LINE, to))
+
+    async def came(method: bytes) -> None:
+        """By UDP, behind what nobody waited for any more."""
+        while True:
+            message = await streams.carrier.next()
+            if (message.method, message.value(b"call-id")) == (method, b"call-9900@cc.example.cn"):
+                return
+
+    await came(b"INVITE")
     await streams.tls.open(streams.tls.port, serving(papers, papers.carrier))
     await eventually(lambda: leaves_by("TLS"))
+    streams.send(streams.said(9900, LINE, to, "BYE", To=f"<sip:{to}@gw.example.cn>;tag=c"))
+    await came(b"BYE")  # the others don't know its call

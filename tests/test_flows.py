@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.protocols.sip_place import TCP, Place
 from gateway.relay import flows, hops
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.hops import Hops, Ways
+from gateway.relay.recalled import mark_of
 from gateway.telemetry import Telemetry
 
 LOG = logging.getLogger("flows")
@@ -28,7 +30,7 @@ class Node:
         self.got: list[tuple[Any, Place]] = []
         self.port = free_ports(1)[0]
         self.counted: list[str] = []
-        takers = Takers(self._take, self._take, lambda place: None)
+        takers = Takers(self._take, self._take, lambda place: None, lambda place: nullcontext())
         self.flows = Flows(0, takers, None, None, {}, Telemetry(), LOG)
         self.callers: list[asyncio.StreamWriter] = []
         self.flows.count = self.counted.append  # type: ignore[method-assign]
@@ -60,6 +62,7 @@ async def called(node: Node, said: bytes) -> asyncio.StreamReader:
     ("said", "setting", "cause"),
     [
         (b"INVITE sip:a@b SIP/2.0\r\n", "WAIT_SECONDS", "half_message"),
+        (b"INVITE sip:a@b SIP/2.0\r\nContent-Length: 9\r\n\r\nv=0\r\n", "WAIT_SECONDS", ""),
         (b"\r\n\r\n", "IDLE_SECONDS", "idle"),
     ],
 )
@@ -74,12 +77,18 @@ async def test_who_says_half_or_nothing_is_let_go(
     assert not node.counted
     monkeypatch.setattr(flows, setting, -1.0)
 
+    monkeypatch.setattr(flows, "LEAVE_SECONDS", 0.01)
+
     async def let_go() -> bool:
         node.flows.tick()
-        return bool(node.counted)
+        return bool(node.counted or node.got)
 
     await eventually(let_go)
-    assert node.counted[0] == cause
+    if cause:
+        assert node.counted[0] == cause
+    else:  # a body that does not come is told, to who wrote its header
+        ((error, _),) = node.got
+        assert (error.status, error.closes, error.message.method) == (400, True, b"INVITE")
     assert await asyncio.wait_for(reader.read(), 10) == b""
 
 
@@ -100,6 +109,15 @@ async def test_who_does_not_read_is_dropped(node: Node, monkeypatch: pytest.Monk
     with contextlib.suppress(ConnectionResetError):
         assert await asyncio.wait_for(reader.read(), 10) == b""
     assert node.counted == ["unread"]
+
+
+async def test_a_call_keeps_its_next_hop_while_that_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (Place(HOST, port) for port in (5060, 5070))
+    hop = Hops([first, second], lambda place: False)
+    mark = mark_of(*second.address)
+    assert (hop.now(), hop.now(mark), hop.now(mark + 1)) == (first, second, first)
+    monkeypatch.setattr(hops, "DEAD_SECONDS", 0.0)
+    assert hop.now(mark) == first  # nothing was heard of either
 
 
 async def test_a_next_hop_is_kept_and_gone_to_again(node: Node) -> None:

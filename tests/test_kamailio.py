@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,7 @@ from test_calls import (  # noqa: F401  # collected here too, with the fixture b
     test_who_presses_the_key_in_a_call_gets_no_more_calls_and_sms,
 )
 
+from gateway import asking
 from gateway.evidence import record as rec
 from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip import Message
@@ -269,6 +271,21 @@ async def test_workers_that_hang_let_nothing_pass_then_or_later(front: Front, tm
         await settled(trunk)
         assert (await outcome(trunk, call))[0] == 503
         assert [trunk.outcomes(one) for one in called(trunk, call)] in ([], [[]])
+
+
+async def test_a_call_of_which_the_worker_hears_too_late_stays_refused(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = front.kamailio
+    call, peer = trunk.invite(), (HOST, trunk.caller.port)
+    name = call.partition(b"Call-ID: ")[2].split(b"\r\n")[0]
+    asker = asking.Asker(trunk.house.data_dir / "run", 10.0)
+    with monkeypatch.context() as before:
+        before.setattr(asking, "monotonic_ns", lambda: time.monotonic_ns() - 11 * 10**9)
+        late = asker.ask(asking.Kind.REQUEST, name.decode(), peer, call)
+    again = asker.ask(asking.Kind.REQUEST, name.decode(), peer, call)
+    asker.close()
+    assert [(told.what, told.status) for told in (late, again)] == [(asking.What.ANSWER, 503)] * 2
 
 
 async def test_killed_workers_are_asked_again_when_they_are_back(front: Front) -> None:

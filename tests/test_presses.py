@@ -115,7 +115,7 @@ async def test_a_press_in_no_call_on_record_holds_marketing_until_a_person_decid
 ) -> None:
     """Neither without a call, nor in another subscriber's, nor in one that was refused."""
     other = await pressed(house, ask)
-    for call in ("", "made-up@sbc", other["call"]):
+    for call in ("", "made-up@sbc" * 30, other["call"]):
         body = press(house, call=call)
         said = await ask("bank", "/voice/refusals", body)
         assert (said.status, said.body["verified"], said.body["attempt"]) == (201, False, "")
@@ -238,7 +238,7 @@ async def test_nobody_refuses_in_anothers_name(house: House, ask: Asker) -> None
         ({"source": "1"}, "source"),
         ({"at": "2020-01-01T00:00:00+08:00"}, "at"),
         ({"at": "2099-01-01T00:00:00+08:00"}, "at"),
-        ({"call": "x" * 101}, "call"),
+        ({"call": "x" * 1001}, "call"),
         ({"text": "R"}, "text"),
     ],
 )

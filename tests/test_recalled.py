@@ -51,10 +51,10 @@ async def test_calls_come_back_with_what_their_invites_were_told(tmp_path: Path)
     newest = found(NOON + 54 * MINUTE, but="call-58")
     assert [known.call_id for known in newest] == [b"call-%d" % n for n in (59, 57, 56, 55, 54)]
     last = newest[0]
-    assert (last.key, last.hop, last.reason, last.result) == ((1 << 64) + 59, 77, "", 0)
-    assert last.dialog == (ids[59], TRUNK, "95511", "+8613800000001", "95511", "BANK", "marketing")
+    assert (last.key, last.reason, last.result) == ((1 << 64) + 59, "", 0)
+    assert last.dialog == (ids[59], TRUNK, "95511", "+8613800000001", "95511", "BANK", "marketing", 77)
     assert (newest[2].result, newest[2].ended) == (200, NOON + 56 * MINUTE + 1)
-    assert (newest[3].reason, newest[3].hop) == ("blacklisted", 0)
+    assert (newest[3].reason, newest[3].dialog.hop) == ("blacklisted", 0)
     assert [known.result for known in found(NOON + 40 * MINUTE)] == [0, 603, 0, 200, 0] * 4
     older = found(NOON + 10 * MINUTE, NOON + 54 * MINUTE)
     assert [known.call_id for known in older] == [b"call-%d" % n for n in range(53, 9, -1)]

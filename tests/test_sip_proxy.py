@@ -13,7 +13,7 @@ from gateway.protocols.sip_answers import Peer, announces_608, contact, said_no
 from gateway.protocols.sip_answers import refusal as refusal_of
 from gateway.protocols.sip_keys import refuses
 from gateway.protocols.sip_memo import Memo
-from gateway.protocols.sip_place import Place
+from gateway.protocols.sip_place import TCP, Place
 from gateway.protocols.sip_proof import proven, token_of
 from gateway.protocols.sip_proxy import Own
 from gateway.protocols.sip_stream import Stream
@@ -202,6 +202,25 @@ def test_an_answer_repeats_what_it_must_and_is_the_same_each_time() -> None:
     ]
     assert b";tag=" in (back.value(b"to") or b"")
     assert said == sip_proxy.answer(message, 603, b"Decline", OWN.key, [b"Retry-After: 60\r\n"])
+
+
+@pytest.mark.parametrize(
+    ("via", "port"),
+    [
+        ("SIP/2.0/UDP sbc.example.cn:5070;branch=z9hG4bKa;rport", 6000),  # RFC 3581 §4
+        ("SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bKa", 5070),  # §18.2.2
+        ("SIP/2.0/UDP sbc.example.cn;branch=z9hG4bKa, SIP/2.0/UDP c.example.cn;rport", 5060),
+        ("none", 6000),
+    ],
+)
+def test_an_answer_of_our_own_goes_to_the_port_that_its_via_names(via: str, port: int) -> None:
+    message = read(spoken(f"Via: {via}"))
+    peer = Place("198.51.100.7", 6000)
+    for _ in range(2):  # also where it was broken, and nobody noted where it came from
+        assert sip_proxy.way_back(message, peer) == peer._replace(port=port)
+        sip_proxy.stamp(message, b"198.51.100.7", 6000)
+    stream = Place("198.51.100.7", 6000, TCP, flow=7)
+    assert sip_proxy.way_back(message, stream) == stream
 
 
 def test_an_answer_to_a_broken_request_copies_what_is_there() -> None:

@@ -42,6 +42,8 @@ from gateway.registry.replica import Replica
 from gateway.registry.snapshot import Snapshot
 
 REFUSED = 3
+OF_CHANNEL = {"sms": "cmpp", "voice": "sip"}
+"""What accounts speak of which nobody says it."""
 WATCHERS = ("auditor", "regulator")
 """Who may be shown full numbers of whatever institution by command line."""
 
@@ -56,7 +58,7 @@ def judge(options: argparse.Namespace) -> int:
     present = now()
     at = common.instant("--at", options.at, present)
     attempt = Attempt(
-        AccountKey(loaded.node.carrier, options.protocol, options.account),
+        AccountKey(loaded.node.carrier, options.protocol or OF_CHANNEL[options.channel], options.account),
         CHANNELS[options.channel],
         common.number("--from", options.source),
         common.subscriber("--to", options.destination),

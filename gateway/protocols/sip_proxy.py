@@ -163,6 +163,22 @@ def stamp(message: Message, host: bytes, port: int) -> grammar.Via | None:
     return top
 
 
+def way_back(message: Message, peer: Place) -> Place:
+    """Where an answer of our own goes: back to where its request came from; over UDP without `rport` to the
+    port that its Via names (§18.2.2), as some send from a port at which they don't listen."""
+    place = message.first.get(b"via")
+    if peer.transport != UDP or place is None:
+        return peer
+    row = message.rows[place][1]
+    if b";rport=" in row and b"," not in row:  # as `stamp` leaves most of them
+        return peer
+    start = row.index(b":") + 1
+    top = grammar.via(sip.unfolded(row[start : grammar.first_value_end(row, start)].rstrip(b" \t\r\n")))
+    if top is None or grammar.parameter(top.parameters, b"rport") is not None:
+        return peer
+    return peer._replace(port=top.port or PORT)
+
+
 def answer(message: Message, status: int, phrase: bytes, key: bytes, rows: Iterable[bytes] = ()) -> bytes:
     """A final answer of our own (§8.2.6): all Via in order, From, To with a tag, Call-ID, CSeq, then `rows`,
     each with its CRLF. A request that lacks some of them gets what it has back."""

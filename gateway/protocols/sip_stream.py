@@ -25,6 +25,15 @@ class Stream:
         """Whether part of a message is there: its rest may be waited for so long and no longer."""
         return self._pending is not None or bool(self._held.strip(PONG))
 
+    def given_up(self) -> SipError | None:
+        """What is told of a message whose rest has not come, where its header has: its body is too short
+        (RFC 4475 §3.1.2.2). Nothing can be read behind it."""
+        pending = self._pending
+        if isinstance(pending, Message):
+            said = f"Content-Length is {self._size}, and {len(self._held)} octets came"
+            return SipError(400, "length", said, sip.answerable(pending), closes=True)
+        return pending
+
     def feed(self, data: bytes) -> list[Message | SipError | None]:
         """What became whole: messages, what is to be answered by its error, and None for a keep-alive, which
         is answered by PONG. Behind an error that `closes` nothing can be read any more."""

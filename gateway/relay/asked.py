@@ -70,9 +70,12 @@ class Asked(Calls):
     """The calls of one worker that others carry. All that it is given comes from an `Asker`."""
 
     def asked(self, asking: Asking) -> None:
-        """One message. Who has given up by now asked for nothing: it is not judged, nor recorded."""
+        """One message. Who has given up by now asked for nothing: it is not judged, nor recorded, but a call
+        that he has refused stays so."""
         late = monotonic_ns() - asking.ask.at > self._trunks.deadline * 1e9
         if late and not asking.told:
+            with contextlib.suppress(SipError):
+                self._late(asking.ask.message)
             asking.refuse()
             return
         peer = Asker(asking.ask.host, asking.ask.port)
@@ -99,9 +102,24 @@ class Asked(Calls):
         elif verdict is not None and verdict.hop is not None and not verdict.answered:
             message = sip.datagram(asking.ask.message)
             assert message is not None
-            verdict.hop = None
-            verdict.answer = self._answers.plain(message, UNAVAILABLE)
-            Memo.settle(verdict, time_ns() // 1_000_000)
+            self._refuse(message, verdict)
+
+    def _late(self, octets: bytes) -> None:
+        """A message that nobody waits for any more: if it begins a call, the next repeat is refused, too."""
+        message = sip.datagram(octets)
+        if message is None or message.method != b"INVITE":
+            return
+        request, now = sip_proxy.checked(message, self.own), time_ns() // 1_000_000
+        if self._memo.get(request.key(), now) is None and not self._stands(request):
+            verdict = self._memo.begin(request.key(), now)
+            if verdict is not None:
+                self._refuse(message, verdict)
+
+    def _refuse(self, message: Message, verdict: Verdict) -> None:
+        """Whoever asks again hears what the caller has heard."""
+        verdict.pending, verdict.hop = False, None
+        verdict.answer = self._answers.plain(message, UNAVAILABLE)
+        Memo.settle(verdict, time_ns() // 1_000_000)
 
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         assert isinstance(came.peer, Asker)
@@ -118,6 +136,10 @@ class Asked(Calls):
         place = "" if hop is None else f"{hop.host}:{hop.port}"
         records = self._trunks.records and request.message.method == b"INVITE"
         peer.asking.tell(What.FORWARD, hop=place, records=records)
+
+    def _say(self, octets: bytes, message: Message, peer: Place) -> None:
+        """Its sender knows the way back by himself."""
+        self._send(octets, peer)
 
     def _response(self, message: Message, peer: Asker) -> None:
         """The Via on top is of who asked. What the carrier says goes back, and what callers say to it;
@@ -265,6 +287,6 @@ def door_of(station: Station) -> Door:
     first = names[0] if names else None
     make = maker(Asked, station, names)
     own = Own(b"", 0, frozenset(), station.key)
-    calls = make(lambda: first, lambda host, transport: 0, [own], answered)
+    calls = make(lambda mark: first, lambda host, transport: 0, [own], answered)
     assert isinstance(calls, Asked)
     return Door(calls, first, station)

@@ -29,6 +29,12 @@ class Callers:
                 return key
         return None
 
+    def filed(self, peer: Place) -> tuple[AccountKey, int]:
+        """Whose trunk it is, and how many connections that may have; 0: any number."""
+        key = self.account(peer)
+        account = None if key is None else self._screen.account(key)
+        return key or self.unfiled(peer), 0 if account is None else account.max_connections
+
     def unfiled(self, peer: Place) -> AccountKey:
         """Nobody's account, for who calls from where no trunk may."""
         whole = f"sip:{peer.host}:{peer.port};transport={peer.transport.lower()}"

@@ -75,6 +75,7 @@ class Calls:
         self.owns = owns  # by listener
         self.own = owns[0]
         self._callers = Callers(trunks, screen)
+        self.filed = self._callers.filed
         self._screen = screen
         self._returns = returns
         self._send = send
@@ -129,7 +130,7 @@ class Calls:
         `marked`: the next hop of a mark."""
         now = _now()
         for one in known:
-            verdict = verdict_of(one, None if self._trunks.redirects else marked(one.hop))
+            verdict = verdict_of(one, None if self._trunks.redirects else marked(one.dialog.hop))
             if verdict.hop is not None:
                 self._dialogs.setdefault(one.call_id, one.dialog)
             if verdict.until > now:
@@ -163,7 +164,7 @@ class Calls:
         elif method == b"CANCEL":
             self._cancel(request, peer)
         elif method == b"ACK":  # of what the carrier answered
-            if (hop := self._onward() if verdict is None else verdict.hop) is not None:
+            if (hop := self._onward(request) if verdict is None else verdict.hop) is not None:
                 self._forward(request, peer, hop)
         elif method == b"INVITE" and not self._stands(request):
             if not (request.to_tag and self.recalling):
@@ -173,7 +174,7 @@ class Calls:
             # else it comes again, and the call is known by then
         elif not self._stands(request) and (method in STARTS or self._callers.account(peer) is None):
             self._answer(message, peer, DECLINE)
-        elif (hop := self._onward()) is None:
+        elif (hop := self._onward(request)) is None:
             self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
         else:
             self._course.heard(message, self._dialogs.get(request.call_id), "caller")
@@ -192,9 +193,11 @@ class Calls:
         else:
             self._answer(request.message, peer, DECLINE)
 
-    def _onward(self) -> Place | None:
-        """Where calls go on to now; None: nowhere, or without us."""
-        return None if self._trunks.redirects else self._trunks.hop()
+    def _onward(self, request: Request) -> Place | None:
+        """Where a request of the caller's side goes on to: in a call that stands to the hop that has it, as
+        no other may know it, while that is alive. None: nowhere, or without us."""
+        call = self._dialogs.get(request.call_id)
+        return None if self._trunks.redirects else self._trunks.hop(0 if call is None else call.hop)
 
     def _stands(self, request: Request) -> bool:
         """Whether it belongs to a call that passed here; a To tag alone says nothing, as anybody can write
@@ -228,21 +231,21 @@ class Calls:
     def _tell(self, came: Came, verdict: Verdict) -> None:
         """The answer of a call that did not pass, once more."""
         if verdict.found is not None and not verdict.answer:
-            hop = self._trunks.hop() if self._trunks.redirects and not verdict.found[0] else None
+            hop = self._trunks.hop(0) if self._trunks.redirects and not verdict.found[0] else None
             verdict.answer = (
                 self._answers.refused(came, *verdict.found)
                 if hop is None
                 else self._answers.redirected(came.message, hop)
             )
         if verdict.answer:
-            self._send(verdict.answer, came.peer)
+            self._say(verdict.answer, came.message, came.peer)
 
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         judging = self._judging[id(verdict)] = Judging(came, verdict, self.decided)
         key = judging.key = self._callers.account(came.peer) or self._callers.unfiled(came.peer)
         if who is not None and came.request is not None:
             flaw = "" if who.verdict == OK else "identity"
-            hop = judging.hop = self._trunks.hop()
+            hop = judging.hop = self._trunks.hop(0)
             judging.submit.submission = Calling(
                 who.caller, who.called, came.request.call_id, flaw, who.diverting,
                 0 if hop is None else mark_of(*hop.address),
@@ -279,7 +282,7 @@ class Calls:
                 return
         verdict.answer = said
         Memo.settle(verdict, _now())
-        self._send(said, came.peer)
+        self._say(said, came.message, came.peer)
 
     def _cancel(self, request: Request, peer: Place) -> None:
         verdict = self._memo.get(request.key(), _now())
@@ -343,7 +346,7 @@ class Calls:
         if message is None or not error.status:
             return
         if message.method != b"INVITE" or self._callers.are_carrier(peer):
-            self._send(self._told(error, message), peer)
+            self._say(self._told(error, message), message, peer)
             return
         now, came = _now(), Came(message, peer, at, sip_proxy.key_of_broken(data, self.own), None, error)
         verdict = self._memo.get(came.key, now)
@@ -352,7 +355,7 @@ class Calls:
             return
         verdict = self._memo.begin(came.key, now)
         if verdict is None:
-            self._send(self._told(error, message), peer)
+            self._say(self._told(error, message), message, peer)
         else:
             self._judge(came, verdict, None)
 
@@ -360,7 +363,11 @@ class Calls:
         return self._answers.plain(message, error.status, (error.rows,))
 
     def _answer(self, message: Message, peer: Place, status: int) -> None:
-        self._send(self._answers.plain(message, status), peer)
+        self._say(self._answers.plain(message, status), message, peer)
+
+    def _say(self, octets: bytes, message: Message, peer: Place) -> None:
+        """Answer a message by octets."""
+        self._send(octets, sip_proxy.way_back(message, peer))
 
 
 def _now() -> int:

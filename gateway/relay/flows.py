@@ -22,6 +22,7 @@ from gateway.protocols.sip_place import TCP, TLS, Place
 from gateway.protocols.sip_stream import PONG, Stream
 from gateway.relay.accepting import accepted
 from gateway.relay.dial import set_options
+from gateway.relay.seats import Seat
 from gateway.secured import Renewed
 from gateway.telemetry import Telemetry
 
@@ -53,12 +54,13 @@ MOST_HELD = 64
 
 
 class Takers(NamedTuple):
-    """Who gets what was framed, and what breaks SIP, each with where it came from; and who hears from whom
-    anything came at all."""
+    """Who gets what was framed, and what breaks SIP, each with where it came from; who hears from whom
+    anything came at all; and who says whether a connection may stand, None: it may not."""
 
     took: Callable[[Message, Place], None]
     broke: Callable[[SipError, Place], None]
     heard: Callable[[Place], None]
+    admits: Callable[[Place], Seat | None]
 
 
 class Flow(asyncio.Protocol):
@@ -113,6 +115,15 @@ class Flow(asyncio.Protocol):
             self.waits_since = 0.0
         elif not self.waits_since:
             self.waits_since = now
+
+    def give_up(self) -> None:
+        """The rest of a message does not come: told so, where there is somebody to tell."""
+        error, self.waits_since = self._stream.given_up(), 0.0
+        if error is None:
+            self.end("half_message")
+        else:
+            self._flows.takers.broke(error, self.place)
+            self._leave()
 
     def _leave(self) -> None:
         """Read nothing further, and close when the answer has had its time."""
@@ -209,7 +220,7 @@ class Flows:
         now = monotonic()
         for flow in list(self._open.values()):
             if flow.waits_since and now - flow.waits_since > WAIT_SECONDS:
-                flow.end("half_message")
+                flow.give_up()
             elif not flow.kept and now - flow.heard > IDLE_SECONDS:
                 flow.end("idle")
         for side, count in (("sender", self._from.total()), ("carrier", len(self._to))):
@@ -243,13 +254,19 @@ class Flows:
 
     async def _accept(self, sock: socket.socket, section: int, transport: str) -> None:
         async for connection, address in accepted(sock, self._log):
-            host = address[0]
-            if self._from.total() >= MOST or self._from[host] >= MOST_OF_ONE:
+            place = Place(address[0], address[1], transport, section)
+            too_many = self._from.total() >= MOST or self._from[place.host] >= MOST_OF_ONE
+            seat = None if too_many else self.takers.admits(place)
+            if seat is None:
                 self.count("too_many_connections")
                 connection.close()
                 continue
-            self._from[host] += 1
-            self._begin(self._serve(connection, Place(host, address[1], transport, section)))
+            self._from[place.host] += 1
+            self._begin(self._seated(connection, place, seat))
+
+    async def _seated(self, connection: socket.socket, place: Place, seat: Seat) -> None:
+        with seat:
+            await self._serve(connection, place)
 
     async def _serve(self, connection: socket.socket, place: Place) -> None:
         """One connection that a peer has opened, to its end."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gateway.protocols.sip_place import TCP, TLS, UDP, Place, written
 from gateway.protocols.sip_proxy import Own
+from gateway.relay.recalled import mark_of
 from gateway.values import endpoint, hop
 
 DEAD_SECONDS = 7.0
@@ -109,12 +110,14 @@ class Hops:
         self._connected = connected
         self._heard = {place.address: monotonic() for place in self.places}
 
-    def now(self) -> Place | None:
-        """None: there is none. Behind a stream without a connection nobody is reached."""
+    def now(self, mark: int = 0) -> Place | None:
+        """None: there is none. Behind a stream without a connection nobody is reached. `mark`: of the one
+        that a call went on to (`recalled.mark_of`), which has it while it is alive."""
         since = monotonic() - DEAD_SECONDS
         there = [place for place in self.places if place.transport == UDP or self._connected(place)]
-        alive = (place for place in there if len(self.places) == 1 or self._heard[place.address] >= since)
-        return next(alive, there[0] if there else None)
+        alive = [place for place in there if len(self.places) == 1 or self._heard[place.address] >= since]
+        own = (place for place in alive if mark_of(*place.address) == mark) if mark else iter(())
+        return next(own, next(iter(alive or there), None))
 
     def heard(self, place: Place) -> None:
         if place.address in self._heard:

@@ -39,8 +39,8 @@ _RESULT = len(_OUTCOME) + 2 + 16 + 9
 
 
 class Dialog(NamedTuple):
-    """A call that passed: its attempt, the trunk's account, the number shown, whom it called, and by which
-    filing, institution (code) and purpose it was judged."""
+    """A call that passed: its attempt, the trunk's account, the number shown, whom it called, by which
+    filing, institution (code) and purpose it was judged, and where it went on (see `mark_of`)."""
 
     attempt: bytes
     account: AccountKey
@@ -49,6 +49,7 @@ class Dialog(NamedTuple):
     registration: str
     institution: str
     purpose: str
+    hop: int
 
 
 class Known(NamedTuple):
@@ -57,7 +58,6 @@ class Known(NamedTuple):
     key: int
     call_id: bytes
     at: int
-    hop: int  # see `mark_of`
     reason: str  # "": it passed
     sub: str
     dialog: Dialog
@@ -133,7 +133,7 @@ def known_of(attempt: rec.Attempt, content: rec.Content, result: int = 0, ended:
     sequence = attempt.sequence
     key = int.from_bytes(sequence, "big") if isinstance(sequence, bytes) else sequence
     call_id = octets.decode("utf-16-be", "replace").encode()
-    verdict = attempt.reference, judged.reason, judged.sub
+    verdict = judged.reason, judged.sub
     return Known(key, call_id, attempt.at, *verdict, dialog_from(attempt, content), result, ended)
 
 
@@ -148,4 +148,5 @@ def dialog_from(attempt: rec.Attempt, content: rec.Content) -> Dialog:
         judged.registration,
         judged.institution,
         judged.purpose,
+        attempt.reference,
     )

@@ -11,14 +11,14 @@ from gateway.protocols.sip_place import PORTS, TCP, TLS, UDP, Place
 
 class Trunks(NamedTuple):
     """What the settings say of the two sides: the addresses of the carrier's `hops`, and `hop`, which says
-    where calls go now; `way`: the listener by which a host is reached over a transport, None: by none;
-    `trusted` says by address whether a peer's P-Asserted-Identity counts; `deadline`: seconds until a
+    where calls go now (`Hops.now`); `way`: the listener by which a host is reached over a transport, None: by
+    none; `trusted` says by address whether a peer's P-Asserted-Identity counts; `deadline`: seconds until a
     verdict; `area`: of local numbers, without 0; `records`: stay on the path of calls that pass; `redirects`:
     callers take those to the carrier themselves."""
 
     carrier: str
     hops: frozenset[tuple[str, int, str]]
-    hop: Callable[[], Place | None]
+    hop: Callable[[int], Place | None]
     way: Callable[[str, str], int | None]
     trusted: Callable[[str], bool]
     deadline: float

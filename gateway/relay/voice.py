@@ -34,6 +34,7 @@ from gateway.relay.neighbours import AT_ONCE, Handed, Neighbours
 from gateway.relay.recalled import Known, Recall, mark_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.seats import Seat, Seats
 from gateway.relay.told import Answers, Manners
 from gateway.relay.trunks import Trunks
 from gateway.secured import for_next_hops, for_senders
@@ -52,7 +53,7 @@ PROBE_SECONDS = 2.0
 
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:\s*([^\r\n]+)", re.IGNORECASE)
 
-Make = Callable[[Callable[[], Place | None], Callable[[str, str], int | None], Sequence[Own], Send], Calls]
+Make = Callable[[Callable[[int], Place | None], Callable[[str, str], int | None], Sequence[Own], Send], Calls]
 """The calls of one worker: where they go on to, by which listener, what we are at each, and how to send."""
 
 
@@ -106,7 +107,7 @@ def maker(kind: type[Calls], station: Station, carrier: Sequence[Place]) -> Make
         return connections[known]
 
     def make(
-        hop: Callable[[], Place | None],
+        hop: Callable[[int], Place | None],
         way: Callable[[str, str], int | None],
         owns: Sequence[Own],
         send: Send,
@@ -173,7 +174,8 @@ class Voice:
         self._index = station.worker
         self._workers = station.config.workers
         self._make = make
-        self._flows = flows(Takers(self._framed, self._broke, self._heard))
+        self._seats = Seats(station.run_dir)
+        self._flows = flows(Takers(self._framed, self._broke, self._heard, self._admits))
         by = ((place, self._ways.to(place.host, place.transport)) for place in carrier)
         self._hops = Hops(
             [place._replace(section=section) for place, section in by if section is not None],
@@ -326,6 +328,14 @@ class Voice:
 
     def _heard(self, peer: Place) -> None:
         self._hops.heard(peer)
+
+    def _admits(self, peer: Place) -> Seat | None:
+        assert self._calls is not None
+        try:
+            return self._seats.take(*self._calls.filed(peer))
+        except OSError as error:  # out of descriptors, or of disk
+            self._log.warning("connection not let in", extra={"fields": {"error": str(error)}})
+            return None
 
     def _owner(self, data: bytes) -> int:
         """The worker whose call it is."""

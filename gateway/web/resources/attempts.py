@@ -143,9 +143,10 @@ def _item(call: Call, view: Snapshot, attempt: NewAttempt, place: int | None) ->
 def own_account(call: Call, view: Snapshot, channel: str, name: str, place: int | None = None) -> Account:
     """The account of the caller's own that `name` means, in the replica. Invalid for any other."""
     carrier, actor = call.site.config.node.carrier, call.actor
-    protocol, colon, login = name.partition(":")
-    for one in (protocol,) if colon else PROTOCOLS[channel]:
-        account = view.account(AccountKey(carrier, one, login if colon else name))
+    protocol, _, login = name.partition(":")
+    named = protocol in PROTOCOLS["voice"]  # else it is a trunk's address, with its port
+    for one in (protocol,) if named else PROTOCOLS[channel]:
+        account = view.account(AccountKey(carrier, one, login if named else name))
         if account is not None and _is_own(actor, account, carrier):
             return account
     raise Invalid(

@@ -34,6 +34,8 @@ from gateway.web.resources.attempts import ASKERS, ask, own_account
 MOST_AGO = datetime.timedelta(days=30)
 MOST_AHEAD = datetime.timedelta(minutes=5)
 """By how much a platform's clock may be wrong."""
+MOST_CALL = 1_000
+"""Characters of a Call-ID: elements that hide their topology write long ones."""
 
 
 class KeyPress(Body):
@@ -48,7 +50,7 @@ class KeyPress(Body):
     at: Instant | None = Field(None, description="when, within the last 30 days; now where it is left out")
     call: str = Field(
         "",
-        max_length=100,
+        max_length=MOST_CALL,
         description="the Call-ID of the call, or the id that POST /attempts gave it: without a call that"
         " passed here a person has to confirm the refusal; the same again changes nothing",
     )
@@ -65,7 +67,7 @@ class EndedCall(Body):
     )
     call: str = Field(
         min_length=1,
-        max_length=100,
+        max_length=MOST_CALL,
         description="its Call-ID, or the id that POST /attempts gave it",
         examples=["019ab0c4d7d67e3f8000000000000001"],
     )
