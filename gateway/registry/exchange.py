@@ -27,7 +27,7 @@ from gateway.registry.deadlines import Terms
 from gateway.registry.intake import LOST, Intake, Outgo, Persons, Taken
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS, Kind
-from gateway.registry.loading import LEFT_OUT
+from gateway.registry.loading import LEFT_OUT, own_kind
 from gateway.registry.reading import (
     REPORT,
     Batch,
@@ -102,13 +102,14 @@ async def import_file(
     `approve`: checker and approver, two persons by name; numbers come in approved instead of submitted.
     `break_glass`: the case under which this is done although regulators have signed in. `terms`: when
     complaints are due; None: the regulation's. `progress`: a bar on stderr; None: if that is a terminal.
-    `actor`: whose file it is, and whose rows alone it may hold.
+    `actor`: whose file it is, and whose rows alone it may hold: what does not say whose it is, is his.
     UsageError: kind, file, header, persons or key are wrong; nothing has been changed then.
     """
     table = kind_of(kind)
     persons = Persons.of(approve, break_glass)
     source = await asyncio.to_thread(open_table, path)
     try:
+        table = own_kind(table, actor, source.header)
         places = places_of(path, table, source.header)
         report = _Report(path, source.header)
         rows = accepted = unchanged = 0
