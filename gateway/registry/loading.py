@@ -94,7 +94,7 @@ def unknown(column: str, flaw: Flaw, table: str = "institutions", key: str = "co
 
 
 def own_column(actor: Actor | None) -> tuple[str, str]:
-    """The column that says whose a row of this actor's files is, and his code there; "" where there is none."""
+    """The column that says whose a row of this actor's files is, and his code there; "" for none."""
     match actor.role if actor else "":
         case "institution" if actor:
             return "institution", actor.institution_code
@@ -104,8 +104,8 @@ def own_column(actor: Actor | None) -> tuple[str, str]:
 
 
 def own_kind(kind: Kind, actor: Actor | None, header: Sequence[str]) -> Kind:
-    """The kind as this actor's own file has it: rows that don't say whose they are, are his own. An empty cell
-    stays what the kind means by it (a refusal to all institutions)."""
+    """The kind as this actor's own file has it: rows that don't say whose they are, are his own. An empty
+    cell stays what the kind means by it (a refusal to all institutions)."""
     name, code = own_column(actor)
     named = any((column := kind.column(cell)) is not None and column.name == name for cell in header)
     columns = tuple(
