@@ -253,6 +253,9 @@ async def test_every_bad_field_is_named_in_both_languages(office):
     said = await office.post("regulator", "/penalties", blank)
     assert (said.body["field"], said.body["expected"]) == ("cause", "a text that says something")
     assert words["person"]["expected"] == "至少 1 个字符"
+    nowhere = {"login": "x", "role": "carrier", "person": "X"}
+    said = await office.post("admin", "/users", nowhere)
+    assert (said.body["field"], said.body["expected"]) == ("carrier", "a code that is registered")
 
 
 def bodies_in(kind: Any) -> Iterator[type[BaseModel]]:

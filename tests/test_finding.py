@@ -117,6 +117,14 @@ async def test_what_can_be_nobodys_record_is_no_search(traces: Traces) -> None:
     ):
         said = await found(traces, "regulator", **{field: value, "reason": "x"})
         assert (said.status, said.body["field"]) == (422, field)
+        assert said.body["expected"]
+    span = {"since": "2026-11-20T00:00:00+08:00", "until": "2026-11-19T00:00:00+08:00"}
+    query = "&".join(f"{name}={value.replace('+', '%2B')}" for name, value in span.items())
+    for said in (
+        await found(traces, "regulator", **span),
+        await traces.office.get("regulator", f"/intercepts?{query}"),
+    ):
+        assert (said.status, said.body["field"], said.body["value"]) == (422, "until", span["until"])
     for who in STRANGERS:
         assert (await found(traces, who, number=BANKS)).status == 403
 
