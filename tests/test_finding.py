@@ -143,7 +143,7 @@ async def test_a_foreign_record_is_a_missing_one(traces: Traces, who: str) -> No
             else:
                 assert said[:2] == missing[:2]
                 assert said.status == (403 if who in STRANGERS else 404)
-    for wrong in ("x", "0" * 31, "g" * 32, "0" * 34):
+    for wrong in ("x", "0" * 31, "g" * 32, "0" * 34, "f" * 32):
         assert (await traces.office.get("regulator", f"/records/{wrong}")).status == 404
 
 
