@@ -51,7 +51,8 @@ VALUE_SHOWN = 2_000
 class ImportResult:
     """What became of a file's lines: `rows` = `accepted` + `unchanged` + `rejected`.
 
-    `rejected_path` is where the rejected ones were written, None if there were none.
+    `rejected_path` is where the rejected ones were written, None if there were none; `waiting`: bans of the
+    file that a second person has to agree to.
     """
 
     rows: int
@@ -59,6 +60,7 @@ class ImportResult:
     rejected: int
     unchanged: int
     rejected_path: Path | None
+    waiting: int = 0
 
 
 OPEN_KINDS = ("institutions", "mandates", "accounts", "account_numbers", "numbers", "blacklist")
@@ -112,7 +114,7 @@ async def import_file(
         table = own_kind(table, actor, source.header)
         places = places_of(path, table, source.header)
         report = _Report(path, source.header)
-        rows = accepted = unchanged = 0
+        rows = accepted = unchanged = waiting = 0
         read = batches(source, table, places)
         with report, _bar(source.size, f"{kind} ← {path.name}", progress) as bar:
             async with (
@@ -123,6 +125,7 @@ async def import_file(
                     rows += len(batch.good) + len(batch.bad)
                     accepted += taken.changed
                     unchanged += taken.unchanged
+                    waiting += taken.waiting
                     cells = {good.line: good.cells for good in batch.good}
                     for line, column, flaw in taken.refused:
                         value = cell_of(cells[line], places, column)
@@ -132,7 +135,8 @@ async def import_file(
                     bar.update(batch.position - bar.n)
     finally:
         source.close()
-    return ImportResult(rows, accepted, report.count, unchanged, report.path if report.count else None)
+    rejected = report.path if report.count else None
+    return ImportResult(rows, accepted, report.count, unchanged, rejected, waiting)
 
 
 async def export_file(

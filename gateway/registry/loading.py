@@ -45,7 +45,8 @@ LEFT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How one kind goes in (`checks`, then `put`; `weed` finds what made `put` fail) and out (`rows`)."""
+    """How one kind goes in (`checks`, then `put`; `weed` finds what made `put` fail) and out (`rows`).
+    `waits` counts what is in, but not in force before a second person agrees."""
 
     put: str
     rows: str
@@ -53,6 +54,7 @@ class Loading:
     weed: Check | None = None
     sealed: bool = False  # a column is a subscriber
     place: int = 0  # of that column
+    waits: str = ""
     alone: str = ""  # waits for whoever puts in what `put` might put in, too
 
     def staged(self, kind: Kind) -> dict[str, str]:
