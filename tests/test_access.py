@@ -111,15 +111,40 @@ async def test_five_failures_in_a_row_lock(office: Office) -> None:
     alarm = await office.c.fetchrow("SELECT * FROM alarms")
     assert alarm is not None
     assert (alarm["kind"], alarm["user_id"]) == ("lock_out", await people.user_id(office.c, "bank"))
+    for left in (290, 899):  # who waits is told how long
+        await office.c.execute(
+            "UPDATE credentials SET locked_until = now() + make_interval(secs => $1)", float(left)
+        )
+        with pytest.raises(Problem) as locked:
+            await office.access.sign_in("bank", PASSWORD, totp.at(NOW + 30), "")
+        assert left - 60 < locked.value.facts["retry_after"] <= left
     await office.c.execute("UPDATE credentials SET locked_until = now()")
-    await office.access.sign_in("bank", PASSWORD, totp.at(NOW + 30), "")
+    cookie, _ = await office.access.sign_in("bank", PASSWORD, totp.at(NOW + 30), "")
+    # who is disabled is signed out everywhere, also if he is let in again before anybody has asked
+    for status in ("disabled", "active"):
+        await office.c.execute("UPDATE users SET status = $1 WHERE login = 'bank'", status)
+    assert await office.access.by_session(cookie) is None
 
 
-async def test_tries_at_once_are_no_way_round_the_lock(office: Office) -> None:
+async def test_tries_at_once_are_no_way_round_the_lock(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await office.enrolled("bank")
+    under_way: list[str] = []
+    together: list[int] = []
+
+    def watched(password: str, held: str) -> bool:
+        under_way.append(held)
+        time.sleep(0.001)  # a second thread would begin here
+        together.append(len(under_way))
+        under_way.pop()
+        return False
+
+    monkeypatch.setattr(access, "_is_password", watched)
     codes = await asyncio.gather(*(office.refused("bank", "wrong") for _ in range(20)))
     assert codes.count("sign_in_failed") == 5
     assert codes.count("locked") == 15
+    assert together == [1] * 5  # two hashes of several lanes at once would wait for each other for ever
 
 
 async def test_an_unknown_login_is_like_a_known_one(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from gateway.registry import acting
 from gateway.web import dispatch
 from gateway.web.api import Paging, cursor
 from gateway.web.limits import Limits
-from gateway.web.problems import in_chinese, shown
+from gateway.web.problems import english_only, in_chinese, shown
 from gateway.web.resources import ENDPOINTS
 
 DRAFT = {"number": "10690001", "channels": ["sms"], "purposes": ["service"], "carrier": "mobile"}
@@ -253,6 +253,9 @@ async def test_every_bad_field_is_named_in_both_languages(office):
     said = await office.post("regulator", "/penalties", blank)
     assert (said.body["field"], said.body["expected"]) == ("cause", "a text that says something")
     assert words["person"]["expected"] == "至少 1 个字符"
+    nowhere = {"login": "x", "role": "carrier", "person": "X"}
+    said = await office.post("admin", "/users", nowhere)
+    assert (said.body["field"], said.body["expected"]) == ("carrier", "a code that is registered")
 
 
 def bodies_in(kind: Any) -> Iterator[type[BaseModel]]:
@@ -336,12 +339,15 @@ async def test_head_is_not_answered(office):
 
 
 @pytest.mark.parametrize(
-    ("header", "chinese"),
-    [("", True), ("zh", True), ("en", False), ("en-US,zh;q=0.9", False), ("en;q=0.1, zh-TW;q=0.2", True),
-     ("fr", True), ("en;q=0", True), ("*", True), ("en;q=x", True), ("zh;q=0, en", False)],
+    ("header", "chinese", "on_pages"),
+    [("", True, True), ("zh", True, True), ("en", False, False), ("en-US,zh;q=0.9", False, True),
+     ("en;q=0.1, zh-TW;q=0.2", True, True), ("fr", True, True), ("en;q=0", True, True), ("*", True, True),
+     ("en;q=x", True, True), ("zh;q=0, en", False, False), ("en-GB,en;q=0.9,fr;q=0.8", False, False)],
 )  # fmt: skip
-def test_the_language_is_the_one_preferred(header, chinese):
+def test_the_language_is_the_one_preferred(header, chinese, on_pages):
+    """Pages are Chinese first: English for who asks for nothing else, or has chosen it."""
     assert in_chinese(header) is chinese
+    assert english_only(header) is not on_pages
 
 
 # Paging

@@ -96,6 +96,9 @@ async def test_account_shows_what_its_list_says(office: Office) -> None:
     assert (await change(office, "carrier", path, {"holder": "FIN"})).body["holder"] == "FIN"
     bad = await office.post("carrier", "/accounts", new | {"account": "1", "upstream": ["nowhere"]})
     assert (bad.status, bad.body["field"]) == (422, "upstream.0")
+    long = await office.post("carrier", "/accounts", new | {"account": "9000011"})  # no login has the room
+    assert (long.status, long.body["field"], long.body["value"]) == (422, "account", "9000011")
+    assert long.body["expected"] == "at most 6 letters, digits or signs of ASCII"
 
 
 async def test_a_list_of_numbers_is_replaced_as_it_was_read(office: Office) -> None:

@@ -117,6 +117,14 @@ async def test_what_can_be_nobodys_record_is_no_search(traces: Traces) -> None:
     ):
         said = await found(traces, "regulator", **{field: value, "reason": "x"})
         assert (said.status, said.body["field"]) == (422, field)
+        assert said.body["expected"]
+    span = {"since": "2026-11-20T00:00:00+08:00", "until": "2026-11-19T00:00:00+08:00"}
+    query = "&".join(f"{name}={value.replace('+', '%2B')}" for name, value in span.items())
+    for said in (
+        await found(traces, "regulator", **span),
+        await traces.office.get("regulator", f"/intercepts?{query}"),
+    ):
+        assert (said.status, said.body["field"], said.body["value"]) == (422, "until", span["until"])
     for who in STRANGERS:
         assert (await found(traces, who, number=BANKS)).status == 403
 
@@ -135,7 +143,7 @@ async def test_a_foreign_record_is_a_missing_one(traces: Traces, who: str) -> No
             else:
                 assert said[:2] == missing[:2]
                 assert said.status == (403 if who in STRANGERS else 404)
-    for wrong in ("x", "0" * 31, "g" * 32, "0" * 34):
+    for wrong in ("x", "0" * 31, "g" * 32, "0" * 34, "f" * 32):
         assert (await traces.office.get("regulator", f"/records/{wrong}")).status == 404
 
 

@@ -67,10 +67,13 @@ async def visit(
     *,
     form: Any = None,
     origin: str | None = "own",
+    asked: str = "",
 ) -> Page:
     """A page as this user gets it ("" for nobody); with a form it is sent, from our own pages by default."""
     base = f"http://{traces.office.host}"
     sent = {} if origin is None else {"Origin": base if origin == "own" else origin}
+    if asked:
+        sent["Accept-Language"] = asked
     cookies = {"zm_lang": lang, "zm_session": traces.sessions.get(who, "")}
     method = "GET" if form is None else "POST"
     async with (
@@ -447,6 +450,10 @@ async def test_pages_are_not_kept_framed_or_guessed_at(traces: Traces) -> None:
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert "script-src" not in headers["Content-Security-Policy"]  # none at all
     style = await visit(traces, "", "/static/zhengming.css")
+    for asked, words in (("en-US,en;q=0.9", "Sign in"), ("en,zh;q=0.1", "登录")):  # Chinese first
+        page = await visit(traces, "", "/", asked=asked)
+        assert words in page.words
+        assert "登录" in (await visit(traces, "", "/", "zh", asked=asked)).words  # what was chosen holds
     assert (style.status, style.headers["Content-Type"]) == (200, "text/css")
 
 

@@ -172,7 +172,7 @@ async def test_workbook_by_form(office: Office) -> None:
 async def test_each_role_its_tables_and_its_rows(office: Office) -> None:
     assert (await bring(office, "institution", "blacklist", b"x\n"))["code"] == "not_found"
     assert (await bring(office, "carrier", "numbers", b"x\n"))["code"] == "not_found"
-    for language, words in (("en", "header: unknown 'colour'"), ("zh", "表头：未知 'colour'；缺少 carrier")):
+    for language, words in (("en", "header: unknown 'colour'"), ("zh", "表头：未知 'colour'；缺少 protocol")):
         headers = {"Content-Type": "text/csv", "Accept-Language": language}
         flaw = await office.post("carrier", "/imports/accounts", data=b"colour\nred\n", headers=headers)
         assert (flaw.body["field"], flaw.body["detail"][: len(words)]) == ("file", words)
@@ -192,6 +192,17 @@ async def test_each_role_its_tables_and_its_rows(office: Office) -> None:
     listed = b"institution,subscriber\nBANK,13800000777\nFIN,13800000777\n"
     done = await bring(office, "institution", "recipients", listed)
     assert (done["accepted"], [one["column"] for one in done["lines"]]) == (1, ["institution"])
+    for kind, own in (
+        ("mandates", b"agency,purposes\nAGENT,marketing\n"),
+        ("numbers", "用途,号码,机构代码\n催收,10690002,\n".encode()),
+        ("refusals", b"subscriber\n13800000778\n"),
+    ):  # who leaves out whose rows they are, means his own
+        assert (await bring(office, "institution", kind, own))["accepted"] == 1
+    assert office.sql("SELECT code_of(institution_id) FROM refusals") == [("BANK",)]
+    everybody = await bring(office, "institution", "refusals", b"subscriber,institution\n13800000778,\n")
+    assert everybody["lines"][0]["expected"] == "your own code, or a file without this column"
+    own = b"protocol,account,number\ncmpp,900001,10690002\n"
+    assert (await bring(office, "carrier", "account_numbers", own))["accepted"] == 1
     assert (await bring(office, "carrier", "mandates", given))["code"] == "not_found"
     for octets, words in (
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an old .xls"),

@@ -41,6 +41,8 @@ def import_(options: argparse.Namespace) -> int:
         f"{options.kind}: {result.rows} rows, {result.accepted} {would}taken in,"
         f" {result.unchanged} unchanged, {result.rejected} rejected"
     )
+    if result.waiting:
+        print(f"{result.waiting} of these bans {would or 'are '}not in force: a second person has to confirm")
     if result.rejected_path is not None:
         print(f"rejected rows and their causes: {result.rejected_path}")
     return 1 if result.rejected else 0

@@ -40,6 +40,9 @@ MOST_FOLLOWED = 1000
 UNSEEN = datetime.timedelta(days=7)
 """A node writes records for some days while it can't reach the database to say that it is there."""
 
+LAST = 253_402_214_400_000
+"""The beginning of the last day that a calendar has, 9999-12-31, in ms."""
+
 WHY = {
     "away": Words("无法连接", "can't be reached"),
     "slow": Words("未能及时查完", "was not through in time"),
@@ -87,7 +90,8 @@ class Told(NamedTuple):
 
 async def peers(c: "Connection", own: str, since: int) -> list[Peer]:
     """The other nodes that may have records since then (ms), by name; for the database role of any reader."""
-    first = datetime.datetime.fromtimestamp(max(since, 0) / 1000, datetime.UTC) - UNSEEN
+    # an id that nobody gave may be of a time that no calendar has
+    first = datetime.datetime.fromtimestamp(min(max(since, 0), LAST) / 1000, datetime.UTC) - UNSEEN
     rows = await c.fetch(
         "SELECT name, url FROM nodes WHERE name <> $1 AND seen_at > $2 ORDER BY name", own, first
     )

@@ -8,6 +8,7 @@ was known before still brings attempts in (README "API").
 
 import asyncio
 import hmac
+import math
 import os
 import secrets
 import time
@@ -87,14 +88,16 @@ class Access:
         self._hours = session_hours
         self._on_lock_out = on_lock_out
         self._clock = clock
-        self._hashing = ThreadPoolExecutor(2, "argon2")  # 64 MiB each
+        # one at a time: `cryptography` sets OpenSSL's number of threads for the whole process, and takes it
+        # back to none when a hash is done; another that is under way then waits for its lanes for ever
+        self._hashing = ThreadPoolExecutor(1, "argon2")  # 64 MiB each
         self._nobody = _of_nobody(cost)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._looking: dict[bytes, asyncio.Task[Actor | None]] = {}
         self._unknown: OrderedDict[str, tuple[int, float]] = OrderedDict()  # login: failures, locked until
 
     def close(self) -> None:
-        """Let the hashing threads go."""
+        """Let the hashing thread go."""
         self._hashing.shutdown(wait=False)
 
     async def by_token(self, secret: str, scope: str = "attempts") -> Actor | None:
@@ -236,8 +239,11 @@ class Access:
             TRIES,
             LOCKED_MINUTES,
         )
-        if row is None and await c.fetchval("SELECT true FROM credentials WHERE user_id = $1", user):
-            raise _locked()
+        if row is None:
+            left = """SELECT ceil(extract(epoch FROM locked_until - now()))::integer FROM credentials
+                       WHERE user_id = $1 AND locked_until > now()"""
+            if (seconds := await c.fetchval(left, user)) is not None:
+                raise _locked(seconds)
         return row
 
     def _charge_unknown(self, login: str) -> None:
@@ -246,7 +252,7 @@ class Access:
         failed, until = self._unknown.pop(login, (0, 0.0))
         if until > now:
             self._unknown[login] = (failed, until)
-            raise _locked()
+            raise _locked(math.ceil(until - now))
         failed = failed + 1 if failed < TRIES else 1
         self._unknown[login] = (failed, now + LOCKED_MINUTES * 60 if failed >= TRIES else 0.0)
         if len(self._unknown) > REMEMBERED:
@@ -356,8 +362,7 @@ def _failed() -> Problem:
     return Problem("sign_in_failed", words)
 
 
-def _locked() -> Problem:
-    words = Words(
-        f"失败次数过多，锁定 {LOCKED_MINUTES} 分钟", f"too many failures: {LOCKED_MINUTES} minutes' wait"
-    )
-    return Problem("locked", words, facts={"retry_after": LOCKED_MINUTES * 60})
+def _locked(seconds: int) -> Problem:
+    minutes = math.ceil(seconds / 60)
+    words = Words(f"失败次数过多，{minutes} 分钟后再试", f"too many failures: {minutes} minutes' wait")
+    return Problem("locked", words, facts={"retry_after": seconds})

@@ -27,7 +27,7 @@ from gateway.registry.deadlines import Terms
 from gateway.registry.intake import LOST, Intake, Outgo, Persons, Taken
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import KINDS, Kind
-from gateway.registry.loading import LEFT_OUT
+from gateway.registry.loading import LEFT_OUT, own_kind
 from gateway.registry.reading import (
     REPORT,
     Batch,
@@ -51,7 +51,8 @@ VALUE_SHOWN = 2_000
 class ImportResult:
     """What became of a file's lines: `rows` = `accepted` + `unchanged` + `rejected`.
 
-    `rejected_path` is where the rejected ones were written, None if there were none.
+    `rejected_path` is where the rejected ones were written, None if there were none; `waiting`: bans of the
+    file that a second person has to agree to.
     """
 
     rows: int
@@ -59,6 +60,7 @@ class ImportResult:
     rejected: int
     unchanged: int
     rejected_path: Path | None
+    waiting: int = 0
 
 
 OPEN_KINDS = ("institutions", "mandates", "accounts", "account_numbers", "numbers", "blacklist")
@@ -102,16 +104,17 @@ async def import_file(
     `approve`: checker and approver, two persons by name; numbers come in approved instead of submitted.
     `break_glass`: the case under which this is done although regulators have signed in. `terms`: when
     complaints are due; None: the regulation's. `progress`: a bar on stderr; None: if that is a terminal.
-    `actor`: whose file it is, and whose rows alone it may hold.
+    `actor`: whose file it is, and whose rows alone it may hold: what does not say whose it is, is his.
     UsageError: kind, file, header, persons or key are wrong; nothing has been changed then.
     """
     table = kind_of(kind)
     persons = Persons.of(approve, break_glass)
     source = await asyncio.to_thread(open_table, path)
     try:
+        table = own_kind(table, actor, source.header)
         places = places_of(path, table, source.header)
         report = _Report(path, source.header)
-        rows = accepted = unchanged = 0
+        rows = accepted = unchanged = waiting = 0
         read = batches(source, table, places)
         with report, _bar(source.size, f"{kind} ← {path.name}", progress) as bar:
             async with (
@@ -122,6 +125,7 @@ async def import_file(
                     rows += len(batch.good) + len(batch.bad)
                     accepted += taken.changed
                     unchanged += taken.unchanged
+                    waiting += taken.waiting
                     cells = {good.line: good.cells for good in batch.good}
                     for line, column, flaw in taken.refused:
                         value = cell_of(cells[line], places, column)
@@ -131,7 +135,8 @@ async def import_file(
                     bar.update(batch.position - bar.n)
     finally:
         source.close()
-    return ImportResult(rows, accepted, report.count, unchanged, report.path if report.count else None)
+    rejected = report.path if report.count else None
+    return ImportResult(rows, accepted, report.count, unchanged, rejected, waiting)
 
 
 async def export_file(

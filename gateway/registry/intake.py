@@ -45,10 +45,12 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class Taken:
-    """What became of a batch; the rest of it, `unchanged`, was there before."""
+    """What became of a batch; the rest of it, `unchanged`, was there before. Of both, `waiting` are not in
+    force before a second person agrees."""
 
     changed: int = 0
     unchanged: int = 0
+    waiting: int = 0
     refused: list[Refused] = field(default_factory=list)
 
 
@@ -214,6 +216,8 @@ class Intake:
             if self._loading.alone:
                 await self._connection.execute(self._loading.alone)
             await self._put(goods[0].line, goods[-1].line, taken)
+            if self._loading.waits:
+                taken.waiting = await self._connection.fetchval(self._loading.waits)
         except BaseException:
             await transaction.rollback()
             raise

@@ -129,19 +129,24 @@ LOGIN_OCTETS = {"cmpp": 6, "sgip": 16, "smgp": 8, "smpp": 15}
 """Room for an account in the login of each protocol: what does not fit could never log in."""
 
 
-def _check_account(values: dict[str, Any]) -> None:
-    account, limit = values["account"], LOGIN_OCTETS.get(values["protocol"])
+def login_name(protocol: str, account: str) -> str:
+    """The account, as it can stand in a login of this protocol. Bad otherwise."""
+    limit = LOGIN_OCTETS.get(protocol)
     if limit is None or (account.isascii() and account.isprintable() and len(account) <= limit):
-        return
-    raise Misfit(
-        "account",
-        Flaw(
-            f"does not fit a login of {values['protocol']}",
-            f"不符合 {values['protocol']} 登录账号的格式",
-            f"at most {limit} letters, digits or signs of ASCII",
-            f"不超过 {limit} 个半角字符",
-        ),
+        return account
+    raise Bad(
+        f"does not fit a login of {protocol}",
+        f"不符合 {protocol} 登录账号的格式",
+        f"at most {limit} letters, digits or signs of ASCII",
+        f"不超过 {limit} 个半角字符",
     )
+
+
+def _check_account(values: dict[str, Any]) -> None:
+    try:
+        login_name(values["protocol"], values["account"])
+    except Bad as bad:
+        raise Misfit("account", bad.flaw) from None
 
 
 _number_period = _in_order("effective_from", "effective_until")

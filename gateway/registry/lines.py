@@ -5,6 +5,7 @@ one means "every number of its holder".
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from gateway.registry import changing, numbering
 from gateway.registry.acting import Actor, record
 from gateway.registry.bodies import in_order
 from gateway.registry.fields import Body, Code, Endpoint, Instant, Name, Network, reading
+from gateway.registry.kinds import login_name
 from gateway.registry.references import reference
 
 if TYPE_CHECKING:
@@ -50,6 +52,11 @@ class NewAccount(AccountChange):
     protocol: Literal["cmpp", "sgip", "smgp", "smpp", "sip", "http"]
     account: Name = Field(max_length=128)
     holder: Code
+
+    @field_validator("account")
+    @classmethod
+    def _can_log_in(cls, value: str, info: ValidationInfo) -> str:
+        return reading(partial(login_name, info.data.get("protocol", "")))(value)
 
 
 class Account(BaseModel):

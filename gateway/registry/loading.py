@@ -7,7 +7,7 @@ said by the session settings zhengming.by, .checked_by and .status. The statemen
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -15,7 +15,7 @@ import asyncpg
 from gateway.registry.acting import Actor
 from gateway.registry.keyed import Keyed
 from gateway.registry.keys import RegistryKey
-from gateway.registry.kinds import Kind
+from gateway.registry.kinds import REQUIRED, Kind
 from gateway.registry.rows import Flaw
 
 ROW_AT_FAULT = ("22", "23", "P0001")
@@ -45,7 +45,8 @@ LEFT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How one kind goes in (`checks`, then `put`; `weed` finds what made `put` fail) and out (`rows`)."""
+    """How one kind goes in (`checks`, then `put`; `weed` finds what made `put` fail) and out (`rows`).
+    `waits` counts what is in, but not in force before a second person agrees."""
 
     put: str
     rows: str
@@ -53,6 +54,7 @@ class Loading:
     weed: Check | None = None
     sealed: bool = False  # a column is a subscriber
     place: int = 0  # of that column
+    waits: str = ""
     alone: str = ""  # waits for whoever puts in what `put` might put in, too
 
     def staged(self, kind: Kind) -> dict[str, str]:
@@ -93,15 +95,38 @@ def unknown(column: str, flaw: Flaw, table: str = "institutions", key: str = "co
     )
 
 
+def own_column(actor: Actor | None) -> tuple[str, str]:
+    """The column that says whose a row of this actor's files is, and his code there; "" for none."""
+    match actor.role if actor else "":
+        case "institution" if actor:
+            return "institution", actor.institution_code
+        case "carrier" if actor:
+            return "carrier", actor.carrier
+    return "", ""
+
+
+def own_kind(kind: Kind, actor: Actor | None, header: Sequence[str]) -> Kind:
+    """The kind as this actor's own file has it: rows that don't say whose they are, are his own. An empty
+    cell stays what the kind means by it (a refusal to all institutions)."""
+    name, code = own_column(actor)
+    named = any((column := kind.column(cell)) is not None and column.name == name for cell in header)
+    columns = tuple(
+        replace(c, default=code) if c.name == name and (c.default is REQUIRED or not named) else c
+        for c in kind.columns
+    )
+    return replace(kind, columns=columns)
+
+
 def own_rows(kind: Kind, actor: Actor) -> tuple[Check, ...]:
     """What takes the rows out that are not the actor's: of another institution, or another carrier."""
-    column, code, flaw = {
-        "institution": ("institution", actor.institution_code, NO_INSTITUTION),
-        "carrier": ("carrier", actor.carrier, NO_CARRIER),
-    }.get(actor.role, ("", "", NO_INSTITUTION))
+    column, code = own_column(actor)
     if column not in {c.name for c in kind.columns}:
         return ()
     assert "'" not in code  # codes are letters, digits and . _ -
+    flaw = NO_INSTITUTION if column == "institution" else NO_CARRIER
+    flaw = flaw._replace(
+        expected="your own code, or a file without this column", expected_zh="本单位的代码，或不设此列"
+    )
     return (Check(column, f"i.{column} IS DISTINCT FROM '{code}'", flaw),)
 
 

@@ -366,7 +366,8 @@ def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _misplaced(field: str, value: str, roles: str, needed: bool) -> Problem:
     if needed:
-        return Problem("invalid", Words("该角色必须填写", "this role needs it"), field=field)
+        detail, code = Words("该角色必须填写", "this role needs it"), "a code that is registered"
+        return Problem("invalid", detail, field=field, expected=Words("已登记的代码", code))
     expected = Words(f"仅用于角色 {roles}", f"for the roles {roles} only")
     return Problem(
         "invalid", Words("该角色不应填写", "not for this role"), field=field, value=value, expected=expected

@@ -231,6 +231,9 @@ SELECT count(*) FROM put""",
                 BANNED,
             ),
         ),
+        waits="""
+SELECT count(*) FROM incoming i JOIN blacklist b ON b.number = i.number AND b.is_prefix = i.is_prefix
+ WHERE b.removed_at IS NULL AND b.needs_second AND b.confirmed_at IS NULL""",
         rows="""
 SELECT number, is_prefix, reason, case_reference FROM blacklist WHERE removed_at IS NULL ORDER BY id""",
     ),

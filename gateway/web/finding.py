@@ -20,6 +20,7 @@ from gateway.evidence.everywhere import WHY, Missing, Nodes, Peer, peers
 from gateway.evidence.found import Shown
 from gateway.evidence.plain import plain
 from gateway.registry.acting import READ_SECONDS, Actor, Door
+from gateway.registry.bodies import in_order
 from gateway.registry.keys import RegistryKey
 from gateway.registry.timeline import Event
 from gateway.web.site import Site
@@ -156,7 +157,9 @@ def event_of(shown: Shown) -> Event:
 
 
 def instants(since: datetime.datetime | None, until: datetime.datetime | None) -> tuple[Any, Any]:
-    """A span in which nothing was said about one end: the time that records are kept, until now."""
+    """A span in which nothing was said about one end: the time that records are kept, until now. Problem
+    `invalid` when it ends before it begins."""
+    in_order(since, until, "until")
     now = datetime.datetime.now(SHANGHAI)
     return since or now - KEPT, until or now + datetime.timedelta(seconds=1)
 

@@ -161,6 +161,19 @@ def shown(field: str, value: object) -> JsonValue:
 @lru_cache(64)
 def in_chinese(accept_language: str) -> bool:
     """Whether an Accept-Language (RFC 9110 §12.5.4) wants Chinese and not English; an empty one does."""
+    zh, en = _wanted(accept_language)
+    return en <= 0 or zh >= en
+
+
+@lru_cache(64)
+def english_only(accept_language: str) -> bool:
+    """Whether an Accept-Language names English and no Chinese."""
+    zh, en = _wanted(accept_language)
+    return en > 0 >= zh
+
+
+def _wanted(accept_language: str) -> tuple[float, float]:
+    """How much Chinese and English are wanted, 0 to 1; -1 for what is not named."""
     best = {"zh": -1.0, "en": -1.0}
     for part in accept_language.split(","):
         tag, _, rest = part.strip().lower().partition(";")
@@ -171,4 +184,4 @@ def in_chinese(accept_language: str) -> bool:
         language = tag.partition("-")[0]
         if language in best:
             best[language] = max(best[language], weight)
-    return best["en"] <= 0 or best["zh"] >= best["en"]
+    return best["zh"], best["en"]

@@ -24,7 +24,7 @@ CHUNK = 1 << 16
 _INSTANT = ("如 2026-01-01T08:00:00+08:00", "such as 2026-01-01T08:00:00+08:00")
 _SHAPES: dict[str, tuple[str, str, str, str]] = {
     "missing": ("缺少此项", "is missing", "必填", "a value, as it is required"),
-    "extra_forbidden": ("没有这一项", "there is no such field", "", ""),
+    "extra_forbidden": ("没有这一项", "there is no such field", "不填此项", "the rest without it"),
     "string_type": ("不是文本", "not a text", "文本", "a text"),
     "string_too_short": ("过短", "too short", "至少 {min_length} 个字符", "at least {min_length} characters"),
     "string_too_long": ("过长", "too long", "至多 {max_length} 个字符", "at most {max_length} characters"),

@@ -91,8 +91,11 @@ def status_of(problem: Problem) -> int:
 
 
 def in_chinese(request: web.Request) -> bool:
+    """Chinese, unless English was chosen, or nothing was and the browser asks for English only."""
     chosen = request.query.get("lang") or request.cookies.get(LANGUAGE, "")
-    return chosen != "en"
+    if chosen in ("zh", "en"):
+        return chosen == "zh"
+    return not problems.english_only(request.headers.get("Accept-Language", ""))
 
 
 def of_same_site(request: web.Request) -> bool:

@@ -16,6 +16,7 @@ from gateway.model import CHANNELS, names_of
 from gateway.policy.numbers import mask
 from gateway.registry import replies, timeline
 from gateway.registry.acting import READ_SECONDS, Actor, record
+from gateway.registry.bodies import in_order
 from gateway.registry.fields import Body, Instant, Moment, NumberText, SubscriberText
 from gateway.registry.fields import Words as Text
 from gateway.registry.timeline import Event
@@ -150,6 +151,8 @@ async def intercepts(call: Call) -> Answer:
 
 
 async def intercepts_of(c: "Connection", actor: Actor, query: InterceptFilter) -> Page[Intercept]:
+    """A page of them, newest first. Problem `invalid` for a time that ends before it begins."""
+    in_order(query.since, query.until, "until")
     at, high, low = query.place(3)
     # row security asks the same; said here as well, it is what an index is read by
     own = {

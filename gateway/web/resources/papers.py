@@ -81,6 +81,7 @@ class Imported(BaseModel):
     accepted: int
     unchanged: int
     rejected: int
+    waiting: int = Field(description="of the bans, those that a second person has to agree to")
     lines: list[RejectedLine]
 
 
@@ -157,6 +158,7 @@ async def _brought(call: Call, kind: str, path: Path) -> Imported:
         accepted=done.accepted,
         unchanged=done.unchanged,
         rejected=done.rejected,
+        waiting=done.waiting,
         lines=lines,
     )
 
