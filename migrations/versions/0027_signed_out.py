@@ -1,13 +1,13 @@
 """Who is disabled is signed out everywhere, for good.
 
-Revision 0028, after 0026. The SQL stands in the file of the same name.
+Revision 0027, after 0026. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0028"
+revision = "0027"
 down_revision = "0026"
 branch_labels = None
 depends_on = None
