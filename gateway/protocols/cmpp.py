@@ -87,9 +87,11 @@ class Cmpp:
     REPLACE: ClassVar[int] = 0
     """A request that puts another text in place of one that was sent; CMPP has none."""
     SEQUENCE_IS_ID: ClassVar[bool] = False
-    ENDS: ClassVar[frozenset[str]] = frozenset()
-    congestion: ClassVar[int] = 0
     """Whether a SUBMIT's sequence number is its message id."""
+    ENDS: ClassVar[frozenset[str]] = frozenset()
+    """Causes for which a SUBMIT that can't be read ends its connection."""
+    congestion: ClassVar[int] = 0
+    """What the carrier said last of its load, 0 to 100; CMPP has no such word."""
     OWN_NUMBERS: ClassVar[tuple[int, int]] = (0xF000_0001, 0xFFFF_FFFF)
     """Sequence numbers for requests of our own: far from where peers count."""
 
