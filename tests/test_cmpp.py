@@ -109,7 +109,12 @@ def test_the_readers_of_the_hot_path_say_what_a_full_decode_says(version: int) -
         pdu = wire.Deliver.decode(frame, 12, len(frame), column)
         got = protocol.delivery(frame, 0, len(frame))
         assert got[:6] == (
-            *(pdu.msg_id.to_bytes(8, "big"), pdu.src_terminal_id, pdu.dest_id, pdu.msg_fmt),
+            *(
+                pdu.msg_id.to_bytes(8, "big") if pdu.msg_id else b"",
+                pdu.src_terminal_id,
+                pdu.dest_id,
+                pdu.msg_fmt,
+            ),
             *(pdu.tp_udhi & 0x41 != 0, pdu.msg_content),
         )
         assert (got.report is not None) == (pdu.registered_delivery == 1)

@@ -128,6 +128,17 @@ async def test_a_redelivered_reply_changes_nothing(house: House) -> None:
         assert len(sender.replies) == 5  # each reached the sender all the same
 
 
+async def test_replies_without_an_id_of_the_carrier_s_all_count(house: House) -> None:
+    """A Msg_Id of 0 names no message: a "T" to another number is another reply."""
+    subscriber, none = house.subscriber(), bytes(8)
+    async with house.sender() as sender:
+        for number in (NUMBER, OTHER_NUMBER):
+            assert await house.carrier.deliver(number, subscriber, "T", identity=none) == 0
+        query = "SELECT count(*) FROM refusals WHERE subscriber_hash = %s"
+        await eventually(lambda: house.sql(query, house.key.hash("+86" + subscriber)) == [(2,)])
+        assert len(sender.replies) == 2
+
+
 async def test_what_is_no_refusal_shields_from_nothing(house: House) -> None:
     subscriber = house.subscriber()
     async with house.counted("replies_total", 3, kind="other"), house.sender() as sender:
@@ -308,6 +319,7 @@ async def test_a_pseudo_number_is_shielded_and_is_nobody_elses(house: House) -> 
 
 
 async def test_a_reply_that_can_not_be_read_passes_and_is_recorded(house: House) -> None:
+    began = int(time.time() * 1000)
     frames = [
         deliver(NUMBER, house.subscriber(), b"\xff\xfe\x01", 1, msg_fmt=8),
         deliver(NUMBER, "hello", b"R", 2),
@@ -319,6 +331,9 @@ async def test_a_reply_that_can_not_be_read_passes_and_is_recorded(house: House)
         async with house.counted("replies_total", len(frames)):
             there.send(*frames)
             assert await raw.frames(len(frames)) == frames
+    replies = [found.record for found in house.records(rec.Reply, since=began)]
+    assert len(replies) == len(frames)
+    assert not any(reply.purposes for reply in replies)  # "R" to nobody in particular is not one to everybody
 
 
 async def test_a_pseudo_number_is_a_subscriber_like_any_other(house: House) -> None:

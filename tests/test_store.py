@@ -30,13 +30,22 @@ async def c(database: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-def refusal(message: bytes = b"m", **other: Any) -> LocalRefusal:
+def refusal(message_id: bytes = b"m", **other: Any) -> LocalRefusal:
     what: dict[str, Any] = {"institution": 1, "purposes": 3, "channels": 1, "at": 1_700_000_000_123}
-    return learn(KEY, SUBSCRIBER, node="node-1", account=ACCOUNT, message_id=message, **(what | other))
+    return learn(KEY, SUBSCRIBER, node="node-1", account=ACCOUNT, message_id=message_id, **(what | other))
 
 
 def key_of(subscriber: str) -> int:
     return int.from_bytes(KEY.hash(subscriber)[:8], "big", signed=True)
+
+
+def test_the_same_reply_is_the_same_event() -> None:
+    """Carriers give one id to several replies: those to another number, or that say another thing, differ."""
+    told = {"institution": 0, "number": "10690001", "kind": "refuse"}
+    others = [{"number": "10690002"}, {"kind": "ambiguous"}, {"message_id": b"n"}]
+    events = [refusal(**(told | other)).event for other in ({}, {"at": 1, "institution": 2}, *others)]
+    assert events[0] == events[1]
+    assert len(set(events)) == 4
 
 
 async def test_a_node_s_refusal_goes_in_once(c: Connection) -> None:

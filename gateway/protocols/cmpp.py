@@ -347,7 +347,7 @@ class Cmpp:
             values = self._cut(data, start + 12, end)
         value, subscriber, number, fmt, udhi, content, registered, pseudo = values
         report = _report(content) if registered == 1 else None
-        identity, udhi = value.to_bytes(8, "big"), udhi & 0x41 != 0
+        identity, udhi = value.to_bytes(8, "big") if value else b"", udhi & 0x41 != 0
         return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo == 1)
 
     def _cut(self, data: bytes, at: int, end: int) -> tuple[Any, ...]:

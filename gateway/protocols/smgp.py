@@ -87,6 +87,9 @@ _RESULT = reader(wire.SubmitResp, "status")
 _REFUSED = {reason: wire.SubmitResp(msg_id=bytes(10), status=n).encode() for reason, n in REFUSALS.items()}
 
 
+_NO_ID = bytes(10)
+
+
 class Smgp:
     """The protocol on one connection. `version` is what login agreed on; it decides the layout."""
 
@@ -349,6 +352,7 @@ class Smgp:
         report = _report(content, subscriber) if is_report == 1 else None
         pseudo = bool(tlvs) and _octet(tlvs, wire.SRC_TERM_TYPE) == 1
         total, part = _octet(tlvs, wire.PK_TOTAL, 1), _octet(tlvs, wire.PK_NUMBER, 1)
+        identity = identity if identity != _NO_ID else b""
         return Delivery(identity, subscriber, number, fmt, udhi, content, report, pseudo, total, part)
 
     @staticmethod
@@ -362,7 +366,7 @@ class Smgp:
         """How an answer says who of several was refused: one answer is for all of them."""
 
     def delivery_answer(self, sequence: int, message_id: bytes, result: int = OK) -> bytes:
-        return self.encode(wire.DeliverResp(msg_id=message_id, status=result), sequence)
+        return self.encode(wire.DeliverResp(msg_id=message_id or _NO_ID, status=result), sequence)
 
 
 def _octet(tlvs: list[Tlv], tag: int, otherwise: int = 0) -> int:

@@ -86,9 +86,10 @@ class LocalRefusal(msgspec.Struct, frozen=True, array_like=True):
 
 def does_something(kind: str, subscriber: str, number: str, institution: int, purposes: int) -> bool:
     """Whether a reply changes what may be sent: one that refuses or is held covers something, who accepts
-    again or is another person says so to somebody."""
+    again or is another person says so to somebody. Where it can't be read whom a reply is to, it is nobody's:
+    it would be everybody's."""
     if kind in ("refuse", "ambiguous"):
-        return bool(purposes)
+        return bool(subscriber and number and purposes)
     to = number if kind == "accept" else institution if kind == "wrong_person" else 0
     return bool(subscriber and number and to)
 
@@ -110,14 +111,15 @@ def learn(
     kind: str = "refuse",
     record: bytes = b"",
 ) -> LocalRefusal:
-    """What a reply does. `message_id` is the carrier's; without one `at` tells replies apart.
+    """What a reply does. `message_id` is the carrier's; without one `at` tells replies apart. Carriers give
+    one to several replies, so only the same answer to the same number is the same reply.
 
     `number` is where it was sent to; a refusal to an institution does not keep it.
     """
     key = key.current
     known = key.first.hash(subscriber)  # also who repeats a reply after the key rotated
-    told_by = message_id or str(at).encode()
-    event = blake2b(b"\0".join(("\0".join(account).encode(), known, told_by)), digest_size=16).digest()
+    who, told_by = "\0".join((*account, number, kind)).encode(), message_id or str(at).encode()
+    event = blake2b(b"\0".join((who, known, told_by)), digest_size=16).digest()
     hashed, sealed = known if key is key.first else key.hash(subscriber), key.seal(subscriber)
     if kind == "refuse":
         number, record = "" if institution else number, b""

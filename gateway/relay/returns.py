@@ -230,7 +230,7 @@ class Returns:
         kind = meaning.kind
         if read is not None and not all(delivery.content):
             kind = UNFINISHED.get(kind, kind)
-        refuses = kind == "refuse" and bool(subscriber)
+        refuses = kind == "refuse" and bool(subscriber and number)
         filings = view.numbers(number) if number else ()
         filing = governing(filings, SMS, now)
         if not institution and filing is not None:
