@@ -186,7 +186,9 @@ class Evidence(Section):
         10, description="a signed checkpoint at least that often; none is signed by this version"
     )
     durability: Annotated[Literal["disk", "os"], one_of("disk", "os")] = Field(
-        "disk", description="disk: fdatasync before anything is sent on | os: page cache"
+        "disk",
+        description="disk: by O_DSYNC, fdatasync in the same call, before anything is sent on"
+        " | os: page cache",
     )
     keep: Kept = Field(
         "160d",
