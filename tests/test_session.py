@@ -5,10 +5,13 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 import pytest_asyncio
@@ -18,12 +21,19 @@ from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_o
 
 from gateway.config import Sms
 from gateway.evidence import record as rec
+from gateway.model import AccountKey
 from gateway.protocols.cmpp import V20, V30, Cmpp
-from gateway.protocols.cmpp_tables import TERMINATE
+from gateway.protocols.cmpp_tables import ANSWER, SUBMIT, TERMINATE
+from gateway.protocols.message import Login
 from gateway.relay import login as relay_login
 from gateway.relay.acceptor import MOST_WAITING
+from gateway.relay.lane import FIRST_OWN
+from gateway.relay.leg import Leg
+from gateway.relay.memory import UNANSWERED_SWEEPS, Submit
+from gateway.relay.session import Session
 from gateway.simulator.carrier import CarrierSim
 from gateway.simulator.sender import LoginRefused
+from gateway.telemetry import Telemetry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,6 +63,18 @@ async def change(house: House, query: str, *values: Any) -> None:
         return await house.metric("registry_version") >= max(newest, before + 1)
 
     await eventually(seen)
+
+
+def alone() -> tuple[Session, Leg, Leg]:
+    """A session without a node, its sender's leg and its carrier's; what it writes goes nowhere."""
+    sender, carrier = Leg(), Leg()
+    for leg in (sender, carrier):
+        leg.connection_made(transport := Mock())
+        transport.is_closing.return_value, transport.get_write_buffer_size.return_value = False, 0
+    desk = SimpleNamespace(telemetry=Telemetry(), log=logging.getLogger("alone"), parts=None)
+    login = Login("900001", V20, b"", 0)
+    key = AccountKey("T", "cmpp", "900001")
+    return Session(cast("Any", desk), Cmpp(), key, 1, sender, carrier, login), sender, carrier
 
 
 # Login
@@ -167,6 +189,23 @@ async def test_what_the_carrier_did_not_accept_is_judged_anew_when_it_comes_agai
             there.send(answer := answer_to(frame, 77, result))
             assert await raw.frame() == answer
     assert house.reasons(subscriber=subscriber) == ["", ""]
+
+
+async def test_who_waits_for_nothing_but_what_is_never_answered_is_read_on() -> None:
+    """A confirmation of ours that the carrier leaves unanswered keeps no drain waiting either."""
+    session, sender, _ = alone()
+    session._own.transmit(session._own.choose(SUBMIT), b"ours", b"id")
+    lost = Submit((0, 9, SUBMIT, 1), 7, None)
+    lost.durable = True
+    session.memory.add(lost, None)
+    session._stops.stop("window")
+    for _ in range(UNANSWERED_SWEEPS):
+        session.sweep()
+    assert (session.memory.waiting, session._own.awaits) == (1, True)
+    session.sweep()
+    assert (session.memory.waiting, session._own.awaits) == (0, False)
+    cast("Mock", sender.transport).resume_reading.assert_called_once()
+    assert session._own.answer(SUBMIT | ANSWER, FIRST_OWN) is None  # late, it still reaches nobody
 
 
 # Replies

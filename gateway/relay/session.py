@@ -24,7 +24,7 @@ from gateway.protocols.table import Frame
 from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering, Stops
 from gateway.relay.leg import Leg
-from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
+from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join, renumber
 from gateway.relay.notes import CLOSED, Notes
 from gateway.relay.own import Own
 from gateway.relay.parts import Held
@@ -133,9 +133,9 @@ class Session:
                         break
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
-                    self._renumber(data, frame, self._numbering.answer(sequence), cuts)
+                    renumber(wire, data, frame, self._numbering.answer(sequence), cuts)
                 elif own is not None:
-                    self._renumber(data, frame, own.request(sequence), cuts)
+                    renumber(wire, data, frame, own.request(sequence), cuts)
                 if doing == "close":
                     self._leaving = True
                     self._desk.confirmations.leave(self.key, self._own)
@@ -217,10 +217,10 @@ class Session:
                 last, doing = command, sends.get(command)
             submit: Submit | None = None
             if not command & answer:
-                self._renumber(data, frame, numbering.request(sequence), cuts)
+                renumber(wire, data, frame, numbering.request(sequence), cuts)
             elif own is not None:
                 known = own.answer(command, sequence)
-                self._renumber(data, frame, known, cuts)
+                renumber(wire, data, frame, known, cuts)
                 if known is not None and doing == "result":
                     submit = self.memory.answered(known)
             elif doing == "result":
@@ -253,7 +253,12 @@ class Session:
         self._to_carrier.close()
 
     def sweep(self) -> None:
-        """Give up a peer that has begun a frame and not gone on since this was called last."""
+        """Give up a peer that has begun a frame and not gone on since this was called last, and submits that
+        are never answered."""
+        self._own.give_up()
+        if count := self.memory.give_up():
+            self._note("submits given up", WireError("unanswered", str(count)))
+        self._rested()
         if (leg := next((leg for leg in self._legs if leg.stalls()), None)) is not None:
             self.end(WireError("half_frame", f"{len(leg.stream.tail)} octets"))
 
@@ -371,13 +376,6 @@ class Session:
         """A reply or report is told to come again: the carrier delivers it once more."""
         self._note("delivery not recorded", WireError("busy", str(error)))
         self._to_carrier.send(self.wire.busy(frame[2], frame[3]) or b"")
-
-    def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
-        """The frame goes on under this number; None: it does not."""
-        start, end, _, sequence = frame
-        if number != sequence:
-            octets = b"" if number is None else self.wire.with_sequence(data[start:end], number)
-            cuts.append((start, end, octets))
 
     def _unexpected(self, data: bytes, frame: Frame, doing: str | None) -> bytes:
         start, end, command, sequence = frame

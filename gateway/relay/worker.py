@@ -27,6 +27,7 @@ from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
 from gateway.relay.login import LoginRefused, Route, ask_carrier, may_enter, take_over, turn_away
+from gateway.relay.memory import SWEEP_SECONDS
 from gateway.relay.outward import Outward
 from gateway.relay.parts import Parts
 from gateway.relay.refusing import Receivers, made_up_ids
@@ -41,7 +42,6 @@ from gateway.values import endpoint, milliseconds
 
 DRAIN_SECONDS = 8.0  # with the goodbye behind it a drain takes 10
 TICK_SECONDS = 0.25
-HALF_SECONDS = 30.0  # a frame that has not gone on for that long, twice at most, ends its connection
 
 
 class Worker:
@@ -100,7 +100,7 @@ class Worker:
         self._channels: set[socket.socket] = set()
         self._draining = asyncio.Event()
         self._cause = ""
-        self._sweep_at = time.monotonic() + HALF_SECONDS
+        self._sweep_at = time.monotonic() + SWEEP_SECONDS
         receiving.expire(_now())
 
     async def serve(self, door: socket.socket) -> None:
@@ -133,8 +133,8 @@ class Worker:
             callback.tick()
         self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
         self._telemetry.registry_version.set(self._screen.view.version)
-        if time.monotonic() >= self._sweep_at:
-            self._sweep_at += HALF_SECONDS
+        if (clock := time.monotonic()) >= self._sweep_at:
+            self._sweep_at = clock + SWEEP_SECONDS  # after a pause of the machine not several in a row
             with contextlib.suppress(NotReady):
                 for key in {session.key for session in self._sessions.values() if self._hears(session)}:
                     self._receiving.note(key, _now())
