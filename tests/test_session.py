@@ -27,7 +27,7 @@ from gateway.protocols.cmpp_tables import ANSWER, SUBMIT, TERMINATE
 from gateway.protocols.message import Login
 from gateway.relay import login as relay_login
 from gateway.relay.acceptor import MOST_WAITING
-from gateway.relay.lane import FIRST_OWN
+from gateway.relay.lane import FIRST_OWN, MOST_IN_LANE
 from gateway.relay.leg import Leg
 from gateway.relay.memory import UNANSWERED_SWEEPS, Submit
 from gateway.relay.session import Session
@@ -206,6 +206,26 @@ async def test_who_waits_for_nothing_but_what_is_never_answered_is_read_on() -> 
     assert (session.memory.waiting, session._own.awaits) == (0, False)
     cast("Mock", sender.transport).resume_reading.assert_called_once()
     assert session._own.answer(SUBMIT | ANSWER, FIRST_OWN) is None  # late, it still reaches nobody
+
+
+async def test_who_fills_a_lane_is_not_read_until_it_drains() -> None:
+    """The disk stalls, and behind one submit, or reply, queries and heartbeats come without end."""
+    session, sender, carrier = alone()
+    for lane, filling, other in (
+        (session._to_carrier, sender, carrier),
+        (session._to_sender, carrier, sender),
+    ):
+        place = lane.hold()
+        lane.send(bytes(MOST_IN_LANE))
+        assert (filling._causes, other._causes) == ({"lane"}, set())
+        place.fill(b"")
+        assert filling._causes == set()
+    place = session._to_sender.hold()
+    session._to_sender.send(bytes(MOST_IN_LANE))
+    session._answer([b"no"])
+    assert sender._causes == {"unread"}
+    place.fill(b"")
+    assert sender._causes == set()
 
 
 # Replies

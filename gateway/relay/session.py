@@ -5,8 +5,9 @@ for byte, neighbours in one slice. Refused submits are answered here and now. It
 what frames mean it asks the protocol, what may pass it asks `Screen`, what came back goes to `Returns`.
 
 Memory of one session is bounded: one read of each side (256 KiB at most), a frame cut short (CAP), the
-write buffers (64 KiB high water, then the other side is not read; 1 MiB of our own answers), the submits of
-`Memory`, the numbers of `Numbering`: about 4 MiB with every bound reached at once.
+write buffers (64 KiB high water, then the other side is not read; 1 MiB of our own answers), the lanes (1 MiB
+each, then who fills it is not read), the submits of `Memory`, the numbers of `Numbering`: about 6 MiB with
+every bound reached at once.
 """
 
 import asyncio
@@ -58,7 +59,8 @@ class Session:
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._stops = Stops(sender.read_on)  # why we do not read the sender
         self._sender, self._carrier = sender.transport, carrier.transport
-        self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
+        self._to_sender = Lane(sender.transport, self._sender_waits)
+        self._to_carrier = Lane(carrier.transport, lambda full: sender.read_on("lane", not full))
         self._numbering = Numbering(own=wire.OWN_NUMBERS)
         self._receiver = Receiver(self._numbering, self._answer) if login.receives else None
         self._note = Notes(desk.log, key, connection).note
@@ -228,7 +230,7 @@ class Session:
             if doing == "result":
                 self._outcome(data, frame, submit, outcomes, cuts)
             elif doing == "delivery":
-                self._delivery(data, frame, replies, reports)
+                self._desk.returns.delivered(wire, self.key, data, frame, replies, reports, self._note)
         if outcomes:
             self._desk.returns.outcomes(outcomes)
         if frames:
@@ -358,20 +360,6 @@ class Session:
         failed = self.wire.failures(data, start, end) if submit.several else {}
         outcomes += submit.outcomes(result, message_id, failed)
 
-    def _delivery(
-        self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
-    ) -> None:
-        try:
-            delivery = self.wire.delivery(data, frame[0], frame[1])
-        except WireError as error:  # passed all the same: the sender may know more than we do
-            self._note("delivery not understood", error)
-            return
-        if delivery.report is not None:
-            self._desk.returns.report(self.key, delivery)
-            reports.append(frame)
-        else:
-            replies.append((frame, delivery))
-
     def _not_recorded(self, frame: Frame, error: Exception) -> None:
         """A reply or report is told to come again: the carrier delivers it once more."""
         self._note("delivery not recorded", WireError("busy", str(error)))
@@ -389,8 +377,14 @@ class Session:
     def _answer(self, frames: Sequence[bytes]) -> None:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""
         self._to_sender.send(b"".join(frames))
-        if self._sender.get_write_buffer_size() > MOST_UNREAD:
+        if self._to_sender.full or self._sender.get_write_buffer_size() > MOST_UNREAD:
             self._stops.stop("unread")
+
+    def _sender_waits(self, full: bool) -> None:
+        """For what is before it in his lane; the sender himself is read on until we answer something."""
+        self._legs[False].read_on("lane", not full)
+        if not full:
+            self._stops.go_on("unread")
 
     def _sender_reads(self, blocked: bool) -> None:
         self._legs[False].read_on("socket", not blocked)
