@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +17,7 @@ from unittest.mock import Mock
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
-from playbook import BANNED, HOST, MARKETING, SERVICE, TEXT, House, eventually, refresh
+from playbook import BANNED, HOST, MARKETING, SECRET, SERVICE, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
 
 from gateway.config import Sms
@@ -25,14 +26,16 @@ from gateway.model import AccountKey
 from gateway.protocols.cmpp import V20, V30, Cmpp
 from gateway.protocols.cmpp_tables import ANSWER, SUBMIT, TERMINATE
 from gateway.protocols.message import Login
+from gateway.relay import handoff
 from gateway.relay import login as relay_login
 from gateway.relay.acceptor import MOST_WAITING
 from gateway.relay.lane import FIRST_OWN, MOST_IN_LANE
 from gateway.relay.leg import Leg
 from gateway.relay.memory import UNANSWERED_SWEEPS, Submit
 from gateway.relay.session import Session
+from gateway.relay.worker import Worker
 from gateway.simulator.carrier import CarrierSim
-from gateway.simulator.sender import LoginRefused
+from gateway.simulator.sender import LoginRefused, SenderSim
 from gateway.telemetry import Telemetry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -123,6 +126,71 @@ async def test_who_comes_from_the_port_of_a_connection_of_ours_is_not_always_we(
     with pytest.raises(relay_login.LoginRefused) as caught:
         await relay_login.ask_carrier(Cmpp(), b"", sms, None, end, {(end, (HOST, port))}, None)
     assert caught.value.cause == cause
+
+
+async def test_logins_under_way_are_bounded_for_an_address_and_for_a_worker() -> None:
+    """Each is a connection to a carrier, and whoever can connect can begin one."""
+    logins = relay_login.Logins()
+    with contextlib.ExitStack() as stack:
+        for number in range(relay_login.MOST_LOGINS):
+            address = f"192.0.2.{number // relay_login.MOST_LOGINS_OF_ONE}"
+            stack.enter_context(logins.under_way(address, Cmpp))
+        for address, whose in (("192.0.2.0", "this address"), ("192.0.2.200", "this worker")):
+            with pytest.raises(relay_login.LoginRefused, match="too_many_logins") as caught:
+                stack.enter_context(logins.under_way(address, Cmpp))
+            assert (caught.value.status, caught.value.detail.endswith(whose)) == (OTHER, True)
+    with logins.under_way("192.0.2.0", Cmpp):
+        assert logins._from == {"192.0.2.0": 1}
+
+
+async def test_very_many_who_are_turned_away_get_their_answer_and_are_not_waited_for() -> None:
+    logins = relay_login.Logins()
+    logins._turned_away = relay_login.MOST_TURNED_AWAY
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    with there:
+        async with asyncio.timeout(relay_login.TURN_AWAY_SECONDS / 2):
+            await logins.turn_away(here, b"no")
+        assert (there.recv(9), there.recv(9)) == (b"no", b"")
+    assert logins._turned_away == relay_login.MOST_TURNED_AWAY
+
+
+async def test_one_login_too_many_gets_its_answer_and_asks_no_carrier() -> None:
+    sms = Sms.model_validate({"listen": f"{HOST}:7890", "protocol": "cmpp", "upstream": [f"{HOST}:1"]})
+    said: list[str] = []
+    full = Mock()
+    full.under_way.side_effect = relay_login.LoginRefused(OTHER, "too_many_logins")
+    worker = SimpleNamespace(
+        **{"listeners": (sms,), "_carrier": "T", "_connections": Counter(), "_filed": lambda *_: None},
+        **{"_draining": asyncio.Event(), "_tls": [None], "_asking": set(), "_logins": full},
+        **{"_telemetry": Telemetry(), "_note": lambda *words: said.append(words[3])},
+    )
+    frame = SenderSim(HOST, 1, "900001", SECRET).connect()
+    arrival = handoff.Arrival(Mock(), 0, ("192.0.2.1", 4000), frame)
+    answer = await Worker._relay(cast("Any", worker), arrival)
+    assert (answer[4:8], answer[12], said) == (bytes.fromhex("80000001"), OTHER, ["too_many_logins"])
+    full.under_way.assert_called_once_with("192.0.2.1", Cmpp)
+    assert not worker._connections
+
+
+async def test_a_connection_whose_descriptor_did_not_come_is_counted_and_the_next_one_is_taken() -> None:
+    """So it is at the limit of open files: the kernel delivers the message and drops what it carried."""
+    acceptor, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with acceptor, channel, socket.socket() as connection:
+        handoff.send(acceptor, handoff.Arrival(connection, 0, ("192.0.2.1", 4000), b"login"))
+        message, descriptors, _, _ = socket.recv_fds(channel, handoff.MOST, 1)
+        socket.close(descriptors[0])
+        acceptor.send(message)
+        worker = Mock(listeners=[SimpleNamespace(protocol="cmpp")])
+        Worker._arrivals(worker, channel)
+        worker._telemetry.closed.labels.assert_called_once_with("cmpp", "no_descriptor")
+        ((_, logged),) = worker._log.warning.call_args_list
+        assert logged["extra"]["fields"]["peer"] == "192.0.2.1"
+        handoff.send(acceptor, handoff.Arrival(connection, 0, ("192.0.2.1", 4001), b"login"))
+        arrival = handoff.receive(channel)
+        assert arrival is not None
+        assert (arrival.peer[1], arrival.first) == (4001, b"login")
+        arrival.connection.close()
 
 
 async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(house: House) -> None:
