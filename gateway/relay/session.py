@@ -370,9 +370,11 @@ class Session:
         if doing == "login":
             self._note("second login refused", None)
             return self.wire.login_refused(data[start:end], sequence, self.wire.LOGIN_TWICE)
-        self._desk.telemetry.unanswerable.labels(self.key.protocol).inc()
         self._note("request refused", WireError("unknown_command", f"0x{command:08x}"))
-        return self.wire.unknown(data, frame) or b""
+        answer = self.wire.unknown(data, frame)
+        if answer is None:
+            self._desk.telemetry.unanswerable.labels(self.key.protocol).inc()
+        return answer or b""
 
     def _answer(self, frames: Sequence[bytes]) -> None:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""
