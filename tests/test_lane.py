@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.relay.lane import FIRST_OWN, LAST, MOST_OUTSTANDING, Lane, Numbering
+from gateway.relay.lane import FIRST_OWN, LAST, MOST_IN_LANE, MOST_OUTSTANDING, PLACE, Lane, Numbering
 
 
 class Wire:
@@ -49,6 +49,25 @@ def test_nothing_overtakes_a_held_place():
     assert wire.octets == b"1"
     place.fill(b"2")
     assert wire.octets == b"123"
+
+
+def test_who_fills_a_lane_hears_it_and_hears_when_it_has_drained():
+    """Small frames too: each costs its place. What is nothing takes none."""
+    wire, heard = Wire(), []
+    lane = Lane(wire, heard.append)
+    place, other = lane.hold(), lane.hold()
+    lane.send(b"")
+    other.fill(bytes(1000))
+    assert lane.waiting == 1000 + PLACE
+    for _ in range(MOST_IN_LANE // (12 + PLACE)):
+        lane.send(bytes(12))
+    assert heard == [True]
+    lane.send(bytes(MOST_IN_LANE))
+    assert (heard, lane.full) == ([True], True)
+    place.fill(b"")
+    assert (heard, lane.full, lane.waiting) == ([True, False], False, 0)
+    lane.hold().fill(bytes(2 * MOST_IN_LANE))  # leaves at once
+    assert heard == [True, False]
 
 
 def test_what_comes_for_a_peer_that_has_gone_is_dropped_and_the_lane_still_closes():

@@ -1,6 +1,6 @@
 """What a session remembers of its submits."""
 
-from gateway.relay.memory import MOST_SEEN, Memory, Submit
+from gateway.relay.memory import MOST_SEEN, SWEEP_SECONDS, UNANSWERED_SWEEPS, Memory, Submit
 
 
 def seen(sequence: int, fingerprint: int = 1, *, answered: bool = False, durable: bool = True) -> Submit:
@@ -151,3 +151,29 @@ def test_contents_are_let_go():
     memory.settle([submit])
     assert submit.submission is None
     assert submit.verdicts == ()
+
+
+def test_what_the_carrier_never_answers_is_given_up_after_three_minutes():
+    """Or 4,096 of them, of a carrier that has lost them, would keep the sender from being read for ever."""
+    assert UNANSWERED_SWEEPS * SWEEP_SECONDS == 3 * 60
+    memory = Memory()
+    add(memory, first := seen(1))
+    add(memory, seen(2, durable=False))
+    add(memory, seen(3, answered=False))
+    assert [memory.give_up() for _ in range(UNANSWERED_SWEEPS)] == [0] * UNANSWERED_SWEEPS
+    add(memory, seen(4))
+    memory.answered(3)
+    assert (memory.give_up(), memory.waiting) == (1, 2)  # what waits for the disk, and what came later
+    assert memory.outstanding == [2, 4]
+    assert repeated(memory, 1, 1) is None  # the same again is judged anew
+    assert memory.answered(1) is first  # a late answer has an outcome all the same
+    assert (memory.give_up(), memory.waiting) == (0, 2)
+
+
+def test_a_number_used_again_is_waited_for_from_then_on():
+    memory = Memory()
+    add(memory, seen(1, 1))
+    for _ in range(UNANSWERED_SWEEPS):
+        memory.give_up()
+    add(memory, seen(1, 2))
+    assert (memory.give_up(), memory.waiting) == (0, 1)

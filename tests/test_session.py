@@ -5,25 +5,38 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 import pytest_asyncio
 from conftest import HouseOf
-from playbook import BANNED, HOST, MARKETING, SERVICE, TEXT, House, eventually, refresh
+from playbook import BANNED, HOST, MARKETING, SECRET, SERVICE, TEXT, House, eventually, refresh
 from raw_ends import Raw, RawCarrier, answer_to, command_of, deliver, sequence_of, submit
 
 from gateway.config import Sms
 from gateway.evidence import record as rec
+from gateway.model import AccountKey
 from gateway.protocols.cmpp import V20, V30, Cmpp
-from gateway.protocols.cmpp_tables import TERMINATE
+from gateway.protocols.cmpp_tables import ANSWER, SUBMIT, TERMINATE
+from gateway.protocols.message import Login
+from gateway.relay import handoff
 from gateway.relay import login as relay_login
 from gateway.relay.acceptor import MOST_WAITING
+from gateway.relay.lane import FIRST_OWN, MOST_IN_LANE
+from gateway.relay.leg import Leg
+from gateway.relay.memory import UNANSWERED_SWEEPS, Submit
+from gateway.relay.session import Session
+from gateway.relay.worker import Worker
 from gateway.simulator.carrier import CarrierSim
-from gateway.simulator.sender import LoginRefused
+from gateway.simulator.sender import LoginRefused, SenderSim
+from gateway.telemetry import Telemetry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,6 +66,18 @@ async def change(house: House, query: str, *values: Any) -> None:
         return await house.metric("registry_version") >= max(newest, before + 1)
 
     await eventually(seen)
+
+
+def alone() -> tuple[Session, Leg, Leg]:
+    """A session without a node, its sender's leg and its carrier's; what it writes goes nowhere."""
+    sender, carrier = Leg(), Leg()
+    for leg in (sender, carrier):
+        leg.connection_made(transport := Mock())
+        transport.is_closing.return_value, transport.get_write_buffer_size.return_value = False, 0
+    desk = SimpleNamespace(telemetry=Telemetry(), log=logging.getLogger("alone"), parts=None)
+    login = Login("900001", V20, b"", 0)
+    key = AccountKey("T", "cmpp", "900001")
+    return Session(cast("Any", desk), Cmpp(), key, 1, sender, carrier, login), sender, carrier
 
 
 # Login
@@ -101,6 +126,71 @@ async def test_who_comes_from_the_port_of_a_connection_of_ours_is_not_always_we(
     with pytest.raises(relay_login.LoginRefused) as caught:
         await relay_login.ask_carrier(Cmpp(), b"", sms, None, end, {(end, (HOST, port))}, None)
     assert caught.value.cause == cause
+
+
+async def test_logins_under_way_are_bounded_for_an_address_and_for_a_worker() -> None:
+    """Each is a connection to a carrier, and whoever can connect can begin one."""
+    logins = relay_login.Logins()
+    with contextlib.ExitStack() as stack:
+        for number in range(relay_login.MOST_LOGINS):
+            address = f"192.0.2.{number // relay_login.MOST_LOGINS_OF_ONE}"
+            stack.enter_context(logins.under_way(address, Cmpp))
+        for address, whose in (("192.0.2.0", "this address"), ("192.0.2.200", "this worker")):
+            with pytest.raises(relay_login.LoginRefused, match="too_many_logins") as caught:
+                stack.enter_context(logins.under_way(address, Cmpp))
+            assert (caught.value.status, caught.value.detail.endswith(whose)) == (OTHER, True)
+    with logins.under_way("192.0.2.0", Cmpp):
+        assert logins._from == {"192.0.2.0": 1}
+
+
+async def test_very_many_who_are_turned_away_get_their_answer_and_are_not_waited_for() -> None:
+    logins = relay_login.Logins()
+    logins._turned_away = relay_login.MOST_TURNED_AWAY
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    with there:
+        async with asyncio.timeout(relay_login.TURN_AWAY_SECONDS / 2):
+            await logins.turn_away(here, b"no")
+        assert (there.recv(9), there.recv(9)) == (b"no", b"")
+    assert logins._turned_away == relay_login.MOST_TURNED_AWAY
+
+
+async def test_one_login_too_many_gets_its_answer_and_asks_no_carrier() -> None:
+    sms = Sms.model_validate({"listen": f"{HOST}:7890", "protocol": "cmpp", "upstream": [f"{HOST}:1"]})
+    said: list[str] = []
+    full = Mock()
+    full.under_way.side_effect = relay_login.LoginRefused(OTHER, "too_many_logins")
+    worker = SimpleNamespace(
+        **{"listeners": (sms,), "_carrier": "T", "_connections": Counter(), "_filed": lambda *_: None},
+        **{"_draining": asyncio.Event(), "_tls": [None], "_asking": set(), "_logins": full},
+        **{"_telemetry": Telemetry(), "_note": lambda *words: said.append(words[3])},
+    )
+    frame = SenderSim(HOST, 1, "900001", SECRET).connect()
+    arrival = handoff.Arrival(Mock(), 0, ("192.0.2.1", 4000), frame)
+    answer = await Worker._relay(cast("Any", worker), arrival)
+    assert (answer[4:8], answer[12], said) == (bytes.fromhex("80000001"), OTHER, ["too_many_logins"])
+    full.under_way.assert_called_once_with("192.0.2.1", Cmpp)
+    assert not worker._connections
+
+
+async def test_a_connection_whose_descriptor_did_not_come_is_counted_and_the_next_one_is_taken() -> None:
+    """So it is at the limit of open files: the kernel delivers the message and drops what it carried."""
+    acceptor, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with acceptor, channel, socket.socket() as connection:
+        handoff.send(acceptor, handoff.Arrival(connection, 0, ("192.0.2.1", 4000), b"login"))
+        message, descriptors, _, _ = socket.recv_fds(channel, handoff.MOST, 1)
+        socket.close(descriptors[0])
+        acceptor.send(message)
+        worker = Mock(listeners=[SimpleNamespace(protocol="cmpp")])
+        Worker._arrivals(worker, channel)
+        worker._telemetry.closed.labels.assert_called_once_with("cmpp", "no_descriptor")
+        ((_, logged),) = worker._log.warning.call_args_list
+        assert logged["extra"]["fields"]["peer"] == "192.0.2.1"
+        handoff.send(acceptor, handoff.Arrival(connection, 0, ("192.0.2.1", 4001), b"login"))
+        arrival = handoff.receive(channel)
+        assert arrival is not None
+        assert (arrival.peer[1], arrival.first) == (4001, b"login")
+        arrival.connection.close()
 
 
 async def test_a_login_that_can_not_be_read_is_answered_although_more_was_sent(house: House) -> None:
@@ -167,6 +257,43 @@ async def test_what_the_carrier_did_not_accept_is_judged_anew_when_it_comes_agai
             there.send(answer := answer_to(frame, 77, result))
             assert await raw.frame() == answer
     assert house.reasons(subscriber=subscriber) == ["", ""]
+
+
+async def test_who_waits_for_nothing_but_what_is_never_answered_is_read_on() -> None:
+    """A confirmation of ours that the carrier leaves unanswered keeps no drain waiting either."""
+    session, sender, _ = alone()
+    session._own.transmit(session._own.choose(SUBMIT), b"ours", b"id")
+    lost = Submit((0, 9, SUBMIT, 1), 7, None)
+    lost.durable = True
+    session.memory.add(lost, None)
+    session._stops.stop("window")
+    for _ in range(UNANSWERED_SWEEPS):
+        session.sweep()
+    assert (session.memory.waiting, session._own.awaits) == (1, True)
+    session.sweep()
+    assert (session.memory.waiting, session._own.awaits) == (0, False)
+    cast("Mock", sender.transport).resume_reading.assert_called_once()
+    assert session._own.answer(SUBMIT | ANSWER, FIRST_OWN) is None  # late, it still reaches nobody
+
+
+async def test_who_fills_a_lane_is_not_read_until_it_drains() -> None:
+    """The disk stalls, and behind one submit, or reply, queries and heartbeats come without end."""
+    session, sender, carrier = alone()
+    for lane, filling, other in (
+        (session._to_carrier, sender, carrier),
+        (session._to_sender, carrier, sender),
+    ):
+        place = lane.hold()
+        lane.send(bytes(MOST_IN_LANE))
+        assert (filling._causes, other._causes) == ({"lane"}, set())
+        place.fill(b"")
+        assert filling._causes == set()
+    place = session._to_sender.hold()
+    session._to_sender.send(bytes(MOST_IN_LANE))
+    session._answer([b"no"])
+    assert sender._causes == {"unread"}
+    place.fill(b"")
+    assert sender._causes == set()
 
 
 # Replies

@@ -183,9 +183,11 @@ class Callback:
             elif doing == "login":
                 answers.append(self._wire.login_refused(data[start:end], sequence, self._wire.LOGIN_TWICE))
             else:
-                self._front.telemetry.unanswerable.labels(self._wire.name).inc()
                 self._note("request refused", WireError("unknown_command", f"0x{command:08x}"))
-                answers.append(self._wire.unknown(data, frame) or b"")
+                answer = self._wire.unknown(data, frame)
+                if answer is None:
+                    self._front.telemetry.unanswerable.labels(self._wire.name).inc()
+                answers.append(answer or b"")
         for pipe in used:
             self._flush(pipe)
         if answers:

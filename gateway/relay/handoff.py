@@ -33,6 +33,15 @@ class Arrival(NamedTuple):
     account: str = ""  # whose callback or delivery it is; "": a shared one, or the login says it
 
 
+class Lost(Exception):
+    """A connection came without its descriptor, as this process may hold no more: it is closed by that."""
+
+    def __init__(self, listener: int, peer: str) -> None:
+        super().__init__("this process may open no more files: raise RLIMIT_NOFILE (LimitNOFILE= in systemd)")
+        self.listener = listener
+        self.peer = peer
+
+
 def listen(path: Path) -> socket.socket:
     """The worker's end; a file left by a dead worker is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,14 +76,17 @@ def send(worker: socket.socket, arrival: Arrival) -> None:
 
 
 def receive(acceptor: socket.socket) -> Arrival | None:
-    """The next connection; None when the acceptor has gone. Raises BlockingIOError when none waits."""
+    """The next connection; None when the acceptor has gone. Raises BlockingIOError when none waits, and
+    Lost."""
     message, descriptors, _flags, _address = socket.recv_fds(acceptor, MOST, 1)
     if not message:
         return None
-    connection = socket.socket(fileno=descriptors[0])
-    connection.setblocking(False)
     size = int.from_bytes(message[:2], "big")
     listener, host, port, door, account = json.loads(message[2 : 2 + size])
+    if not descriptors:  # the kernel drops what does not fit (unix(7), SCM_RIGHTS)
+        raise Lost(listener, host)
+    connection = socket.socket(fileno=descriptors[0])
+    connection.setblocking(False)
     return Arrival(connection, listener, (host, port), message[2 + size :], door, account)
 
 

@@ -11,6 +11,11 @@ from typing import Protocol
 
 FIRST_OWN = 0xF000_0001  # far from where peers count; any value would do, as collisions are handled
 LAST = 0xFFFF_FFFF
+MOST_IN_LANE = 1 << 20
+"""Octets, those of places counted, that wait in a lane before who fills it is no longer read: what needs no
+disk, queries and heartbeats, waits behind what does, and the journal's bounds know nothing of it."""
+
+PLACE = 128  # octets that a place takes beside what stands in it, roughly
 MOST_OUTSTANDING = 4096  # requests a peer leaves unanswered before the oldest is forgotten
 
 
@@ -32,16 +37,23 @@ class Place:
 
     def fill(self, octets: bytes) -> None:
         """Give what belongs here (b"" for nothing); it leaves as soon as all before it has."""
+        lane = self._lane
+        if self.octets is None:
+            lane.waiting += len(octets) + PLACE
         self.octets = octets
-        self._lane.flush()
+        lane.flush()
 
 
 class Lane:
-    """Octets to one peer, in order. What waits here is bounded by the reading of the other side."""
+    """Octets to one peer, in order. `blocked` hears True when more than `MOST_IN_LANE` wait, and False when
+    no longer."""
 
-    __slots__ = ("_closing", "_gone", "_places", "_writer")
+    __slots__ = ("_blocked", "_closing", "_gone", "_places", "_writer", "full", "waiting")
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, blocked: Callable[[bool], None] | None = None) -> None:
+        self.full = False
+        self.waiting = 0  # octets, in places that are filled
+        self._blocked = blocked
         self._writer = writer
         self._places: deque[Place] = deque()
         self._closing = False
@@ -52,8 +64,11 @@ class Lane:
         if not self._places:
             if octets and not self._gone:
                 self._writer.write(octets)
-        else:
+        elif octets:
             self.hold().octets = octets
+            self.waiting += len(octets) + PLACE
+            if self.waiting > MOST_IN_LANE:
+                self._watch()
 
     def hold(self) -> Place:
         """Keep a place for octets that may not leave yet."""
@@ -66,12 +81,22 @@ class Lane:
         ready = []
         while places and (octets := places[0].octets) is not None:
             places.popleft()
+            self.waiting -= len(octets) + PLACE
             if octets:
                 ready.append(octets)
         if ready and not self._gone:
             self._writer.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        if self.full or self.waiting > MOST_IN_LANE:
+            self._watch()
         if self._closing and not places:
             self._writer.close()
+
+    def _watch(self) -> None:
+        full = self.waiting > MOST_IN_LANE
+        if full != self.full:
+            self.full = full
+            if self._blocked is not None:
+                self._blocked(full)
 
     def close(self) -> None:
         """Close the connection once the lane is empty."""

@@ -5,10 +5,12 @@ the carrier can no longer see, the sender's address, is checked against the acco
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from gateway.config import Sms
 from gateway.errors import WireError
@@ -22,7 +24,16 @@ from gateway.values import endpoint
 LOGIN_SECONDS = 5.0
 """For all upstreams of an account together; each has its share."""
 
+MOST_LOGINS = 1024
+"""For which a worker asks carriers at one time. Each holds two descriptors until it is answered, and the
+8,192 that a process has at least are also for 2,000 sessions, and for who is turned away."""
+
+MOST_LOGINS_OF_ONE = 256
+"""Of these, from one address: one stranger keeps nobody out, while a platform whose connections were all
+lost, or several behind one address, may come back at once."""
+
 TURN_AWAY_SECONDS = 2.0
+MOST_TURNED_AWAY = 1024  # who are waited for; those beyond get their answer and are closed at once
 
 Route = tuple[tuple[str, int], tuple[str, int]]
 """A connection of ours to a carrier: its end here, its end there."""
@@ -36,6 +47,38 @@ class LoginRefused(Exception):
         self.status = status
         self.cause = cause
         self.detail = detail
+
+
+class Logins:
+    """Those of a worker for which a carrier is being asked, and those that were refused."""
+
+    def __init__(self) -> None:
+        self._from: Counter[str] = Counter()
+        self._turned_away = 0  # who have not hung up yet
+
+    @contextlib.contextmanager
+    def under_way(self, address: str, wire: type[Wire]) -> Iterator[None]:
+        """While one from there is; raises LoginRefused when too many are."""
+        if self._from[address] >= MOST_LOGINS_OF_ONE:
+            raise LoginRefused(wire.OTHER, "too_many_logins", f"{MOST_LOGINS_OF_ONE} from this address")
+        if self._from.total() >= MOST_LOGINS:
+            raise LoginRefused(wire.OTHER, "too_many_logins", f"{MOST_LOGINS} at this worker")
+        self._from[address] += 1
+        try:
+            yield
+        finally:
+            self._from[address] -= 1
+            if not self._from[address]:
+                del self._from[address]
+
+    async def turn_away(self, connection: socket.socket, answer: bytes) -> None:
+        """As below; where very many are turned away, nobody's end is waited for."""
+        self._turned_away += 1
+        try:
+            few = self._turned_away <= MOST_TURNED_AWAY
+            await turn_away(connection, answer, TURN_AWAY_SECONDS if few else 0.0)
+        finally:
+            self._turned_away -= 1
 
 
 def may_enter(account: Account | None, address: str, connections: int, wire: type[Wire]) -> None:
@@ -148,11 +191,11 @@ async def take_over(connection: socket.socket) -> Leg:
     return leg
 
 
-async def turn_away(connection: socket.socket, answer: bytes) -> None:
+async def turn_away(connection: socket.socket, answer: bytes, seconds: float = TURN_AWAY_SECONDS) -> None:
     """Say no and hang up; what the sender had sent already is read, or a reset would overtake the no."""
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(TURN_AWAY_SECONDS):
+        async with asyncio.timeout(seconds):
             await loop.sock_sendall(connection, answer)
             connection.shutdown(socket.SHUT_WR)
             while await loop.sock_recv(connection, 65536):

@@ -5,7 +5,8 @@ until the carrier has answered, then it gets the same answer and goes nowhere, o
 on sending unjudged. What the carrier did not accept is over: the same again is judged anew.
 
 Bounded: in two generations of `MOST_SEEN`, of which the older is forgotten at once; those of it that wait for
-the carrier stay, and the session stops reading at `MOST_WAITING` of them.
+the carrier stay, and the session stops reading at `MOST_WAITING` of them, until the carrier answers or they
+are given up. How long each has waited is counted in sweeps, so that no submit is timed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,11 @@ from gateway.relay.replacing import Taken
 
 MOST_SEEN = 1024
 MOST_WAITING = 4096
+SWEEP_SECONDS = 30.0
+UNANSWERED_SWEEPS = 6
+"""What that many sweeps have found unanswered is given up by the next, 180 to 210 s after it came: CMPP's
+peers send a request three times, 60 s apart, and then expect nothing more."""
+
 OVER = -1  # instead of the fingerprint: no hash is -1
 
 Cuts = list[tuple[int, int, bytes]]
@@ -47,6 +53,14 @@ def join(data: bytes, used: int, cuts: Cuts) -> bytes:
         at = end
     pieces.append(data[at:used])
     return b"".join(pieces)
+
+
+def renumber(wire: Wire, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
+    """The frame goes on under this number; None: it does not."""
+    start, end, _, sequence = frame
+    if number != sequence:
+        octets = b"" if number is None else wire.with_sequence(data[start:end], number)
+        cuts.append((start, end, octets))
 
 
 class Submit:
@@ -201,12 +215,13 @@ class Batch:
 class Memory:
     """The submits of one connection by sequence number."""
 
-    __slots__ = ("_before", "_seen", "broken", "taken", "waiting")
+    __slots__ = ("_before", "_late", "_seen", "broken", "taken", "waiting")
 
     def __init__(self, taken: Taken | None = None) -> None:
         self.taken = taken  # of the account, where the protocol can replace what the carrier has taken
         self._seen: dict[int, Submit] = {}
         self._before: dict[int, Submit] = {}  # an older generation: to forget one by one costs more
+        self._late: dict[Submit, int] = {}  # how many sweeps have found it unanswered
         self.waiting = 0  # how many wait for the disk or for the carrier's answer
         self.broken: WireError | None = None  # what was read last, where the protocol ends for it
 
@@ -284,6 +299,27 @@ class Memory:
             seen.answered = True
             self.waiting -= 1
         return seen
+
+    def give_up(self) -> int:
+        """Called every `SWEEP_SECONDS`: how many wait no longer, as the carrier has not answered them. Their
+        outcome is unknown, unless an answer comes while their numbers are known; the same again is judged
+        anew."""
+        before = self._late
+        self._late = {}
+        count = 0
+        if self.waiting:
+            for generation in (self._before, self._seen):
+                for seen in generation.values():
+                    if not seen.answered and seen.durable:  # what waits for the disk is ours to end
+                        sweeps = before.get(seen, 0)
+                        if sweeps < UNANSWERED_SWEEPS:
+                            self._late[seen] = sweeps + 1
+                        else:
+                            seen.answered = True
+                            seen.close(b"")
+                            count += 1
+            self.waiting -= count
+        return count
 
     def _age(self) -> None:
         waiting = [seen for seen in self._before.values() if not seen.answered]

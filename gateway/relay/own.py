@@ -7,7 +7,7 @@ number because of it (`busy`); at all other times they pass untouched.
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.relay.lane import Lane, Numbering
-from gateway.relay.memory import Batch, Memory, Submit
+from gateway.relay.memory import UNANSWERED_SWEEPS, Batch, Memory, Submit
 
 
 class Own:
@@ -26,6 +26,7 @@ class Own:
         self._numbering = Numbering(own=wire.OWN_NUMBERS)
         self._commands: dict[int, int] = {}  # of ours, by number
         self._attempts: dict[int, bytes] = {}  # that our submits are, by number
+        self._late: dict[bytes, int] = {}  # how many sweeps have found it unanswered
 
     def learn(self, batch: Batch) -> None:
         """Take the first submit of these that passed for the specimen."""
@@ -68,6 +69,15 @@ class Own:
         """The id of our submit of this number, which was answered; none if it is none."""
         identity = self._attempts.pop(number, None)
         return [] if identity is None else [identity]
+
+    def give_up(self) -> None:
+        """As `Memory.give_up`; an answer that comes all the same is still absorbed, its number being ours."""
+        self._late = {identity: self._late.get(identity, 0) + 1 for identity in self._attempts.values()}
+        self._attempts = {
+            number: identity
+            for number, identity in self._attempts.items()
+            if self._late[identity] <= UNANSWERED_SWEEPS
+        }
 
     # What is the sender's, while `busy`
 

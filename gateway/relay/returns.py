@@ -13,12 +13,14 @@ from functools import partial
 from time import perf_counter, time_ns
 from typing import TypeAlias
 
+from gateway.errors import WireError
 from gateway.evidence.journal import Done, JournalFull, OutcomeItem
 from gateway.evidence.search import Search
 from gateway.model import MARKETING, SMS, AccountKey, Reply
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical, opaque
 from gateway.policy.replies import classify, depends
+from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame
 from gateway.protocols.text import decode
@@ -29,7 +31,7 @@ from gateway.relay.contacts import Contact, Contacts, half_key, key_of
 from gateway.relay.context import Context
 from gateway.relay.joining import UNFINISHED, Joining, Read
 from gateway.relay.lane import Place
-from gateway.relay.memory import Cuts, join
+from gateway.relay.memory import Cuts, Note, join
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
@@ -73,6 +75,28 @@ class Returns:
     def _record_outcomes(self) -> None:
         answered, self._answered = self._answered, []
         self._screen.journal.outcomes(time_ns() // 1_000_000, answered)
+
+    def delivered(
+        self,
+        wire: Wire,
+        account: AccountKey,
+        data: bytes,
+        frame: Frame,
+        replies: list[tuple[Frame, Delivery]],
+        reports: list[Frame],
+        note: Note,
+    ) -> None:
+        """A frame that delivers something, for `hold`: a reply, or a report, which is noted."""
+        try:
+            delivery = wire.delivery(data, frame[0], frame[1])
+        except WireError as error:  # passed all the same: the sender may know more than we do
+            note("delivery not understood", error)
+            return
+        if delivery.report is not None:
+            self.report(account, delivery)
+            reports.append(frame)
+        else:
+            replies.append((frame, delivery))
 
     def report(self, account: AccountKey, delivery: Delivery) -> None:
         """A status report; the attempt is tied by its message id when records are read."""

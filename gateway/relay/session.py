@@ -5,8 +5,9 @@ for byte, neighbours in one slice. Refused submits are answered here and now. It
 what frames mean it asks the protocol, what may pass it asks `Screen`, what came back goes to `Returns`.
 
 Memory of one session is bounded: one read of each side (256 KiB at most), a frame cut short (CAP), the
-write buffers (64 KiB high water, then the other side is not read; 1 MiB of our own answers), the submits of
-`Memory`, the numbers of `Numbering`: about 4 MiB with every bound reached at once.
+write buffers (64 KiB high water, then the other side is not read; 1 MiB of our own answers), the lanes (1 MiB
+each, then who fills it is not read), the submits of `Memory`, the numbers of `Numbering`: about 6 MiB with
+every bound reached at once.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from gateway.protocols.table import Frame
 from gateway.relay.desk import Desk
 from gateway.relay.lane import Lane, Numbering, Stops
 from gateway.relay.leg import Leg
-from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join
+from gateway.relay.memory import MOST_WAITING, Batch, Cuts, Memory, Submit, join, renumber
 from gateway.relay.notes import CLOSED, Notes
 from gateway.relay.own import Own
 from gateway.relay.parts import Held
@@ -58,7 +59,8 @@ class Session:
         self._legs = (carrier, sender)  # indexed by "is it the sender's?"
         self._stops = Stops(sender.read_on)  # why we do not read the sender
         self._sender, self._carrier = sender.transport, carrier.transport
-        self._to_sender, self._to_carrier = Lane(sender.transport), Lane(carrier.transport)
+        self._to_sender = Lane(sender.transport, self._sender_waits)
+        self._to_carrier = Lane(carrier.transport, lambda full: sender.read_on("lane", not full))
         self._numbering = Numbering(own=wire.OWN_NUMBERS)
         self._receiver = Receiver(self._numbering, self._answer) if login.receives else None
         self._note = Notes(desk.log, key, connection).note
@@ -133,9 +135,9 @@ class Session:
                         break
             elif doing in {"pass", "close"}:
                 if command & wire.ANSWER:
-                    self._renumber(data, frame, self._numbering.answer(sequence), cuts)
+                    renumber(wire, data, frame, self._numbering.answer(sequence), cuts)
                 elif own is not None:
-                    self._renumber(data, frame, own.request(sequence), cuts)
+                    renumber(wire, data, frame, own.request(sequence), cuts)
                 if doing == "close":
                     self._leaving = True
                     self._desk.confirmations.leave(self.key, self._own)
@@ -217,10 +219,10 @@ class Session:
                 last, doing = command, sends.get(command)
             submit: Submit | None = None
             if not command & answer:
-                self._renumber(data, frame, numbering.request(sequence), cuts)
+                renumber(wire, data, frame, numbering.request(sequence), cuts)
             elif own is not None:
                 known = own.answer(command, sequence)
-                self._renumber(data, frame, known, cuts)
+                renumber(wire, data, frame, known, cuts)
                 if known is not None and doing == "result":
                     submit = self.memory.answered(known)
             elif doing == "result":
@@ -228,7 +230,7 @@ class Session:
             if doing == "result":
                 self._outcome(data, frame, submit, outcomes, cuts)
             elif doing == "delivery":
-                self._delivery(data, frame, replies, reports)
+                self._desk.returns.delivered(wire, self.key, data, frame, replies, reports, self._note)
         if outcomes:
             self._desk.returns.outcomes(outcomes)
         if frames:
@@ -253,7 +255,12 @@ class Session:
         self._to_carrier.close()
 
     def sweep(self) -> None:
-        """Give up a peer that has begun a frame and not gone on since this was called last."""
+        """Give up a peer that has begun a frame and not gone on since this was called last, and submits that
+        are never answered."""
+        self._own.give_up()
+        if count := self.memory.give_up():
+            self._note("submits given up", WireError("unanswered", str(count)))
+        self._rested()
         if (leg := next((leg for leg in self._legs if leg.stalls()), None)) is not None:
             self.end(WireError("half_frame", f"{len(leg.stream.tail)} octets"))
 
@@ -353,46 +360,33 @@ class Session:
         failed = self.wire.failures(data, start, end) if submit.several else {}
         outcomes += submit.outcomes(result, message_id, failed)
 
-    def _delivery(
-        self, data: bytes, frame: Frame, replies: list[tuple[Frame, Delivery]], reports: list[Frame]
-    ) -> None:
-        try:
-            delivery = self.wire.delivery(data, frame[0], frame[1])
-        except WireError as error:  # passed all the same: the sender may know more than we do
-            self._note("delivery not understood", error)
-            return
-        if delivery.report is not None:
-            self._desk.returns.report(self.key, delivery)
-            reports.append(frame)
-        else:
-            replies.append((frame, delivery))
-
     def _not_recorded(self, frame: Frame, error: Exception) -> None:
         """A reply or report is told to come again: the carrier delivers it once more."""
         self._note("delivery not recorded", WireError("busy", str(error)))
         self._to_carrier.send(self.wire.busy(frame[2], frame[3]) or b"")
-
-    def _renumber(self, data: bytes, frame: Frame, number: int | None, cuts: Cuts) -> None:
-        """The frame goes on under this number; None: it does not."""
-        start, end, _, sequence = frame
-        if number != sequence:
-            octets = b"" if number is None else self.wire.with_sequence(data[start:end], number)
-            cuts.append((start, end, octets))
 
     def _unexpected(self, data: bytes, frame: Frame, doing: str | None) -> bytes:
         start, end, command, sequence = frame
         if doing == "login":
             self._note("second login refused", None)
             return self.wire.login_refused(data[start:end], sequence, self.wire.LOGIN_TWICE)
-        self._desk.telemetry.unanswerable.labels(self.key.protocol).inc()
         self._note("request refused", WireError("unknown_command", f"0x{command:08x}"))
-        return self.wire.unknown(data, frame) or b""
+        answer = self.wire.unknown(data, frame)
+        if answer is None:
+            self._desk.telemetry.unanswerable.labels(self.key.protocol).inc()
+        return answer or b""
 
     def _answer(self, frames: Sequence[bytes]) -> None:
         """Frames of our own to the sender, who is not read any more when he reads none of them."""
         self._to_sender.send(b"".join(frames))
-        if self._sender.get_write_buffer_size() > MOST_UNREAD:
+        if self._to_sender.full or self._sender.get_write_buffer_size() > MOST_UNREAD:
             self._stops.stop("unread")
+
+    def _sender_waits(self, full: bool) -> None:
+        """For what is before it in his lane; the sender himself is read on until we answer something."""
+        self._legs[False].read_on("lane", not full)
+        if not full:
+            self._stops.go_on("unread")
 
     def _sender_reads(self, blocked: bool) -> None:
         self._legs[False].read_on("socket", not blocked)

@@ -26,7 +26,8 @@ from gateway.relay.callback_ports import CallbackPorts, may_call
 from gateway.relay.confirming import Confirmations
 from gateway.relay.desk import Desk
 from gateway.relay.leg import Leg
-from gateway.relay.login import LoginRefused, Route, ask_carrier, may_enter, take_over, turn_away
+from gateway.relay.login import LoginRefused, Logins, Route, ask_carrier, may_enter, take_over
+from gateway.relay.memory import SWEEP_SECONDS
 from gateway.relay.outward import Outward
 from gateway.relay.parts import Parts
 from gateway.relay.refusing import Receivers, made_up_ids
@@ -41,7 +42,6 @@ from gateway.values import endpoint, milliseconds
 
 DRAIN_SECONDS = 8.0  # with the goodbye behind it a drain takes 10
 TICK_SECONDS = 0.25
-HALF_SECONDS = 30.0  # a frame that has not gone on for that long, twice at most, ends its connection
 
 
 class Worker:
@@ -95,12 +95,13 @@ class Worker:
         self._sessions: dict[int, Session] = {}
         self._connections: Counter[AccountKey] = Counter()
         self._asking: set[Route] = set()
+        self._logins = Logins()
         self._connection_ids = itertools.count((time.time_ns() // 1000 << 12 | index) & (1 << 62) - 1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: set[socket.socket] = set()
         self._draining = asyncio.Event()
         self._cause = ""
-        self._sweep_at = time.monotonic() + HALF_SECONDS
+        self._sweep_at = time.monotonic() + SWEEP_SECONDS
         receiving.expire(_now())
 
     async def serve(self, door: socket.socket) -> None:
@@ -133,8 +134,8 @@ class Worker:
             callback.tick()
         self._telemetry.window_used.set(sum(session.memory.waiting for session in self._sessions.values()))
         self._telemetry.registry_version.set(self._screen.view.version)
-        if time.monotonic() >= self._sweep_at:
-            self._sweep_at += HALF_SECONDS
+        if (clock := time.monotonic()) >= self._sweep_at:
+            self._sweep_at = clock + SWEEP_SECONDS  # after a pause of the machine not several in a row
             with contextlib.suppress(NotReady):
                 for key in {session.key for session in self._sessions.values() if self._hears(session)}:
                     self._receiving.note(key, _now())
@@ -171,6 +172,12 @@ class Worker:
             arrival = handoff.receive(channel)
         except BlockingIOError:
             return
+        except handoff.Lost as lost:
+            protocol = self.listeners[lost.listener].protocol
+            self._telemetry.closed.labels(protocol, "no_descriptor").inc()
+            fields = {"protocol": protocol, "peer": lost.peer, "cause": "no_descriptor", "detail": str(lost)}
+            self._log.warning("connection not taken over", extra={"fields": fields})
+            return
         if arrival is None:
             asyncio.get_running_loop().remove_reader(channel.fileno())
             self._channels.discard(channel)
@@ -185,7 +192,7 @@ class Worker:
         doors = {handoff.CALLBACK: self._take_call, handoff.DELIVERY: self._deliver}
         no = await doors.get(arrival.door, self._relay)(arrival)
         if no:
-            await turn_away(arrival.connection, no)
+            await self._logins.turn_away(arrival.connection, no)
 
     async def _relay(self, arrival: handoff.Arrival) -> bytes:
         """Let it in and relay until it ends; or the answer that turns it away, when it counts no more."""
@@ -206,9 +213,10 @@ class Worker:
                 raise LoginRefused(wire.VERSION_TOO_HIGH, "version_too_high")
             may_enter(account, arrival.peer[0], self._connections[key] - 1, type(wire))
             secured = self._tls[arrival.listener]
-            carrier, answer = await ask_carrier(
-                wire, login_frame, sms, account, arrival.peer, self._asking, secured
-            )
+            with self._logins.under_way(arrival.peer[0], type(wire)):
+                carrier, answer = await ask_carrier(
+                    wire, login_frame, sms, account, arrival.peer, self._asking, secured
+                )
             legs.append(carrier)
             if self._draining.is_set():
                 carrier.transport.close()
