@@ -157,6 +157,25 @@ async def test_the_institution_may_say_that_it_was_a_refusal(house: House, ask: 
         assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == 110
 
 
+async def test_a_person_s_refusal_ends_collection_that_the_hold_let_through(house: House) -> None:
+    subscriber = house.subscriber()
+    async with house.sender("900002") as agency:
+
+        async def collects() -> bool:
+            return (await agency.submit(COLLECTION, [subscriber], COLLECTING)).result == 0
+
+        async def stopped() -> bool:
+            return not await collects()
+
+        assert await collects()
+        assert await house.carrier.deliver(COLLECTION, subscriber, PERHAPS, account="900002") == 0
+        assert await collects()
+        assert await decided(house, subscriber, "refusal") == (0, "")
+        await eventually(stopped)
+        (refused, *_) = house.records(subscriber=subscriber, verdict="refuse")
+        assert refused.record.judged.reason == "refused_by_subscriber"
+
+
 async def test_a_stranger_is_not_asked_for_anybody_s_money(house: House) -> None:
     subscriber = house.subscriber()
     async with (

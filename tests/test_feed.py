@@ -373,12 +373,14 @@ async def test_what_a_node_learns_reaches_the_database_and_other_nodes(
     other.close()
 
 
-def word(kind: str, at: int, *, institution: int = 1, message: bytes | None = None) -> LocalRefusal:
+def word(
+    kind: str, at: int, *, institution: int = 1, message: bytes | None = None, flags: tuple[str, ...] = ()
+) -> LocalRefusal:
     """What a reply of SUBSCRIBER does; one without a `message` of its own is known by its instant."""
     covers = {"refuse": 3, "ambiguous": 1}.get(kind, 0)
     what = {"institution": institution, "number": "10690001", "purposes": covers, "channels": covers and 3}
     return learn(
-        KEY, SUBSCRIBER, **what, at=at, node="n", account=ACCOUNT, kind=kind,
+        KEY, SUBSCRIBER, **what, at=at, flags=flags, node="n", account=ACCOUNT, kind=kind,
         message_id=message or b"%d" % at, record=at.to_bytes(16, "big"),
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -441,7 +443,7 @@ async def test_a_hold_lapses_by_itself_and_a_stranger_is_one_at_once(
     database: str, c: asyncpg.Connection, replica: Replica, tmp_path: Path
 ) -> None:
     await c.execute(BODY)
-    perhaps, stranger = word("ambiguous", 1000), word("wrong_person", 2000)
+    perhaps, stranger = word("ambiguous", 1000, flags=("covers_collection",)), word("wrong_person", 2000)
     held = Refusal(1, "", 1, 3, 1000, 1000 + HELD)
     async with following(database, replica):
         view = replica.snapshot()
@@ -455,7 +457,7 @@ async def test_a_hold_lapses_by_itself_and_a_stranger_is_one_at_once(
         await c.execute(
             "UPDATE replies SET decision = 'refusal', decided_at = now() WHERE kind = 'ambiguous'"
         )
-        await until(lambda: refusing(view) == [Refusal(1, "", 1, 3, 1000)])
+        await until(lambda: refusing(view) == [Refusal(1, "", 3, 3, 1000)])
         with pytest.raises(asyncpg.RaiseError, match="decided before"):
             await c.execute("UPDATE replies SET decision = 'no_refusal' WHERE kind = 'ambiguous'")
         replica.add_local_refusals([word("ambiguous", 3000, institution=2)])

@@ -88,6 +88,12 @@ def test_a_laxer_value_is_named(text: str, place: str, right: str) -> None:
 def test_what_is_as_strict_or_stricter_is_no_flaw() -> None:
     texts = {"zhejiang": read_profile("zhejiang"), "over": f'extends = "zhejiang"\n{CONSENT}'}
     assert list(laxer(ZHEJIANG, parse_profile(texts.__getitem__, "over"))) == []
+    texts["over"] = 'extends = "zhejiang"\n[rules.signature_missing]\nmode = { service = "enforce" }'
+    assert list(laxer(ZHEJIANG, parse_profile(texts.__getitem__, "over"))) == []
+    texts["over"] = 'extends = "national"\n[rules.unregistered]\nmode = { service = "enforce" }'
+    texts["national"] = read_profile("national")  # by which an unregistered number is observed
+    flaws = {flaw.tables: flaw.right.en for flaw in laxer(ZHEJIANG, parse_profile(texts.__getitem__, "over"))}
+    assert flaws["rules", "unregistered"] == "at least enforce for marketing"
     stricter = '[rules.quiet_hours]\nsms = { marketing = "10:00-18:00" }\nmost_days_ahead = 0'
     assert list(laxer(ZHEJIANG, over(stricter))) == []
     one_window = over("[rules.over_frequency]\nsms = { marketing = { minute = 1, hour = 4 } }")

@@ -124,8 +124,11 @@ async def test_a_press_in_no_call_on_record_holds_marketing_until_a_person_decid
     def queued() -> Any:
         return house.sql("SELECT id, flags FROM replies WHERE kind = 'ambiguous' AND decision IS NULL")
 
-    rows = await eventually(lambda: len(found := queued()) == 3 and found)
-    assert {tuple(flags) for _, flags in rows} == {("voice_key", "unverified")}
+    said = await ask("bank", "/voice/refusals", press(house, source=DUNNING))
+    assert (said.status, said.body["purposes"]) == (201, ["marketing"])
+    rows = await eventually(lambda: len(found := queued()) == 4 and found)
+    unverified = ["voice_key", "unverified"]
+    assert sorted(flags for _, flags in rows) == [*[unverified] * 3, [*unverified, "covers_collection"]]
     dropped = {"decision": "no_refusal", "reason": "查无此通话"}
     for identity, _ in rows:
         said = await ask("carrier", f"/replies/{identity}", dropped)

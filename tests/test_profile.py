@@ -103,6 +103,20 @@ def test_a_table_of_numbers_is_laid_over_the_extended_ones() -> None:
     assert str(profile.option(Reason.QUIET_HOURS, "voice")[COLLECTION]) == "08:00-22:00"
 
 
+def test_a_purpose_that_a_file_leaves_out_keeps_the_extended_mode() -> None:
+    profile = parsed(
+        'extends = "zhejiang"\n[rules.quiet_hours]\nmode = { collection = "observe" }\n'
+        '[rules.unregistered]\nmode = { marketing = "observe" }\n[rules.blacklisted]\nmode = "off"'
+    )
+    bits = (MARKETING, COLLECTION, SERVICE, 0)
+    modes = {rule: [profile.mode(Reason(rule), bit, NOW) for bit in bits] for rule in profile.rules}
+    assert modes[Reason.QUIET_HOURS] == [ENFORCE, OBSERVE, OFF, OFF]
+    assert modes[Reason.UNREGISTERED] == [OBSERVE, ENFORCE, ENFORCE, ENFORCE]  # one word was for all of them
+    assert modes[Reason.BLACKLISTED] == [OFF] * 4
+    alone = parsed('[rules.quiet_hours]\nmode = { collection = "observe" }')
+    assert alone.mode(Reason.QUIET_HOURS, MARKETING, NOW) == OFF
+
+
 def test_the_digest_names_the_content_and_not_the_spelling() -> None:
     shipped = parse_profile(read_profile, "zhejiang")
     same = parsed('# a comment\nextends = "zhejiang"')

@@ -67,6 +67,11 @@ async def becomes(house: House, sender: SenderSim, result: int) -> None:
 @on_the_node
 async def test_two_persons_make_it_hold_on_all_workers_within_a_second(house: House) -> None:
     assert (await did(house, "show"))["name"] == "profile.toml"
+    code, out, _ = await house.cli("profile", "list")
+    assert (code, [line.split()[0] for line in out.splitlines() if "shipped" in line]) == (
+        0,
+        ["national", "ningxia", "zhejiang"],
+    )
     version = await did(house, "activate", "strict", "--reason", "修订", "--by", "r1")
     for login, ended, why in (("r1b", 1, "another person"), ("bank", 2, "role institution")):
         code, _, err = await house.cli("profile", "confirm", "strict", "--by", login)

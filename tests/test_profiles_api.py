@@ -83,7 +83,8 @@ async def test_a_version_says_what_it_would_change_before_it_does(office: Office
         "rules.quiet_hours.voice.collection": ("00:00-24:00", "08:00-22:00"),
         "rules.quiet_hours.voice.marketing": ("00:00-24:00", "08:00-21:00"),
     }
-    assert (await office.get("regulator", "/profiles")).body["items"] == []
+    listed = (await office.get("regulator", "/profiles")).body["items"]
+    assert [one["name"] for one in listed if one["added_by"]] == []
     made = await office.post("regulator", "/profiles", own)
     assert (made.status, made.body["digest"]) == (201, looked.body["digest"])
     assert (await office.post("regulator2", "/profiles", own)).status == 200  # it stands already
@@ -135,6 +136,36 @@ async def test_a_version_extends_a_stored_one_as_it_was(office: Office) -> None:
     assert older["text"] == EXTENDED
     assert (await office.get("regulator", "/profiles/own?digest=0123456789abcdef")).status == 404
     assert (await office.get("regulator", "/profiles/nobody")).status == 404
+
+
+async def test_what_is_shipped_is_listed_and_activated_by_its_name(office: Office) -> None:
+    own = await added(office)
+    listed = (await office.get("institution", "/profiles")).body["items"]
+    shipped = {one["name"]: one for one in listed if one["shipped"]}
+    assert list(shipped) == ["national", "ningxia", "zhejiang"]
+    assert [one for one in listed if not one["shipped"]] == [own]
+    assert shipped["ningxia"]["added_at"] is None
+    paged, after = [], ""
+    while after is not None:
+        one = (await office.get("institution", f"/profiles?limit=1&after={after}")).body
+        paged, after = paged + one["items"], one["next"]
+    assert paged == listed
+    shown = (await office.get("auditor", "/profiles/ningxia")).body
+    assert (shown["digest"], shown["text"]) == (shipped["ningxia"]["digest"], read_profile("ningxia"))
+    assert "rules.unregistered.source.zh" in {one["place"] for one in shown["changes"]}
+    assert (await office.get("auditor", f"/profiles/ningxia?digest={own['digest']}")).status == 404
+    pinned = {"name": "pinned", "text": f'extends = "ningxia@{shown["digest"]}"'}
+    looked = await office.post("regulator", "/profiles?dry_run=true", pinned)
+    assert looked.body["digest"] == shown["digest"]
+    waiting = (await office.post("regulator", "/profiles/ningxia/activate", {"reason": "一"})).body
+    agreed = (await office.post("regulator2", "/profiles/ningxia/activate", {"reason": "二"})).body
+    assert (agreed["id"], agreed["state"], agreed["digest"]) == (waiting["id"], "in_force", shown["digest"])
+    stored = (await office.get("auditor", "/profiles")).body["items"]
+    assert [(one["name"], one["shipped"]) for one in stored] == [
+        ("national", True), ("zhejiang", True), ("own", False), ("ningxia", True),
+    ]  # fmt: skip
+    assert (stored[-1]["added_by"], stored[-1]["digest"]) == ("regulator", shown["digest"])
+    assert (await office.get("auditor", "/profiles/ningxia")).body["text"] == shown["text"]
 
 
 async def test_it_begins_on_its_date_and_the_days_are_counted(office: Office) -> None:

@@ -13,7 +13,8 @@ from office import Office
 from test_pages import Page, visit
 from traces import _session
 
-from gateway.model import HELD, AccountKey
+from gateway.model import COLLECTION, HELD, MARKETING, AccountKey
+from gateway.policy.reply_scope import covers_beyond
 from gateway.registry import store
 from gateway.registry.forms import SHANGHAI
 from gateway.registry.local import learn
@@ -34,12 +35,12 @@ async def office(database: str, tmp_path: Path) -> AsyncIterator[Office]:
 
 
 async def said(office: Office, kind: str, *, ago: timedelta = timedelta(minutes=1), code: str = "BANK",
-               carrier: str = "mobile") -> None:  # fmt: skip
+               carrier: str = "mobile", flags: tuple[str, ...] = ()) -> None:  # fmt: skip
     """A reply of SUBSCRIBER comes in, as a node carries it."""
     covers = {"refuse": 3, "ambiguous": 1}.get(kind, 0)
     what = {"institution": office.institutions[code], "number": "10690001", "purposes": covers}
     one = learn(
-        office.key, SUBSCRIBER, **what, channels=covers and 3, node="n",
+        office.key, SUBSCRIBER, **what, channels=covers and 3, node="n", flags=flags,
         at=int((NOW - ago).timestamp() * 1000),
         account=ACCOUNT._replace(carrier=carrier), message_id=f"{kind}{ago}{code}".encode(), kind=kind,
         record=bytes(range(16)),
@@ -111,6 +112,8 @@ async def test_who_may_decide_what_and_once(office: Office) -> None:
     )  # late, but a person has looked
     assert await decide(stranger, "regulator", "refusal") == (409, "wrong_state")
     assert (await office.post("carrier", f"/replies/{first['id']}", {"decision": "refusal"})).status == 422
+    assert first["covers"] == ["marketing"]  # as of a number for marketing, or a row of before
+    assert office.sql("SELECT DISTINCT purposes FROM refusals") == [(MARKETING,)]
     standing = office.sql("SELECT undecided_until, lifted_at IS NULL, lifted_by FROM refusals ORDER BY id")
     assert standing == [(None, True, None), (second_until(second), False, "carrier"),
                         (second_until(third), False, "regulator")]  # fmt: skip
@@ -125,6 +128,25 @@ async def test_who_may_decide_what_and_once(office: Office) -> None:
 
 def second_until(one: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(one["undecided_until"])
+
+
+@pytest.mark.parametrize("days", [1, 4])
+async def test_a_person_s_refusal_covers_what_one_in_plain_words_does(office: Office, days: int) -> None:
+    """In time and after it: until then it is marketing alone."""
+    flags = covers_beyond(COLLECTION | MARKETING)
+    await said(office, "ambiguous", ago=timedelta(days=days), flags=flags)
+    (one,) = await listed(office, "institution")
+    assert (one["purposes"], one["covers"]) == (["marketing"], ["marketing", "collection"])
+    assert office.sql("SELECT purposes FROM refusals") == [(MARKETING,)]
+    body = {"decision": "refusal", **WHY}
+    decided = await office.post("institution", f"/replies/{one['id']}", body)
+    assert (decided.status, decided.body["purposes"]) == (200, ["marketing"])
+    assert office.sql("SELECT purposes, undecided_until, lifted_at FROM refusals") == [(3, None, None)]
+    wanted = {"subscriber": SUBSCRIBER, "reason": "复核"}
+    events = (await office.post("auditor", "/subscribers/timeline", wanted)).body["events"]
+    told = [(one["kind"], one["source"], one["said"]) for one in events[1:]]
+    late = [("refusal", "undecided", "marketing")] if days == 4 else []
+    assert told == [*late, ("refusal", "decision", "marketing、collection")]
 
 
 async def test_by_sql_an_institution_can_not_say_that_it_was_none(office: Office) -> None:

@@ -7,10 +7,12 @@ from gateway.commands.casework_arguments import Act
 
 
 def add_profile_arguments(act: Act) -> None:
-    listed = act("list", "versions, oldest first; what holds, what waits and what is planned")
+    listed = act(
+        "list", "what is shipped and versions, oldest first; what holds, what waits and what is planned"
+    )
     show = act("show", "a version and its rules; without a name what holds now")
     show.add_argument("name", nargs="?", default="")
-    show.add_argument("--digest", default="", help="which version; default: the newest")
+    show.add_argument("--digest", default="", help="which version; default: the newest, or what is shipped")
     show.add_argument("--text", action="store_true", help="the text as it was handed in, and no more")
     new = act("add", "store a version; it holds only when two persons have activated it")
     new.add_argument("name")
@@ -21,7 +23,9 @@ def add_profile_arguments(act: Act) -> None:
         "activate", "the first of two persons has a version hold; the same from another one confirms it"
     )
     activate.add_argument("name")
-    activate.add_argument("--digest", default="", help="which version; default: the newest")
+    activate.add_argument(
+        "--digest", default="", help="which version; default: the newest, or what is shipped"
+    )
     activate.add_argument(
         "--from", dest="since", default="", metavar="TIME", help="ISO 8601; default: once it is confirmed"
     )

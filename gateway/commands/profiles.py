@@ -42,16 +42,13 @@ def profile(options: argparse.Namespace) -> int:
 async def _list(dsn: str) -> tuple[Any, list[str]]:
     versions: list[profiles.Version] = []
     async with plain(dsn) as c:
-        while some := await profiles.page(c, after=versions[-1].id if versions else 0, limit=1000):
+        while some := await profiles.page(c, after=versions[-1].id if versions else None, limit=1000):
             versions += some
         activated = await profiles.activations(c)
     shown = [one.model_dump(mode="json") for one in versions]
-    lines = [
-        f"{one.name} {one.digest}  {one.title}  {one.added_by} {one.added_at:%Y-%m-%d}" for one in versions
-    ]
-    lines += [_activated(one) for one in activated]
+    lines = [_listed(one) for one in versions] + [_activated(one) for one in activated]
     acts = [one.model_dump(mode="json") for one in activated]
-    return {"versions": shown, "activations": acts}, lines or ["暂无 none stored: the nodes' own files hold"]
+    return {"versions": shown, "activations": acts}, lines
 
 
 async def _show(dsn: str, options: argparse.Namespace, own: Profile) -> tuple[Any, list[str]]:
@@ -132,6 +129,16 @@ async def _waiting(c: "Connection", name: str) -> int:
         ids = " or ".join(str(one.id) for one in waiting)
         raise UsageError(f"profile {name!r}: several wait; right would be --activation {ids}")
     raise UsageError(f"profile {name!r}: nothing waits; right would be `profile activate` first")
+
+
+def _listed(one: profiles.Version) -> str:
+    """A version in a line."""
+    said = [one.name, f"{one.digest} ", f"{one.title} "]
+    if one.shipped:
+        said.append("随程序提供 shipped")
+    if one.added_at is not None:
+        said.append(f"{one.added_by} {one.added_at:%Y-%m-%d}")
+    return " ".join(said)
 
 
 def _value(value: Any) -> str:

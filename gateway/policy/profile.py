@@ -8,8 +8,10 @@ no clock.
     [refusal_covers]
     collection = ["collection", "marketing"]   # what a refusal sent to a number filed for collection covers
     [rules.signature_missing]
-    mode = { marketing = "enforce", service = "observe" }    # or one word for all purposes
-    from = 2026-01-01              # until then one step milder: enforce is observe, observe is off
+    mode = { marketing = "enforce", service = "observe" }    # or one word for all purposes; a purpose that
+                                   # a table leaves out keeps the base's mode, and is off where there is none
+    from = 2026-01-01              # until then one step milder, for all purposes: enforce is observe, observe
+                                   # is off; a base's date goes with any mode that is laid over its own
     source = { zh = "…", en = "…" }          # the article it stands on; refusal_covers has one as well
     [rules.quiet_hours]
     sms = { collection = "08:00-20:00" }   # a rule's own numbers; a table is laid over that of the base

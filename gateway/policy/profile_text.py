@@ -88,9 +88,11 @@ def laid(base: Mapping[str, Any], tables: Mapping[str, Any]) -> dict[str, Any]:
             rule.pop("from", None)  # a date belongs to the mode that it was written beside
         for key, value in table.items():
             before = rule.get(key)
+            if key == "mode" and isinstance(before, str):
+                before = dict.fromkeys(MASKS, before)
             if key == "from":
                 rule[key] = value.isoformat()
-            elif key != "mode" and isinstance(value, dict) and isinstance(before, dict):
+            elif isinstance(value, dict) and isinstance(before, dict):
                 rule[key] = before | value
             else:
                 rule[key] = value

@@ -7,11 +7,15 @@ is a refusal of both. Pure.
 import re
 from collections.abc import Sequence
 
-from gateway.model import COLLECTION, MARKETING, SERVICE, SMS, VOICE
+from gateway.model import COLLECTION, MARKETING, PURPOSES, SERVICE, SMS, VOICE
 from gateway.policy.reply_words import KINDS_OF_FILLERS
 
 BOTH_CHANNELS = SMS | VOICE
 ALL_PURPOSES = MARKETING | COLLECTION | SERVICE
+
+COVERS = "covers_"
+"""Before a purpose: a flag of what may have been a refusal and holds marketing alone until a person decides.
+As a refusal it covers this purpose, too (`reply_covers` in the migrations)."""
 
 Clause = tuple[str, str]
 """What a clause says (`says` of a sentence, or unknown) and its shape."""
@@ -48,3 +52,8 @@ def covered(clauses: Sequence[Clause]) -> tuple[int, int]:
         _ONLY_MARKETING.search(shape) for shape in asking
     )
     return channels, MARKETING if marketing else ALL_PURPOSES
+
+
+def covers_beyond(covered: int) -> tuple[str, ...]:
+    """The flags of what holds marketing and would cover these purposes (bits) as a refusal."""
+    return tuple(COVERS + word for word, bit in PURPOSES.items() if covered & bit & ~MARKETING)

@@ -1,8 +1,10 @@
 """Versions of profiles and their activation by two persons: what API, pages and command line use.
 
 Rules: a version is checked when it is added and kept as the content that nodes judge by, so nothing that is
-stored depends on a file (profile_content.py). The guard stands in the database (migrations 0013); its
-refusals get words in acting.py. Every function runs in its caller's transaction.
+stored depends on a file (profile_content.py). What is shipped stands beside them and is stored when somebody
+proposes it: what was activated is always a version, whatever the program ships later. The guard stands in the
+database (migrations 0013); its refusals get words in acting.py. Every function runs in its caller's
+transaction.
 """
 
 import datetime
@@ -19,7 +21,7 @@ from gateway.policy.profile_text import differences
 from gateway.registry.acting import Actor, record
 from gateway.registry.changing import insert, missing, refusable
 from gateway.registry.fields import Body, Instant, Moment
-from gateway.registry.profile_content import be_complete, be_stricter, content_of
+from gateway.registry.profile_content import be_complete, be_stricter, content_of, is_shipped, shipped
 
 if TYPE_CHECKING:
     from gateway.registry.acting import Connection
@@ -62,18 +64,19 @@ class Looked(BaseModel):
 class Version(BaseModel):
     """One version of a profile; it never changes."""
 
-    id: int
+    id: int = Field(description="below zero: it comes with the program, and nobody has stored it yet")
     name: str
     title: str
     digest: str
     note: str
     added_by: str
-    added_at: Moment
+    added_at: Moment | None
+    shipped: bool = Field(description="it is what comes with the program under this name")
 
 
 class Proposal(Body):
-    """Which version (empty: the newest) is to hold from when (empty: as soon as it is confirmed); `from` says
-    the same as `valid_from`.
+    """Which version (empty: the newest; what is shipped where none is stored) is to hold from when (empty: as
+    soon as it is confirmed); `from` says the same as `valid_from`.
 
     With the code of an `institution`, or a registered `number`, for that alone, and only to make it stricter:
     a version without rules ends that.
@@ -151,34 +154,52 @@ async def add(c: "Connection", actor: Actor, new: NewVersion) -> tuple[Version, 
     digest = profile_of(new.name, content).digest
     standing = await c.fetchrow(f"{_VERSIONS} WHERE (p.name, p.digest) = ($1, $2)", new.name, digest)
     if standing is not None:
-        return Version(**standing), False
+        return _version(standing), False
     values = {
         "name": new.name, "text": new.text, "content": canonical(content), "digest": digest, "title": title,
         "note": new.note, "added_by": actor.login,
     }  # fmt: skip
     identity = await insert(c, "profiles", values)
     await record(c, actor, "profile.add", f"profiles/{identity}", name=new.name, digest=digest)
-    return Version(**await c.fetchrow(f"{_VERSIONS} WHERE p.id = $1", identity)), True  # type: ignore[arg-type]
+    row = await c.fetchrow(f"{_VERSIONS} WHERE p.id = $1", identity)
+    assert row is not None  # it was made in this transaction
+    return _version(row), True
 
 
-async def page(c: "Connection", *, after: int = 0, limit: int = 50) -> list[Version]:
-    """Versions by id, beginning after the id `after`."""
-    rows = await c.fetch(f"{_VERSIONS} WHERE p.id > $1 ORDER BY p.id LIMIT $2", after, limit)
-    return [Version(**row) for row in rows]
+async def page(c: "Connection", *, after: int | None = None, limit: int = 50) -> list[Version]:
+    """Versions by id, beginning after the id `after`: what is shipped and not stored, then what is stored."""
+    found = []
+    if after is None or after < 0:
+        digests = [one.profile.digest for one in shipped().values()]
+        stored = {
+            (row["name"], row["digest"])
+            for row in await c.fetch("SELECT name, digest FROM profiles WHERE digest = ANY ($1)", digests)
+        }
+        found = [
+            one
+            for one in map(_shipped, shipped())
+            if (after is None or one.id > after) and (one.name, one.digest) not in stored
+        ][:limit]
+    rows = await c.fetch(
+        f"{_VERSIONS} WHERE p.id > $1 ORDER BY p.id LIMIT $2", max(after or 0, 0), limit - len(found)
+    )
+    return found + [_version(row) for row in rows]
 
 
 async def version(c: "Connection", name: str, digest: str = "") -> tuple[Version, str, Profile]:
-    """A version (the newest, if no digest names one), its text, and what it says. Problem `not_found`."""
+    """A version (the newest stored one, if no digest names one; else what is shipped by this name), its text,
+    and what it says. Problem `not_found`."""
     row = await c.fetchrow(
         """SELECT p.* FROM profiles p WHERE p.name = $1 AND ($2 = '' OR p.digest = $2)
             ORDER BY p.id DESC LIMIT 1""",
         name,
         digest,
     )
-    if row is None:
-        raise missing()
-    told = {field: row[field] for field in Version.model_fields}
-    return Version(**told), row["text"], profile_of(name, json.loads(row["content"]))
+    if row is not None:
+        return _version(row), row["text"], profile_of(name, json.loads(row["content"]))
+    if name in shipped() and (not digest or is_shipped(name, digest)):
+        return _shipped(name), shipped()[name].text, shipped()[name].profile
+    raise missing()
 
 
 async def in_force(c: "Connection") -> tuple[Activation, Profile] | None:
@@ -221,6 +242,8 @@ async def propose(c: "Connection", actor: Actor, name: str, wanted: Proposal, cu
         be_stricter(name, text, profile, current)
     else:
         be_complete(profile, current)
+    if found.id < 0:
+        found, _ = await add(c, actor, NewVersion(name=name, text=text, note="随程序提供 shipped"))
     now = datetime.datetime.now(datetime.UTC)
     begins = max(now, wanted.valid_from or now)
     if begins - now > FARTHEST:
@@ -334,6 +357,22 @@ async def _subject(c: "Connection", wanted: Proposal) -> tuple[int | None, str |
             expected=Words("登记的号码，不含扩展位", "a number as it is registered, without further digits"),
         )
     return None, number
+
+
+def _version(row: Mapping[str, Any]) -> Version:
+    """Of a row of `profiles`, whatever else it has."""
+    told = {field: row[field] for field in Version.model_fields if field != "shipped"}
+    return Version(**told, shipped=is_shipped(row["name"], row["digest"]))
+
+
+def _shipped(name: str) -> Version:
+    """What is shipped by this name, before anybody has stored it."""
+    title, _, profile = shipped()[name]
+    place = list(shipped()).index(name) - len(shipped())  # they come before what is stored, by name
+    return Version(
+        id=place, name=name, title=title, digest=profile.digest, note="", added_by="", added_at=None,
+        shipped=True,
+    )  # fmt: skip
 
 
 async def _activation(c: "Connection", name: str, identity: int) -> Activation:

@@ -2,9 +2,10 @@
 means").
 
 Rules: an ambiguous reply holds the institution's marketing to its subscriber until it is decided, and is a
-refusal of it when nobody did in time; either way it may still be decided, once. The institution may say that
-it was a refusal; that it was none is for the carrier and the regulator to say. Subscribers come out masked;
-the text stands in the record alone, and is read by those who may reveal it (web/resources/finding.py).
+refusal of it when nobody did in time; either way it may still be decided, once. A person's "refusal" covers
+what one in plain words would have covered. The institution may say that it was a refusal; that it was none is
+for the carrier and the regulator to say. Subscribers come out masked; the text stands in the record alone,
+and is read by those who may reveal it (web/resources/finding.py).
 """
 
 from collections.abc import Mapping
@@ -38,8 +39,8 @@ _ACCEPTED = """EXISTS (SELECT FROM replies a
 _UNDECIDED = f"t.kind = 'ambiguous' AND t.decision IS NULL AND NOT {_ACCEPTED}"
 REPLY = f"""
 SELECT t.id, t.said_at AS at, t.kind, t.subscriber_sealed, code_of(t.institution_id) AS institution, t.number,
-       t.purposes, t.channels, replace(t.record::text, '-', '') AS record, t.node, t.carrier, t.account,
-       t.flags, t.undecided_until,
+       t.purposes, reply_covers(t) AS covers, t.channels, replace(t.record::text, '-', '') AS record,
+       t.node, t.carrier, t.account, t.flags, t.undecided_until,
        CASE WHEN t.kind <> 'ambiguous' THEN 'done'
             WHEN t.decision IS NOT NULL THEN t.decision
             WHEN {_ACCEPTED} THEN 'accepted'
@@ -60,7 +61,7 @@ class Reply(BaseModel):
 
     `state` of an ambiguous one: waiting (marketing is held), undecided (the time is over: marketing is
     refused), refusal or no_refusal (decided), accepted (the subscriber asked for messages again since).
-    `purposes`, `channels`: what is held.
+    `purposes`, `channels`: what is held; `covers`: the purposes once it is decided to be a refusal.
     """
 
     id: int
@@ -70,6 +71,7 @@ class Reply(BaseModel):
     institution: str | None
     number: str
     purposes: list[str]
+    covers: list[str]
     channels: list[str]
     record: str
     node: str
@@ -155,5 +157,6 @@ def _reply(row: Mapping[str, Any], key: RegistryKey) -> Reply:
     values = dict(row)
     values["subscriber"] = mask(key.open(values.pop("subscriber_sealed")))
     values["purposes"] = purpose_words(row["purposes"])
+    values["covers"] = purpose_words(row["covers"])
     values["channels"] = channel_words(row["channels"])
     return Reply.model_construct(**values)

@@ -55,7 +55,7 @@ SELECT refused_at AS at, 'refusal' AS kind, coalesce(i.code, '') AS institution,
   FROM refusals t LEFT JOIN institutions i ON i.id = t.institution_id
  WHERE t.subscriber_hash = ANY ($1) AND t.undecided_until IS NULL
    AND NOT EXISTS (SELECT FROM replies r WHERE r.event = t.event)
-UNION ALL -- a hold, and when it became a refusal: decided, or undecided for too long
+UNION ALL -- a hold, and when it became a refusal: undecided for too long, or decided, which may be later
 SELECT said_at, CASE t.kind WHEN 'ambiguous' THEN 'held' WHEN 'accept' THEN 'accepted' ELSE t.kind END,
        coalesce(i.code, ''), t.number, 'reply', t.purposes, t.channels,
        coalesce(to_char(t.undecided_until AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI'), ''),
@@ -65,12 +65,15 @@ SELECT said_at, CASE t.kind WHEN 'ambiguous' THEN 'held' WHEN 'accept' THEN 'acc
  WHERE t.subscriber_hash = ANY ($1) AND (t.kind <> 'accept' OR EXISTS (
        SELECT FROM refusals r WHERE r.subscriber_key = t.subscriber_key AND r.lifted_at = t.said_at))
 UNION ALL
-SELECT least(t.decided_at, t.undecided_until), 'refusal', coalesce(i.code, ''), t.number,
-       CASE WHEN t.decided_at < t.undecided_until THEN 'decision' ELSE 'undecided' END, t.purposes,
-       t.channels, '', coalesce(r.lifted_at, 'infinity')
+SELECT t.undecided_until, 'refusal', coalesce(i.code, ''), t.number, 'undecided', t.purposes, t.channels, '',
+       coalesce(r.lifted_at, 'infinity')
   FROM replies t JOIN refusals r USING (event) LEFT JOIN institutions i ON i.id = t.institution_id
- WHERE t.subscriber_hash = ANY ($1)
-   AND (t.decision = 'refusal' OR t.undecided_until < least(now(), r.lifted_at))
+ WHERE t.subscriber_hash = ANY ($1) AND t.undecided_until < least(now(), r.lifted_at, t.decided_at)
+UNION ALL
+SELECT t.decided_at, 'refusal', coalesce(i.code, ''), t.number, 'decision', reply_covers(t), t.channels, '',
+       coalesce(r.lifted_at, 'infinity')
+  FROM replies t JOIN refusals r USING (event) LEFT JOIN institutions i ON i.id = t.institution_id
+ WHERE t.subscriber_hash = ANY ($1) AND t.decision = 'refusal'
 UNION ALL
 SELECT released_at, 'released', '', '', '', 0, 0, '', released_at
   FROM released WHERE subscriber_hash = ANY ($1)

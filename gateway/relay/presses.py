@@ -18,6 +18,7 @@ from gateway.direct import Press, Refused
 from gateway.model import MARKETING, SMS, VOICE, AccountKey, Reply
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical
+from gateway.policy.reply_scope import covers_beyond
 from gateway.protocols.message import Delivery
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import VOICE_KEY, LocalRefusal, learn
@@ -72,7 +73,8 @@ class Presses:
         kind = "refuse"
         flags: tuple[str, ...] = (VOICE_KEY,)
         if not attempt:
-            kind, flags, purposes = "ambiguous", (VOICE_KEY, UNVERIFIED), MARKETING
+            kind, flags = "ambiguous", (VOICE_KEY, UNVERIFIED, *covers_beyond(purposes))
+            purposes = MARKETING
             told_by += b"?"  # once verified it is another event
 
         def learnt(record: bytes) -> LocalRefusal:

@@ -20,6 +20,7 @@ from gateway.model import MARKETING, SMS, AccountKey, Reply
 from gateway.policy.facts import governing
 from gateway.policy.numbers import canonical, opaque
 from gateway.policy.replies import classify, depends
+from gateway.policy.reply_scope import covers_beyond
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame
@@ -254,24 +255,25 @@ class Returns:
         kind = meaning.kind
         if read is not None and not all(delivery.content):
             kind = UNFINISHED.get(kind, kind)
-        refuses = kind == "refuse" and bool(subscriber and number)
         filings = view.numbers(number) if number else ()
         filing = governing(filings, SMS, now)
         if not institution and filing is not None:
             institution = filing.institution
         owner = view.institution(institution) if institution else None
+        held = kind == "ambiguous" and bool(subscriber and number)
+        refuses = kind == "refuse" and bool(subscriber and number)
         purposes = channels = 0
-        if refuses:
+        if refuses or held:
             # by what the number was filed for when the message came: it may be somebody else's since
             own = [one for one in filings if one.institution == institution]
             answered = governing(own, SMS, now if contact is None else contact.at)
             covered = self._screen.profile.covered(answered.purposes if answered is not None else 0)
             purposes = covered & meaning.purposes or covered  # narrowed, never to nothing
             channels = meaning.channels
-        elif kind == "ambiguous" and subscriber and number:
-            purposes, channels = MARKETING, meaning.channels
-        does = does_something(kind, subscriber, number, institution, purposes)
         flags = () if contact is not None else ("no_attempt_here",)
+        if held:  # and the rest by a person's decision
+            flags, purposes = (*flags, *covers_beyond(purposes)), MARKETING
+        does = does_something(kind, subscriber, number, institution, purposes)
         if read is not None:
             flags = (*flags, read.flag)
         code = owner.code if owner is not None else ""

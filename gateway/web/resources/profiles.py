@@ -54,12 +54,15 @@ class Shown(profiles.Version):
 
 
 class Which(Query):
-    digest: str = Field("", pattern=profiles.DIGEST, description="which version; empty: the newest")
+    digest: str = Field(
+        "", pattern=profiles.DIGEST, description="which version; empty: the newest, or what is shipped"
+    )
 
 
 async def list_versions(call: Call) -> Answer:
     query: Paging = call.query
-    rows = await profiles.page(call.c, after=query.last, limit=query.limit + 1)
+    after = query.last if query.after else None
+    rows = await profiles.page(call.c, after=after, limit=query.limit + 1)
     return Answer(page_of(rows, query.limit, lambda row: (row.id,)))
 
 
@@ -136,7 +139,8 @@ _PROBLEMS = frozenset({"wrong_state", "no_identity"})
 ENDPOINTS = (
     Endpoint(
         "GET", "/profiles", EVERYBODY, "read",
-        Words("规则档案各版本", "versions of profiles"), list_versions,
+        Words("规则档案：随附的与已存的各版本", "profiles: what is shipped, and stored versions"),
+        list_versions,
         query=Paging, answer=Page[profiles.Version],
     ),
     Endpoint(
