@@ -133,6 +133,7 @@ async def worker(process: Process, index: int) -> None:
         on_full=lambda full: log.warning("journal", extra={"fields": {"full": full}}),
         on_poisoned=on_poisoned,
         on_commit=telemetry.committed,
+        on_dropped=telemetry.journal_dropped.inc,
     )
 
     def recount(since: int) -> Iterator[tuple[int, int]]:
