@@ -128,3 +128,17 @@ async def test_no_act_is_lost_on_a_full_disk_or_around_a_fresh_copy(
     async with keeper.following():  # what the log has lost, nobody can tell
         expected |= {"copy": 3, "1067": 1}
         await eventually(lambda: keeper.recorded() == expected)
+
+
+async def test_of_another_database_what_follows_its_copy_is_recorded(
+    keeper: Keeper, c: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await c.execute(BAN, "1061")
+    async with keeper.following():
+        await eventually(lambda: keeper.recorded() == {"copy": 1})
+        await eventually((tmp_path / "journal" / "acted").exists)
+    place = tmp_path / "journal" / "acted"
+    place.write_bytes(place.read_bytes().replace(b'"database":"', b'"database":"another/'))
+    async with keeper.following():
+        await c.execute(BAN, "1062")
+        await eventually(lambda: keeper.recorded() == {"copy": 1, "1062": 1})

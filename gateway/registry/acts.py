@@ -62,15 +62,15 @@ class Acts:
         self._place = _read(self._path)
         self._saved_at = time.monotonic()
         self._copies: list[Change] = []
-        self._copied: Cursor | None = None
+        self._fed: Cursor | None = None  # from where the feed went on last
         self._wake = asyncio.Event()
         self._failing = False
 
     def follows(self, cursor: Cursor, version: int, copied: bool) -> None:
         """The feed follows the log from this cursor on, where its replica has this version; for that the
         registry was `copied` afresh, or it was on the disk."""
+        self._fed = cursor
         if copied:
-            self._copied = cursor
             self._copies.append(Change(version, "", None, "copy", version, "", datetime.now(UTC)))
         if self._place is None:
             self._place = Place(cursor, [])
@@ -121,9 +121,9 @@ class Acts:
             begun, now = Snapshot.parse(place.cursor.snapshot), Snapshot.parse(state.snapshot)
             if state.database == place.cursor.database and now.xmax >= begun.xmax:
                 log.error("registry acts: %s: changes that the log has lost have no record", reason)
-            elif self._copied is not None and self._copied.database == state.database:
-                log.error("registry acts: %s: what changed before the fresh copy has no record", reason)
-                place = Place(self._copied, [])
+            elif self._fed is not None and self._fed.database == state.database:
+                log.error("registry acts: %s: what changed before it was copied has no record", reason)
+                place = Place(self._fed, [])
             else:
                 return  # the feed has still to copy it
         unread = place.unread + between(place.cursor.snapshot, state.snapshot)
