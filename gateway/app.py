@@ -133,6 +133,7 @@ async def worker(process: Process, index: int) -> None:
         on_full=lambda full: log.warning("journal", extra={"fields": {"full": full}}),
         on_poisoned=on_poisoned,
         on_commit=telemetry.committed,
+        on_dropped=telemetry.journal_dropped.inc,
     )
 
     def recount(since: int) -> Iterator[tuple[int, int]]:
@@ -275,12 +276,12 @@ async def keeper(process: Process) -> None:
     from gateway.evidence.journal import Journal  # noqa: PLC0415
     from gateway.evidence.seal import REGISTRY, Keys  # noqa: PLC0415
     from gateway.registry import migrate  # noqa: PLC0415
+    from gateway.registry.acts import Acts  # noqa: PLC0415
     from gateway.registry.feed import Feed  # noqa: PLC0415
     from gateway.registry.keys import load_key  # noqa: PLC0415
     from gateway.registry.recorded import Recorded  # noqa: PLC0415
     from gateway.registry.rekeying import Rekeying  # noqa: PLC0415
     from gateway.registry.replica import Replica  # noqa: PLC0415
-    from gateway.registry.store import Change  # noqa: PLC0415
 
     config, log = process.config, process.log
     dsn, directory = config.database.dsn, config.data_dir / "journal"
@@ -298,22 +299,14 @@ async def keeper(process: Process) -> None:
         on_commit=process.telemetry.committed,
     )
 
-    def record(changes: list[Change]) -> None:
-        at = now()
-        try:
-            for change in changes:
-                what = change.table, change.subject, change.op, change.row_version
-                acts.act(at, *what, change.by, change.case, lambda _: None)
-        except NotReady as error:
-            log.error("registry acts not recorded", extra={"fields": {"error": str(error)}})
-
     def held(where: str, at: int) -> None:
         if where != config.node.name:  # workers say so of their own
             process.telemetry.refusal_effective.observe(max(0, now() - at) / 1000)
 
     recorded = Recorded(directory, keys, key)
     rekeying = Rekeying(dsn, key)
-    feed = Feed(dsn, replica, on_changes=record, recorded=recorded, on_refusal=held)
+    acting = Acts(dsn, acts, directory)
+    feed = Feed(dsn, replica, on_cursor=acting.follows, recorded=recorded, on_refusal=held)
     kept = config.evidence.kept_days
     shipper = Shipper(dsn, directory, config.node.name, keys, key.lookup_key, kept_days=kept)
 
@@ -322,6 +315,7 @@ async def keeper(process: Process) -> None:
             group.create_task(feed.keep_local())
             await migrate.brought_up(dsn, group, log)
             group.create_task(feed.run())
+            group.create_task(acting.run())
             group.create_task(rekeying.run())
             group.create_task(shipper.run())
             group.create_task(keep_indexed(directory))

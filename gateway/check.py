@@ -43,6 +43,16 @@ def problems(settings: Config, path: Path | None) -> list[str]:
     return [f"{name}: {problem}" for problem in found]
 
 
+def notes(settings: Config) -> Iterator[str]:
+    """What is allowed and may not be meant."""
+    for number, sms in enumerate(settings.sms):
+        if not sms.upstream:
+            yield (
+                f"sms.{number}.upstream is empty: only accounts that name an upstream of their own get on"
+                " from there; for the others, name the carrier's gateways, as host:port"
+            )
+
+
 def _profile(settings: Config) -> Iterator[str]:
     try:
         handed.profile_of(settings)
@@ -102,8 +112,6 @@ def _upstreams(settings: Config) -> Iterator[str]:
                     f"sms.{number}.upstream = {upstream!r}: this node itself listens there; right would be a"
                     " carrier's gateway"
                 )
-        if not sms.upstream:
-            yield f"sms.{number}.upstream is empty: right would be the carrier's gateways, as host:port"
 
 
 def _next_hops(settings: Config) -> Iterator[str]:

@@ -94,6 +94,9 @@ class Telemetry:
         self.written = 0  # octets, for journal_bytes
         self.journal_sync = self._often(histogram("journal_sync_seconds", "Making one group durable"))
         self.journal_stopped = gauge("journal_stopped", "Journals that take nothing: full, poisoned", "cause")
+        self.journal_dropped = counter(
+            "journal_dropped_records_total", "Outcomes and reports that a full or failing disk has cost"
+        )
         self.journal_unshipped = gauge(
             "journal_unshipped_records", "Records not yet in PostgreSQL", mode="livemax"
         )

@@ -286,6 +286,8 @@ async def test_a_good_run_removes_the_report_of_a_bad_one(bring: Bring) -> None:
     bad = await bring("institutions", ["code,name,kind", "B001,甲,x"])
     assert bad.rejected_path is not None
     assert bad.rejected_path.stat().st_mode & 0o077 == 0
+    await bring("institutions", ["code,name,kind", "B001,甲,bank"], dry_run=True)
+    assert bad.rejected_path.exists()  # a look changes nothing, and somebody may be correcting it
     await bring("institutions", ["code,name,kind", "B001,甲,bank"])
     assert not bad.rejected_path.exists()
 
@@ -543,11 +545,16 @@ async def test_fifty_thousand_rows_in_short_transactions(bring: Bring, database:
     assert await ask(database, most) <= CHUNK
 
 
-async def test_the_bar_is_shown_when_asked_for(bring: Bring, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_bar_is_shown_when_asked_for(
+    bring: Bring, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     await bring("institutions", TABLES["institutions"], progress=True)
     assert "institutions" in capsys.readouterr().err
     await bring("institutions", TABLES["institutions"])
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == ""  # short, and no terminal
+    monkeypatch.setattr(exchange, "LINE_SECONDS", 0.0)
+    await bring("institutions", TABLES["institutions"])
+    assert capsys.readouterr().err == "institutions ← institutions.csv: 100%\n"
 
 
 async def test_a_failed_export_leaves_what_was_there(

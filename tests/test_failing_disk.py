@@ -197,6 +197,12 @@ async def test_the_keepers_journal_is_said_to_be_poisoned_and_bans_hold_all_the_
     assert (await house.cli("journal", "clear", "keeper"))[0] == 0
     await house.start()
 
+    def recorded() -> bool:
+        acts = house.records(rec.Act, kinds=frozenset({rec.ACT}))
+        return number in {found.record.key for found in acts}  # type: ignore[union-attr]
+
+    await eventually(recorded)
+
 
 async def test_without_room_it_is_busy_until_there_is_some_and_nothing_is_lost(
     house: House, disk: Disk

@@ -283,11 +283,13 @@ async def test_an_error_of_the_disk_poisons_until_an_operator_acts(tmp_path: Pat
     disk.partly = partly
     said: list[str] = []
     called: list[Exception | None] = []
-    journal = make(tmp_path, disk=disk, on_poisoned=said.append)
+    dropped: list[int] = []
+    journal = make(tmp_path, disk=disk, on_poisoned=said.append, on_dropped=dropped.append)
     journal.start()
     await add(journal, 1)
     disk.fail = lambda call: OSError(errno.EIO, "gone") if call == "write" else None
     journal.attempts(NOON, 5, items(2), called.append)
+    journal.outcomes(NOON, [(bytes(16), 0, b"", 0)] * 2)  # which go with them
     with pytest.raises(JournalPoisoned):
         await journal.sync()
     assert "gone" in journal.poisoned
@@ -302,7 +304,7 @@ async def test_an_error_of_the_disk_poisons_until_an_operator_acts(tmp_path: Pat
         with pytest.raises(JournalPoisoned):
             refused()
     journal.outcomes(NOON, [(bytes(16), 0, b"", 0)])
-    assert journal.dropped == 1
+    assert dropped == [2, 1]
     await journal.close()
     assert [type(error) for error in called] == [JournalPoisoned]
 
@@ -479,7 +481,8 @@ async def test_a_full_disk_refuses_and_recovers_by_itself(
     disk = Failing()
     disk.partly = 50
     said: list[bool] = []
-    journal = make(tmp_path, disk=disk, on_full=said.append, durability=durability)
+    dropped: list[int] = []
+    journal = make(tmp_path, disk=disk, on_full=said.append, on_dropped=dropped.append, durability=durability)
     journal.start()
     folder = tmp_path / "journal" / "w0"
     if not first:
@@ -509,8 +512,33 @@ async def test_a_full_disk_refuses_and_recovers_by_itself(
     found = records(folder)
     assert sequences(folder) == ([4] if first else [1, 4])
     assert {record.kind for record in found} == {1, 2, 3}
-    assert journal.dropped == 0
+    assert not dropped
     assert [int(path.stem) for path in segments(folder)] == list(range(1, len(segments(folder)) + 1))
+
+
+async def test_what_a_full_disk_costs_is_counted_and_said_once_a_spell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(groups, "RETRY", 0.01)
+    monkeypatch.setattr(groups, "MAX_KEPT", 2)
+    disk = Failing()
+    dropped: list[int] = []
+    journal = make(tmp_path, disk=disk, on_dropped=dropped.append)
+    journal.start()
+    for _ in range(2):
+        disk.fail = lambda call: OSError(errno.ENOSPC, "full") if call == "write" else None
+        with pytest.raises(JournalFull):
+            await add(journal, 1)
+        for _ in range(4):
+            journal.report(NOON, ACCOUNT, b"m", "DELIVRD", "", "", "10690001", "+8613800000001")
+        disk.fail = lambda call: None
+        await until(lambda: not journal.full)
+        await journal.sync()
+    assert dropped == [1] * 4
+    assert [line.message.partition(": ")[2] for line in caplog.records] == [
+        "outcomes and reports are dropped: no room, and 2 wait for it"
+    ] * 2
+    await journal.close()
 
 
 async def test_no_index_seals_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.protocols.cmpp import Cmpp
 from gateway.protocols.cmpp_tables import message_id_parts
-from gateway.relay.refusing import IDS, made_up_ids
+from gateway.relay.refusing import IDS, made_up_ids, of_listeners
 
 NOW = time.struct_time((2025, 11, 5, 14, 29, 42, 2, 309, 0))
 
@@ -29,3 +29,8 @@ def test_ids_of_one_submit_follow_each_other(workers: int, counts: list[int], da
 def test_no_id_comes_twice_before_all_have_come() -> None:
     make = made_up_ids(Cmpp, 1, 3, 4)
     assert len({make(NOW, 1)[0] for _ in range(IDS // 4)}) == IDS // 4
+
+
+def test_listeners_of_one_protocol_and_code_never_make_up_the_same_id() -> None:
+    makes = of_listeners([("cmpp", 1), ("cmpp", 2), ("cmpp", 1)], 3, 4)
+    assert len({identity for make in makes * 2 for identity in make(NOW, 2)}) == 12

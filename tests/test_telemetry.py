@@ -52,6 +52,7 @@ print(telemetry.exposition().decode())
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     lines = run.stdout.splitlines()
+    assert "zhengming_journal_dropped_records_total 0.0" in lines
     for reason in Reason:
         assert f'zhengming_observed_total{{reason="{reason}"}} 0.0' in lines
     for kind in ("refuse", "accept", "wrong_person", "ambiguous", "other"):

@@ -18,6 +18,8 @@ def config(options: argparse.Namespace) -> int:
     problems = check.problems(settings, options.config)
     for problem in problems:
         print(f"zhengming: {problem}", file=sys.stderr)
+    for words in check.notes(settings):
+        print(f"note: {words}")
     for words in unserved(settings.evidence):
         print(f"not served: {words}")
     if not problems:

@@ -8,6 +8,7 @@ journal refuses all that waits, and takes nothing more. This file knows no recor
 
 import asyncio
 import errno
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -25,6 +26,8 @@ RETRY = 0.25
 MAX_KEPT = 100_000
 """Notes kept in memory while the disk is full."""
 
+log = logging.getLogger(__name__)
+
 Note = tuple[int, Callable[[], None]]
 """How many records, and how to add them again."""
 
@@ -41,16 +44,18 @@ class Groups:
         on_full: Callable[[bool], None] | None,
         on_poisoned: Callable[[str], None] | None,
         on_commit: Callable[[int, int, float], None] | None,
+        on_dropped: Callable[[int], None] | None,
     ) -> None:
         self.full = False
         self.poisoned = poisoned
         self.backlog = 0
-        self.dropped = 0
+        self._dropping = False
         self._planner = planner
         self._thread = thread
         self._on_full = on_full
         self._on_poisoned = on_poisoned
         self._on_commit = on_commit
+        self._on_dropped = on_dropped
         self._plan: Plan | None = None
         self._gathering: deque[Group] = deque()
         self._inflight: Group | None = None
@@ -177,7 +182,7 @@ class Groups:
         try:
             await self.sync()
         except NotReady:
-            self.dropped += self._kept_records
+            self._drop(self._kept_records)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -266,6 +271,7 @@ class Groups:
         self.backlog -= sum(later.octets for later in self._gathering)
         self._gathering.clear()
         for one in refused:  # what reached the disk of it lies behind the tail, where nobody reads
+            self._keep(one.notes)
             self._answer(one, error)
         if self._on_poisoned is not None:
             self._on_poisoned(self.poisoned)
@@ -283,10 +289,21 @@ class Groups:
     def _keep(self, notes: Iterable[Note]) -> None:
         for note in notes:
             if self.poisoned or self._kept_records + note[0] > MAX_KEPT:
-                self.dropped += note[0]
+                self._drop(note[0])
             else:
                 self._kept.append(note)
                 self._kept_records += note[0]
+
+    def _drop(self, records: int) -> None:
+        """Notes that will never be recorded: said once until there is room again, counted all."""
+        if not records:
+            return
+        if not self._dropping:
+            self._dropping = True
+            why = self.poisoned or f"no room, and {self._kept_records} wait for it"
+            log.error("%s: outcomes and reports are dropped: %s", self._planner.folder, why)
+        if self._on_dropped is not None:
+            self._on_dropped(records)
 
     def _no_room(self) -> None:
         if not self.full:
@@ -314,7 +331,7 @@ class Groups:
         self._loop.call_later(RETRY, self._look_for_room)
 
     def _room_again(self) -> None:
-        self.full = False
+        self.full = self._dropping = False
         kept, self._kept, self._kept_records = self._kept, [], 0
         for _, again in kept:
             again()

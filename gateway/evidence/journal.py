@@ -63,8 +63,9 @@ class Journal:
 
     `apply` runs in the commit thread once per group, after the sync and before the callbacks, with the
     `local` values of the group's replies; when it raises, those replies' callbacks get its error.
-    `on_full(True)` and `on_full(False)`, `on_poisoned(why)` and `on_commit(records, octets, seconds)` run on
-    the loop. Raises UsageError when another process has this writer's folder.
+    `on_full(True)` and `on_full(False)`, `on_poisoned(why)`, `on_commit(records, octets, seconds)` and, of
+    outcomes and reports that a full or failing disk has cost, `on_dropped(records)` run on the loop. Raises
+    UsageError when another process has this writer's folder.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Journal:
         on_full: Callable[[bool], None] | None = None,
         on_poisoned: Callable[[str], None] | None = None,
         on_commit: Callable[[int, int, float], None] | None = None,
+        on_dropped: Callable[[int], None] | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         disk: Disk | None = None,
     ) -> None:
@@ -99,7 +101,13 @@ class Journal:
             name=f"journal {writer}",
         )
         self._groups = Groups(
-            planner, thread, poisoned, on_full=on_full, on_poisoned=on_poisoned, on_commit=on_commit
+            planner,
+            thread,
+            poisoned,
+            on_full=on_full,
+            on_poisoned=on_poisoned,
+            on_commit=on_commit,
+            on_dropped=on_dropped,
         )
         self._node = node
         self._texts: dict[rec.Octets, bytes] = {}
@@ -133,11 +141,6 @@ class Journal:
     def waiting(self) -> int:
         """Callbacks that are still to come."""
         return self._groups.waiting
-
-    @property
-    def dropped(self) -> int:
-        """Outcomes and reports lost because the disk was full for too long."""
-        return self._groups.dropped
 
     # ── what waits for the disk ──────────────────────────────────────────────────────────────────────
 

@@ -4,13 +4,14 @@ Rules: a file of any length in constant memory; what is good goes in and what is
 in FILE.rejected.csv, whose lines can be corrected and imported as they are; a file imported twice changes
 nothing the second time; a batch of at most `reading.CHUNK` rows is a transaction, so that nobody's ban waits
 for an import. Lines are read in a thread while two connections bring earlier ones in. It knows no SQL, and
-no terminal but the progress bar on stderr.
+no terminal but the progress on stderr.
 """
 
 import asyncio
 import contextlib
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AsyncExitStack, aclosing
@@ -42,6 +43,9 @@ from gateway.registry.sheets import CsvSink, create_table, open_table
 
 CONNECTIONS = 2
 """Batches under way at once: while one waits for the disk, the other is copied."""
+
+LINE_SECONDS = 5.0
+"""Between two lines that say how far it is, where there is no terminal for a bar."""
 
 VALUE_SHOWN = 2_000
 """Characters of a bad value that FILE.rejected.csv repeats."""
@@ -103,7 +107,8 @@ async def import_file(
 
     `approve`: checker and approver, two persons by name; numbers come in approved instead of submitted.
     `break_glass`: the case under which this is done although regulators have signed in. `terms`: when
-    complaints are due; None: the regulation's. `progress`: a bar on stderr; None: if that is a terminal.
+    complaints are due; None: the regulation's. `progress`: a bar on stderr; None: if that is a terminal, and
+    else a line every `LINE_SECONDS`.
     `actor`: whose file it is, and whose rows alone it may hold: what does not say whose it is, is his.
     UsageError: kind, file, header, persons or key are wrong; nothing has been changed then.
     """
@@ -113,7 +118,7 @@ async def import_file(
     try:
         table = own_kind(table, actor, source.header)
         places = places_of(path, table, source.header)
-        report = _Report(path, source.header)
+        report = _Report(path, source.header, keep=dry_run)
         rows = accepted = unchanged = waiting = 0
         read = batches(source, table, places)
         with report, _bar(source.size, f"{kind} ← {path.name}", progress) as bar:
@@ -299,13 +304,15 @@ class _Lanes:
 
 
 class _Report:
-    """FILE.rejected.csv: begun with the first bad line; one of an earlier run does not outlive a good one."""
+    """FILE.rejected.csv: begun with the first bad line; one of an earlier run does not outlive a good one,
+    unless it is to be kept: somebody may still be correcting it."""
 
-    def __init__(self, source: Path, header: list[str]) -> None:
+    def __init__(self, source: Path, header: list[str], *, keep: bool) -> None:
         self.path = source.with_name(source.name + ".rejected.csv")
         if not os.access(source.parent, os.W_OK):
             raise UsageError(f"{source.parent}: not writable; right would be a place for {self.path.name}")
         self.count = 0
+        self._keep = keep
         self._own = without_report(header)
         self._before = len(header) - len(self._own)
         self._sink: CsvSink | None = None
@@ -341,7 +348,7 @@ class _Report:
         with _told(self.path):
             if self._sink is not None:
                 self._sink.close()
-            else:
+            elif not self._keep:
                 self.path.unlink(missing_ok=True)
 
 
@@ -359,7 +366,33 @@ def _write_all(sink: Sink, lines: list[list[str]]) -> None:
         sink.write(line)
 
 
-def _bar(total: int, words: str, progress: bool | None) -> "tqdm[Never]":
-    shown = sys.stderr.isatty() if progress is None else progress
+class _Lines:
+    """What the bar shows, said in a line every few seconds: for a log, and whoever reads along."""
+
+    def __init__(self, total: int, words: str) -> None:
+        self.n: float = 0
+        self._total = total
+        self._words = words
+        self._next = time.monotonic() + LINE_SECONDS
+
+    def update(self, more: float) -> None:
+        self.n += more
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + LINE_SECONDS
+            share = self.n / self._total if self._total else 1
+            print(f"{self._words}: {share:.0%}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _bar(total: int, words: str, progress: bool | None) -> "tqdm[Never] | _Lines":
+    if progress is None and not sys.stderr.isatty():
+        return _Lines(total, words)
+    shown = progress is not False
     bar: tqdm[Never] = tqdm(total=total, desc=words, disable=not shown, file=sys.stderr, unit_scale=True)
     return bar

@@ -31,7 +31,7 @@ from gateway.registry.keys_in_use import KeysInUse
 from gateway.registry.local import LocalRefusal, LocalRefusals
 from gateway.registry.recorded import Recorded
 from gateway.registry.replica import Replica
-from gateway.registry.store import Change, StoredRefusal
+from gateway.registry.store import StoredRefusal
 from gateway.registry.tables import TABLES, Row
 from gateway.registry.writer import COMMIT, ReplicaWriter
 
@@ -76,8 +76,8 @@ log = logging.getLogger(__name__)
 class Feed:
     """Keeps `replica` (opened with `writer`) equal to the database at `dsn`.
 
-    `on_changes` gets the rows of the change log as they are read, each at least once, newest first; and one
-    with op `copy` when everything was copied afresh. From `recorded` comes back what a lost `local` held.
+    `on_cursor` gets from where the log is followed, the version of the replica there, and whether everything
+    was copied afresh for it. From `recorded` comes back what a lost `local` held.
     `on_refusal` gets the node where a reply arrived and when (ms), once the replica has the refusal that it
     is; of what arrived while this feed ran.
     """
@@ -87,14 +87,14 @@ class Feed:
         dsn: str,
         replica: Replica,
         *,
-        on_changes: Callable[[list[Change]], None] | None = None,
+        on_cursor: Callable[[Cursor, int, bool], None] | None = None,
         recorded: Recorded | None = None,
         on_refusal: Callable[[str, int], None] | None = None,
     ) -> None:
         self._dsn = dsn
         self._replica = replica
         self._writer = ReplicaWriter(replica)
-        self._on_changes = on_changes or (lambda changes: None)
+        self._on_cursor = on_cursor or (lambda cursor, version, copied: None)
         self._recorded = recorded
         self._on_refusal = on_refusal or (lambda node, at: None)
         self._told_of: dict[bytes, None] = {}  # events of refusals, the newest `MOST_TOLD`
@@ -143,6 +143,7 @@ class Feed:
         self._keys.begin()
         if self._cursor is not None:  # what is on the disk is as old as its news, not as this process
             self._up_to_date_at = time.monotonic() - max(0.0, (_now() - self._writer.news_at) / 1000)
+            self._on_cursor(self._cursor, self.version, False)
 
     async def run(self) -> None:
         """Follow until cancelled; tries again whenever the database goes away.
@@ -275,7 +276,6 @@ class Feed:
             unread[-1:] = [left] if left else []
             if changes:
                 found = True
-                self._on_changes([change for change in changes if change.op != "rekey"])
             for change in changes:
                 if change.key is None:
                     await self._look_through(c, change.table)
@@ -377,7 +377,7 @@ class Feed:
         self._learnt.clear()
         self._carried = None, 0
         log.info("registry: copied afresh in %.1f s", time.monotonic() - began)
-        self._on_changes([Change(self.version, "", None, "copy", self.version, "", datetime.now(UTC))])
+        self._on_cursor(self._cursor, self.version, True)
 
     async def _prune(self, c: "Connection") -> None:
         """Once an hour: drop what is old, and offer again what the database would not take."""

@@ -6,11 +6,11 @@ another of the account. The message ids that we make up carry the gateway code t
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gateway.model import Account, AccountKey, Reason
-from gateway.protocols import Wire
+from gateway.protocols import WIRES, Wire
 from gateway.relay.lane import Numbering
 from gateway.relay.memory import Batch, Submit, Tell
 
@@ -66,6 +66,12 @@ def made_up_ids(wire: type[Wire], gateway_code: int, worker: int, workers: int) 
         return wire.message_ids(date, gateway_code, first, count)
 
     return make
+
+
+def of_listeners(listeners: Sequence[tuple[str, int]], worker: int, workers: int) -> list[MakeIds]:
+    """Of each listener, by its protocol and gateway code: those that have the same also share the numbers."""
+    made = {said: made_up_ids(WIRES[said[0]], said[1], worker, workers) for said in listeners}
+    return [made[said] for said in listeners]
 
 
 def refuse(

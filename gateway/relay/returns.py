@@ -296,9 +296,9 @@ class Returns:
                 record=record,
             )
 
-        self._kinds[kind] += 1
-
         def durable(error: Exception | None) -> None:
+            if error is None:
+                self.count(kind)
             if error is None and purposes:
                 self._telemetry.refusal_effective.observe(perf_counter() - arrived)
             done(error)
@@ -321,7 +321,7 @@ class Returns:
         confirmed = does and self._confirmations.wants(reply)
 
     def count(self, kind: str) -> None:
-        """One more reply of this kind was recorded by somebody else."""
+        """One more reply of this kind was recorded."""
         self._kinds[kind] += 1
 
     def flush_metrics(self) -> None:

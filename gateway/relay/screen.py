@@ -32,7 +32,7 @@ from gateway.relay.contacts import Contacts, half_key, pair_key
 from gateway.relay.counting import Counting, reduces, settle_masses
 from gateway.relay.lines import attempts_of, with_lenders
 from gateway.relay.memory import Batch
-from gateway.relay.shares import Shared, Shares
+from gateway.relay.shares import Shared, Shares, count, counted
 from gateway.telemetry import Telemetry
 
 ENOUGH = 32
@@ -219,10 +219,16 @@ class Screen:
             settle_masses(batches, verdicts, self.account)
         self._telemetry.decision.observe(perf_counter() - began)
         shared, items = self._items(batches, attempts, verdicts, profile)
-        done = partial(self._settle, batches)
-        if reserved is not None:
-            done = partial(self._written, batches, reserved)
-        ids = self.journal.attempts(now, version, items, done)
+        counts = counted(batches, shared)
+
+        def written(error: Exception | None) -> None:
+            if error is not None and reserved is not None:
+                reserved.release()
+            self._settle(batches, error)
+            if error is None:
+                count(counts)
+
+        ids = self.journal.attempts(now, version, items, written)
         self._tell(batches, attempts, subscribers, shared, ids, now)
         for batch in batches:
             try:
@@ -230,11 +236,6 @@ class Screen:
             except Exception:
                 self._log.exception("a judged batch could not be made ready")
                 batch.owner.abort()  # what is not ready must not leave; nobody else notices
-
-    def _written(self, batches: Sequence[Batch], reserved: Reserved, error: Exception | None) -> None:
-        if error is not None:
-            reserved.release()
-        self._settle(batches, error)
 
     def _settle(self, batches: Sequence[Batch], error: Exception | None) -> None:
         for batch in batches:
@@ -372,13 +373,12 @@ class Screen:
         ids: list[bytes],
         now: int,
     ) -> None:
-        """Tell each submit what became of it, count, and note who sent to whom, so that a reply finds its
+        """Tell each submit what became of it, and note who sent to whom, so that a reply finds its
         institution."""
         first = self.journal.index
         index = 0
         for batch in batches:
             channel = batch.channel
-            one = 0 if batch.again else 1  # what passes on was counted when it began
             for submit in batch.submits:
                 end = index + submit.width
                 if submit.width == 1:
@@ -388,12 +388,9 @@ class Screen:
                     submit.verdicts = [shared.verdict for shared in of_all[index:end]]
                 while index < end:
                     shared = of_all[index]
-                    shared.tally.count += one
                     attempt = attempts[index]
                     if not shared.passed:
                         submit.refused += 1
-                        if not one:
-                            shared.tally.count += 1
                     elif attempt.destination and channel == SMS:  # nobody replies to a call by SMS
                         pair = pair_key(shared.half, subscribers[index])
                         self._contacts.remember(pair, now, shared.institution, ids[index], first + index)

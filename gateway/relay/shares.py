@@ -4,6 +4,7 @@ Made once for each verdict object, as a sender's attempts share theirs (policy/j
 look-up and an addition.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -13,6 +14,7 @@ from gateway.model import SMS, VOICE, AccountKey, Verdict
 from gateway.policy.profile import Profile
 from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import half_key
+from gateway.relay.memory import Batch
 from gateway.telemetry import Telemetry
 
 MOST_CACHED = 20_000  # then it starts anew
@@ -53,6 +55,26 @@ class Shared:
         """Whether it is this sender's."""
         mine = self.key
         return (source is self.source or source == self.source) and (key is mine or key == mine)
+
+
+def counted(batches: Sequence[Batch], of_all: list[Shared]) -> list[Shared]:
+    """What the metrics count once it is durable: all attempts of these batches, but those that pass on, which
+    were counted when they began."""
+    if not any([batch.again for batch in batches]):
+        return of_all
+    found: list[Shared] = []
+    end = 0
+    for batch in batches:
+        start, end = end, end + sum([submit.width for submit in batch.submits])
+        its = of_all[start:end]
+        found += [shared for shared in its if not shared.passed] if batch.again else its
+    return found
+
+
+def count(counts: list[Shared]) -> None:
+    """They are durable."""
+    for shared in counts:
+        shared.tally.count += 1
 
 
 class Shares:

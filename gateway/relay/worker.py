@@ -20,7 +20,7 @@ from gateway.errors import NotReady
 from gateway.model import Account, AccountKey
 from gateway.protocols import CALLS, WIRES, Wire
 from gateway.registry.receiving import Receiving
-from gateway.relay import handoff
+from gateway.relay import handoff, refusing
 from gateway.relay.callback import Callback, Front
 from gateway.relay.callback_ports import CallbackPorts, may_call
 from gateway.relay.confirming import Confirmations
@@ -30,7 +30,7 @@ from gateway.relay.login import LoginRefused, Logins, Route, ask_carrier, may_en
 from gateway.relay.memory import SWEEP_SECONDS
 from gateway.relay.outward import Outward
 from gateway.relay.parts import Parts
-from gateway.relay.refusing import Receivers, made_up_ids
+from gateway.relay.refusing import Receivers
 from gateway.relay.replacing import AllTaken
 from gateway.relay.returns import Returns
 from gateway.relay.routes import Routes
@@ -72,6 +72,8 @@ class Worker:
         self._log = log
         self._returns = returns
         receivers, parts, taken = Receivers(), Parts(screen), AllTaken()
+        codes = [(sms.protocol, sms.gateway_code) for sms in listeners]
+        made_up = refusing.of_listeners(codes, index, workers)
         self._desks = [
             Desk(
                 screen,
@@ -80,12 +82,12 @@ class Worker:
                 parts,
                 telemetry,
                 log,
-                made_up_ids(WIRES[sms.protocol], sms.gateway_code, index, workers),
+                make_ids,
                 receivers,
                 taken,
                 routes.get(sms.protocol),
             )
-            for sms in listeners
+            for sms, make_ids in zip(listeners, made_up, strict=True)
         ]
         self._routes = routes  # by protocol, of those whose carriers call
         self._front = Front(carrier, workers, returns, handoff.Channels(run_dir), telemetry, log)
