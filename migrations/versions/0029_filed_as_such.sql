@@ -43,3 +43,74 @@ CREATE TRIGGER institutions_authority BEFORE UPDATE OF kind ON institutions
     FOR EACH ROW WHEN (OLD.kind = 'authority' AND NEW.kind <> 'authority') EXECUTE FUNCTION institutions_authority();
 ALTER TABLE accounts ENABLE ALWAYS TRIGGER accounts_authority;
 ALTER TABLE institutions ENABLE ALWAYS TRIGGER institutions_authority;
+
+-- A hold on a filing is on every approved version of it (0010), and on whatever else its holder has filed of the same
+-- number: a filing that is withdrawn, or ends, and the number filed anew would be a way round a regulator as well.
+CREATE FUNCTION is_same_filing(a numbers, b numbers) RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN a.institution_id = b.institution_id AND a.number = b.number AND a.id <> b.id -- an amendment keeps these two
+   AND (a.channels & b.channels <> 0 OR coalesce(a.supersedes = b.id, false) OR coalesce(b.supersedes = a.id, false));
+
+-- What stands on others of the same is on what is approved now, by steps or by an import: `approved` are their ids.
+CREATE FUNCTION hold_as_others(approved bigint[]) RETURNS void LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public AS $$
+    INSERT INTO holds (number_id, cause, case_reference, held_by, held_person, valid_from, valid_until)
+    SELECT DISTINCT ON (n.id, h.cause, h.held_by, h.valid_from)
+           n.id, h.cause, h.case_reference, h.held_by, h.held_person, h.valid_from, h.valid_until
+      FROM holds h JOIN numbers m ON m.id = h.number_id
+      JOIN numbers n ON is_same_filing(n, m)
+     WHERE n.id = ANY (approved) AND h.lifted_by IS NULL
+       AND coalesce(h.valid_until > greatest(n.effective_from, now()), true) -- greatest() takes no notice of NULL
+       AND NOT EXISTS (SELECT FROM holds o
+                        WHERE o.number_id = n.id AND (o.cause, o.held_by, o.valid_from) = (h.cause, h.held_by, h.valid_from))
+     ORDER BY n.id, h.cause, h.held_by, h.valid_from, h.id
+$$;
+REVOKE EXECUTE ON FUNCTION hold_as_others FROM PUBLIC;
+
+-- Per statement, as an import brings thousands: where no filing is held, it asks for nothing more.
+CREATE FUNCTION numbers_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM holds WHERE number_id IS NOT NULL AND lifted_by IS NULL) THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'INSERT' THEN
+        PERFORM hold_as_others(ARRAY(SELECT id FROM new_rows WHERE status = 'approved'));
+    ELSE
+        PERFORM hold_as_others(ARRAY(SELECT n.id FROM new_rows n JOIN old_rows o USING (id)
+                                      WHERE n.status = 'approved' AND o.status <> 'approved'));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER numbers_held_filed AFTER INSERT ON numbers REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION numbers_held();
+CREATE TRIGGER numbers_held_changed AFTER UPDATE ON numbers REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION numbers_held();
+ALTER TABLE numbers ENABLE ALWAYS TRIGGER numbers_held_filed, ENABLE ALWAYS TRIGGER numbers_held_changed;
+
+-- As in 0010, for all that are the same; what is approved later is seen to above.
+DROP TRIGGER number_step_then_held ON number_steps;
+CREATE OR REPLACE FUNCTION number_hold_follows() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN -- others that are approved, and may not have begun
+        PERFORM hold_as_others(ARRAY(
+            SELECT n.id FROM numbers m JOIN numbers n ON is_same_filing(n, m)
+             WHERE m.id = NEW.number_id AND n.status = 'approved' AND coalesce(n.effective_until > now(), true)));
+    ELSE
+        UPDATE holds h
+           SET valid_until = least(h.valid_until, NEW.valid_until), lifted_by = NEW.lifted_by,
+               lifted_reason = NEW.lifted_reason
+          FROM numbers m, numbers n
+         WHERE h.lifted_by IS NULL AND (h.cause, h.held_by, h.valid_from) = (NEW.cause, NEW.held_by, NEW.valid_from)
+           AND m.id = NEW.number_id AND n.id = h.number_id AND is_same_filing(n, m);
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- What was filed anew under a hold that stands.
+DO $$ BEGIN
+    PERFORM hold_as_others(ARRAY(
+        SELECT n.id FROM holds h JOIN numbers m ON m.id = h.number_id
+          JOIN numbers n ON is_same_filing(n, m)
+         WHERE h.lifted_by IS NULL AND n.status = 'approved' AND n.approved_at >= h.valid_from
+           AND coalesce(n.effective_until > now(), true)));
+END $$;
