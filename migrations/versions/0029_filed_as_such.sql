@@ -114,3 +114,65 @@ DO $$ BEGIN
          WHERE h.lifted_by IS NULL AND n.status = 'approved' AND n.approved_at >= h.valid_from
            AND coalesce(n.effective_until > now(), true)));
 END $$;
+
+-- As in 0019, and who closed the institution, agency or account's holder, and who put the subscriber's refusal in, or
+-- said of his reply that it was one: as a verdict tells a subscriber by his mask alone, by that.
+CREATE OR REPLACE FUNCTION verdict_authors(attempt uuid) RETURNS SETOF bigint LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, public AS $$
+    WITH judged AS (
+        SELECT i.at + interval '1 minute' AS at, i.reason, i.number, i.registration, i.institution, i.agency, i.carrier,
+               i.protocol, i.account, i.channel, i.subscriber
+          FROM intercepts i WHERE i.id = attempt),
+    filing AS (
+        SELECT n.id, j.at FROM judged j JOIN numbers n ON n.number = j.registration
+         WHERE j.reason = 'not_effective' AND code_of(n.institution_id) = j.institution),
+    barred AS (
+        SELECT i.id, j.at FROM judged j JOIN institutions i ON i.code IN (j.institution, j.agency) OR i.id IN (
+                    SELECT a.holder_id FROM accounts a
+                     WHERE (a.carrier, a.protocol, a.account) = (j.carrier, j.protocol, j.account))
+         WHERE j.reason = 'institution_barred'),
+    versions AS (
+        SELECT i.id, i.status, i.changed_at, 'infinity' AS superseded_at FROM institutions i JOIN barred USING (id)
+         UNION ALL
+        SELECT h.id, h.status, h.changed_at, h.superseded_at FROM institutions_history h JOIN barred USING (id))
+    SELECT unnest(ARRAY[b.added_person, b.vouched_person, b.confirmed_person])
+      FROM judged j JOIN blacklist b
+        ON CASE WHEN b.is_prefix THEN starts_with(j.number, b.number) ELSE b.number = j.number END
+     WHERE j.reason = 'blacklisted' AND coalesce(b.confirmed_at, b.added_at) <= j.at
+       AND (b.confirmed_at IS NOT NULL OR NOT b.needs_second)
+       AND coalesce(b.removed_at > j.at - interval '72 hours', true)
+    UNION
+    SELECT h.held_person
+      FROM judged j JOIN holds h
+        ON CASE j.reason
+               WHEN 'institution_barred' THEN h.institution_id IN (SELECT id FROM barred)
+               WHEN 'not_effective' THEN h.number_id IN (SELECT id FROM filing)
+               WHEN 'account_mismatch' THEN h.account_id = account_of(j.carrier, j.protocol, j.account)
+               ELSE false
+           END
+     WHERE h.valid_from <= j.at AND coalesce(h.valid_until > j.at - interval '72 hours', true)
+    UNION
+    SELECT a.person_id
+      FROM barred b JOIN audit a ON a.subject = 'institutions/' || b.id
+      JOIN versions v ON v.id = b.id AND v.status = 'closed' AND v.changed_at <= a.at AND a.at < v.superseded_at
+     WHERE a.act = 'institution.change' AND a.detail->'fields' ? 'status' AND a.at <= b.at
+       AND NOT EXISTS (SELECT FROM versions w WHERE w.id = b.id AND w.status <> 'closed' AND w.changed_at > a.at
+                                                AND w.changed_at <= b.at - interval '72 hours')
+    UNION
+    SELECT s.person_id FROM filing f JOIN number_steps s ON s.number_id = f.id
+     WHERE s.step = 'revoke' AND s.at <= f.at
+    UNION
+    SELECT a.person_id
+      FROM judged j JOIN users u ON u.role = 'regulator' -- nobody else answers an appeal
+      JOIN audit a ON a.user_id = u.id AND a.act IN ('refusal.add', 'reply.refusal') AND a.detail->>'subscriber' = j.subscriber
+     CROSS JOIN LATERAL (SELECT substring(a.subject FROM '/([0-9]{1,18})$')::bigint AS id) s
+      JOIN refusals r ON r.id = CASE a.act WHEN 'refusal.add' THEN s.id
+                                ELSE (SELECT f.id FROM replies p JOIN refusals f USING (event) WHERE p.id = s.id) END
+     WHERE j.reason = 'refused_by_subscriber' AND a.at <= j.at AND r.channels & j.channel <> 0
+       AND coalesce(code_of(r.institution_id) = j.institution, true) AND coalesce(r.number = j.registration, true)
+       AND coalesce(r.lifted_at > j.at - interval '72 hours', true)
+$$;
+ALTER TABLE appeals DISABLE TRIGGER appeal_authored;
+UPDATE appeals SET author_persons = authors_of(against_kind, against)
+ WHERE status = 'open' AND against_kind = 'verdict' AND author_persons <> authors_of(against_kind, against);
+ALTER TABLE appeals ENABLE ALWAYS TRIGGER appeal_authored;
