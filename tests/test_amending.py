@@ -8,6 +8,7 @@ from pathlib import Path
 import any_hour
 import asyncpg
 import pytest
+from bureau import file_number
 from cast import Cast, cast_of
 from test_feed import KEY, SMALL, following, until
 from test_filings import approved, seen, step
@@ -203,3 +204,38 @@ async def test_a_hold_is_on_every_version_until_it_is_lifted(node: Node, held: s
     async with cast.door.owner() as c:
         lifted = await c.fetch("SELECT lifted_by, lifted_reason FROM holds")
     assert [tuple(row) for row in lifted] == [("regulator", "已整改")] * 3
+
+
+async def test_a_hold_is_on_what_its_holder_files_of_that_number_anew(node: Node) -> None:
+    """Beside it or after its end, by steps or by file: withdrawing is no way round a regulator either."""
+    cast = node.cast
+    old = await approved(cast)
+    async with cast.acting("regulator") as (c, actor):
+        await filings.suspend(c, actor, old.id, "投诉集中", case="C-1")
+    beside = await approved(cast, effective_from="2026-01-01")
+    assert await step(cast, "bank", "withdraw", old.id, beside.id) == []
+    anew = await approved(cast)
+    assert (await node.says())[1] == HELD
+    [hold] = (await seen(cast, "bank", anew.id)).holds
+    assert (hold.cause, hold.case_reference, hold.held_by) == ("投诉集中", "C-1", "regulator")
+    await approved(cast, number="10690077")
+    assert await step(cast, "bank", "withdraw", anew.id) == []
+    async with cast.door.owner() as c:
+        await file_number(c, "10690001", "BANK", extension_digits=4)  # type: ignore[arg-type]
+        ((imported,),) = await c.fetch("SELECT max(id) FROM numbers")
+        held = await c.fetch(
+            "SELECT n.number, count(*) FROM holds h JOIN numbers n ON n.id = number_id GROUP BY 1"
+        )
+    assert [tuple(row) for row in held] == [("10690001", 4)]
+    assert (await node.says())[1] == HELD
+    async with cast.acting("regulator") as (c, actor):
+        await filings.resume(c, actor, imported, "已整改")
+    assert await node.says() == NEW
+    async with cast.door.owner() as c:
+        assert await c.fetchval("SELECT count(*) FROM holds WHERE lifted_by IS NULL") == 0
+    async with cast.acting("regulator") as (c, actor):  # lifted for good
+        await filings.suspend(c, actor, imported, "再次投诉")
+        await filings.resume(c, actor, imported, "已整改")
+    assert await step(cast, "bank", "withdraw", imported) == []
+    await approved(cast)
+    assert await node.says() == OLD

@@ -101,6 +101,27 @@ async def test_account_shows_what_its_list_says(office: Office) -> None:
     assert long.body["expected"] == "at most 6 letters, digits or signs of ASCII"
 
 
+async def test_only_an_authority_has_an_account_of_its_scope(office: Office) -> None:
+    """Which is judged by nearly no rule: by no hand, at no later change, and not by file."""
+    new = {"protocol": "cmpp", "account": "900009", "holder": "BANK", "scope": "authority"}
+    bank = await office.post("carrier", "/accounts", new)
+    assert (bank.status, bank.body["field"], bank.body["value"]) == (422, "scope", "authority")
+    assert "filed as an institution of kind authority" in bank.body["expected"]
+    court = (await office.post("carrier", "/institutions", BANK | {"kind": "authority"})).body["id"]
+    made = await office.post("carrier", "/accounts", new | {"holder": "NEW"})
+    assert made.status == 201, made.body
+    account = f"/accounts/{made.body['id']}"
+    assert (await change(office, "carrier", account, {"holder": "BANK"})).body["field"] == "scope"
+    other = await change(office, "carrier", f"/institutions/{court}", {"kind": "other"})
+    assert (other.status, other.body["field"], other.body["value"]) == (422, "kind", "other")
+    file = "code,name,kind\nNEW,新银行,bank\n".encode()
+    headers = {"Content-Type": "text/csv"}
+    done = await office.post("carrier", "/imports/institutions", data=file, headers=headers)
+    assert [(one["line"], one["column"]) for one in done.body["lines"]] == [(2, "kind")]
+    assert (await change(office, "carrier", account, {"scope": "other"})).status == 200
+    assert (await change(office, "carrier", f"/institutions/{court}", {"kind": "other"})).status == 200
+
+
 async def test_a_list_of_numbers_is_replaced_as_it_was_read(office: Office) -> None:
     """Whatever another hand did to it meanwhile, by HTTP or by file, is not lost."""
     new = {"protocol": "cmpp", "account": "900009", "holder": "BANK"}

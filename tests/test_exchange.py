@@ -770,6 +770,7 @@ async def test_generated_registries_survive_the_journey(
         ("accounts", "mobile,cmpp,9000011,B001,,,,,,,,,,", "account", "login of cmpp"),
         ("accounts", "mobile,cmpp,９００００１,B001,,,,,,,,,,", "account", "login of cmpp"),
         ("accounts", "mobile,smgp,900000011,B001,,,,,,,,,,", "account", "login of smgp"),
+        ("accounts", "mobile,cmpp,900001,B001,authority,,,,,,,,,", "scope", "not filed as an authority"),
         ("refusals", "13800000009,B001,,,,2999-01-01", "at", "in the future"),
         ("consents", "13800000009,B001,,2999-01-01,,", "at", "in the future"),
         ("institutions", "B009,名称,bank,,,,,,后来", "", "beyond the last column"),

@@ -295,6 +295,8 @@ def test_rectangles_overlap_exactly_when_one_number_could_be_both(schema: psycop
         "INSERT INTO holds (cause) VALUES ('penalty')",
         "INSERT INTO holds (cause, institution_id, account_id) VALUES ('penalty', 1, 1)",
         "UPDATE institutions SET kind = 'shop'",
+        "INSERT INTO accounts (carrier, protocol, account, holder_id, scope)"
+        " VALUES ('mobile', 'cmpp', '900002', 1, 'authority')",
         "UPDATE change_log SET op = 'insert'",
         "TRUNCATE change_log",
         "DELETE FROM institutions_history",
@@ -596,7 +598,8 @@ def test_a_case_breaks_the_glass_and_is_seen(guarded: psycopg.Connection) -> Non
 
 
 def test_a_registry_of_before_is_brought_up(empty: str) -> None:
-    """Rows that were filed under 0004 stand as they were; what was approved then stays approved."""
+    """Rows that were filed under 0004 stand as they were; what was approved then stays approved. An account
+    that could not be today holds the upgrade up until somebody has put it right."""
     from alembic import command  # noqa: PLC0415
 
     command.upgrade(migrate._config(dsn=empty), "0004")
@@ -612,8 +615,14 @@ def test_a_registry_of_before_is_brought_up(empty: str) -> None:
                INSERT INTO blacklist (number, is_prefix, reason, case_reference)
                     VALUES ('1069', true, 'r', 'c');
                INSERT INTO holds (cause, institution_id) VALUES ('c', 1);
-               DELETE FROM holds"""
+               DELETE FROM holds;
+               INSERT INTO accounts (carrier, protocol, account, holder_id, scope)
+                    VALUES ('mobile', 'cmpp', '900001', 1, 'authority')"""
         )
+        # which a bank's account can't be: whoever filed it so says what he meant
+        with pytest.raises(psycopg.errors.CheckViolation, match="mobile cmpp 900001 of A; right would be"):
+            migrate.upgrade(empty)
+        connection.execute("UPDATE accounts SET scope = 'other'")
         migrate.upgrade(empty)
         assert connection.execute("SELECT number, version FROM whitelist").fetchall() == [("10690001", 1)]
         assert connection.execute("SELECT number FROM blacklist_in_force").fetchall() == [("1069",)]

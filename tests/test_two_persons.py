@@ -17,6 +17,8 @@ import pytest
 from bureau import file_number, settle
 from office import Office
 from shell import Shell
+from test_queue import SUBSCRIBER
+from test_queue import said as came
 
 from gateway.registry.exchange import import_file
 
@@ -169,7 +171,9 @@ async def test_a_profile_is_put_in_force_by_two_who_are_known(office: Office) ->
     assert (await office.post("regulator2", f"{activate}/confirm", wanted)).body["state"] == "in_force"
 
 
-def refused(office: Office, reason: str, after: datetime.timedelta = MINUTE) -> str:
+def refused(
+    office: Office, reason: str, after: datetime.timedelta = MINUTE, subscriber: str = "138****0000"
+) -> str:
     """An intercept of BANK's number so long from now, whose verdict had this reason; its id."""
     at = datetime.datetime.now(datetime.UTC) + after
     identity = uuid.uuid4()
@@ -179,8 +183,8 @@ def refused(office: Office, reason: str, after: datetime.timedelta = MINUTE) -> 
                                    institution, agency, purpose, region, subscriber, reason, sub, findings,
                                    profile, registry_version, writer, segment, "offset", place)
            VALUES (%s, %s, 'mobile', 'n', 'cmpp', '900001', 1, %s, '10690001', 'BANK', '', 'marketing', '',
-                   '138****0000', %s, '', '[]', '', 1, 'w', 1, 1, 1)""",
-        identity, at, "106900010001", reason,
+                   %s, %s, '', '[]', '', 1, 'w', 1, 1, 1)""",
+        identity, at, "106900010001", subscriber, reason,
     )  # fmt: skip
     return identity.hex
 
@@ -234,3 +238,40 @@ async def test_who_stopped_a_holder_or_a_number_answers_no_appeal_against_what_f
     place = await appealed(office, refused(office, reason))
     assert await said(office, "regulator", place, REJECTED) == "same_person"
     assert (await office.post("regulator2", place, REJECTED)).status == 200
+
+
+async def test_who_closed_a_holder_answers_no_appeal_against_what_followed(office: Office) -> None:
+    bank = f"/institutions/{office.institutions['BANK']}"
+    before = await appealed(office, refused(office, "institution_barred", -60 * MINUTE))
+    for who, status in (("carrier", "closed"), ("carrier", "active"), ("regulator", "closed")):
+        done = await office.ask(who, "PATCH", bank, {"status": status}, headers={"If-Match": "*"})
+        assert done.status == 200, done.body
+    renamed = await office.ask("regulator2", "PATCH", bank, {"name": "新名称"}, headers={"If-Match": "*"})
+    assert renamed.status == 200
+    place = await appealed(office, refused(office, "institution_barred"))
+    assert await said(office, "regulator", place, REJECTED) == "same_person"
+    assert (await office.post("regulator2", place, REJECTED)).status == 200
+    assert (await office.post("regulator", before, REJECTED)).status == 200
+
+
+async def test_who_put_a_refusal_in_answers_no_appeal_against_what_followed(
+    office: Office,
+) -> None:
+    """He put the refusal in, or said of the reply that it was one; of this subscriber, to this holder."""
+    new = {"subscriber": "13800000000", "institution": "BANK", "channels": ["sms"], "source": "12321"}
+    assert (await office.post("regulator", "/refusals", new)).status == 201
+    for other in ({"institution": "FIN"}, {"channels": ["voice"]}, {"subscriber": "13800000005"}):
+        assert (await office.post("regulator2", "/refusals", new | other)).status == 201
+    place = await appealed(office, refused(office, "refused_by_subscriber"))
+    assert await said(office, "regulator", place, REJECTED) == "same_person"
+    assert (await office.post("regulator2", place, REJECTED)).status == 200
+    await came(office, "ambiguous")
+    [reply] = (await office.get("regulator2", "/replies")).body["items"]
+    assert reply["subscriber"] == f"138****{SUBSCRIBER[-4:]}"
+    decided = await office.post(
+        "regulator2", f"/replies/{reply['id']}", {"decision": "refusal", "reason": "r"}
+    )
+    assert decided.status == 200, decided.body
+    place = await appealed(office, refused(office, "refused_by_subscriber", subscriber="138****0001"))
+    assert await said(office, "regulator2", place, REJECTED) == "same_person"
+    assert (await office.post("regulator", place, REJECTED)).status == 200

@@ -331,6 +331,14 @@ REFUSALS: dict[str, tuple[str, Words]] = {
     ),
     "refusals_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
     "refusals_ended": ("wrong_state", Words("该拒收已解除", "this refusal has ended")),
+    "accounts_authority": (
+        "invalid",
+        Words("接入范围“机关”只限机关单位", "scope authority is for accounts of authorities"),
+    ),
+    "institutions_authority": (
+        "invalid",
+        Words("该机构持有接入范围为“机关”的账号", "it holds accounts of scope authority"),
+    ),
     "import_run_glass": (
         "break_glass_needed",
         Words("监管人员已登录：审批须两人逐步办理，强制导入须注明案件",
@@ -338,6 +346,21 @@ REFUSALS: dict[str, tuple[str, Words]] = {
     ),
 }  # fmt: skip
 """By name of the constraint: code and words."""
+
+PLACES: dict[str, tuple[str, Words]] = {
+    "number_step_reason": ("reason", Words("一段说明", "a text that says something")),
+    "accounts_authority": (
+        "scope",
+        Words("financial 或 other，或先将其主体登记为“机关单位”（authority）",
+              "financial or other, or a holder that is filed as an institution of kind authority"),
+    ),
+    "institutions_authority": (
+        "kind",
+        Words("authority；或先将其机关接入账号改为其他接入范围或其他主体",
+              "authority, or another scope or holder for its accounts of scope authority first"),
+    ),
+}  # fmt: skip
+"""By name of the constraint, where one value is to blame: its field, and what would be right."""
 
 
 def as_problem(error: asyncpg.PostgresError) -> Problem | None:
@@ -347,9 +370,9 @@ def as_problem(error: asyncpg.PostgresError) -> Problem | None:
     """
     known = REFUSALS.get(error.constraint_name or "")
     if known is not None:
-        if error.constraint_name == "number_step_reason":
-            said = Words("一段说明", "a text that says something")
-            return Problem(*known, field="reason", value="", expected=said)
+        place = PLACES.get(error.constraint_name or "")
+        if place is not None:  # these tell in their detail what was asked for, and nothing else
+            return Problem(*known, field=place[0], value=error.detail or "", expected=place[1])
         return Problem(*known)
     table = error.table_name or ""
     if isinstance(error, asyncpg.UniqueViolationError):

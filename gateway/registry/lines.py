@@ -1,7 +1,8 @@
 """Access accounts on the wire, and the numbers that each may show.
 
 Rules: accounts are the carrier's own; the list of an account's numbers is replaced as a whole, as an empty
-one means "every number of its holder".
+one means "every number of its holder". Scope `authority`, for which no filing is asked, is for holders that
+are filed as authorities; the database sees to that.
 """
 
 from collections.abc import Callable, Mapping, Sequence

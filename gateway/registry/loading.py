@@ -207,9 +207,23 @@ PROTECTED = Flaw(
     "a number or prefix that covers none",
     "不覆盖受保护号码的号码或前缀",
 )
+NO_AUTHORITY = Flaw(
+    "the holder is not filed as an authority",
+    "账号主体未登记为机关单位",
+    "financial or other, or a holder of kind authority",
+    "financial 或 other，或机构类型为“机关单位”的主体",
+)
+HOLDS_AUTHORITY = Flaw(
+    "it holds accounts of scope authority",
+    "该机构持有接入范围为“机关”的账号",
+    "authority, or another scope or holder for those accounts first",
+    "authority；或先更改这些账号的接入范围或主体",
+)
 PROBLEMS = {
     "numbers_no_overlap": ("number", ALREADY_FILED),
     "blacklist_protected": ("number", PROTECTED),
+    "accounts_authority": ("scope", NO_AUTHORITY),
+    "institutions_authority": ("kind", HOLDS_AUTHORITY),
 }
 """Constraints that a row can break in spite of the checks before: the column to blame, and the words."""
 

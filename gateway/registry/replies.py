@@ -149,7 +149,10 @@ async def decide(c: "Connection", actor: Actor, key: RegistryKey, old: Reply, sa
         "decided_reason": said.reason,
     }
     await changing.update(c, "replies", old.id, values)
-    await record(c, actor, f"reply.{said.decision}", f"replies/{old.id}", reason=said.reason)
+    # by the mask it is found whose refusal, and whose appeal, this was (migrations 0029 verdict_authors)
+    await record(
+        c, actor, f"reply.{said.decision}", f"replies/{old.id}", reason=said.reason, subscriber=old.subscriber
+    )
     return await reply(c, key, old.id)
 
 
