@@ -37,7 +37,7 @@ LEFT_OUT = {
     "numbers": "drafts, what was returned, withdrawn or revoked, amendments that wait",
     "mandates": "revoked",
     "blacklist": "removed",
-    "refusals": "lifted, undecided, for an institution also those that a complaint brought",
+    "refusals": "lifted, undecided",
     "recipients": "strangers",
 }
 """By kind: the rows that do not go out, as a file could not say what they are."""
