@@ -33,6 +33,25 @@ async def test_institution_is_registered_and_closed(office: Office) -> None:
     assert (closed.status, closed.body["status"]) == (200, "closed")
     assert closed.body["licence_until"] == "2026-02-01T00:00:00+08:00", "the day belongs to it"
     assert closed.body["name"] == BANK["name"]
+    for field, value in (("status", "active"), ("kind", "authority"), ("region", "")):
+        said = await change(office, "carrier", path, {field: value, "licence_until": "2027-01-31"})
+        assert (said.status, said.body["field"], said.body["value"]) == (403, field, value)
+    for row, blamed in (
+        ("NEW,新银行,authority,,2027-01-31", [(2, "kind", "only a regulator changes this")]),
+        ("NEW,新银行,bank,浙江省宁波市,2027-01-31", [(2, "region", "only a regulator changes this")]),
+        ("NEW,新银行,bank,,2028-01-31\nNEXT,又一银行,bank,浙江省宁波市,", []),  # no region: it stays
+    ):
+        done = await office.post(
+            "carrier",
+            "/imports/institutions",
+            data=f"code,name,kind,region,licence_until\n{row}\n".encode(),
+            headers={"Content-Type": "text/csv"},
+        )
+        assert [(one["line"], one["column"], one["cause"]) for one in done.body["lines"]] == blamed
+    said = await change(office, "carrier", path, {"kind": "bank", "region": "浙江省", "status": "closed"})
+    assert (said.status, said.body["licence_until"]) == (200, "2028-02-01T00:00:00+08:00")
+    again = await change(office, "regulator", path, {"status": "active", "region": "浙江省杭州市"})
+    assert (again.body["status"], again.body["region"]) == ("active", "浙江省杭州市")
     assert (await office.get("institution", path)).status == 404
     seen = await office.get("provider", "/institutions")
     assert [one["code"] for one in seen.body["items"]] == ["SHOP"]

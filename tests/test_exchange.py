@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import datetime
+import json
 import subprocess
 import sys
 import tempfile
@@ -315,9 +316,29 @@ async def test_approval_takes_two_persons(filled: Bring, database: str) -> None:
     assert (again.accepted, again.unchanged) == (0, 3)
 
 
+async def imported(database: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Act, reason and detail of what the audit says of the newest import."""
+    c = await asyncpg.connect(database)
+    try:
+        rows = await c.fetch(
+            "SELECT act, reason, detail FROM audit WHERE act LIKE 'import.%' ORDER BY id DESC LIMIT 2"
+        )
+    finally:
+        await c.close()
+    return [(row["act"], row["reason"], json.loads(row["detail"])) for row in reversed(rows)]
+
+
 async def test_break_glass_is_written_down(filled: Bring, database: str) -> None:
     await filled("numbers", TABLES["numbers"], approve=PERSONS, break_glass="案件-9")
     assert await ask(database, "SELECT approved_by FROM numbers LIMIT 1") == "approver [break-glass 案件-9]"
+    begun, ended = await imported(database)
+    who = {"kind": "numbers", "file": "numbers.csv", "checker_name": "checker", "approver_name": "approver"}
+    assert (begun[:2], begun[2].items() >= who.items()) == (("import.begin", "案件-9"), True)
+    counts = {"rows": 3, "accepted": 3, "rejected": 0}
+    assert ended == ("import.numbers", "案件-9", begun[2] | counts)
+    persons = [await ask(database, "SELECT id FROM persons WHERE name = $1", name) for name in PERSONS]
+    assert [begun[2]["checker"], begun[2]["approver"]] == persons
+    assert await ask(database, "SELECT audit_broken()") is None
 
 
 async def test_the_run_of_a_killed_import_is_closed_at_once_and_no_living_one(database: str) -> None:
@@ -338,9 +359,13 @@ async def test_the_run_of_a_killed_import_is_closed_at_once_and_no_living_one(da
         async with intake.Intake.open(database, kind, KEY, persons, file_name="a.csv", **how) as living:
             async with intake.Intake.open(database, kind, KEY, persons, file_name="b.csv", **how) as killed:
                 await living.open_run()
-                await killed.open_run()
+                run = await killed.open_run()
+                await killed.go_on(run, rows=5, accepted=4, rejected=1)
                 assert await stands("", "a.csv", "b.csv")
             await eventually(lambda: stands("", "a.csv"))  # its session has gone
+            _, (act, _, detail) = await imported(database)
+            assert (act, detail["file"], detail["approver_name"]) == ("import.killed", "b.csv", PERSONS[1])
+            assert [detail[count] for count in ("rows", "accepted", "rejected")] == [5, 4, 1]
         await eventually(lambda: stands(""))
         await runs.close_killed(c, datetime.timedelta(0))
         assert await stands()

@@ -227,3 +227,21 @@ async def test_counting_up_by_small_lists_raises_it_too(house: House, ask: Asker
         assert (await ask("agent", "/scrub", {"number": COLLECTION, "subscribers": some})).status == 200
     ((asked_about,),) = house.sql(told)
     assert int(asked_about) >= 50
+
+
+async def test_an_agency_is_not_told_why_its_principal_is_held(house: House, ask: Asker) -> None:
+    """Last, as the hold stays: FIN's holds are hidden from its agency by row security, too."""
+    house.sql(
+        "INSERT INTO holds (institution_id, cause) SELECT id, '暴力催收' FROM institutions WHERE code = 'FIN'"
+    )
+
+    async def told(who: str) -> str:
+        rules = (await ask(who, "/judge", asked(source=COLLECTION))).body["rules"]
+        fact: str = {rule["reason"]: rule["fact"] for rule in rules}["institution_barred"]
+        return fact
+
+    async def is_held() -> bool:
+        return "held" in await told("agent")
+
+    await eventually(is_held)
+    assert ["暴力催收" in await told(who) for who in ("agent", "fin", "regulator")] == [False, True, True]

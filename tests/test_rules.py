@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from world import DAY, NOW, NUMBER, after, attempt, good
+from world import AGENCY, BANK, DAY, NOW, NUMBER, after, attempt, good
 
 from gateway.config import read_profile, shipped_profiles
 from gateway.errors import Words
@@ -347,6 +347,25 @@ def test_every_fact_has_words_in_both_languages() -> None:
             assert answer.fact.en, answer
     unfiled = explain(*after(sms(number=None)), PROFILE, NOW).answers
     assert {a.reason: a.fact.en for a in unfiled}[Reason.MANDATE_MISSING] == "no filing"
+
+
+def test_a_holder_is_told_that_the_other_one_is_held_but_not_for_what() -> None:
+    """Row security hides others' holds and penalties, and so does the explanation; his own he is told."""
+    of_both = {"holds": [{"cause": "无委托催收", "span": Span(NOW - DAY, NOW + DAY)}]}
+    message, world = after(sms(number={"agency": AGENCY}, institution=of_both, agency=of_both))
+
+    def fact(asker: int | None) -> Words:
+        answers = explain(message, world, PROFILE, NOW, asker=asker).answers
+        return {one.reason: one.fact for one in answers}[Reason.INSTITUTION_BARRED]
+
+    assert fact(None).zh.count("无委托催收 2025-11-24") == fact(None).en.count("hold 无委托催收") == 2
+    for asker, (own, other) in ((BANK, (0, 1)), (AGENCY, (1, 0))):
+        bodies = fact(asker).en.split("; ")
+        assert "hold 无委托催收 2025-11-24" in bodies[own]
+        assert bodies[other].endswith(", held")
+        assert fact(asker).zh.count("无委托催收") == fact(asker).zh.count("2025-11-24") == 1
+    world.institutions = [replace(one, holds=()) for one in world.institutions]
+    assert "held" not in fact(AGENCY).en
 
 
 def test_a_fact_says_which_refusal_and_which_consent_it_is() -> None:

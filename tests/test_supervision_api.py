@@ -236,9 +236,11 @@ async def test_files_of_bans_and_complaints_come_in_under_the_regulator_s_name(o
     assert (said.status, said.body["accepted"]) == (200, 1), said.body
     (one,) = (await office.get("auditor", "/complaints")).body["items"]
     assert (one["institution"], one["source"], one["subscriber"]) == ("BANK", "12321", "138****0000")
-    for who, complaint in (("auditor", one["id"]), ("institution", None)):  # it is not told who complained
-        (no,) = (await office.get(who, "/refusals")).body["items"]
-        assert (no["source"], no["complaint"], no["purposes"]) == ("12321", complaint, ["marketing"])
+    (no,) = (await office.get("auditor", "/refusals")).body["items"]
+    assert (no["source"], no["complaint"], no["purposes"]) == ("12321", one["id"], ["marketing"])
+    assert (await office.get("institution", "/refusals")).body["items"] == []  # not told who complained
+    path = f"/refusals/{no['id']}"
+    assert [(await office.get(who, path)).status for who in ("auditor", "institution")] == [200, 404]
 
 
 async def test_alarms_and_broken_glass_are_shown_until_somebody_has_seen_them(office: Office) -> None:

@@ -380,6 +380,8 @@ NUMBER = (
             "regcity",
             "INSERT INTO institutions (code, name, kind, region) VALUES ('X', 'x', 'bank', '浙江省杭州市')",
         ),
+        ("car", "UPDATE institutions SET region = region || 'x'"),
+        ("car", "UPDATE institutions SET kind = 'other'"),
         ("regcity", "INSERT INTO holds (cause, institution_id) VALUES ('c', 1)"),
         (
             "regcity",

@@ -67,10 +67,11 @@ async def _institution(c: "Connection", actor: Actor, loaded: Config, options: a
     identity = await c.fetchval("SELECT id FROM institutions WHERE code = $1", options.code)
     if identity is None:
         raise UsageError(f"institution {options.code!r}: right would be the code of one that is registered")
+    found = await bodies.institution(c, identity)
     if options.doing == "change":
         wanted = _changed(bodies.InstitutionChange, options)
-        return [await bodies.change_institution(c, actor, identity, wanted)]
-    return [await bodies.institution(c, identity)]
+        return [await bodies.change_institution(c, actor, found, wanted)]
+    return [found]
 
 
 async def _register(c: "Connection", actor: Actor, loaded: Config, options: argparse.Namespace) -> Said:

@@ -315,20 +315,28 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    attempt: Attempt, view: View, profile: Profile, now: int, *, asked: int | None = None
+    attempt: Attempt,
+    view: View,
+    profile: Profile,
+    now: int,
+    *,
+    asked: int | None = None,
+    asker: int | None = None,
 ) -> Explanation:
     """Why an attempt gets its verdict; judges afresh, caches, counts and records nothing.
 
     `asked` is when somebody asks, where that is before `now`: news of then are fresh, as there are no others.
+    `asker`: the id of the holder who asks and is told of others no more than he may know; None: he may all.
     """
     key = (attempt.account, attempt.source, attempt.channel)
     stale = is_stale(view, profile, now if asked is None else min(now, asked))
     facts = gather(key, view, profile, now, stale=stale)
+    told = facts if asker is None else sender_rules.told(facts, asker)
     sender = judged(facts, Texts())
     answers = [
-        *(_answer(rule, facts, attempt, view, lambda judge: judge(facts)) for rule in SENDER_RULES),
+        *(_answer(rule, facts, told, attempt, view, lambda judge: judge(facts)) for rule in SENDER_RULES),
         *(
-            _answer(rule, facts, attempt, view, lambda judge: judge(attempt, sender, view, now))
+            _answer(rule, facts, told, attempt, view, lambda judge: judge(attempt, sender, view, now))
             for rule in (*MESSAGE_RULES, *COUNTED_RULES)
         ),
     ]
@@ -342,7 +350,12 @@ def explain(
 
 
 def _answer(
-    rule: Rule[Judge], facts: Facts, attempt: Attempt, view: View, ask: Callable[[Judge], bool | str]
+    rule: Rule[Judge],
+    facts: Facts,
+    told: Facts,
+    attempt: Attempt,
+    view: View,
+    ask: Callable[[Judge], bool | str],
 ) -> Answer:
     answer = ask(rule.judge) if rule.asks(facts) else True
     sub = answer if isinstance(answer, str) else ""
@@ -356,7 +369,7 @@ def _answer(
         later=later(then, start, facts.now) if then != mode else None,
         holds=answer is True,
         sub=sub,
-        fact=rule.fact(attempt, facts, view),
+        fact=rule.fact(attempt, told, view),
         source=facts.profile.source(rule.reason),
     )
 

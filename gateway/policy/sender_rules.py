@@ -5,7 +5,8 @@ changes with time is read at `facts.now`, and facts.py sees to it that they end 
 order is that of Reason, not of this file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 
 from gateway.errors import Words
@@ -30,6 +31,7 @@ from gateway.policy.words import joined, named
 
 _PAST = Span(0, 1)
 _HELD = {"cause": "penalty"}
+_UNTOLD = Hold("", Span())
 
 
 def _news(attempt: Attempt, facts: Facts, view: View) -> Words:
@@ -75,7 +77,21 @@ def _body(body: Institution) -> Words:
     )
 
 
-def _holds(holds: Iterable[Hold]) -> Words:
+def told(facts: Facts, asker: int) -> Facts:
+    """What may be said to a holder: of a body that is not the asker's own (id), that it is held, not for what
+    nor until when; as row security has it (migrations 0008 body_of)."""
+
+    def seen(body: Institution | None) -> Institution | None:
+        if body is None or body.id == asker:
+            return body
+        return replace(body, holds=(_UNTOLD,) if held(body.holds, facts.now) else ())
+
+    return replace(facts, institution=seen(facts.institution), agency=seen(facts.agency))
+
+
+def _holds(holds: Collection[Hold]) -> Words:
+    if _UNTOLD in holds:
+        return Words("，暂停", ", held")
     return Words(
         "".join(f"，暂停 {hold.cause} {_span(hold.span)}" for hold in holds),
         "".join(f", hold {hold.cause} {_span(hold.span)}" for hold in holds),

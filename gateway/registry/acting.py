@@ -329,6 +329,7 @@ REFUSALS: dict[str, tuple[str, Words]] = {
         "same_person",
         Words("申诉不得由作出原决定的人员答复", "an appeal is not answered by the author of what it attacks"),
     ),
+    "institutions_regulator": ("forbidden", Words("仅监管人员可变更此项", "only a regulator changes this")),
     "refusals_regulator": ("forbidden", Words("须由实名监管人员办理", "this takes a regulator, by name")),
     "refusals_ended": ("wrong_state", Words("该拒收已解除", "this refusal has ended")),
     "accounts_authority": (

@@ -1,7 +1,7 @@
 """Institutions (agencies, providers, authorities too) and the mandates between them.
 
-Rules: a code is given once and stays; a mandate is the institution's own, and revoked for good. Who may is
-row security's business, and the table of endpoints'.
+Rules: a code is given once and stays; kind, region and being open again are a regulator's word; a mandate is
+the institution's own, and revoked for good. Who else may is row security's business, and the endpoints'.
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,13 +136,16 @@ async def register(c: "Connection", actor: Actor, new: NewInstitution) -> Instit
 
 
 async def change_institution(
-    c: "Connection", actor: Actor, identity: int, wanted: InstitutionChange
+    c: "Connection", actor: Actor, old: Institution, wanted: InstitutionChange
 ) -> Institution:
-    """Change what is named. A licence that ends takes its numbers with it at once."""
+    """Change what is named. A licence that ends takes its numbers with it at once. Problem `forbidden` for
+    what a regulator alone changes: kind, region, and that a closed one is open again."""
     values = _masked(wanted.model_dump(exclude_unset=True))
-    await changing.update(c, "institutions", identity, values)
-    await record(c, actor, "institution.change", f"institutions/{identity}", fields=sorted(values))
-    return await institution(c, identity)
+    if actor.role != "regulator":
+        _leaves_to_regulators(old, values)
+    await changing.update(c, "institutions", old.id, values)
+    await record(c, actor, "institution.change", f"institutions/{old.id}", fields=sorted(values))
+    return await institution(c, old.id)
 
 
 async def mandates(c: "Connection", actor: Actor, after: int, limit: int) -> list[Mandate]:
@@ -201,6 +204,23 @@ def in_order(start: Any, end: Any, field: str) -> None:
             field=field,
             value=said(end),
             expected=Words("晚于开始的时间，或留空", "a time after the beginning, or nothing"),
+        )
+
+
+def _leaves_to_regulators(old: Institution, values: Mapping[str, Any]) -> None:
+    """Database: institutions_guarded (0028)."""
+    for field in ("kind", "region", "status"):
+        before, value = getattr(old, field), values.get(field)
+        if value in (None, before, "closed"):
+            continue
+        raise Problem(
+            "forbidden",
+            Words("仅监管人员可变更此项", "only a regulator changes this"),
+            field=field,
+            value=value,
+            expected=Words(
+                f"{before or '留空'}，即现登记内容", f"{before or 'nothing'}, as it is registered"
+            ),
         )
 
 

@@ -22,7 +22,7 @@ from gateway.registry.deadlines import Terms, due, standard
 from gateway.registry.keyed import Keyed
 from gateway.registry.keys import RegistryKey
 from gateway.registry.kinds import Kind
-from gateway.registry.loading import ROW_AT_FAULT, Check, Loading, own_rows, problem_of
+from gateway.registry.loading import PROBLEMS, ROW_AT_FAULT, Check, Loading, own_rows, problem_of
 from gateway.registry.reading import CHUNK, Good
 from gateway.registry.rows import Flaw
 from gateway.registry.statements import LOADING
@@ -234,7 +234,7 @@ class Intake:
                 taken.changed += await self._connection.fetchval(self._loading.put, low, high)
             return
         except asyncpg.PostgresError as problem:
-            if not problem.sqlstate.startswith(ROW_AT_FAULT):
+            if not problem.sqlstate.startswith(ROW_AT_FAULT) and problem.constraint_name not in PROBLEMS:
                 raise
             if low == high:
                 column, flaw = problem_of(problem)

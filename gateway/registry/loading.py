@@ -37,7 +37,7 @@ LEFT_OUT = {
     "numbers": "drafts, what was returned, withdrawn or revoked, amendments that wait",
     "mandates": "revoked",
     "blacklist": "removed",
-    "refusals": "lifted, undecided, for an institution also those that a complaint brought",
+    "refusals": "lifted, undecided",
     "recipients": "strangers",
 }
 """By kind: the rows that do not go out, as a file could not say what they are."""
@@ -219,19 +219,27 @@ HOLDS_AUTHORITY = Flaw(
     "authority, or another scope or holder for those accounts first",
     "authority；或先更改这些账号的接入范围或主体",
 )
+REGULATORS = Flaw(
+    "only a regulator changes this",
+    "仅监管人员可变更此项",
+    "what is registered already; or a regulator's change",
+    "与现登记内容相同，或由监管人员变更",
+)
 PROBLEMS = {
+    "institutions_regulator": ("", REGULATORS),
     "numbers_no_overlap": ("number", ALREADY_FILED),
     "blacklist_protected": ("number", PROTECTED),
     "accounts_authority": ("scope", NO_AUTHORITY),
     "institutions_authority": ("kind", HOLDS_AUTHORITY),
 }
-"""Constraints that a row can break in spite of the checks before: the column to blame, and the words."""
+"""Constraints that a row can break in spite of the checks before: the column to blame ("": the database
+names it), and the words."""
 
 
 def problem_of(problem: asyncpg.PostgresError) -> tuple[str, Flaw]:
     """Column and words for what the database said of a row."""
     known = PROBLEMS.get(problem.constraint_name or "")
     if known is not None:
-        return known
+        return known[0] or problem.column_name or "", known[1]
     said = str(problem.message or problem)
     return problem.column_name or "", Flaw(f"the database refuses it: {said}", f"数据库拒绝：{said}")

@@ -2,11 +2,11 @@
 
 Rules: an approving run names two persons; after a regulator's first sign-in the database opens one only with
 a case (migrations 0006 import_run_opened). Rows carry its number and its persons while it is open, which is
-what lets them in as approved. A run that ends is closed with its counts, and is one row of the audit. An
-import's session holds the lock `import_runs/ID`: whoever finds it free closes the run of one that was killed.
+what lets them in as approved. Its beginning and its end, or that it was killed, are rows of the audit, which
+name the file, the persons and the counts. An import's session holds the lock `import_runs/ID`: whoever finds
+it free closes the run of one that was killed.
 """
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,16 @@ from gateway.errors import UsageError
 from gateway.registry import people
 
 _LOCK = "hashtextextended('import_runs/' || id, 20)"
+_ACT = """
+INSERT INTO audit (door, act, subject, reason, detail)
+SELECT {door}, {act}, 'import_runs/' || r.id, r.case_reference,
+       jsonb_strip_nulls(jsonb_build_object(
+           'kind', r.kind, 'file', r.file_name, 'by', (SELECT u.login FROM users u WHERE u.id = r.user_id),
+           'checker', r.checker_id, 'checker_name', c.name,
+           'approver', r.approver_id, 'approver_name', a.name,
+           'rows', r.rows, 'accepted', r.accepted, 'rejected', r.rejected))
+  FROM {runs} r LEFT JOIN persons c ON c.id = r.checker_id LEFT JOIN persons a ON a.id = r.approver_id"""
+"""What a run is, on the audit: who brought it, by whose leave, and its counts as far as there are any."""
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
@@ -30,16 +40,18 @@ async def open_run(
     if len(persons) == 2 and persons[0] == persons[1]:
         raise UsageError(f"{checker!r} and {approver!r} are one person; right would be two different persons")
     try:
-        run: int = await c.fetchval(
-            f"""WITH run AS (
-                    INSERT INTO import_runs (kind, file_name, checker_id, approver_id, case_reference)
-                    VALUES ($1, $2, $3, $4, $5) RETURNING id)
-                SELECT id FROM run, pg_advisory_lock({_LOCK})""",
-            kind,
-            file_name,
-            *(persons or (None, None)),
-            case,
-        )
+        async with c.transaction():
+            run: int = await c.fetchval(
+                f"""WITH run AS (
+                        INSERT INTO import_runs (kind, file_name, checker_id, approver_id, case_reference)
+                        VALUES ($1, $2, $3, $4, $5) RETURNING id)
+                    SELECT id FROM run, pg_advisory_lock({_LOCK})""",
+                kind,
+                file_name,
+                *(persons or (None, None)),
+                case,
+            )
+            await _act(c, run, "import.begin")
     except asyncpg.InsufficientPrivilegeError as error:
         if error.constraint_name != "import_run_glass":
             raise
@@ -53,14 +65,17 @@ async def open_run(
 
 
 async def close_killed(c: "Connection", after: timedelta) -> None:
-    """Close the runs of imports that were killed: an open one would go on letting rows in.
+    """Close the runs of imports that were killed, each with its counts so far on the audit: an open one would
+    go on letting rows in.
 
     A run that was opened by hand, of no file, is held by no session: it has until `after` its opening.
     """
     await c.execute(
-        f"""UPDATE import_runs SET closed_at = now()
-             WHERE closed_at IS NULL AND (opened_at < now() - $1::interval
-                   OR file_name <> '' AND pg_try_advisory_xact_lock({_LOCK}))""",
+        f"""WITH killed AS (
+                UPDATE import_runs SET closed_at = now()
+                 WHERE closed_at IS NULL AND (opened_at < now() - $1::interval
+                       OR file_name <> '' AND pg_try_advisory_xact_lock({_LOCK})) RETURNING *)
+            {_ACT.format(door="'node'", act="'import.killed'", runs="killed")}""",
         after,
     )
 
@@ -85,22 +100,19 @@ async def go_on(c: "Connection", run: int, *, rows: int, accepted: int, rejected
 async def close_run(c: "Connection", run: int, *, rows: int, accepted: int, rejected: int) -> None:
     """End a run with its counts, in one transaction with its row in the audit."""
     async with c.transaction():
-        kind, case = await c.fetchrow(  # type: ignore[misc]  # its id is known, so there is a row
+        kind = await c.fetchval(
             """UPDATE import_runs SET closed_at = now(), rows = $2, accepted = $3, rejected = $4
-                WHERE id = $1 RETURNING kind, case_reference""",
+                WHERE id = $1 RETURNING kind""",
             run,
             rows,
             accepted,
             rejected,
         )
-        await c.execute(
-            """INSERT INTO audit (door, act, subject, reason, detail)
-               VALUES ('import', $1, $2, $3, $4::text::jsonb)""",
-            f"import.{kind}",
-            f"import_runs/{run}",
-            case,
-            json.dumps({"rows": rows, "accepted": accepted, "rejected": rejected}),
-        )
+        await _act(c, run, f"import.{kind}")
+
+
+async def _act(c: "Connection", run: int, act: str) -> None:
+    await c.execute(_ACT.format(door="'import'", act="$2", runs="import_runs") + " WHERE r.id = $1", run, act)
 
 
 async def broken_since(c: "Connection", run: int | None) -> tuple[int, int]:

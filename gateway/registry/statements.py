@@ -10,6 +10,7 @@ from gateway.registry.loading import (
     NO_CARRIER,
     NO_INSTITUTION,
     OWNS_NONE,
+    REGULATORS,
     RESERVED,
     REVOKED,
     SAME_PARTY,
@@ -39,8 +40,21 @@ _OVERLAP = """EXISTS (SELECT FROM numbers n JOIN institutions o ON o.code = i.in
       AND reach(n.number, n.extension_digits, n.channels) && reach(i.number, i.extension_digits, i.channels)
       AND tstzrange(n.effective_from, n.effective_until) && tstzrange(i.effective_from, i.effective_until))"""
 
+_LEFT_TO_REGULATORS = "(SELECT my_user() IS NOT NULL AND (acting_regulator()).id IS NULL)"
+"""As the database guards it (0028); a file of a carrier's without a region leaves the region as it stands."""
+_REGION = f"CASE WHEN excluded.region = '' AND {_LEFT_TO_REGULATORS} THEN t.region ELSE excluded.region END"
+
+
+def _regulators(column: str) -> Check:
+    other = (
+        f"SELECT FROM institutions r WHERE r.code = i.code AND r.{column} <> i.{column} AND i.{column} <> ''"
+    )
+    return Check(column, f"{_LEFT_TO_REGULATORS} AND EXISTS ({other})", REGULATORS)
+
+
 LOADING = {
     "institutions": Loading(
+        checks=(_regulators("kind"), _regulators("region")),
         put=f"""
 WITH put AS (
     INSERT INTO institutions AS t
@@ -50,11 +64,11 @@ WITH put AS (
     ON CONFLICT (code) DO UPDATE
        SET name = excluded.name, kind = excluded.kind, licence_number = excluded.licence_number,
            licence_scope = excluded.licence_scope, licence_until = excluded.licence_until,
-           verified_until = excluded.verified_until, region = excluded.region
+           verified_until = excluded.verified_until, region = {_REGION}
      WHERE (t.name, t.kind, t.licence_number, t.licence_scope, t.licence_until, t.verified_until, t.region)
            IS DISTINCT FROM
            (excluded.name, excluded.kind, excluded.licence_number, excluded.licence_scope,
-            excluded.licence_until, excluded.verified_until, excluded.region)
+            excluded.licence_until, excluded.verified_until, {_REGION})
     RETURNING 1)
 SELECT count(*) FROM put""",
         rows="""

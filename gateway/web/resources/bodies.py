@@ -68,7 +68,7 @@ async def institution(call: Call) -> Answer:
 async def change_institution(call: Call) -> Answer:
     old = await bodies.institution(call.c, call.path["id"])
     call.unchanged(old.row_version)
-    return shown(await bodies.change_institution(call.c, call.actor, old.id, call.body))
+    return shown(await bodies.change_institution(call.c, call.actor, old, call.body))
 
 
 async def mandates(call: Call) -> Answer:
@@ -211,7 +211,9 @@ ENDPOINTS = (
         answer=Institution, versioned=True,
     ),
     Endpoint(
-        "PATCH", "/institutions/{id}", CLERKS, "write", Words("变更机构", "change an institution"),
+        "PATCH", "/institutions/{id}", CLERKS, "write",
+        Words("变更机构；类型、地区和恢复营业仅由监管人员变更",
+              "change an institution; its kind, region and being open again: a regulator alone"),
         change_institution, body=InstitutionChange, answer=Institution, versioned=True, problems=EXISTS,
         example={"licence_until": "2027-12-31T00:00:00+08:00"},
     ),

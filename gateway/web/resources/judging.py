@@ -136,7 +136,8 @@ def _judged(call: Call, attempt: Attempt, view: Snapshot | PastView, at: int) ->
     profile = call.site.in_force.at(view, at)
     if not call.body.account:
         profile = dataclasses.replace(profile, unknown_account="observe")
-    return _said(explain(attempt, view, profile, at, asked=_now()), view, profile, call)
+    asker = call.actor.institution if call.actor.role in HOLDERS else None
+    return _said(explain(attempt, view, profile, at, asked=_now(), asker=asker), view, profile, call)
 
 
 async def scrub(call: Call) -> Answer:
