@@ -131,14 +131,14 @@ async def test_only_an_authority_has_an_account_of_its_scope(office: Office) -> 
     assert made.status == 201, made.body
     account = f"/accounts/{made.body['id']}"
     assert (await change(office, "carrier", account, {"holder": "BANK"})).body["field"] == "scope"
-    other = await change(office, "carrier", f"/institutions/{court}", {"kind": "other"})
+    other = await change(office, "regulator", f"/institutions/{court}", {"kind": "other"})
     assert (other.status, other.body["field"], other.body["value"]) == (422, "kind", "other")
     file = "code,name,kind\nNEW,新银行,bank\n".encode()
     headers = {"Content-Type": "text/csv"}
     done = await office.post("carrier", "/imports/institutions", data=file, headers=headers)
     assert [(one["line"], one["column"]) for one in done.body["lines"]] == [(2, "kind")]
     assert (await change(office, "carrier", account, {"scope": "other"})).status == 200
-    assert (await change(office, "carrier", f"/institutions/{court}", {"kind": "other"})).status == 200
+    assert (await change(office, "regulator", f"/institutions/{court}", {"kind": "other"})).status == 200
 
 
 async def test_a_list_of_numbers_is_replaced_as_it_was_read(office: Office) -> None:

@@ -226,6 +226,12 @@ async def test_who_calls_and_who_is_called_do_so_by_tls(place: Place, papers: Pa
         "carrier,protocol,account,holder,scope,listener\n"
         f"mobile,sgip,called,BANK,financial,{HOST}:{listener}\n",
     )
+    ((version,),) = house.sql("SELECT max(row_version) FROM accounts")
+
+    async def known() -> bool:
+        return await house.metric("registry_version") >= version
+
+    await eventually(known)
 
     def caller(pair: Pair) -> ssl.SSLContext:
         return trusting(papers, pair)

@@ -243,7 +243,7 @@ async def test_who_stopped_a_holder_or_a_number_answers_no_appeal_against_what_f
 async def test_who_closed_a_holder_answers_no_appeal_against_what_followed(office: Office) -> None:
     bank = f"/institutions/{office.institutions['BANK']}"
     before = await appealed(office, refused(office, "institution_barred", -60 * MINUTE))
-    for who, status in (("carrier", "closed"), ("carrier", "active"), ("regulator", "closed")):
+    for who, status in (("carrier", "closed"), ("regulator2", "active"), ("regulator", "closed")):
         done = await office.ask(who, "PATCH", bank, {"status": status}, headers={"If-Match": "*"})
         assert done.status == 200, done.body
     renamed = await office.ask("regulator2", "PATCH", bank, {"name": "新名称"}, headers={"If-Match": "*"})
