@@ -74,6 +74,7 @@ def alone() -> tuple[Session, Leg, Leg]:
     for leg in (sender, carrier):
         leg.connection_made(transport := Mock())
         transport.is_closing.return_value, transport.get_write_buffer_size.return_value = False, 0
+        transport.write.return_value = None  # as what is compiled wants it
     desk = SimpleNamespace(telemetry=Telemetry(), log=logging.getLogger("alone"), parts=None)
     login = Login("900001", V20, b"", 0)
     key = AccountKey("T", "cmpp", "900001")
