@@ -11,22 +11,24 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import msgspec
 
 from gateway.errors import NotReady
 from gateway.evidence.journal import Journal
-from gateway.registry import primary, store
+from gateway.registry import store
 from gateway.registry.changelog import Cursor, Range, Snapshot, StaleCursor, between, compare
+from gateway.registry.following import LOST, following
 from gateway.registry.store import Change
 
 if TYPE_CHECKING:
+    import asyncpg
+
     Connection = asyncpg.Connection[Any]
 
 STEP = 1000
@@ -39,8 +41,6 @@ RETRY_SECONDS = 1.0
 SAVE_SECONDS = 60.0
 """How old `acted` may be where nothing changes: a log that was pruned since is no loss then."""
 
-TIMEOUT_SECONDS = 20.0
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NotReady)
 
 log = logging.getLogger(__name__)
 
@@ -81,28 +81,13 @@ class Acts:
         """Record until cancelled; tries again whenever the database goes away."""
         while True:
             with contextlib.suppress(*LOST):  # said by the feed, which has the same database
-                async with self._connected() as connection:
+                async with following(self._dsn, "acts", self._wake) as connection:
                     while True:
                         self._wake.clear()
                         await self.catch_up(connection)
                         with contextlib.suppress(TimeoutError):
                             await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> "AsyncIterator[Connection]":
-        connection = await primary.connect(
-            self._dsn,
-            {"application_name": "zhengming acts", "zhengming.door": "node"} | store.BY_INDEX,
-            timeout=TIMEOUT_SECONDS,
-            command_timeout=TIMEOUT_SECONDS,
-        )
-        try:
-            await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())
-            yield connection
-        finally:
-            with contextlib.suppress(asyncpg.InternalClientError):  # in the middle of a query
-                connection.terminate()
 
     async def catch_up(self, c: "Connection") -> None:
         """Record all that the log shows now; comes back when it is durable."""

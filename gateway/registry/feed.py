@@ -24,9 +24,10 @@ import lmdb
 
 from gateway.errors import NotReady
 from gateway.model import Refusal
-from gateway.registry import primary, store
+from gateway.registry import store
 from gateway.registry.changelog import Cursor, Range, StaleCursor, between, compare, number_of
 from gateway.registry.copying import copy_afresh
+from gateway.registry.following import LOST, following
 from gateway.registry.keys_in_use import KeysInUse
 from gateway.registry.local import LocalRefusal, LocalRefusals
 from gateway.registry.recorded import Recorded
@@ -52,7 +53,6 @@ STEP = 1000
 
 HEAL_SECONDS = 1.0
 PRUNE_SECONDS = 3600.0
-TIMEOUT_SECONDS = 20.0
 LONGEST_BACKOFF_SECONDS = 5.0
 LOG_KEPT = timedelta(days=30)
 RETURNED_KEPT = timedelta(days=35)
@@ -65,10 +65,6 @@ KEYED = {REFUSALS, "consents", "recipients"}
 
 MOST_TOLD = 20_000
 """Refusals of which it is remembered that they were said to hold."""
-
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NotReady)
-"""What ends a connection, to be tried again. TimeoutError is an OSError; by an InternalClientError asyncpg
-says that the server ended the session between two messages of one query."""
 
 log = logging.getLogger(__name__)
 
@@ -195,20 +191,10 @@ class Feed:
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> "AsyncIterator[Connection]":
-        connection = await primary.connect(
-            self._dsn,
-            {"application_name": "zhengming feed", "zhengming.door": "node"} | store.BY_INDEX,
-            timeout=TIMEOUT_SECONDS,
-            command_timeout=TIMEOUT_SECONDS,
-        )
-        try:
-            await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())
+        async with following(self._dsn, "feed", self._wake) as connection:
             await store.check_followed(connection)
             await store.register_key(connection, self._replica.key.fingerprint)
             yield connection
-        finally:
-            with contextlib.suppress(asyncpg.InternalClientError):  # in the middle of a query
-                connection.terminate()
 
     async def _follow(self, c: "Connection") -> None:
         while True:
