@@ -3,17 +3,21 @@
 import asyncio
 import logging
 import signal
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 from counting_servers import PROGRAMS, Server, counting_cluster, counting_server
 from hypothesis import HealthCheck, given, settings
+from playbook import HOST
 from test_counters import ENTRIES, Naive, entry
 
 from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved, count_key, key_of
@@ -171,6 +175,64 @@ async def test_a_server_that_hangs_costs_one_deadline_and_no_order(node: Nodes, 
             server.signal(signal.SIGCONT)
         await one.until(partial=False)
         assert await one.words(entry(1), entry(4)) == ["minute", ""]
+
+
+async def test_a_connection_that_was_reset_is_a_server_that_is_away(server: Server, tmp_path: Path) -> None:
+    """Under uvloop, as in a worker, writing to such a one raises no OSError."""
+
+    async def story() -> None:
+        one = Node(tmp_path, "redis://{}:{}/0".format(*await way.begin()))
+        try:
+            await one.until(partial=False)
+            await way.reset()
+            assert (await one.ask(entry(1))).words == [""]
+            await one.until(partial=False)
+        finally:
+            await one.remote.close()
+            way.end()
+
+    way = Way(server)
+    await asyncio.to_thread(uvloop.run, story())
+
+
+class Way:
+    """Between a node and its server: may be reset while nothing is said."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def begin(self) -> tuple[str, int]:
+        self._door = await asyncio.start_server(self._came, HOST, 0)
+        host, port = self._door.sockets[0].getsockname()
+        return host, port
+
+    async def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection(HOST, self._server.port)
+        self._writers += [writer, ours]
+        await asyncio.gather(self._pass_on(reader, ours), self._pass_on(theirs, writer))
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, RuntimeError):
+            while octets := await reader.read(65536):
+                writer.write(octets)
+        writer.close()
+
+    async def reset(self) -> None:
+        """End all connections so that no FIN, but a reset comes, and wait until it is there."""
+        for writer in self._writers[::2]:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
+        self._writers.clear()
+        for _ in range(5):  # turns of the loop that the node is in, too
+            await asyncio.sleep(0)
+
+    def end(self) -> None:
+        self._door.close()
 
 
 async def test_away_and_back_without_what_it_knew(node: Nodes, server: Server) -> None:
