@@ -460,6 +460,20 @@ def test_what_was_learnt_survives_the_deletion_of_its_file(replica: Replica, wri
     assert list(replica.local.kept()) == [(old, 99)]
 
 
+def test_a_replica_that_was_let_go_of_is_not_damaged(replica: Replica, writer: ReplicaWriter) -> None:
+    put(writer, "blacklist", [1, "10690001", False, "r", "c"])
+    view = replica.snapshot()
+    replica.local.path.unlink()
+    replica.check()
+    with pytest.raises(NotReady):
+        view.renew()
+    looks = (lambda: view.ban("10690001"), lambda: view.refusals(SUBSCRIBER), lambda: view.account(ACCOUNT))
+    for look in looks:
+        with pytest.raises(NotReady):  # asked all the same, before the keeper says which is in use
+            look()
+    assert not replica.local.damaged()  # or the keeper would need a copy, and the database may be away
+
+
 def test_without_room_for_another_the_deleted_one_serves_on(
     replica: Replica, writer: ReplicaWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -346,7 +346,10 @@ class Snapshot(Hashed):
 
     def _damaged(self, error: lmdb.Error) -> NotReady:
         number = self._generation.number
-        self._replica.report_damage(number)
+        replica = self._replica
+        if replica.current is not self._generation or replica.local is not self._local_refusals:
+            return NotReady(f"replica {number} is not open any more: {error}")  # nothing is wrong with it
+        replica.report_damage(number)
         return NotReady(f"replica {number} is damaged: {error}")
 
     def _open_local(self) -> None:
