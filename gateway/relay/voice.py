@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from gateway.config import Config
 from gateway.direct import owner
+from gateway.errors import NotReady
 from gateway.protocols import sip_proxy
 from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_place import TLS, UDP, Place
@@ -333,7 +334,7 @@ class Voice:
         assert self._calls is not None
         try:
             return self._seats.take(*self._calls.filed(peer))
-        except OSError as error:  # out of descriptors, or of disk
+        except (OSError, NotReady) as error:  # out of descriptors, or of disk; or nobody knows whose it is
             self._log.warning("connection not let in", extra={"fields": {"error": str(error)}})
             return None
 
