@@ -302,7 +302,12 @@ class Callback:
 
     async def _open(self, pipe: Pipe) -> None:
         front, patience = self._front, self._patience
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # out of descriptors: the carrier comes again
+            self._note("deliveries not handed over", WireError("no_socket", str(error)))
+            self._pipe_lost(pipe)
+            return
         ours.setblocking(False)
         arrival = handoff.Arrival(
             theirs, self._section, self._peer, self._bind, handoff.DELIVERY, pipe.account

@@ -327,6 +327,7 @@ class Worker:
         key = AccountKey(self._carrier, sms.protocol, arrival.account)
         login = wire.login(arrival.first)._replace(receives=False)  # not before its listener answers
         session: Session | None = None
+        carrier: Leg | None = None
         try:
             carrier = await take_over(arrival.connection)
             account = self._filed(key, wire)
@@ -360,6 +361,8 @@ class Worker:
             arrival.connection.close()
             if session is not None:
                 session.abort()
+            elif carrier is not None:  # it holds the socket: closed there alone, nobody would hear of it
+                carrier.transport.abort()
         return b""
 
     def _is_ours(self, account: Account) -> bool:
