@@ -27,6 +27,9 @@ from gateway.model import AccountKey, Reply
 
 __all__ = ["Done", "Item", "Journal", "JournalFull", "JournalPoisoned", "OutcomeItem"]
 
+MOST_BACKLOG = 4 << 20
+"""Octets that wait for the disk, at which nobody should go on adding."""
+
 _TEXTS = 1024
 """Digests of texts kept: a mass text is digested once."""
 
@@ -134,8 +137,13 @@ class Journal:
 
     @property
     def backlog(self) -> int:
-        """Octets that are not durable yet: stop reading from senders when it grows."""
+        """Octets that are not durable yet."""
         return self._groups.backlog
+
+    @property
+    def crowded(self) -> bool:
+        """More waits for the disk than whoever adds to it should: read nothing further, or say busy."""
+        return self.backlog > MOST_BACKLOG
 
     @property
     def waiting(self) -> int:

@@ -214,7 +214,7 @@ class Calls:
         who = self._callers.identity(request, came.peer)
         if verdict is None:
             verdict = self._memo.begin(came.key, now)
-            if verdict is None or self.draining:
+            if verdict is None or self.draining or self._screen.journal.crowded:
                 self._memo.forget(came.key)
                 self._answer(came.message, came.peer, UNAVAILABLE)
                 return

@@ -166,7 +166,8 @@ class Direct:
         self._keys.close()
 
     def _judge(self, question: Question) -> None:
-        if self.draining or self._screen.journal.full:
+        journal = self._screen.journal
+        if self.draining or journal.full or journal.crowded:
             self._finished(question, "busy")
             return
         press, ended = question.asked.press, question.asked.ended

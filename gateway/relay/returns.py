@@ -36,9 +36,6 @@ from gateway.relay.memory import Cuts, Note, join
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
-MOST_BACKLOG = 4 << 20
-"""Octets that wait for the disk at which carriers are no longer read."""
-
 _Asked: TypeAlias = tuple[Delivery, Done, Read | None]
 """What is to be read, who hears that it is in force, and of a long reply or its part, where it belongs."""
 
@@ -130,7 +127,7 @@ class Returns:
         data, used, cuts = read
         left = len(replies) + bool(reports)
         journal = self._screen.journal
-        if replies or journal.backlog > MOST_BACKLOG:
+        if replies or journal.crowded:
             read_on(False)
 
         def done(frames: Sequence[Frame], error: Exception | None) -> None:

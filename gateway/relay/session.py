@@ -31,7 +31,6 @@ from gateway.relay.own import Own
 from gateway.relay.parts import Held
 from gateway.relay.refusing import Receiver, refuse
 
-MOST_BACKLOG = 4 << 20  # octets that wait for the disk at which senders are no longer read
 MOST_UNREAD = 1 << 20  # octets of our own answers that a sender leaves unread before it is no longer read
 GOODBYE_SECONDS = 2.0
 
@@ -170,7 +169,7 @@ class Session:
             elif submit.octets:
                 batch.cuts.append((submit.start, submit.end, submit.octets))
         batch.octets = join(batch.data, batch.used, batch.cuts)
-        if self._desk.screen.journal.backlog > MOST_BACKLOG:
+        if self._desk.screen.journal.crowded:
             self._stops.stop("journal")
 
     def settled(self, batch: Batch, error: Exception | None) -> None:
