@@ -49,6 +49,16 @@ def test_the_day_changes_at_midnight_in_shanghai(tmp_path):
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["20000", "20001"]
 
 
+def test_a_clock_that_goes_back_over_midnight_notes_under_the_day_that_it_says(tmp_path):
+    contacts = Contacts(tmp_path, "w0")
+    midnight = 20_001 * DAY - module.SHANGHAI
+    for at in (midnight, midnight - 2, midnight - 1):
+        contacts.remember(KEY, at, 1, attempt(at))
+    assert contacts.last(KEY, midnight - 1) == Contact(midnight - 1, 1, attempt(midnight - 1), "w0")
+    assert contacts.last(KEY, midnight).at == midnight
+    assert all(len(list(folder.iterdir())) == 1 for folder in tmp_path.iterdir())
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), min_size=1, max_size=200))
 def test_it_is_a_dictionary_however_keys_collide(tmp_path_factory, steps):

@@ -77,12 +77,12 @@ class Contacts:
         self._slot = SLOT.pack_into  # compiled, a global is looked up each time
         self._map: mmap.mmap | None = None
         self._words: memoryview[int] | None = None  # of the map: each slot's first is its key
-        self._until = 0  # ms: when the day of the table that is being filled ends
+        self._since = self._until = 0  # ms: the day of the table that is being filled; a clock may go back
         self._mask = self._used = self._limit = 0
 
     def remember(self, key: int, at: int, institution: int, attempt: bytes, place: int = 0) -> None:
         """Note a passed attempt; the newest of a pair wins. At the brim of a full disk it is not noted."""
-        if at >= self._until or self._used >= self._limit:
+        if at >= self._until or self._used >= self._limit or at < self._since:
             self._begin(at)
         table, words = self._map, self._words
         if table is None or words is None:
@@ -132,7 +132,7 @@ class Contacts:
 
     def _begin(self, at: int) -> None:
         """Start a further table: four times as large within a day."""
-        same_day = at < self._until
+        same_day = self._since <= at < self._until
         slots = min(4 * (self._mask + 1), MOST_SLOTS) if same_day else FIRST_SLOTS
         folder = self._directory / str(_day(at))
         numbers = [int(path.suffix[1:]) for path in folder.glob(f"{self._writer}.*")]
@@ -149,13 +149,14 @@ class Contacts:
                 self._leave()
             if self._map is None:
                 self._used, self._limit = 0, 1
-                self._until = at + RETRY
+                self._since, self._until = at, at + RETRY
             return
         self._leave()
         self._map, self._words = table, memoryview(table).cast("Q")
         self._mask, self._used = slots - 1, 0
         self._limit = int(slots * FULL)
-        self._until = (_day(at) + 1) * DAY - SHANGHAI
+        self._since = _day(at) * DAY - SHANGHAI
+        self._until = self._since + DAY
 
     def _leave(self) -> None:
         """Let go of the table that was being filled."""
