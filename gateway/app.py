@@ -193,7 +193,12 @@ async def worker(process: Process, index: int) -> None:
         confirmations.texts = _confirmations(fresh.config)
         relay.listeners = fresh.config.sms
 
+    serving: list[asyncio.Task[None]] = []
+
     def missing() -> str:
+        for task in serving:
+            if task.done() and (error := task.exception()) is not None:
+                raise error  # what does not serve any more is started anew
         if why := journal_missing(journal, writer, telemetry):
             return why
         try:
@@ -224,7 +229,7 @@ async def worker(process: Process, index: int) -> None:
         elsewhere.restore(known)
         del known
         bodies.append(voice.recall(recall))
-    serving = [asyncio.create_task(one) for one in bodies]
+    serving += [asyncio.create_task(one) for one in bodies]
     await process.say_until_stopped(missing)
     asked.draining = True
     voice.drain()

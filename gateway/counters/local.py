@@ -91,7 +91,8 @@ class Local:
         if changed or before != fingerprint:
             with suppress(Unavailable):
                 self._shared.begin_anew()
-        marker.write_bytes(fingerprint)
+        with suppress(OSError):  # no room: the next start begins anew once more
+            marker.write_bytes(fingerprint)
 
     async def close(self) -> None:
         """See `Counters`."""
