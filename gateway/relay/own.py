@@ -6,7 +6,7 @@ number because of it (`busy`); at all other times they pass untouched.
 
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
-from gateway.relay.lane import Lane, Numbering
+from gateway.relay.lane import MOST_OUTSTANDING, Lane, Numbering
 from gateway.relay.memory import UNANSWERED_SWEEPS, Batch, Memory, Submit
 
 
@@ -63,6 +63,8 @@ class Own:
             self.busy, self._numbering = True, Numbering(self._memory.outstanding, self._wire.OWN_NUMBERS)
         number = self._numbering.choose()
         self._commands[number] = command
+        if len(self._commands) > MOST_OUTSTANDING:  # `Numbering` has forgotten it, too
+            del self._commands[next(iter(self._commands))]
         return number
 
     def attempts(self, number: int) -> list[bytes]:
