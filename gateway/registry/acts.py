@@ -168,7 +168,9 @@ class Acts:
         with contextlib.suppress(OSError):  # no room: the older place stands
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                os.write(descriptor, msgspec.json.encode(self._place))
+                octets = msgspec.json.encode(self._place)
+                if os.write(descriptor, octets) < len(octets):
+                    return  # no room for all of it
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
