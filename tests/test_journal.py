@@ -179,6 +179,22 @@ async def test_notes_alone_go_after_a_while(tmp_path: Path, monkeypatch: pytest.
     await journal.close()
 
 
+async def test_a_segment_is_not_left_while_something_gathers_for_it(tmp_path: Path) -> None:
+    """As when the next day's can't be begun, for want of room, while outcomes linger for this one."""
+    journal = make(tmp_path)
+    journal.start()
+    (passed,) = await add(journal, 1)
+    journal.outcomes(NOON, [(passed, 0, b"", 0)])
+    journal._groups._no_room()
+    journal._groups._look_for_room()
+    await until(lambda: not journal.full)
+    await add(journal, 2)
+    assert not journal.poisoned
+    found = records(tmp_path / "journal" / "w0")
+    assert [type(one) for one in found] == [rec.Attempt, rec.Outcome, rec.Attempt]
+    await journal.close()
+
+
 async def test_local_values_are_applied_after_the_disk_and_before_the_answer(tmp_path: Path) -> None:
     seen: list[Any] = []
     folder = tmp_path / "journal" / "w0"

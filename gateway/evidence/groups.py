@@ -319,7 +319,7 @@ class Groups:
     def _look_for_room(self) -> None:
         if self._closing or not self.full or self.poisoned:
             return
-        if self._inflight is None:
+        if self._inflight is None and not self._gathering:  # their segment is closed when the next one begins
             try:
                 self._plan = self._plan or self._planner.next(self._planner.now())
             except (OSError, KeyGone, UsageError):
