@@ -59,9 +59,9 @@ class Endings:
                     durable.set_result(None) if error is None else durable.set_exception(error)
 
             self._journal.noted(done)
-            await durable
-            if word == ANSWERED:
+            if word == ANSWERED:  # now: on a full disk it is kept, and found on record when told again
                 self._course.taken(call)
+            await durable
         return Noted(call.attempt, answered or bool(ended.answered))
 
     def _look(self, ended: Ended) -> tuple[Dialog, bool, list[rec.Report]] | None:
