@@ -38,12 +38,16 @@ def test_a_repeat_of_a_refused_submit_gets_the_same_answer_and_does_not_go_on():
 
 def test_a_repeat_of_a_passed_submit_goes_on_as_the_first_did():
     cuts = []
-    assert seen(1).repeat(0, 9, cuts) == b""
+    passed = seen(1)
+    assert passed.repeat(0, 9, cuts) == passed.repeat(0, 9, cuts) == b""
     assert cuts == []
     reduced = seen(1)
     reduced.octets = b"less"
     reduced.repeat(0, 9, cuts)
     assert cuts == [(0, 9, b"less")]
+    cuts.clear()
+    assert passed.repeat(0, 9, cuts) == b""  # a third time none, or one verdict would let any number pass
+    assert cuts == [(0, 9, b"")]
 
 
 def test_a_repeat_of_an_accepted_submit_gets_the_carriers_answer_and_does_not_go_on():

@@ -1,8 +1,8 @@
 """Submits: one on its way through the node, those of one read, and what a connection remembers of them.
 
-The same connection, sequence and bytes again (CMPP repeats after 60 s) is the same attempt: it goes on again
-until the carrier has answered, then it gets the same answer and goes nowhere, or who has sent once could go
-on sending unjudged. What the carrier did not accept is over: the same again is judged anew.
+The same connection, sequence and bytes again (CMPP repeats after 60 s) is the same attempt: it goes on again,
+so many times, until the carrier has answered, then it gets the same answer and goes nowhere, or who has sent
+once could go on sending unjudged. What the carrier did not accept is over: the same again is judged anew.
 
 Bounded: in two generations of `MOST_SEEN`, of which the older is forgotten at once; those of it that wait for
 the carrier stay, and the session stops reading at `MOST_WAITING` of them, until the carrier answers or they
@@ -28,6 +28,10 @@ SWEEP_SECONDS = 30.0
 UNANSWERED_SWEEPS = 6
 """What that many sweeps have found unanswered is given up by the next, 180 to 210 s after it came: CMPP's
 peers send a request three times, 60 s apart, and then expect nothing more."""
+
+MOST_REPEATS = 2
+"""How often a submit goes on again that the carrier has not answered: with the first, as often as those peers
+send it."""
 
 OVER = -1  # instead of the fingerprint: no hash is -1
 
@@ -81,6 +85,7 @@ class Submit:
         "octets",
         "part",
         "refused",
+        "repeats",
         "sequence",
         "several",
         "start",
@@ -100,7 +105,7 @@ class Submit:
         self.width = 1 if submission is None else len(submission.destinations)  # attempts
         self.ids: tuple[bytes, ...] = ()
         self.verdicts: Sequence[Verdict] = ()
-        self.refused = 0
+        self.refused = self.repeats = 0
         self.part = 0  # of a long message, from 1; 0: it is none
         self.answer = answer  # what the sender got: from us, when we refused, or from the carrier
         self.octets: bytes | None = None  # what goes on instead of the frame as it came; b"": nothing
@@ -135,11 +140,13 @@ class Submit:
     def repeat(self, start: int, end: int, cuts: Cuts) -> bytes:
         """The same frame came again, in data[start:end]: what to answer, and in `cuts` what goes on.
 
-        While the first one waits for the disk the second is dropped: what becomes of it, becomes of both.
+        While the first one waits for the disk the second is dropped: what becomes of it, becomes of both. And
+        `MOST_REPEATS` go on, or one verdict would let any number of messages pass.
         """
-        if not self.durable or self.answer:
+        if not self.durable or self.answer or self.repeats == MOST_REPEATS:
             cuts.append((start, end, b""))
             return self.answer if self.durable else b""
+        self.repeats += 1
         if self.octets is not None:
             cuts.append((start, end, self.octets))
         return b""
