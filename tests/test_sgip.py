@@ -75,6 +75,11 @@ def test_a_report_names_the_submit_and_may_lack_its_last_field() -> None:
         assert (said.report.stat, said.subscriber) == (b"UNDELIV", b"8618612345678")
     reply = vector("sgip-1.2-deliver_mo_ascii_optout")
     said = Sgip().delivery(reply, 0, len(reply))
+    for other in (reply[:-8], reply[:-3], reply + b"\0", reply + bytes(90)):
+        assert Sgip().delivery(b"#" + other, 1, 1 + len(other)) == said
+    for short in (reply[:-9], reply[:20], reply[:64]):
+        with pytest.raises(WireError):
+            Sgip().delivery(short, 0, len(short))
     assert (said.number, said.content, said.message_id) == (b"10655123", b"T", reply[8:20])
 
 

@@ -328,7 +328,8 @@ class Sgip:
         return {}
 
     def delivery(self, data: bytes, start: int, end: int) -> Delivery:
-        """What the Deliver or Report in data[start:end] says; some peers leave a Report's last field out."""
+        """What the Deliver or Report in data[start:end] says; some peers leave the last field out, and what
+        stands behind a Deliver's is left alone."""
         _, command, _ = _head(data, start)
         if command == REPORT:
             if end - start == 56:
@@ -337,7 +338,8 @@ class Sgip:
             stat = _STATES.get(said.state, b"UNKNOWN")
             report = Report(said.submit_sequence, stat, b"", b"", said.user_number)
             return Delivery(said.submit_sequence, said.user_number, b"", 0, False, b"", report)
-        subscriber, number, fmt, udhi, content = _DELIVERY(data, start + 20, end)
+        body = own.whole_deliver(data, start + 20, end)
+        subscriber, number, fmt, udhi, content = _DELIVERY(body, 0, len(body))
         return Delivery(data[start + 8 : start + 20], subscriber, number, fmt, udhi, content, None)
 
     @staticmethod

@@ -1,4 +1,5 @@
-"""SGIP: the bodies of requests that the gateway itself makes up; how they are numbered is the relay's."""
+"""SGIP: the bodies of requests that the gateway itself makes up, or mends to read them; how they are numbered
+is the relay's."""
 
 from gateway.errors import WireError
 from gateway.protocols import sgip_tables as wire
@@ -9,6 +10,17 @@ FAILED, NOT_OFFERED = 2, 30
 """State of a Report, and its ErrorCode (§4.3): this service is not to be had."""
 NEVER, FIRST_BY_REPLY = 2, 0
 """ReportFlag: no report is wanted. MorelatetoMTFlag: the first message that a reply brought about."""
+
+_LENGTH_AT, _RESERVE = wire.Deliver.offset("message_length"), 8
+
+
+def whole_deliver(data: bytes, at: int, end: int) -> bytes:
+    """The body of the Deliver in data[at:end], as long as its fields say: some peers leave Reserve out, and
+    others have more behind it."""
+    place = at + _LENGTH_AT
+    length = int.from_bytes(data[place : min(place + 4, end)], "big")
+    whole = place + 4 + length + _RESERVE
+    return data[at : min(end, whole)].ljust(whole - at, b"\0") if end >= whole - _RESERVE else data[at:end]
 
 
 def rejected_report(destination: bytes, message_id: bytes) -> wire.Report:

@@ -338,13 +338,20 @@ class Smpp:
         return own.telling(data, start, end, [codes[reason] if reason else OK for reason in reasons])
 
     def delivery(self, data: bytes, start: int, end: int) -> Delivery:
-        """What the deliver_sm or data_sm in data[start:end] says."""
+        """What the deliver_sm or data_sm in data[start:end] says; of a deliver_sm's broken optional fields
+        nothing is taken."""
         (command,) = _COMMAND(data, start + 4)
         text = b""
         if command == DATA_SM:
             subscriber, number, esm, coding, tlvs = _DATA(data, start + 16, end)
         else:
-            subscriber, number, esm, coding, text, tlvs = _DELIVER(data, start + 16, end)
+            try:
+                values = _DELIVER(data, start + 16, end)
+            except WireError as error:
+                if not error.cause.startswith("tlv_"):
+                    raise
+                values = _DELIVER(data, start + 16, own.optional_from(data, start + 16))
+            subscriber, number, esm, coding, text, tlvs = values
         said: dict[int, Any] = dict(reversed(tlvs))
         text = text or said.get(wire.MESSAGE_PAYLOAD, b"")
         report = own.report(text, said, subscriber) if esm & 0x3C in (0x04, 0x20) else None
