@@ -168,6 +168,10 @@ def test_parts_are_told_by_optional_fields_unless_the_text_has_a_header() -> Non
     assert (said.pk_total, said.pk_number, said.reference) == (3, 2, 258)
     said = read(submit(tlvs=parts, esm_class=0x40))
     assert (said.udhi, said.pk_total, said.pk_number) == (True, 1, 1)
+    for left_out in range(3):  # no phone would join them, and all of them would count as one
+        said = read(submit(tlvs=parts[:left_out] + parts[left_out + 1 :]))
+        assert (said.pk_total, said.pk_number) == (1, 1)
+    assert read(submit(tlvs=[(0x020C, b"\1"), *parts[1:]])).pk_total == 1
 
 
 def test_a_text_that_stands_elsewhere_can_not_be_judged() -> None:
@@ -344,6 +348,10 @@ def test_a_reply_may_come_in_two_kinds_of_message() -> None:
         said = Smpp().delivery(octets, 0, len(octets))
         assert (said.subscriber, said.number, said.content) == (b"13800000000", b"10690001", b"T")
         assert (said.message_id, said.report) == (b"", None)
+    for tail in (b"\0", b"\x02\x0c\0\x09\1", bytes(3)):  # of broken optional fields nothing is taken
+        octets = frame(wire.DeliverSm(**addresses, service_type=b"WAP", short_message=b"T")) + tail
+        octets = len(octets).to_bytes(4, "big") + octets[4:]
+        assert Smpp().delivery(octets, 0, len(octets)).content == b"T"
 
 
 @given(content=st.binary(max_size=255), lost=st.integers(0, 300))

@@ -129,22 +129,30 @@ def spellings(message_id: bytes) -> set[bytes]:
 def optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
     """(text, parts, this part, their reference) of a message with optional fields. Of a repeated one
     the first counts, but for a second text: nobody knows which of them the subscriber would read."""
-    total, number, reference = 1, 1, 0
+    sar: dict[int, bytes] = {}
     payload: bytes | None = None
     for tag, value in reversed(tlvs):
         if tag == wire.MESSAGE_PAYLOAD:
             if payload not in (None, value):
                 raise WireError("two_texts", "message_payload")
             payload = value
-        elif tag == wire.SAR_TOTAL_SEGMENTS and value:
-            total = value[0]
-        elif tag == wire.SAR_SEGMENT_SEQNUM and value:
-            number = value[0]
-        elif tag == wire.SAR_MSG_REF_NUM:
-            reference = int.from_bytes(value[:2], "big")
+        elif tag in wire.SAR:
+            sar[tag] = value
     if payload is not None and text and payload != text:
         raise WireError("two_texts", "message_payload")
+    total, number, reference = 1, 1, 0
+    if all(len(sar.get(tag, b"")) == width for tag, width in wire.SAR.items()):  # or no phone joins them
+        total, number = sar[wire.SAR_TOTAL_SEGMENTS][0], sar[wire.SAR_SEGMENT_SEQNUM][0]
+        reference = int.from_bytes(sar[wire.SAR_MSG_REF_NUM], "big")
     return text or payload or b"", total, number, reference
+
+
+def optional_from(data: bytes, at: int) -> int:
+    """Where the optional fields begin of a deliver_sm, or submit_sm, whose body is at data[at:] and whose
+    other fields could be read."""
+    for others in (2, 2, 3, 0, 4):  # octets behind each text, up to sm_length
+        at = data.index(b"\0", at) + 1 + others
+    return at + 1 + data[at]
 
 
 def congestion(data: bytes, start: int, end: int, otherwise: int) -> int:
