@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -319,8 +320,11 @@ class Line:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.withdrawn = 0
+        self.holds = 21  # octets of an address
 
     def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
+        if len(reply.subscriber) > self.holds:
+            raise ValueError("too long")
         return 41, content
 
     def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
@@ -367,6 +371,9 @@ async def test_what_a_full_disk_took_no_record_of_is_owed(tmp_path: Path) -> Non
     desk.settle(reply, delivery, held=True)
     await eventually(lambda: line.sent)
     assert not desk.wants(reply)
+    line.holds = 3
+    desk.settle(replace(reply, subscriber="+8613800000002"), delivery, held=True)  # it is on record as unsent
+    assert len(line.sent) == 1
     desk.leave(world.KEY, line)
     assert line.retired
     await journal.close()

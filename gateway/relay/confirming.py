@@ -9,6 +9,7 @@ kind is confirmed in its place.
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import time_ns
@@ -46,7 +47,8 @@ class Transmitter(Protocol):
     retired: bool  # no submit of ours may go on it, because a side says goodbye to the carrier
 
     def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
-        """The number and octets of a submit of ours."""
+        """The number and octets of a submit of ours. Raises ValueError where a field can't hold what it
+        should."""
 
     def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
         """Send it, unless `retired`: it is on record."""
@@ -156,10 +158,14 @@ class Confirmations:
             text = f"【{filing.signatures[0] if filing.signatures else owner.name}】{text}"
         content = encode(text, UCS2)[:MOST_OCTETS]
         session = next(reversed(self._open.get(key, {})), None)
-        if session is None or verdict.reason is not None or filing is None:
+        made: tuple[int, bytes] | None = None
+        if session is not None and verdict.reason is None and filing is not None:
+            with suppress(ValueError):  # he wrote from an address that no submit can go to
+                made = session.confirmation(delivery, content)
+        if session is None or made is None:
             self._record(reply, verdict, UNSENT, content, 0, 0, lambda error: None)
             return
-        number, octets = session.confirmation(delivery, content)
+        number, octets = made
         try:
             ids: list[bytes] = []
             ids += self._record(

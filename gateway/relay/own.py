@@ -43,7 +43,11 @@ class Own:
     def confirmation(self, reply: Delivery, content: bytes) -> tuple[int, bytes]:
         """See `Transmitter`."""
         number = self.choose(self._wire.SUBMIT)
-        return number, self._wire.confirmation(self.specimen, self._account, reply, content, number)
+        try:
+            return number, self._wire.confirmation(self.specimen, self._account, reply, content, number)
+        except ValueError:
+            self._over(number)
+            raise
 
     def transmit(self, number: int, octets: bytes, identity: bytes) -> None:
         """See `Transmitter`."""
