@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from gateway.protocols.sip_place import Place
 
 LIFE = 32_000
-"""Milliseconds after the last final answer, and after an INVITE that got none: 64 times T1."""
+"""Milliseconds after the last final answer: 64 times T1."""
 CONFIRMED = 5_000
 """Milliseconds after the ACK of a refusal: T4, what the network may still hold of its INVITE (§17.2.1, timer
 I). No shorter over a stream, as an element before us may have come by datagrams."""
 LONGEST = 200_000
-"""Milliseconds that a call may ring: an INVITE without a final answer is forgotten then (timer C is 180
-s)."""
+"""Milliseconds that a call may ring without a word: an INVITE that got no final answer is forgotten so long
+after its last provisional one (timer C is 180 s)."""
 
 LOOK = 4_000
 """Milliseconds between two looks at an entry."""
@@ -32,16 +32,28 @@ SWEEP = 1_000
 class Verdict:
     """`hop` is empty while it is `pending` and where the call was refused; `answer` is the refusal as it was
     sent. `numbers`: caller, called and lender as judged (what is known of them): a repeat has the same.
-    `found`: reason and sub-code of a refusal out of the records, whose answer the next repeat has made."""
+    `found`: reason and sub-code of a refusal out of the records, whose answer the next repeat has made, or
+    `told`, the status of an answer of our own that took the place of a pass. `asked`: the INVITE's
+    `Request.target`, b"": out of the records, not known. `over`: when repeats no longer go on, as the next
+    element may take them for a new call; 0: not known yet. `call`: what its owner knows of the call that
+    passed."""
 
     attempt: bytes = b""
     pending: bool = True
     numbers: tuple[str, ...] = ()
+    asked: bytes = b""
     found: tuple[str, str] | None = None
+    told: int = 0
     hop: Place | None = None
     answer: bytes = b""
     until: int = 0
     answered: bool = field(default=False)
+    over: int = 0
+    call: object = None
+
+    def goes_on(self, now: int) -> bool:
+        """Whether a repeat of an INVITE that passed is passed on."""
+        return not self.over or now < self.over
 
 
 class Memo:
@@ -78,15 +90,26 @@ class Memo:
             self._looks.appendleft((0, key))
 
     @staticmethod
+    def ring(verdict: Verdict, now: int) -> None:
+        """A provisional answer went by."""
+        if not verdict.answered:
+            verdict.until = now + LONGEST
+
+    @staticmethod
     def settle(verdict: Verdict, now: int) -> None:
-        """A final answer went by: each repeat of it keeps the entry."""
-        verdict.answered = True
+        """A final answer went by: each repeat of it keeps the entry. Repeats of the INVITE go on for as long
+        as the next element remembers the first (§17.2.1, RFC 6026)."""
+        if not verdict.answered:
+            verdict.answered = True
+            verdict.over = now + LIFE
         verdict.until = now + LIFE
 
     @staticmethod
     def confirm(verdict: Verdict, now: int) -> None:
-        """The ACK of a refusal came: its caller asks no more. A repeated ACK does not keep the entry."""
+        """The ACK of a final answer came: its caller asks no more, and the next element forgets the INVITE
+        soon, over a stream at once (§17.2.1). A repeated ACK does not keep the entry."""
         if verdict.answered:
+            verdict.over = min(verdict.over, now)
             verdict.until = min(verdict.until, now + CONFIRMED)
 
     def forget(self, key: Hashable) -> None:

@@ -47,6 +47,10 @@ class Callers:
             return True
         return bool(peer.flow) and peer.host in self._hosts and self.account(peer) is None
 
+    def leads_to_carrier(self, place: Place) -> bool:
+        """By its address: which port answers go to, its Via says."""
+        return place.host in self._hosts
+
     def identity(self, request: Request, peer: Place) -> Identity:
         """Whom an INVITE names."""
         trusted = self._trunks.trusted(peer.host)
