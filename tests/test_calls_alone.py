@@ -436,6 +436,19 @@ def test_the_ack_of_an_answer_of_our_own_ends_here(rows: list[str], status: int)
         assert one.take(ack, CARRIER) == []
 
 
+def test_a_broken_invite_of_an_earlier_life_is_not_recorded_again(bench: Bench) -> None:
+    broken = spoken("Max-Forwards: many", *who())
+    bench.take(broken)
+    ((batch,), key) = bench.office.waiting, sip_proxy.key_of_broken(broken, OWN)
+    (submit,) = batch.submits
+    assert (submit.sequence, submit.submission.content) == (key, "a@b".encode("utf-16-be"))
+    one = known(bench, spoken(*who()))._replace(key=key, reason="malformed", at=2**60)
+    again = Bench()
+    again.calls.restore([one], lambda mark: CARRIER)
+    assert again.told(broken) == 400
+    assert again.office.judged == 0
+
+
 def test_an_empty_via_is_no_via(bench: Bench) -> None:
     for via in (
         ", SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bKa",

@@ -267,7 +267,10 @@ class Calls:
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         judging = self._judging[id(verdict)] = Judging(came, verdict, self.decided)
         key = judging.key = self._callers.account(came.peer) or self._callers.unfiled(came.peer)
-        if who is not None and came.request is not None:
+        if who is None or came.request is None:  # its Call-ID is on record, so that a repeat is known by it
+            named = came.message.value(b"call-id") or b""
+            judging.submit.submission = Calling("", "", named, "frame", "")
+        else:
             flaw = "" if who.verdict == OK else "identity"
             hop = judging.hop = self._trunks.hop(0)
             judging.submit.submission = Calling(
