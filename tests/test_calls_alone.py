@@ -392,6 +392,7 @@ def test_a_call_may_ring_for_long(bench: Bench) -> None:
     call = bench.call()
     for _ in range(3):
         bench.now += 150_000
+        bench.calls.tick()
         bench.answer(call, 180)
         assert [message.status for message, _ in bench.sent] == [180]
     bench.answer(call, 200)

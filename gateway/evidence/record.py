@@ -133,7 +133,7 @@ class Outcome(_Table, frozen=True, kw_only=True):
     attempt: Id
     at: int
     result: int  # the protocol's code; UNKNOWN
-    message_id: bytes  # as on the wire; b"" if none
+    message_id: bytes  # as on the wire; b"" if none; b"own": we answered, and it did not go on (a call's)
     part: int = 0  # pk_number of the part; 0: the attempt as a whole
 
 

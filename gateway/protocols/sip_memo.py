@@ -23,6 +23,9 @@ LONGEST = 200_000
 """Milliseconds that a call may ring without a word: an INVITE that got no final answer is forgotten so long
 after its last provisional one (timer C is 180 s)."""
 
+RINGS = 60_000
+"""Milliseconds after which a call rings for long."""
+
 LOOK = 4_000
 """Milliseconds between two looks at an entry."""
 SWEEP = 1_000
@@ -64,6 +67,7 @@ class Memo:
         self._kept: dict[Hashable, Verdict] = {}
         self._looks: deque[tuple[int, Hashable]] = deque()  # when an entry is looked at; sooner ones first
         self._swept = 0
+        self._long = -LONGEST  # when a call was looked at that rings for long
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -88,6 +92,11 @@ class Memo:
         if len(self._kept) < self._most:
             self._kept.setdefault(key, verdict)
             self._looks.appendleft((0, key))
+
+    def rings_long(self, now: int) -> bool:
+        """Whether some call rings for so long that provisional answers have to be looked at: most are brief,
+        and to find out whose an answer is costs as much as to pass it on."""
+        return now - self._long <= 2 * LOOK
 
     @staticmethod
     def ring(verdict: Verdict, now: int) -> None:
@@ -128,6 +137,8 @@ class Memo:
                 del kept[key]
             else:
                 looks.append((now + LOOK, key))
+                if not verdict.answered and verdict.until - now < LONGEST - RINGS:
+                    self._long = now
 
     def _sweep(self, now: int) -> None:
         """All of them at once, as there is no room left; not for each call that finds none."""

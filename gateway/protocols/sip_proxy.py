@@ -51,14 +51,12 @@ of From. Records of calls have it as their `sequence`, so that a repeat is known
 
 
 class Named(NamedTuple):
-    """What tells a transaction from others, beside its top Via. `sender`: From; `from_tag`: b"" for none;
-    `method`: CSeq's."""
+    """What tells a transaction from others, beside its top Via. `sender`: From; `from_tag`: b"" for none."""
 
     number: int
     call_id: bytes
     sender: grammar.Address
     from_tag: bytes
-    method: bytes
 
 
 class Request(NamedTuple):
@@ -94,10 +92,10 @@ class Request(NamedTuple):
 
 def named(message: Message) -> Named:
     """What names its transaction, of a request or a response."""
-    number, method = sip.sequence(message)
+    number, _ = sip.sequence(message)
     call_id = sip.call_id(message)
     sender = sip.party(message, b"from")
-    return Named(number, call_id, sender, grammar.parameter(sender.parameters, b"tag") or b"", method)
+    return Named(number, call_id, sender, grammar.parameter(sender.parameters, b"tag") or b"")
 
 
 def checked(
@@ -109,7 +107,7 @@ def checked(
     method = message.method
     if method not in METHODS and method.upper() in METHODS:  # §7.1 tells cases apart, and not everybody does
         raise sip.wrong(message, "method", f"the method {method.decode('ascii')}; right would be upper case")
-    number, call_id, sender, from_tag, _ = known or named(message)
+    number, call_id, sender, from_tag = known or named(message)
     to_tag = grammar.parameter(sip.party(message, b"to").parameters, b"tag") or b""
     hops = sip.max_forwards(message)
     asked = grammar.uri(message.uri)

@@ -153,7 +153,8 @@ class Asked(Calls):
                 asking.tell(What.FORWARD)
             return
         asking.waits = True
-        self._outcomes.said(message, sip_proxy.named(message), vias[1], partial(asking.tell, What.FORWARD))
+        method = sip.sequence(message)[1]
+        self._outcomes.said(message, method, vias[1], partial(asking.tell, What.FORWARD))
 
 
 def answered(octets: bytes, to: Place) -> None:

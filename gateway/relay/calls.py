@@ -348,13 +348,13 @@ class Calls:
     def _back(self, message: Message, peer: Place) -> None:
         """The carrier's goes back to its caller; a caller's to the carrier alone, and says nothing of a call:
         nobody answers himself."""
-        said, vias = sip_proxy.named(message), sip.vias(message)
-        if said.method == b"OPTIONS" and len(vias) == 1:
+        (_, method), vias = sip.sequence(message), sip.vias(message)
+        if method == b"OPTIONS" and len(vias) == 1:
             return  # of a probe: whom it came from is alive
         octets, back = sip_proxy.returned(message, vias, self.own)
         go_on = partial(self._send, octets, back) if is_address(back.host) else _drop
         if self._callers.are_carrier(peer):
-            self._outcomes.said(message, said, vias[1], go_on)
+            self._outcomes.said(message, method, vias[1], go_on)
         elif self._callers.leads_to_carrier(back):
             go_on()
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from time import time_ns
 
+from gateway.protocols import sip, sip_proxy
 from gateway.protocols import sip_grammar as grammar
-from gateway.protocols import sip_proxy
 from gateway.protocols.sip import Message
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_proxy import Named, Own
@@ -33,17 +33,18 @@ class Outcomes:
         self._course = course
         self._heard = heard
 
-    def said(self, response: Message, said: Named, via: grammar.Via, go_on: GoOn) -> None:
-        """The carrier's response: what it tells of its call, then it goes on. `via`: of its request, as that
-        came to us."""
-        call: Callable[[], Dialog | None] = partial(self._standing.of_response, response, said)
-        if said.method == b"INVITE" and response.status > TRYING:
-            now = time_ns() // 1_000_000
+    def said(self, response: Message, method: bytes, via: grammar.Via, go_on: GoOn) -> None:
+        """The carrier's response: what it tells of its call, then it goes on. `method` and `via`: of its
+        request, as that came to us."""
+        call: Callable[[], Dialog | None] = partial(self._standing.of_response, response)
+        now = time_ns() // 1_000_000
+        if method == b"INVITE" and (response.status >= FINAL or self._memo.rings_long(now)):
+            said = sip_proxy.named(response)
             verdict = self._memo.get(sip_proxy.key_of(said, via, self._own), now)
             if verdict is not None and verdict.hop is not None:
                 self._note(response, said, verdict, now)
                 call = partial(_call_of, verdict)
-        self._heard.pass_on(response, said.call_id, call, go_on)
+        self._heard.pass_on(response, sip.call_id(response), call, go_on)
 
     def took_back(self, judging: Judging, status: int) -> None:
         """The caller was told something else than the pass that stands on record: so does that, or a repeat
@@ -62,7 +63,8 @@ class Outcomes:
     def _note(self, response: Message, said: Named, verdict: Verdict, now: int) -> None:
         """It rings, or was answered, or came to nothing: an outcome, once."""
         if response.status < FINAL:
-            Memo.ring(verdict, now)
+            if response.status > TRYING:
+                Memo.ring(verdict, now)
             return
         if not verdict.answered:
             self._returns.outcomes([(verdict.attempt, response.status, b"", 0)])

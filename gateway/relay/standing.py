@@ -14,7 +14,7 @@ from gateway.protocols.sip import Message
 from gateway.protocols.sip_identity import number
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proof import Proof, proof_of, proven, token_of
-from gateway.protocols.sip_proxy import Named, Own, Request
+from gateway.protocols.sip_proxy import Named, Own, Request, named
 from gateway.protocols.sip_route import is_strict, routed
 from gateway.relay.recalled import Dialog
 
@@ -45,12 +45,13 @@ class Standing:
         """`tag`: its caller's."""
         self._calls.setdefault(b"%b %b" % (call_id, tag), call)
 
-    def answered(self, response: Message, said: Named, call: Dialog) -> None:
+    def answered(self, response: Message, known: Named, call: Dialog) -> None:
         """The called side has taken a call: from now on it goes by its Contact (§12.1.1)."""
-        name = b"%b %b" % (said.call_id, said.from_tag)
+        name = b"%b %b" % (known.call_id, known.from_tag)
         if self._calls.setdefault(name, call) is not call:  # a fork, or a second attempt by one name
             self._calls[b"%b %b" % (name, _to_tag(response))] = call
-        contact = grammar.address(response.value(b"contact") or b"")
+        said = response.value(b"contact") or b""
+        contact = grammar.address(said) if b"@" in said else None
         other = "" if contact is None else number(contact.uri, self._area)
         if other and other != call.subscriber:
             if len(self._contacts) >= MOST_CONTACTS:
@@ -81,8 +82,9 @@ class Standing:
             request, request.to_tag
         )
 
-    def of_response(self, response: Message, said: Named) -> Dialog | None:
+    def of_response(self, response: Message) -> Dialog | None:
         """The call in which the called side answers."""
+        said = named(response)
         return self._named(said.call_id, said.from_tag, _to_tag(response))
 
     def known(self, request: Request) -> Dialog | None:
