@@ -123,6 +123,8 @@ class Screen:
             self._accounts.clear()
             self._accounts_of = self.view.version
         if key not in self._accounts:
+            if len(self._accounts) >= MOST_CACHED:  # whoever calls is asked for by address and port
+                self._accounts.clear()
             self._accounts[key] = self.view.account(key)
         return self._accounts[key]
 
