@@ -31,7 +31,7 @@ SWEEP = 1_000
 @dataclass(slots=True)
 class Verdict:
     """`hop` is empty while it is `pending` and where the call was refused; `answer` is the refusal as it was
-    sent. `numbers`: caller, called and lender as judged (what is known of them): a repeat has the same.
+    sent. `numbers`: `Identity.numbers` as judged (what is known of them): a repeat has the same.
     `found`: reason and sub-code of a refusal out of the records, whose answer the next repeat has made."""
 
     attempt: bytes = b""

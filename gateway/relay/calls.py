@@ -218,9 +218,9 @@ class Calls:
                 self._memo.forget(came.key)
                 self._answer(came.message, came.peer, UNAVAILABLE)
                 return
-            verdict.numbers = who.caller, who.called, who.diverting
+            verdict.numbers = who.numbers
             self._judge(came, verdict, who)
-        elif verdict.numbers != (who.caller, who.called, who.diverting)[: len(verdict.numbers)]:
+        elif verdict.numbers != who.numbers[: len(verdict.numbers)]:
             # of another call than the one that was judged: or one verdict would let any number of calls pass
             raise sip.wrong(came.message, "changed", "an INVITE that repeats another's, with other numbers")
         elif verdict.hop is not None:
@@ -247,7 +247,7 @@ class Calls:
             flaw = "" if who.verdict == OK else "identity"
             hop = judging.hop = self._trunks.hop(0)
             judging.submit.submission = Calling(
-                who.caller, who.called, came.request.call_id, flaw, who.diverting,
+                who.caller, who.called, came.request.call_id, flaw, who.diverting, who.claims,
                 0 if hop is None else mark_of(*hop.address),
             )  # fmt: skip
         connection = self._connection(came.peer)

@@ -17,7 +17,7 @@ from gateway.protocols.sip import Message
 from gateway.protocols.sip_answers import PHRASES, UNAVAILABLE, Peer
 from gateway.protocols.sip_place import Place
 from gateway.relay.inviting import Came, Judging
-from gateway.relay.lines import LENDER
+from gateway.relay.lines import others_of
 from gateway.relay.screen import Screen
 
 
@@ -67,11 +67,13 @@ class Answers:
         at = 0
         if not isinstance(said, Calling):
             return 0
-        if found.reason == Reason.QUIET_HOURS or found.sub == LENDER:
-            source = said.lender if found.sub == LENDER else canonical(said.source)
-            sender = self._screen.view.senders.get((judging.key, VOICE), {}).get(source)
-            if found.reason == Reason.QUIET_HOURS and sender is not None:
-                at = sender.hours.next(now, sender.profile.days)
+        others = [source for source, sub in others_of(said) if sub == found.sub]
+        if found.reason == Reason.QUIET_HOURS or others:
+            senders = self._screen.view.senders.get((judging.key, VOICE), {})
+            for source in others or [canonical(said.source)]:
+                sender = senders.get(source)
+                if found.reason == Reason.QUIET_HOURS and sender is not None:
+                    at = max(at, sender.hours.next(now, sender.profile.days))
         elif found.reason == Reason.OVER_FREQUENCY and found.caps is not None:
             called = canonical(said.destinations[0])
             for count in found.caps.counts:
