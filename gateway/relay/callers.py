@@ -47,6 +47,10 @@ class Callers:
             return True
         return bool(peer.flow) and peer.host in self._hosts and self.account(peer) is None
 
+    def knows(self, place: Place) -> bool:
+        """Whether a trunk or the carrier is there."""
+        return place.address in self._trunks.hops or self.account(place) is not None
+
     def identity(self, request: Request, peer: Place) -> Identity:
         """Whom an INVITE names."""
         trusted = self._trunks.trusted(peer.host)

@@ -76,6 +76,7 @@ class Calls:
         self.own = owns[0]
         self._callers = Callers(trunks, screen)
         self.filed = self._callers.filed
+        self.knows = self._callers.knows
         self._screen = screen
         self._returns = returns
         self._send = send
