@@ -42,13 +42,16 @@ class Verdict:
     answer: bytes = b""
     until: int = 0
     answered: bool = field(default=False)
+    stranger: bool = False  # came from where no trunk is filed
 
 
 class Memo:
-    """Verdicts by `sip_proxy.Request.key`."""
+    """Verdicts by `sip_proxy.Request.key`: at most `most`, of which strangers have `of_strangers`."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, of_strangers: int) -> None:
         self._most = most
+        self._of_strangers = of_strangers
+        self._strangers = 0
         self._kept: dict[Hashable, Verdict] = {}
         self._looks: deque[tuple[int, Hashable]] = deque()  # when an entry is looked at; sooner ones first
         self._swept = 0
@@ -61,13 +64,16 @@ class Memo:
         found = self._kept.get(key)
         return None if found is None or found.until <= now else found
 
-    def begin(self, key: Hashable, now: int) -> Verdict | None:
-        """A new entry, pending; None: too many are kept."""
-        if len(self._kept) >= self._most:
+    def begin(self, key: Hashable, now: int, *, stranger: bool = False) -> Verdict | None:
+        """A new entry, pending; None: too many are kept. `stranger`: of whoever can be left without one for
+        the sake of the others."""
+        self.forget(key)  # one whose time is over may stand there still
+        if self._is_full(stranger):
             self._sweep(now)
-            if len(self._kept) >= self._most:
+            if self._is_full(stranger):
                 return None
-        verdict = self._kept[key] = Verdict(until=now + LONGEST)
+        verdict = self._kept[key] = Verdict(until=now + LONGEST, stranger=stranger)
+        self._strangers += stranger
         self._looks.append((now + LOOK, key))
         return verdict
 
@@ -91,7 +97,9 @@ class Memo:
 
     def forget(self, key: Hashable) -> None:
         """What could not be recorded was not decided."""
-        self._kept.pop(key, None)
+        found = self._kept.pop(key, None)
+        if found is not None:
+            self._strangers -= found.stranger
 
     def expire(self, now: int) -> None:
         """Let those go whose time is over, within `LOOK`: at no time are all of them gone through."""
@@ -102,9 +110,12 @@ class Memo:
             if verdict is None:
                 continue
             if verdict.until <= now:
-                del kept[key]
+                self.forget(key)
             else:
                 looks.append((now + LOOK, key))
+
+    def _is_full(self, stranger: bool) -> bool:
+        return len(self._kept) >= self._most or (stranger and self._strangers >= self._of_strangers)
 
     def _sweep(self, now: int) -> None:
         """All of them at once, as there is no room left; not for each call that finds none."""
@@ -112,4 +123,4 @@ class Memo:
             return
         self._swept = now
         for key in [key for key, verdict in self._kept.items() if verdict.until <= now]:
-            del self._kept[key]
+            self.forget(key)

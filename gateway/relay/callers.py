@@ -47,6 +47,10 @@ class Callers:
             return True
         return bool(peer.flow) and peer.host in self._hosts and self.account(peer) is None
 
+    def are_strangers(self, peer: Place) -> bool:
+        """No trunk is filed there, and the profile lets none pass that is not."""
+        return self.account(peer) is None and self._screen.profile.unknown_account == "refuse"
+
     def knows(self, place: Place) -> bool:
         """Whether a trunk or the carrier is there."""
         return place.address in self._trunks.hops or self.account(place) is not None

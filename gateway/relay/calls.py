@@ -42,6 +42,9 @@ MOST_CALLS = 100_000
 """INVITEs that are remembered at a time; more are refused with 503. One that passed takes some 500 octets, a
 refused one some 1,000: its answer is kept, with up to 16 KiB of its caller's rows, so no more are."""
 
+MOST_OF_STRANGERS = 10_000
+"""Of these, INVITEs from where no trunk is filed: else anybody could have all trunks refused."""
+
 MOST_DIALOGS = 200_000
 """Calls that passed, by Call-ID, so that a re-INVITE is known from a new call; beyond it it is judged as
 one."""
@@ -86,7 +89,7 @@ class Calls:
         self._course = course
         self._answers = answers
         self._relayed = telemetry.relay("sip", "to_carrier")
-        self._memo = Memo(MOST_CALLS)
+        self._memo = Memo(MOST_CALLS, MOST_OF_STRANGERS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._dialogs: dict[bytes, Dialog] = {}
         self._nowhere = nowhere()
@@ -214,7 +217,7 @@ class Calls:
         verdict = self._memo.get(came.key, now)
         who = self._callers.identity(request, came.peer)
         if verdict is None:
-            verdict = self._memo.begin(came.key, now)
+            verdict = self._begin(came, now)
             if verdict is None or self.draining:
                 self._memo.forget(came.key)
                 self._answer(came.message, came.peer, UNAVAILABLE)
@@ -228,6 +231,9 @@ class Calls:
             self._forward(request, came.peer, verdict.hop)
         else:
             self._tell(came, verdict)
+
+    def _begin(self, came: Came, now: int) -> Verdict | None:
+        return self._memo.begin(came.key, now, stranger=self._callers.are_strangers(came.peer))
 
     def _tell(self, came: Came, verdict: Verdict) -> None:
         """The answer of a call that did not pass, once more."""
@@ -354,7 +360,7 @@ class Calls:
         if verdict is not None:
             self._tell(came, verdict)
             return
-        verdict = self._memo.begin(came.key, now)
+        verdict = self._begin(came, now)
         if verdict is None:
             self._say(self._told(error, message), message, peer)
         else:
