@@ -350,7 +350,7 @@ def test_no_refusal_is_taken_for_try_the_next_trunk(reason: Reason) -> None:
     ("asked", "hop", "told"),
     [
         (b"sip:13800000001@gw.example.cn", Place("10.0.0.6", 5060), b"sip:13800000001@10.0.0.6:5060"),
-        (b"sips:a;b=c@gw", Place("::1", 5061, "TLS"), b"sip:a;b=c@[::1]:5061;transport=tls"),
+        (b"sips:a;b=c@gw", Place("::1", 5061, "TLS"), b"sips:a;b=c@[::1]:5061"),
         (b"tel:+8613800000001", Place("h", 1, "TCP"), b"sip:+8613800000001@h:1;transport=tcp;user=phone"),
         (b"sip:gw.example.cn", Place("10.0.0.6", 5060), b"sip:10.0.0.6:5060"),
     ],

@@ -214,6 +214,7 @@ class Calls:
 
     def _invite(self, came: Came, request: Request) -> None:
         now = _now()
+        self._trunks.check(came.message, request.asked.scheme)
         verdict = self._memo.get(came.key, now)
         who = self._callers.identity(request, came.peer)
         if verdict is None:
