@@ -189,6 +189,15 @@ PLAIN = HEAD + (
 )
 
 
+def test_a_cseq_is_below_two_to_the_31() -> None:
+    """RFC 3261 §8.1.1.5."""
+    at_most = PLAIN.replace(b"CSeq: 1 ", b"CSeq: 2147483647 ")
+    assert sip.sequence(read(at_most)) == ((1 << 31) - 1, b"INVITE")
+    with pytest.raises(sip.SipError) as refused:
+        read(PLAIN.replace(b"CSeq: 1 ", b"CSeq: 2147483648 "))
+    assert refused.value.status == 400
+
+
 @given(st.data())
 def test_mutated_messages_raise_only_the_declared_error(data: st.DataObject) -> None:
     sample = data.draw(st.sampled_from([PLAIN, *(octets(name) for name in TORTURE)]))

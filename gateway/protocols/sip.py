@@ -55,7 +55,7 @@ _BLANKS = (b" ", b"\t")
 _FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
 _CSEQ = re.compile(rb"(\d{1,20})[ \t]+(" + grammar.TOKEN + rb")")
 _CALL_ID = re.compile(rb"[^\s@\x00-\x1f\x7f]++(?:@[^\s@\x00-\x1f\x7f]++)?")
-_MAX_CSEQ = 1 << 32
+_MAX_CSEQ = 1 << 31
 
 
 class SipError(WireError):
@@ -216,7 +216,7 @@ def sequence(message: Message) -> tuple[int, bytes]:
     found = _CSEQ.fullmatch(value)
     if found is None or int(found[1]) >= _MAX_CSEQ:
         raise wrong(
-            message, "cseq", f"CSeq is {_shown(value)}; right would be a number below 2^32 and a method"
+            message, "cseq", f"CSeq is {_shown(value)}; right would be a number below 2^31 and a method"
         )
     if message.method and found[2] != message.method:
         raise wrong(
