@@ -31,6 +31,9 @@ KEY = AccountKey("mobile", "sip", CALLER.host)
 class Office:
     """In place of all that stands behind the calls: what it was asked to judge, and what it was told."""
 
+    view = SimpleNamespace(version=1)
+    profile = SimpleNamespace(unknown_account="refuse")
+
     def __init__(self) -> None:
         self.waiting: list[Any] = []
         self.outcomes: list[tuple[bytes, int, bytes]] = []

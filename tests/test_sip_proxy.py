@@ -12,7 +12,7 @@ from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip_answers import Peer, announces_608, contact, said_no
 from gateway.protocols.sip_answers import refusal as refusal_of
 from gateway.protocols.sip_keys import refuses
-from gateway.protocols.sip_memo import Memo
+from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import TCP, Place
 from gateway.protocols.sip_proof import proof_of, proven, token_of
 from gateway.protocols.sip_proxy import Own
@@ -357,7 +357,7 @@ def test_no_refusal_is_taken_for_try_the_next_trunk(reason: Reason) -> None:
     ("asked", "hop", "told"),
     [
         (b"sip:13800000001@gw.example.cn", Place("10.0.0.6", 5060), b"sip:13800000001@10.0.0.6:5060"),
-        (b"sips:a;b=c@gw", Place("::1", 5061, "TLS"), b"sip:a;b=c@[::1]:5061;transport=tls"),
+        (b"sips:a;b=c@gw", Place("::1", 5061, "TLS"), b"sips:a;b=c@[::1]:5061"),
         (b"tel:+8613800000001", Place("h", 1, "TCP"), b"sip:+8613800000001@h:1;transport=tcp;user=phone"),
         (b"sip:gw.example.cn", Place("10.0.0.6", 5060), b"sip:10.0.0.6:5060"),
     ],
@@ -394,8 +394,23 @@ def test_a_human_no_is_heard(rows: list[str], start: str, no: bool) -> None:
     assert said_no(read(spoken(*rows, start=start))) is no
 
 
+def test_strangers_leave_room_for_trunks() -> None:
+    memo = Memo(4, 2)
+    begun = [memo.begin(key, 0, stranger=True) for key in range(3)]
+    assert [one is not None for one in begun] == [True, True, False]
+    assert memo.begin("trunk", 0) is not None
+    memo.settle(begun[0] or Verdict(), 0)
+    assert memo.begin(0, 40_000, stranger=True) is not None  # instead of the one that stood there
+    assert memo.begin(3, 40_000, stranger=True) is None
+    memo.forget(1)
+    assert memo.begin(3, 40_000, stranger=True) is not None
+    memo.expire(400_000)
+    assert len(memo) == 0
+    assert [memo.begin(key, 400_000, stranger=True) is None for key in range(3)] == [False, False, True]
+
+
 def test_a_verdict_is_kept_as_long_as_its_invite_may_be_repeated() -> None:
-    memo = Memo(2)
+    memo = Memo(2, 2)
     first = memo.begin("a", 0)
     assert first is not None
     assert memo.get("a", 1) is first

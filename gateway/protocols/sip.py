@@ -56,7 +56,7 @@ _FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
 _CSEQ = re.compile(rb"(\d{1,20})[ \t]+(" + grammar.TOKEN + rb")")
 _CALL_ID = re.compile(rb"[!-?A-~]++(?:@[!-?A-~]++)?")
 """ASCII, whose octets are the same name to whoever reads them; what §25.1 leaves out of it, some send."""
-_MAX_CSEQ = 1 << 32
+_MAX_CSEQ = 1 << 31
 
 
 class SipError(WireError):
@@ -219,7 +219,7 @@ def sequence(message: Message) -> tuple[int, bytes]:
     found = _CSEQ.fullmatch(value)
     if found is None or int(found[1]) >= _MAX_CSEQ:
         raise wrong(
-            message, "cseq", f"CSeq is {_shown(value)}; right would be a number below 2^32 and a method"
+            message, "cseq", f"CSeq is {_shown(value)}; right would be a number below 2^31 and a method"
         )
     if message.method and found[2] != message.method:
         raise wrong(

@@ -34,7 +34,7 @@ SWEEP = 1_000
 @dataclass(slots=True)
 class Verdict:
     """`hop` is empty while it is `pending` and where the call was refused; `answer` is the refusal as it was
-    sent. `numbers`: caller, called and lender as judged (what is known of them): a repeat has the same.
+    sent. `numbers`: `Identity.numbers` as judged (what is known of them): a repeat has the same.
     `found`: reason and sub-code of a refusal out of the records, whose answer the next repeat has made, or
     `told`, the status of an answer of our own that took the place of a pass. `asked`: the INVITE's
     `Request.target`, b"": out of the records, not known. `over`: when repeats no longer go on, as the next
@@ -53,6 +53,11 @@ class Verdict:
     answered: bool = field(default=False)
     over: int = 0
     call: object = None
+    stranger: bool = False  # came from where no trunk is filed
+
+    def is_of(self, numbers: tuple[str, ...], asked: bytes) -> bool:
+        """Whether an INVITE is that which was judged, as far as is known of it."""
+        return numbers[: len(self.numbers)] == self.numbers and self.asked in (b"", asked)
 
     def goes_on(self, now: int) -> bool:
         """Whether a repeat of an INVITE that passed is passed on."""
@@ -60,10 +65,12 @@ class Verdict:
 
 
 class Memo:
-    """Verdicts by `sip_proxy.Request.key`."""
+    """Verdicts by `sip_proxy.Request.key`: at most `most`, of which strangers have `of_strangers`."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, of_strangers: int) -> None:
         self._most = most
+        self._of_strangers = of_strangers
+        self._strangers = 0
         self._kept: dict[Hashable, Verdict] = {}
         self._looks: deque[tuple[int, Hashable]] = deque()  # when an entry is looked at; sooner ones first
         self._swept = 0
@@ -77,13 +84,16 @@ class Memo:
         found = self._kept.get(key)
         return None if found is None or found.until <= now else found
 
-    def begin(self, key: Hashable, now: int) -> Verdict | None:
-        """A new entry, pending; None: too many are kept."""
-        if len(self._kept) >= self._most:
+    def begin(self, key: Hashable, now: int, *, stranger: bool = False) -> Verdict | None:
+        """A new entry, pending; None: too many are kept. `stranger`: of whoever can be left without one for
+        the sake of the others."""
+        self.forget(key)  # one whose time is over may stand there still
+        if self._is_full(stranger):
             self._sweep(now)
-            if len(self._kept) >= self._most:
+            if self._is_full(stranger):
                 return None
-        verdict = self._kept[key] = Verdict(until=now + LONGEST)
+        verdict = self._kept[key] = Verdict(until=now + LONGEST, stranger=stranger)
+        self._strangers += stranger
         self._looks.append((now + LOOK, key))
         return verdict
 
@@ -123,7 +133,9 @@ class Memo:
 
     def forget(self, key: Hashable) -> None:
         """What could not be recorded was not decided."""
-        self._kept.pop(key, None)
+        found = self._kept.pop(key, None)
+        if found is not None:
+            self._strangers -= found.stranger
 
     def expire(self, now: int) -> None:
         """Let those go whose time is over, within `LOOK`: at no time are all of them gone through."""
@@ -134,11 +146,14 @@ class Memo:
             if verdict is None:
                 continue
             if verdict.until <= now:
-                del kept[key]
+                self.forget(key)
             else:
                 looks.append((now + LOOK, key))
                 if not verdict.answered and verdict.until - now < LONGEST - RINGS:
                     self._long = now
+
+    def _is_full(self, stranger: bool) -> bool:
+        return len(self._kept) >= self._most or (stranger and self._strangers >= self._of_strangers)
 
     def _sweep(self, now: int) -> None:
         """All of them at once, as there is no room left; not for each call that finds none."""
@@ -146,4 +161,4 @@ class Memo:
             return
         self._swept = now
         for key in [key for key, verdict in self._kept.items() if verdict.until <= now]:
-            del self._kept[key]
+            self.forget(key)

@@ -42,6 +42,9 @@ MOST_CALLS = 100_000
 """INVITEs that are remembered at a time; more are refused with 503. One that passed takes some 500 octets, a
 refused one some 1,000: its answer is kept, with up to 16 KiB of its caller's rows, so no more are."""
 
+MOST_OF_STRANGERS = 10_000
+"""Of these, INVITEs from where no trunk is filed: else anybody could have all trunks refused."""
+
 STARTS = frozenset((b"MESSAGE", b"REFER", b"PUBLISH", b"REGISTER", b"SUBSCRIBE"))
 """What could put words before a subscriber or start a call where nobody judges it: none of it passes outside
 a call, and in one SUBSCRIBE alone, which asks for the keys that are pressed (RFC 4730): by REFER the called
@@ -73,6 +76,7 @@ class Calls:
         self.own = owns[0]
         self._callers = Callers(trunks, screen)
         self.filed = self._callers.filed
+        self.knows = self._callers.knows
         self._screen = screen
         self._send = send
         self._connection = connection
@@ -81,7 +85,7 @@ class Calls:
         self._course = course
         self._answers = answers
         self._relayed = telemetry.relay("sip", "to_carrier")
-        self._memo = Memo(MOST_CALLS)
+        self._memo = Memo(MOST_CALLS, MOST_OF_STRANGERS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
         self._standing = Standing(self.own, trunks.area, course.is_over)
         self._outcomes = Outcomes(self.own, self._memo, self._standing, returns, course, heard)
@@ -223,22 +227,21 @@ class Calls:
         )
 
     def _invite(self, came: Came, request: Request) -> None:
+        self._trunks.check(came.message, request.asked.scheme)
         if self._standing.swaps(request):
             raise sip.wrong(came.message, "route", "a Route that could put another callee in the URI's place")
         now, target = _now(), request.target()
         verdict = self._memo.get(came.key, now)
         who = self._callers.identity(request, came.peer)
         if verdict is None:
-            verdict = self._memo.begin(came.key, now)
+            verdict = self._begin(came, now)
             if verdict is None or self.draining:
                 self._memo.forget(came.key)
                 self._answer(came.message, came.peer, UNAVAILABLE)
                 return
-            verdict.numbers, verdict.asked = (who.caller, who.called, who.diverting), target
+            verdict.numbers, verdict.asked = who.numbers, target
             self._judge(came, verdict, who)
-        elif verdict.numbers != (who.caller, who.called, who.diverting)[: len(verdict.numbers)] or (
-            verdict.asked and verdict.asked != target
-        ):
+        elif not verdict.is_of(who.numbers, target):
             # of another call than the one that was judged: or one verdict would let any number of calls pass
             raise sip.wrong(
                 came.message, "changed", "an INVITE that repeats another's and names other parties"
@@ -250,17 +253,14 @@ class Calls:
         else:
             self._tell(came, verdict)
 
+    def _begin(self, came: Came, now: int) -> Verdict | None:
+        return self._memo.begin(came.key, now, stranger=self._callers.are_strangers(came.peer))
+
     def _tell(self, came: Came, verdict: Verdict) -> None:
         """The answer of a call that did not pass, once more."""
-        if verdict.told and not verdict.answer:
-            verdict.answer = self._answers.plain(came.message, verdict.told)
-        elif verdict.found is not None and not verdict.answer:
-            hop = self._trunks.hop(0) if self._trunks.redirects and not verdict.found[0] else None
-            verdict.answer = (
-                self._answers.refused(came, *verdict.found)
-                if hop is None
-                else self._answers.redirected(came.message, hop)
-            )
+        if not verdict.answer:
+            hop = self._trunks.hop(0) if self._trunks.redirects else None
+            verdict.answer = self._answers.recalled(came, verdict, hop)
         if verdict.answer:
             self._say(verdict.answer, came.message, came.peer)
 
@@ -274,7 +274,7 @@ class Calls:
             flaw = "" if who.verdict == OK else "identity"
             hop = judging.hop = self._trunks.hop(0)
             judging.submit.submission = Calling(
-                who.caller, who.called, came.request.call_id, flaw, who.diverting,
+                who.caller, who.called, came.request.call_id, flaw, who.diverting, who.claims,
                 0 if hop is None else mark_of(*hop.address),
             )  # fmt: skip
         connection = self._connection(came.peer)
@@ -374,7 +374,7 @@ class Calls:
         if verdict is not None:
             self._tell(came, verdict)
             return
-        verdict = self._memo.begin(came.key, now)
+        verdict = self._begin(came, now)
         if verdict is None:
             self._say(self._told(error, message), message, peer)
         else:
