@@ -25,6 +25,7 @@ from gateway.relay.trunks import Trunks
 CALLER, OTHER, STRANGER = Place("192.0.2.1", 5070), Place("192.0.2.2", 5060), Place("203.0.113.9", 5060)
 CARRIER = Place("10.0.0.6", 5060)
 LINE, CALLED, THIRD = "057188886666", "13800000001", "13900000002"
+DIVERTS, UNFILED = "057188887777", "057187654321"
 KEY = AccountKey("mobile", "sip", CALLER.host)
 
 
@@ -369,6 +370,19 @@ def test_calls_of_an_earlier_life_stand_and_open_no_other(bench: Bench) -> None:
         before = bench.office.judged
         bench.told(data, peer)
         assert bench.office.judged == before + 1
+
+
+def test_a_repeat_after_a_restart_names_who_was_judged_and_nobody_else(bench: Bench) -> None:
+    lent, other = (spoken(*who(), f"Diversion: <sip:{number}@a.cn>") for number in (DIVERTS, UNFILED))
+    bench.take(lent)
+    (submit,) = bench.office.waiting[0].submits
+    record = submit.submission.reference
+    for data, status in ((lent, None), (other, 400), (spoken(*who()), 400)):
+        again = Bench()
+        one = known(bench, lent)._replace(at=2**60, others=record >> 16)
+        again.calls.restore([one], lambda mark: CARRIER)
+        assert again.told(data) == (status or f"sip:{CALLED}@gw.example.cn")
+    assert record & 0xFFFF == mark_of(*CARRIER.address)
 
 
 @pytest.mark.parametrize("status", [503, 487])

@@ -114,7 +114,7 @@ class Attempt(_Table, frozen=True, kw_only=True):
     pk_number: int = (
         1  # 0: `octets` is a tuple of all parts, or the wire said 0; else see `half_read.continues`
     )
-    reference: int = 0  # concatenation reference; of a call: relay.recalled.mark_of its next hop
+    reference: int = 0  # concatenation reference; of a call: relay.recalled.went_of
     registry_version: int
     region: str = ""  # city of the subscriber by number, Chinese
     subscriber: Hash

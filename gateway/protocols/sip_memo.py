@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from gateway.protocols.sip_identity import Identity
 from gateway.protocols.sip_place import Place
 
 LIFE = 32_000
@@ -34,7 +35,8 @@ SWEEP = 1_000
 @dataclass(slots=True)
 class Verdict:
     """`hop` is empty while it is `pending` and where the call was refused; `answer` is the refusal as it was
-    sent. `numbers`: `Identity.numbers` as judged (what is known of them): a repeat has the same.
+    sent. `numbers`: `Identity.numbers` as judged, or the first of them out of the records, which know
+    `others` (`Identity.others`) by a mark: a repeat has the same.
     `found`: reason and sub-code of a refusal out of the records, whose answer the next repeat has made, or
     `told`, the status of an answer of our own that took the place of a pass. `asked`: the INVITE's
     `Request.target`, b"": out of the records, not known. `over`: when repeats no longer go on, as the next
@@ -47,6 +49,7 @@ class Verdict:
     asked: bytes = b""
     found: tuple[str, str] | None = None
     told: int = 0
+    others: int | None = None
     hop: Place | None = None
     answer: bytes = b""
     until: int = 0
@@ -55,9 +58,11 @@ class Verdict:
     call: object = None
     stranger: bool = False  # came from where no trunk is filed
 
-    def is_of(self, numbers: tuple[str, ...], asked: bytes) -> bool:
+    def is_of(self, who: Identity, asked: bytes) -> bool:
         """Whether an INVITE is that which was judged, as far as is known of it."""
-        return numbers[: len(self.numbers)] == self.numbers and self.asked in (b"", asked)
+        if self.others is not None and self.others != who.others:
+            return False
+        return who.numbers[: len(self.numbers)] == self.numbers and self.asked in (b"", asked)
 
     def goes_on(self, now: int) -> bool:
         """Whether a repeat of an INVITE that passed is passed on."""

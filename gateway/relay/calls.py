@@ -30,7 +30,7 @@ from gateway.relay.inviting import Came, Judging, verdict_of
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
 from gateway.relay.outcomes import Outcomes
-from gateway.relay.recalled import REDIRECTS, Known, mark_of
+from gateway.relay.recalled import REDIRECTS, Known, went_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
 from gateway.relay.standing import Standing
@@ -241,7 +241,7 @@ class Calls:
                 return
             verdict.numbers, verdict.asked = who.numbers, target
             self._judge(came, verdict, who)
-        elif not verdict.is_of(who.numbers, target):
+        elif not verdict.is_of(who, target):
             # of another call than the one that was judged: or one verdict would let any number of calls pass
             raise sip.wrong(
                 came.message, "changed", "an INVITE that repeats another's and names other parties"
@@ -275,7 +275,7 @@ class Calls:
             hop = judging.hop = self._trunks.hop(0)
             judging.submit.submission = Calling(
                 who.caller, who.called, came.request.call_id, flaw, who.diverting, who.claims,
-                0 if hop is None else mark_of(*hop.address),
+                went_of(hop, who.others),
             )  # fmt: skip
         connection = self._connection(came.peer)
         self._screen.put(

@@ -20,6 +20,7 @@ def verdict_of(known: Known, hop: Place | None) -> Verdict:
     """What was decided of a call, out of its records; `hop`: where it goes on to if it has passed, None:
     nowhere, or without us."""
     verdict = Verdict(known.dialog.attempt, False, (known.dialog.number, known.dialog.subscriber))
+    verdict.others = known.others
     if known.ours:
         verdict.told, verdict.answered = known.result, True
     elif known.reason or not known.dialog.hop or hop is None:
@@ -74,4 +75,4 @@ class Judging:
         assert isinstance(said, Calling)
         numbers = canonical(said.source), canonical(said.destinations[0])
         filed = found.number, found.institution_code, found.purpose
-        return Dialog(self.verdict.attempt, self.key, *numbers, *filed, said.reference)
+        return Dialog(self.verdict.attempt, self.key, *numbers, *filed, said.reference & 0xFFFF)

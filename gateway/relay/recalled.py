@@ -2,7 +2,7 @@
 
 A worker that was killed has lost the memo of its verdicts, while callers go on to repeat what it did not
 answer, and calls that stand go on to be held, pressed in and ended. All that is asked again stands in the
-records: the key of the INVITE (`Attempt.sequence`), where it went on (`reference`, see `mark_of`), the
+records: the key of the INVITE (`Attempt.sequence`), where it went on (`reference`, see `went_of`), the
 verdict, and the final answer.
 """
 
@@ -23,6 +23,7 @@ from gateway.evidence.seal import Keys
 from gateway.evidence.search import open_sealed
 from gateway.model import FOREVER, VOICE, AccountKey
 from gateway.protocols.sip_memo import LONGEST
+from gateway.protocols.sip_place import Place
 
 SIP = "sip"
 FINAL, REDIRECTS = 200, 300
@@ -56,8 +57,8 @@ class Dialog(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A call as its records tell it. `result`: the final answer, 0: none yet; at `ended` (ms); `ours`: it was
-    our own, see `OURS`."""
+    """A call as its records tell it. `others`: see `Identity.others`; `result`: the final answer, 0: none
+    yet; at `ended` (ms); `ours`: it was our own, see `OURS`."""
 
     key: int
     call_id: bytes
@@ -65,6 +66,7 @@ class Known(NamedTuple):
     reason: str  # "": it passed
     sub: str
     dialog: Dialog
+    others: int = 0
     result: int = 0
     ended: int = 0
     ours: bool = False
@@ -73,6 +75,12 @@ class Known(NamedTuple):
 def mark_of(host: str, port: int, transport: str) -> int:
     """What the record of a call says of the next hop that it went on to: 16 bits, 0 is none."""
     return crc32(f"{transport} {host}:{port}".encode()) & 0xFFFF or 1
+
+
+def went_of(hop: Place | None, others: int) -> int:
+    """What the record of a call has as its `reference`: the mark of its next hop, None: it goes nowhere, and
+    above that the mark of the numbers that it names beside caller and called (`Identity.others`)."""
+    return others << 16 | (0 if hop is None else mark_of(*hop.address))
 
 
 class Recall:
@@ -143,7 +151,8 @@ def known_of(
     key = int.from_bytes(sequence, "big") if isinstance(sequence, bytes) else sequence
     call_id = octets.decode("utf-16-be", "replace").encode()
     verdict = judged.reason, judged.sub
-    return Known(key, call_id, attempt.at, *verdict, dialog_from(attempt, content), result, ended, ours)
+    dialog, others = dialog_from(attempt, content), attempt.reference >> 16
+    return Known(key, call_id, attempt.at, *verdict, dialog, others, result, ended, ours)
 
 
 def dialog_from(attempt: rec.Attempt, content: rec.Content) -> Dialog:
@@ -157,5 +166,5 @@ def dialog_from(attempt: rec.Attempt, content: rec.Content) -> Dialog:
         judged.registration,
         judged.institution,
         judged.purpose,
-        attempt.reference,
+        attempt.reference & 0xFFFF,
     )
