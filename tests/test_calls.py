@@ -300,7 +300,8 @@ async def test_a_killed_worker_comes_back_with_what_it_has_decided(trunk: Trunk)
         assert (await trunk.carrier.next()).method == method.encode()
     trunk.send(sent[9201].replace(to.encode(), trunk.house.subscriber().encode()))  # another call's INVITE
     assert (await trunk.caller.next()).status == 400
-    assert [len(trunk.attempt(one)) for one in (call, refused, standing)] == [1, 1, 1]
+    recorded = [[said.judged.reason for said in trunk.attempt(one)] for one in (call, refused, standing)]
+    assert recorded == [["", "malformed"], ["unregistered"], [""]]
     assert trunk.outcomes(stands) == [200]
 
 
