@@ -300,7 +300,8 @@ async def test_a_killed_worker_comes_back_with_what_it_has_decided(trunk: Trunk)
         assert (await trunk.carrier.next()).method == method.encode()
     trunk.send(sent[9201].replace(to.encode(), trunk.house.subscriber().encode()))  # another call's INVITE
     assert (await trunk.caller.next()).status == 400
-    assert [len(trunk.attempt(one)) for one in (call, refused, standing)] == [1, 1, 1]
+    recorded = [[said.judged.reason for said in trunk.attempt(one)] for one in (call, refused, standing)]
+    assert recorded == [["", "malformed"], ["unregistered"], [""]]
     assert trunk.outcomes(stands) == [200]
 
 
@@ -501,8 +502,22 @@ async def test_who_lends_the_line_is_judged_too(trunk: Trunk) -> None:
     said = await trunk.caller.next()
     (attempt,) = trunk.attempt(said)
     assert (attempt.judged.reason, attempt.judged.sub) == ("unregistered", "diverting")
-    trunk.send(trunk.invite(Diversion=f"<sip:{LINE}@ims.example.cn>"))
+    trunk.send(trunk.invite(P_Preferred_Identity=f"<sip:{UNFILED}@ims.example.cn>"))
+    said = await trunk.caller.next()
+    (attempt,) = trunk.attempt(said)
+    assert (attempt.judged.reason, attempt.judged.sub) == ("unregistered", "claimed")
+    passes = trunk.invite(Diversion=f"<sip:{LINE}@ims.example.cn>")
+    trunk.send(passes)
     assert (await trunk.carrier.next()).method == b"INVITE"
+    another = f"P-Preferred-Identity: <sip:{UNFILED}@ims.example.cn>\r\nCSeq:".encode()
+    assert "400" in await trunk.told(passes.replace(b"CSeq:", another))  # is not the call that was judged
+
+
+async def test_nobody_is_called_by_a_dialling_prefix(trunk: Trunk) -> None:
+    trunk.send(trunk.invite(to=f"12593{trunk.house.subscriber()}"))
+    said = await trunk.caller.next()
+    (attempt,) = trunk.attempt(said)
+    assert (attempt.judged.reason, attempt.judged.sub) == ("malformed", "destination")
 
 
 async def test_a_broken_invite_is_an_attempt_and_garbage_is_counted(trunk: Trunk) -> None:

@@ -30,10 +30,14 @@ class Node:
         self.got: list[tuple[Any, Place]] = []
         self.port = free_ports(1)[0]
         self.counted: list[str] = []
-        takers = Takers(self._take, self._take, lambda place: None, lambda place: nullcontext())
+        self.filed = True
+        takers = Takers(self._take, self._take, lambda place: None, lambda place: nullcontext(), self._opens)
         self.flows = Flows(0, takers, None, None, {}, Telemetry(), LOG)
         self.callers: list[asyncio.StreamWriter] = []
         self.flows.count = self.counted.append  # type: ignore[method-assign]
+
+    def _opens(self, place: Place) -> bool:
+        return self.filed
 
     def _take(self, what: object, place: Place) -> None:
         self.got.append((what, place))
@@ -144,7 +148,35 @@ async def test_an_answer_to_a_connection_that_has_gone_opens_one_to_the_sent_by(
     await eventually(lambda: len(other.got) == 2)
     assert {message.octets() for message, _ in other.got} == {answer}
     assert len({place.flow for _, place in other.got}) == 1
+    node.filed = False  # whoever has sent it could have the node connect to where he likes
+    node.flows.send(answer.replace(b":%d" % other.port, b":9"), Place(HOST, 1, TCP, flow=99))
+    assert len(node.flows._to) == 1
     await other.flows.close()
+
+
+async def test_so_many_connections_are_opened_and_no_more(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows, "MOST_OPENED_TO_ONE", 2)
+    monkeypatch.setattr(flows, "MOST_OPENED", 3)
+    hosts = ["127.0.0.2", "127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.4"]
+    for port, host in enumerate(hosts, 1):
+        node.flows.send(b"said", Place(host, port, TCP))
+    assert [port for _, port, _ in node.flows._to] == [1, 2, 4]
+    assert node.counted == ["too_many_connections"] * 2
+
+
+async def test_a_stream_that_brings_whole_messages_is_not_taken_for_one_that_waits(node: Node) -> None:
+    """However often a read ends within the next one."""
+    flow = flows.Flow(node.flows, Place(HOST, 1, TCP))
+    half = b"INVITE sip:a@b SIP/2.0\r\n"
+    flow.data_received(half)
+    flow.waits_since -= 9.0
+    since = flow.waits_since
+    flow.data_received(b"X: y\r\n")
+    assert flow.waits_since == since
+    flow.data_received(b"Content-Length: 0\r\n\r\n" + half)
+    assert flow.waits_since > since + 8.0
 
 
 def test_each_side_is_told_the_address_that_it_sees() -> None:

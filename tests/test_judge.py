@@ -221,9 +221,25 @@ def test_clean_messages_share_their_sender_s_verdict() -> None:
 
 def test_made_up_source_numbers_cannot_grow_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "CACHED_SENDERS", 64)
+    monkeypatch.setattr(judge, "LOOKS", 8)
     world = good()
     decide([attempt(source=f"106900{place:04d}") for place in range(1000)], world, PROFILE, NOW)
-    assert sum(map(len, world.senders.values())) <= 64
+    assert sum(map(len, world.senders.values())) <= 64 + 2 * 8
+
+
+def test_nor_can_addresses_that_nobody_filed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of which is an account of its own; and those that are kept are not gone through for each."""
+    monkeypatch.setattr(judge, "CACHED_SENDERS", 64)
+    monkeypatch.setattr(judge, "LOOKS", 8)
+    looks: list[int] = []
+    make_room = judge._make_room
+    monkeypatch.setattr(judge, "_make_room", lambda *args: (looks.append(1), make_room(*args)))
+    world = good()
+    for place in range(1000):
+        decide([attempt(account=AccountKey("mobile", "sip", f"192.0.2.1:{place}"))], world, PROFILE, NOW)
+    assert sum(map(len, world.senders.values())) <= 64 + 2 * 8
+    assert len(world.senders) <= 64 + 8
+    assert len(looks) == 1000 // 8
 
 
 class Asked(World):

@@ -34,6 +34,7 @@ class Screening:
         raise ValueError
     passed_by = returned
 """
+Q850, NO = b"Reason: Q.850;cause=16\r\n", b'Reason: SIP\r\n ;cause=607;text="no"\r\n'
 Say = Callable[[Ask], bytes | None]
 
 
@@ -187,6 +188,14 @@ async def test_nobody_to_ask_is_503_and_what_ends_a_call_goes_on(alone: Front) -
     for method in ("INVITE", "INFO", "UPDATE", "MESSAGE"):
         alone.send(method, tag=";tag=2")
         await alone.refused()
+    for reasons, goes_on in ((Q850,), True), ((Q850, NO), False):  # a no has to be in force first
+        bye = alone.made("BYE", tag=";tag=2")
+        said = b"".join((*reasons, b"Content-Length"))
+        alone.caller.transport.sendto(bye.replace(b"Content-Length", said), (HOST, alone.kamailio.port))
+        if goes_on:
+            assert (await alone.carrier.next()).method == b"BYE"
+        else:
+            await alone.refused()
 
 
 async def test_who_is_asked_is_told_all_octets_and_what_he_says_is_done(asking: Front) -> None:
@@ -217,6 +226,19 @@ async def test_who_is_asked_is_told_all_octets_and_what_he_says_is_done(asking: 
     call = await asking.carrier.next()
     assert call.uri == b"sip:13800000002@gw.example.cn"
     assert call.value(b"record-route") == b"<sip:%s:%d;lr=on>" % (HOST.encode(), asking.kamailio.port)
+
+
+async def test_no_route_puts_another_in_the_place_of_who_was_judged(asking: Front) -> None:
+    """Also where our own address stands in the Request-URI, as a strict router leaves it (RFC 3261 §16.4)."""
+    own = f"{HOST}:{asking.kamailio.port}".encode()
+    for uri, route in (
+        (own, b"<sip:13900000002@gw.example.cn;lr>"),
+        (b"gw.example.cn", b"<sip:%s;lr>, <sip:13900000002@gw.example.cn>" % own),
+    ):
+        data = asking.made(tag=";tag=2").replace(b"@gw.example.cn", b"@" + uri, 1)
+        data = data.replace(b"Max-Forwards", b"Route: %s\r\nMax-Forwards" % route)
+        asking.caller.transport.sendto(data, (HOST, asking.kamailio.port))
+        await asking.refused()
 
 
 @pytest.mark.parametrize(
@@ -289,6 +311,10 @@ async def test_responses_go_to_callers_from_the_carrier_alone(asking: Front) -> 
         back = await asking.caller.next()
         assert (back.status, len(list(back.listed(b"via")))) == (status, 1)
     await eventually(lambda: [ask.kind for ask in worker.asked] == [Kind.PASSED_BY])
+    said_no = sip_proxy.answer(call, 480, b"said so", b"carrier", (Q850, NO))
+    asking.carrier.transport.sendto(said_no, (HOST, asking.kamailio.port))
+    assert (await asking.caller.next()).status == 480
+    assert worker.asked.pop().kind == Kind.RESPONSE  # a subscriber's no, in whichever row
     worker.say = lambda ask: pack_told(Told(ask.number, What.NOTHING))
     asking.caller.transport.sendto(said, (HOST, asking.kamailio.port))
     await eventually(lambda: worker.asked[-1].kind == Kind.RESPONSE)

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from gateway.policy.numbers import canonical, is_mobile, mask, opaque
+from gateway.policy.numbers import as_called, canonical, is_mobile, mask, opaque
 from gateway.registry.numbering import number as registry_number
 from gateway.registry.numbering import subscriber
 from gateway.registry.rows import Bad
@@ -164,3 +164,17 @@ def test_a_refusal_of_a_pseudo_number_can_be_brought_in_as_it_was_exported() -> 
 def test_what_looks_like_a_pseudo_number_and_is_none() -> None:
     assert canonical("pseudo:") == canonical("pseudo:a b") == canonical("pseudo:" + "1" * 33) == ""
     assert mask(opaque(b"A1B2C3D4E5F6")) == "pseudo:A1B2****E5F6"
+
+
+@pytest.mark.parametrize("prefix", ["12593", "125831", "10193", "17951", "11808", "96688", "+8612593"])
+def test_a_called_number_behind_a_dialling_prefix_is_none(prefix: str) -> None:
+    """The network takes it for the number behind, under which its refusals stand."""
+    for behind in ("13800138000", "013800138000", "057188886666", "88886666", "10086"):
+        assert as_called(canonical(prefix + behind)) == ""
+
+
+@pytest.mark.parametrize("number", ["10086", "12345", "95588", "955331", "4008888888", "8008888888", "110"])
+def test_codes_that_ring_somebody_are_called(number: str) -> None:
+    assert as_called(canonical(number)) == canonical(number)
+    assert as_called("+8613800138000") == "+8613800138000"
+    assert as_called(canonical("40088888881380")) == ""  # those behind are not its own

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.protocols import sip, sip_grammar, sip_proxy
-from gateway.protocols.sip_identity import identity, number
+from gateway.protocols.sip_identity import Identity, identity, number
 from gateway.protocols.sip_place import Place
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -123,6 +123,59 @@ def test_who_calls(case: dict[str, Any]) -> None:
     }
 
 
+def identified(*rows: str, to: str = "13800000001", trusted: bool = False) -> Identity:
+    message = sip.datagram(
+        (
+            f"INVITE sip:{to}@gw.example.cn SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n"
+            f"From: <sip:057188886666@cc.example.cn>;tag=a\r\nTo: <sip:{to}@gw.example.cn>\r\n"
+            "Call-ID: a@b\r\nCSeq: 1 INVITE\r\n" + "".join(f"{row}\r\n" for row in rows) + "\r\n"
+        ).encode()
+    )
+    assert message is not None
+    return identity(message, trusted=trusted)
+
+
+def test_who_is_called_behind_a_dialling_prefix_is_nobody() -> None:
+    assert identified(to="12593" + "13800138000").called == ""
+
+
+FIRST, SECOND = "+8657187650001", "+8657187650002"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [f"Diversion: <sip:{FIRST}@a.cn>, <sip:{SECOND}@a.cn>"],
+        [f"Diversion: <sip:{FIRST}@a.cn>", f"History-Info: <sip:{SECOND}@a.cn>;index=1"],
+        [f"History-Info: <sip:{SECOND}@a.cn>;index=1, <sip:{FIRST}@a.cn>;index=1.1"],
+        [f"P-Asserted-Identity: <sip:{SECOND}@a.cn>", f"Diversion: <sip:{FIRST}@a.cn>"],
+    ],
+)
+def test_nobody_who_lends_a_line_or_is_named_beside_stays_unjudged(rows: list[str]) -> None:
+    found = identified(*rows)
+    assert (found.verdict, found.diverting, found.claims) == ("ok", FIRST, (SECOND,))
+    assert found.numbers != identified(rows[0]).numbers or len(rows) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "Diversion: <sip:anonymous@a.cn>",
+        f"Diversion: <sip:{FIRST}@a.cn>, <sip:unknown@a.cn>",
+        "History-Info: <sip:anonymous@anonymous.invalid>;index=1, <sip:13800000001@gw.example.cn>;index=1.1",
+    ],
+)
+def test_a_line_lent_by_who_can_not_be_made_out_is_nobody_s(row: str) -> None:
+    found = identified(row)
+    assert (found.verdict, found.caller) == ("unidentified", "+8657188886666")
+
+
+def test_who_names_too_many_numbers_names_none() -> None:
+    many = ", ".join(f"<sip:+86571876500{place:02d}@a.cn>" for place in range(18))
+    found = identified(f"Diversion: {many}")
+    assert (found.verdict, len(found.claims)) == ("ambiguous", 16)
+
+
 def test_a_local_number_needs_the_trunks_area() -> None:
     assert number(b"sip:12345678@cc.example.cn", "571") == "+8657112345678"
     assert number(b"sip:12345678@cc.example.cn") == ""
@@ -134,6 +187,15 @@ PLAIN = HEAD + (
     b"From: <sip:1069@cc.example.cn>;tag=a\r\nTo: <sip:13800000001@gw.example.cn>\r\nCall-ID: a@b\r\n"
     b"CSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
 )
+
+
+def test_a_cseq_is_below_two_to_the_31() -> None:
+    """RFC 3261 §8.1.1.5."""
+    at_most = PLAIN.replace(b"CSeq: 1 ", b"CSeq: 2147483647 ")
+    assert sip.sequence(read(at_most)) == ((1 << 31) - 1, b"INVITE")
+    with pytest.raises(sip.SipError) as refused:
+        read(PLAIN.replace(b"CSeq: 1 ", b"CSeq: 2147483648 "))
+    assert refused.value.status == 400
 
 
 @given(st.data())

@@ -64,6 +64,7 @@ class World:
     version: int = 1
     news_at: int = NOW
     senders: dict[tuple[AccountKey, int], dict[str, Sender]] = field(default_factory=dict)
+    met: int = 0
     texts: Texts = field(default_factory=Texts)
 
     def touched(self) -> None:

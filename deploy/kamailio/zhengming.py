@@ -40,7 +40,7 @@ class Screening:
             told = self._ask(Kind.REQUEST)
         except Unanswered as why:
             KSR.err(f"zhengming: {why}\n")
-            says_no = "607" in (KSR.pv.get("$hdr(Reason)") or "")  # it has to be in force first
+            says_no = KSR.hdr.is_present("Reason") > 0 and b"607" in _message()  # has to be in force first
             return FORWARD if KSR.pv.get("$rm") in ENDS and not says_no else REFUSED
         if told.what == What.ANSWER:
             for row in told.rows.splitlines(keepends=True):

@@ -72,6 +72,9 @@ class View(Protocol):
         empties it when any table that a Sender is made of changes (all but the refusals), and of an account
         that receives again."""
 
+    met: int
+    """Senders that came into the cache since `decide` last looked how many it holds."""
+
     @property
     def texts(self) -> "Texts":
         """A cache that `decide` fills, and that bounds itself."""

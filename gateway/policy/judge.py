@@ -40,8 +40,9 @@ WORDS_OF_MODES = {mode: word for word, mode in MODES.items()}
 CACHED_SENDERS = 1 << 16
 """Senders kept at most; a peer that makes up source numbers costs time then, never memory."""
 
-LOOKS = 64
-"""New senders of an account between two looks at how many there are in all."""
+LOOKS = 1 << 10
+"""New senders between two looks at how many there are in all: a look goes through the accounts, and whoever
+calls from an address that nobody filed is one of his own."""
 
 
 def _rules(*modules: ModuleType) -> tuple[Rule[Any], ...]:
@@ -97,8 +98,9 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
             known = senders.setdefault((account, channel), {})
         sender = known.get(attempt.source)
         if sender is None or not sender.holds(profile, now, stale):
-            if not len(known) % LOOKS:
-                _make_room(view)
+            view.met += 1
+            if view.met >= LOOKS:
+                _make_room(view, known)
             sender = known[attempt.source] = _met(attempt, known, view, profile, now, stale)
         manner = sender.manner
         said_before = texts.found.get(attempt.text)
@@ -129,13 +131,23 @@ def decide(attempts: Sequence[Attempt], view: View, profile: Profile, now: int) 
     return verdicts
 
 
-def _make_room(view: View) -> None:
-    """For more senders."""
-    all_known = view.senders.values()
-    if sum([len(known) for known in all_known]) >= CACHED_SENDERS:
-        for known in all_known:
-            for oldest in list(islice(known, len(known) // 4 + 1)):
-                del known[oldest]
+def _make_room(view: View, used: dict[str, Sender]) -> None:
+    """For more senders: the oldest of each account go, account by account, until a quarter of all has gone.
+    `used`: of the account that is judged now, which stays."""
+    view.met = 0
+    senders = view.senders
+    if sum([len(known) for known in senders.values()]) < CACHED_SENDERS:
+        return
+    left = CACHED_SENDERS // 4
+    for of, known in list(senders.items()):
+        oldest = list(islice(known, len(known) // 4 + 1))
+        for source in oldest:
+            del known[source]
+        if not known and known is not used:
+            del senders[of]
+        left -= len(oldest)
+        if left <= 0:
+            return
 
 
 def _met(

@@ -31,6 +31,7 @@ _FOREIGN = re.compile(r"(?!86)[1-9]\d{6,14}")
 _URI = re.compile(r"(tel|sips?):([^;?@:>]*)[^;?>]*(?:;[^?>]*?phone-context=(\+[\d.()\-]+))?", re.IGNORECASE)
 PSEUDO = "pseudo:"
 _PSEUDO = re.compile(rf"{PSEUDO}[!-~]{{1,32}}")
+_LONGEST_CALLED = 8  # digits of a code that is called; the longest are 95…
 _SEPARATORS = re.compile(r"[\s()./\0\u2010-\u2015\u2212-]+")
 
 
@@ -70,6 +71,15 @@ def opaque(raw: bytes) -> str:
     """The canonical spelling of a pseudo-number: nobody's real number, whatever its digits; "" as above."""
     text = PSEUDO + raw.decode("latin-1")
     return text if _PSEUDO.fullmatch(text) else ""
+
+
+def as_called(number: str) -> str:
+    """A canonical number as one that is called; "" where another may ring. Behind a code (12593 13800138000)
+    the network takes further digits for the number that is meant: its refusals, caps and debtors stand under
+    that one. A sending number has its extension digits there."""
+    if number.startswith("+") or len(number) <= _LONGEST_CALLED:
+        return number
+    return number if len(number) == 10 and number.startswith(("400", "800")) else ""
 
 
 def mask(number: str) -> str:

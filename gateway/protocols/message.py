@@ -74,18 +74,26 @@ class Submission:
 
 class Calling(Submission):
     """An INVITE: `content` is its Call-ID in UCS-2; `flaw`: who calls could not be made out; `lender`: the
-    number whose line was lent to the call (Diversion), canonical, "" if none; `hop`: a mark of where it goes
-    on to, 0 if nowhere, on record as its `reference`."""
+    number whose line was lent to the call (Diversion), canonical, "" if none; `claims`: other numbers that it
+    names; `hop`: a mark of where it goes on to, 0 if nowhere, on record as its `reference`."""
 
-    __slots__ = ("flaw", "lender")
+    __slots__ = ("claims", "flaw", "lender")
 
     def __init__(
-        self, caller: str, called: str, call_id: bytes, flaw: str, lender: str, hop: int = 0
+        self,
+        caller: str,
+        called: str,
+        call_id: bytes,
+        flaw: str,
+        lender: str,
+        claims: tuple[str, ...] = (),
+        hop: int = 0,
     ) -> None:
         content = call_id.decode("utf-8", "replace").encode("utf-16-be")
         super().__init__(caller.encode(), [called.encode()], 8, False, content, False, b"", 1, 1, 0, hop)
         self.flaw = flaw
         self.lender = lender
+        self.claims = claims
 
 
 UNREAD = Submission(b"", [], 0, False, b"", False, b"", 1, 1, 0)

@@ -27,6 +27,7 @@ PHRASES = {
     487: b"Request Terminated",
     503: b"Service Unavailable",
     505: b"Version Not Supported",
+    513: b"Message Too Large",
     603: b"Decline",
     608: b"Rejected",
 }
@@ -87,6 +88,8 @@ def contact(uri: bytes, hop: Place) -> bytes:
     if asked is not None and asked.scheme == b"tel":  # (§19.1.6)
         user, more = user + asked.parameters, b";user=phone"
     host = written(hop.host)
+    if asked is not None and asked.scheme == b"sips":  # which says the transport
+        return b"sips:%s%s:%d" % (user + b"@" if user else b"", host, hop.port)
     if hop.transport != UDP:
         more = b";transport=" + hop.transport.lower().encode() + more
     return b"sip:%s%s:%d%s" % (user + b"@" if user else b"", host, hop.port, more)

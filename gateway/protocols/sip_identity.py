@@ -2,15 +2,17 @@
 
 Rules of this file: P-Asserted-Identity counts from a trusted peer alone, else From. P-Preferred-Identity
 never decides; Remote-Party-ID only where a trusted peer says that it screened it and From is anonymous.
-Whoever lends a line (Diversion, History-Info) is judged as well. What could be two callers is nobody: the
-call does not pass.
+Whoever lends a line (Diversion, History-Info) is judged as well, and so is every other number that the
+message names as its caller: it goes on as it came, and a core that trusts us may show any of them. What could
+be two callers is nobody: the call does not pass.
 """
 
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
+from zlib import crc32
 
-from gateway.policy.numbers import canonical
+from gateway.policy.numbers import as_called, canonical
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.sip import Message
 
@@ -19,6 +21,9 @@ OK, UNIDENTIFIED, AMBIGUOUS, MALFORMED = "ok", "unidentified", "ambiguous", "mal
 _DIALLED = re.compile(rb"\+?[0-9\-.()]+")
 _LOCAL = re.compile(r"(?!10|11|95|96)\d{7,8}")
 _CITY_CODE = re.compile(r"\+86(?:10|2\d|[3-9]\d\d)(9[56]\d{3,4}|100\d\d|123\d\d)")
+MOST_CLAIMS = 16
+"""Further numbers of a call; one that names more has nobody's."""
+
 _NO_NUMBERS: tuple[str, ...] = ()
 _FURTHER = frozenset(
     (
@@ -36,8 +41,9 @@ _FURTHER = frozenset(
 class Identity(NamedTuple):
     """`verdict`: ok, unidentified, ambiguous, malformed; numbers canonical (domain.md), "": not made out.
 
-    `source`: pai, rpid, from, none. `diverting`: who forwarded the call to us, "": nobody; `claims`: further
-    numbers that the message names as its caller. `restricted`: the caller asks that his number be not shown.
+    `unidentified` is also a call whose line is lent by who can't be made out. `source`: pai, rpid, from,
+    none. `diverting`: who forwarded the call to us, "": nobody; `claims`: further numbers that the message
+    names as its caller, or as who forwarded it. `restricted`: the caller asks that his number be not shown.
     """
 
     verdict: str
@@ -47,6 +53,18 @@ class Identity(NamedTuple):
     diverting: str = ""
     claims: tuple[str, ...] = _NO_NUMBERS
     restricted: bool = False
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """All that a call is judged by, so that one verdict is for one call."""
+        return self.caller, self.called, self.diverting, " ".join(self.claims)
+
+    @property
+    def others(self) -> int:
+        """A mark (32 bits) of those beside caller and called, as a record keeps it; 0: there are none."""
+        if not self.diverting and not self.claims:
+            return 0
+        return crc32(" ".join((self.diverting, *self.claims)).encode()) or 1
 
 
 def identity(message: Message, *, trusted: bool, area: str = "") -> Identity:
@@ -61,7 +79,7 @@ def identity_of(
     message: Message, asked: grammar.Uri | None, sender: grammar.Address | None, trusted: bool, area: str
 ) -> Identity:
     """The same where Request-URI and From have been read already; None: they break the grammar."""
-    called = _named(asked, area)
+    called = as_called(_named(asked, area))
     if sender is None:
         return Identity(MALFORMED, "", "none", called)
     spoken = grammar.uri(sender.uri)
@@ -84,6 +102,7 @@ def identity_of(
     lenders = _numbers(diverted, area)
     past = [found for found in _numbers(history, area) if found != called]
     diverting = lenders[0] if lenders else past[-1] if past else ""
+    lent = all(number(one.uri, area) for one in (*diverted, *history))  # by numbers that are known
     hidden = _asks_privacy(message)
     calling = [
         one
@@ -116,9 +135,11 @@ def identity_of(
     claims.add(_numbers(calling, area))
     claims.add(lenders[1:])
     claims.add(past)
-    return Identity(
-        OK if caller else UNIDENTIFIED, caller, source, called, diverting, claims.all(but=caller), hidden
-    )
+    others = claims.all(but=caller)
+    verdict = OK if caller and lent else UNIDENTIFIED
+    if len(others) > MOST_CLAIMS:
+        verdict, others = AMBIGUOUS, others[:MOST_CLAIMS]
+    return Identity(verdict, caller, source, called, diverting, others, hidden)
 
 
 def number(uri: bytes, area: str = "") -> str:

@@ -75,6 +75,7 @@ class PastView:
     activations: tuple[Activation, ...] = ()
     refusers_numbers: dict[str, Sequence[Number]] = field(default_factory=dict)
     senders: "dict[tuple[AccountKey, int], dict[str, Sender]]" = field(default_factory=dict)
+    met: int = 0
     texts: Texts = field(default_factory=Texts)
 
     def account(self, key: AccountKey) -> Account | None:

@@ -70,6 +70,7 @@ class Snapshot(Hashed):
         "_size",
         "_txn",
         "counted",
+        "met",
         "news_at",
         "senders",
         "texts",
@@ -95,6 +96,7 @@ class Snapshot(Hashed):
         self.version = 0
         self.news_at = 0
         self.senders: dict[tuple[AccountKey, int], dict[str, Sender]] = {}
+        self.met = 0
         self.texts = Texts()
         self._open_local()
         self._open(self._number())

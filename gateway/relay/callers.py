@@ -10,6 +10,9 @@ from gateway.relay.login import is_allowed
 from gateway.relay.screen import Screen
 from gateway.relay.trunks import Trunks
 
+MOST_KNOWN = 10_000
+"""Addresses whose account is remembered, before all are forgotten."""
+
 
 class Callers:
     """Of one worker's calls."""
@@ -18,10 +21,21 @@ class Callers:
         self._trunks = trunks
         self._screen = screen
         self._hosts = frozenset(host for host, _, _ in trunks.hops)
+        self._known: dict[tuple[str, int], AccountKey | None] = {}
+        self._known_of = -1  # the registry version that they were looked up in
 
     def account(self, peer: Place) -> AccountKey | None:
         """The account that is filed under the peer's address and port, or under its address, and may call
         from there."""
+        version, at = self._screen.view.version, peer[:2]
+        if version != self._known_of or len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+            self._known_of = version
+        if at not in self._known:
+            self._known[at] = self._found(peer)
+        return self._known[at]
+
+    def _found(self, peer: Place) -> AccountKey | None:
         named = AccountKey(self._trunks.carrier, "sip", f"{peer.host}:{peer.port}")
         for key in (named, named._replace(account=peer.host)):
             account = self._screen.account(key)
@@ -46,6 +60,18 @@ class Callers:
         if peer.address in self._trunks.hops:
             return True
         return bool(peer.flow) and peer.host in self._hosts and self.account(peer) is None
+
+    def leads_to_carrier(self, place: Place) -> bool:
+        """By its address: which port answers go to, its Via says."""
+        return place.host in self._hosts
+
+    def are_strangers(self, peer: Place) -> bool:
+        """No trunk is filed there, and the profile lets none pass that is not."""
+        return self.account(peer) is None and self._screen.profile.unknown_account == "refuse"
+
+    def knows(self, place: Place) -> bool:
+        """Whether a trunk or the carrier is there."""
+        return place.address in self._trunks.hops or self.account(place) is not None
 
     def identity(self, request: Request, peer: Place) -> Identity:
         """Whom an INVITE names."""

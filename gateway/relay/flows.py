@@ -52,15 +52,23 @@ MOST_UNREAD = 1 << 20
 MOST_HELD = 64
 """Messages that wait until a connection which is opened for them stands."""
 
+MOST_OPENED = 256
+"""Connections of a worker to where something goes; it goes nowhere that would take a further one."""
+
+MOST_OPENED_TO_ONE = 8
+"""Of these to one address."""
+
 
 class Takers(NamedTuple):
     """Who gets what was framed, and what breaks SIP, each with where it came from; who hears from whom
-    anything came at all; and who says whether a connection may stand, None: it may not."""
+    anything came at all; who says whether a connection may stand, None: it may not; and whether one may be
+    opened to where an answer's Via says, as whoever asks can write one."""
 
     took: Callable[[Message, Place], None]
     broke: Callable[[SipError, Place], None]
     heard: Callable[[Place], None]
     admits: Callable[[Place], Seat | None]
+    opens: Callable[[Place], bool]
 
 
 class Flow(asyncio.Protocol):
@@ -101,7 +109,9 @@ class Flow(asyncio.Protocol):
         self.heard = now = monotonic()
         takers = self._flows.takers
         takers.heard(self.place)
+        whole = False
         for found in self._stream.feed(data):
+            whole = True
             if found is None:
                 self.send(PONG)
             elif isinstance(found, Message):
@@ -113,7 +123,7 @@ class Flow(asyncio.Protocol):
                     return
         if not self._stream.waits:
             self.waits_since = 0.0
-        elif not self.waits_since:
+        elif whole or not self.waits_since:  # what waits now is the next message
             self.waits_since = now
 
     def give_up(self) -> None:
@@ -201,6 +211,10 @@ class Flows:
                 self.answer(data)
             return
         if flow is None:
+            to_host = sum(host == to.host for host, _, _ in self._to)
+            if len(self._to) >= MOST_OPENED or to_host >= MOST_OPENED_TO_ONE:
+                self.count("too_many_connections")
+                return
             flow = self._to[to.address] = Flow(self, to)
             self._begin(self._reach(flow))
         if len(flow.held) < MOST_HELD:
@@ -212,7 +226,7 @@ class Flows:
         if response is None or not response.status:
             return
         place = sip_proxy.sent_by(sip.vias(response)[0])
-        if place.transport in (TCP, TLS):
+        if place.transport in (TCP, TLS) and self.takers.opens(place):
             self.send(data, place)
 
     def tick(self) -> None:

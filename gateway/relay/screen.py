@@ -30,7 +30,7 @@ from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
 from gateway.relay.contacts import Contacts, half_key, pair_key
 from gateway.relay.counting import Counting, reduces, settle_masses
-from gateway.relay.lines import attempts_of, with_lenders
+from gateway.relay.lines import attempts_of, with_others
 from gateway.relay.memory import Batch
 from gateway.relay.shares import Shared, Shares, count, counted
 from gateway.telemetry import Telemetry
@@ -123,6 +123,8 @@ class Screen:
             self._accounts.clear()
             self._accounts_of = self.view.version
         if key not in self._accounts:
+            if len(self._accounts) >= MOST_CACHED:  # whoever calls is asked for by address and port
+                self._accounts.clear()
             self._accounts[key] = self.view.account(key)
         return self._accounts[key]
 
@@ -184,7 +186,7 @@ class Screen:
         attempts = self._attempts(batches, now)
         verdicts = self._decide(attempts, now)
         if any([batch.channel == VOICE for batch in batches]):
-            with_lenders(batches, attempts, verdicts, partial(self._decide, now=now))
+            with_others(batches, attempts, verdicts, partial(self._decide, now=now))
         subscribers = [half_key(self.view.hash(attempt.destination)) for attempt in attempts]
         turn = _Turn(batches, attempts, verdicts, subscribers, self.profile, now, self.view.version, began)
         if not any([verdict.caps for verdict in verdicts]):

@@ -15,9 +15,10 @@ from gateway.protocols import sip_answers, sip_proxy
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message
 from gateway.protocols.sip_answers import PHRASES, UNAVAILABLE, Peer
+from gateway.protocols.sip_memo import Verdict
 from gateway.protocols.sip_place import Place
 from gateway.relay.inviting import Came, Judging
-from gateway.relay.lines import LENDER
+from gateway.relay.lines import others_of
 from gateway.relay.screen import Screen
 
 
@@ -55,6 +56,17 @@ class Answers:
         told = sip_answers.refusal(Reason(reason), sub, peer, seconds)
         return self.plain(message, told.status, told.rows)
 
+    def recalled(self, came: Came, verdict: Verdict, hop: Place | None) -> bytes:
+        """To a call that was judged before a restart and did not pass, or, where callers go to the carrier's
+        `hop` themselves, did; b"" where it is being judged."""
+        if verdict.told:
+            return self.plain(came.message, verdict.told)
+        if verdict.found is None:
+            return b""
+        if hop is not None and not verdict.found[0]:
+            return self.redirected(came.message, hop)
+        return self.refused(came, *verdict.found)
+
     def redirected(self, message: Message, hop: Place) -> bytes:
         """To a call that passes where the caller takes it on himself (§8.3, §21.3.3)."""
         contact = sip_answers.contact(message.uri, hop)
@@ -67,11 +79,13 @@ class Answers:
         at = 0
         if not isinstance(said, Calling):
             return 0
-        if found.reason == Reason.QUIET_HOURS or found.sub == LENDER:
-            source = said.lender if found.sub == LENDER else canonical(said.source)
-            sender = self._screen.view.senders.get((judging.key, VOICE), {}).get(source)
-            if found.reason == Reason.QUIET_HOURS and sender is not None:
-                at = sender.hours.next(now, sender.profile.days)
+        others = [source for source, sub in others_of(said) if sub == found.sub]
+        if found.reason == Reason.QUIET_HOURS or others:
+            senders = self._screen.view.senders.get((judging.key, VOICE), {})
+            for source in others or [canonical(said.source)]:
+                sender = senders.get(source)
+                if found.reason == Reason.QUIET_HOURS and sender is not None:
+                    at = max(at, sender.hours.next(now, sender.profile.days))
         elif found.reason == Reason.OVER_FREQUENCY and found.caps is not None:
             called = canonical(said.destinations[0])
             for count in found.caps.counts:

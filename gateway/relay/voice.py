@@ -176,7 +176,7 @@ class Voice:
         self._workers = station.config.workers
         self._make = make
         self._seats = Seats(station.run_dir)
-        self._flows = flows(Takers(self._framed, self._broke, self._heard, self._admits))
+        self._flows = flows(Takers(self._framed, self._broke, self._heard, self._admits, self._opens))
         by = ((place, self._ways.to(place.host, place.transport)) for place in carrier)
         self._hops = Hops(
             [place._replace(section=section) for place, section in by if section is not None],
@@ -337,6 +337,10 @@ class Voice:
         except (OSError, NotReady) as error:  # out of descriptors, or of disk; or nobody knows whose it is
             self._log.warning("connection not let in", extra={"fields": {"error": str(error)}})
             return None
+
+    def _opens(self, place: Place) -> bool:
+        assert self._calls is not None
+        return self._calls.knows(place)
 
     def _owner(self, data: bytes) -> int:
         """The worker whose call it is."""

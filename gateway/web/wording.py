@@ -72,6 +72,7 @@ SUBS = {
     "channel": Words("渠道不符", "not for this channel"),
     "inbound_only": Words("仅供呼入的号码", "a number that is called alone"),
     "diverting": Words("转接线路的号码", "the number whose line was lent"),
+    "claimed": Words("呼叫中另行显示的号码", "another number that the call names"),
     "unknown": Words("机构不明", "institution not known"),
     "unknown_account": Words("账号未登记", "nobody filed the account"),
     "not_first": Words("签名不在开头", "signature not at the head"),
