@@ -177,7 +177,11 @@ def parser() -> argparse.ArgumentParser:
         help="ISO 8601; default: now. In the past: by the registry of then",
     )
     judge.add_argument(
-        "--registry", type=int, default=0, metavar="VERSION", help="by the registry as of this version"
+        "--registry",
+        type=whole(1, 2**63 - 1),
+        default=0,
+        metavar="VERSION",
+        help="by the registry as of this version",
     )
     judge.add_argument("--lang", choices=["zh", "en"], default="", help="facts and sources in one language")
     judge.add_argument("--json", action="store_true")

@@ -239,3 +239,39 @@ async def test_a_hold_is_on_what_its_holder_files_of_that_number_anew(node: Node
     assert await step(cast, "bank", "withdraw", imported) == []
     await approved(cast)
     assert await node.says() == OLD
+
+
+async def test_a_hold_is_on_what_its_holder_files_inside_that_number(node: Node) -> None:
+    """A number is itself and its further digits; whoever holds it holds those, filed before or after."""
+    cast = node.cast
+    wide = await approved(cast, extension_digits=2)
+    before = await approved(cast, number="106900011", extension_digits=0)
+    assert await node.says() == OLD
+    async with cast.acting("regulator") as (c, actor):
+        await filings.suspend(c, actor, wide.id, "投诉集中")
+    assert (await node.says())[1] == HELD
+    assert (await seen(cast, "bank", before.id)).standing == "suspended"
+    assert await step(cast, "bank", "withdraw", wide.id, before.id) == []
+    after = await approved(cast, number="106900011", extension_digits=0)
+    longer = await approved(cast, number="10690001123", extension_digits=0)  # beyond what was held
+    assert (await node.says())[1] == HELD
+    standing = [(await seen(cast, "bank", one.id)).standing for one in (after, longer)]
+    assert standing == ["suspended", "effective"]
+    async with cast.acting("regulator") as (c, actor):
+        await filings.resume(c, actor, wide.id, "已整改")
+    assert await node.says() == OLD
+
+
+async def test_a_hold_on_what_is_filed_inside_a_number_outlives_it(node: Node) -> None:
+    """Withdrawing the narrower filing gives its digits to the wider one no more than revoking it does."""
+    cast = node.cast
+    narrow = await approved(cast, number="106900011", extension_digits=0)
+    async with cast.acting("regulator") as (c, actor):
+        await filings.suspend(c, actor, narrow.id, "投诉集中")
+    assert await step(cast, "bank", "withdraw", narrow.id) == []
+    wide = await approved(cast, extension_digits=2)
+    assert (await seen(cast, "bank", wide.id)).standing == "effective"
+    assert (await node.says())[1] == HELD
+    async with cast.acting("regulator") as (c, actor):
+        await filings.resume(c, actor, narrow.id, "已整改")
+    assert await node.says() == OLD

@@ -63,6 +63,11 @@ async def test_a_number_is_banned_at_once_and_once(bureau: Bureau, sql: Connecti
     async with bureau.acting("r2") as (c, actor):
         again, fresh = await bans.add(c, actor, new("+8657188886666"))
     assert (again.id, again.reason, fresh) == (found.id, "诈骗", False)
+    for otherwise in ({"reason": "骚扰"}, {"case_reference": "C-2"}):  # which would be kept nowhere
+        with pytest.raises(Problem) as refused:
+            async with bureau.acting("r2") as (c, actor):
+                await bans.add(c, actor, new("+8657188886666").model_copy(update=otherwise))
+        assert (refused.value.code, refused.value.facts) == ("exists", {"id": found.id})
     assert await in_force(sql) == {"+8657188886666"}
     assert await bureau.acts(f"blacklist/{found.id}") == ["blacklist.add"]
 

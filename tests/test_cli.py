@@ -108,6 +108,7 @@ async def test_judge_at_another_time(house: House) -> None:
     [
         (("judge", "--from", "hello", "--to", "13800000001"), "hello"),
         (("judge", "--from", MARKETING, "--to", "13800000001", "--at", "soon"), "soon"),
+        (("judge", "--from", MARKETING, "--to", "13800000001", "--registry", "-1"), "number from 1"),
         (("judge", "--from", MARKETING), "--to"),
         (("records", "show", "xyz"), "xyz"),
         (("import", "numbers", "nowhere.csv"), "nowhere.csv"),

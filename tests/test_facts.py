@@ -79,6 +79,9 @@ def test_extension_digits_bound_the_range() -> None:
         ({"status": "revoked"}, True),  # and what was revoked is not revived by a wider filing
         ({"status": "revoked", "institution": LENDER}, False),  # unless it was somebody else's
         ({"status": "withdrawn"}, False),
+        ({"status": "withdrawn", "holds": (Hold("anomaly", Span()),)}, True),  # nor what is held
+        ({"status": "withdrawn", "holds": (Hold("anomaly", Span(0, NOW)),)}, False),  # until that is lifted
+        ({"span": Span(0, NOW), "holds": (Hold("anomaly", Span()),)}, True),
         ({"span": Span(0, NOW)}, False),
         ({"span": Span(NOW + 1)}, False),
         ({"channels": VOICE}, False),
@@ -87,6 +90,12 @@ def test_extension_digits_bound_the_range() -> None:
 def test_a_dead_filing_stands_in_nobodys_way(changes: dict[str, Any], narrow_governs: bool) -> None:
     world = replace(good(), filings=[WIDE, replace(NARROW, **changes)])
     assert governs(world, "106900015501") == (3 if narrow_governs else 2)
+
+
+def test_what_another_holder_had_revoked_hides_nothing_of_ones_own() -> None:
+    theirs = replace(NARROW, id=7, number="106900015501", status="revoked", institution=LENDER)
+    own = replace(NARROW, status="revoked")
+    assert governs(replace(good(), filings=[WIDE, theirs, own]), "106900015501") == 3
 
 
 def test_an_amendment_leaves_the_old_version_in_force_until_its_own_begins() -> None:

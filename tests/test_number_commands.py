@@ -23,6 +23,9 @@ def shell(tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]) -> 
                    SELECT %s, 1, 1, id, 'mobile' FROM institutions WHERE code = 'BANK'""",
                 [number],
             )
+        connection.execute(
+            "INSERT INTO users (login, person_id, role) SELECT 'admin', id, 'admin' FROM persons LIMIT 1"
+        )
     return Shell(tmp_path, database, capsys, "number")
 
 
@@ -89,3 +92,6 @@ def test_number_lives_by_command_line(shell: Shell) -> None:
     code, _, err = shell("list", "--by", "nobody")
     assert code == 2
     assert "checker" in err
+    for doing in ("list", "show", "history", "approve"):  # it has no business role
+        code, _, err = shell(doing, *ids[: doing != "list"], "--by", "admin")
+        assert (code, "is of role admin" in err) == (2, True), err

@@ -43,6 +43,7 @@ async def test_one_identity_number_is_one_person(c: Connection) -> None:
 async def test_persons_of_an_import_are_found_by_name(c: Connection) -> None:
     known = await people.person_by_name(c, "C1")
     assert known == await c.fetchval("SELECT person_id FROM users WHERE login = 'car'")
+    assert [await people.person_by_name(c, login) for login in ("car", "caragain")] == [known, known]
     new = await people.person_by_name(c, "张三")
     assert new == await people.person_by_name(c, "张三")
     assert await c.fetchval("SELECT identity_hash IS NULL FROM persons WHERE id = $1", new)

@@ -11,7 +11,7 @@ from gateway.commands.registry_arguments import FILED, LISTS
 from gateway.commands.working import acting, plain, read
 from gateway.config import Config
 from gateway.registry import filings
-from gateway.registry.acting import ROLES, Actor
+from gateway.registry.acting import Actor
 from gateway.registry.filings import FilingChange, FilingFilter, NewFiling
 from gateway.registry.shown import Filing
 
@@ -29,7 +29,7 @@ def number(options: argparse.Namespace) -> int:
 
 
 async def _do(dsn: str, loaded: Config, options: argparse.Namespace) -> int:
-    roles, does = ACTS.get(options.doing, (ROLES, _step))
+    roles, does = ACTS.get(options.doing, (SEERS, _step))
     async with acting(dsn, options.by, roles) as (c, actor):
         done = await does(c, actor, loaded, options)
     if options.doing == "history":
@@ -141,13 +141,14 @@ def _row(filing: Filing) -> dict[str, Any]:
 
 
 FILERS = ("agency", "institution")
+SEERS = ("agency", "auditor", "carrier", "institution", "regulator")
 ACTS: "dict[str, tuple[Sequence[str], Do]]" = {
     "draft": (FILERS, _draft),
     "change": (FILERS, _change),
     "amend": (("institution",), _change),
-    "list": (ROLES, _list),
-    "history": (ROLES, _seen),
-    "show": (ROLES, _show),
+    "list": (SEERS, _list),
+    "history": (SEERS, _seen),
+    "show": (SEERS, _show),
     "suspend": (("regulator",), _suspend),
     "resume": (("regulator",), _resume),
 }

@@ -249,20 +249,21 @@ def governing(numbers: Sequence[Number], channel: int, now: int) -> Number | Non
     """The filing that answers for a number: the most specific one that is in force at `now`.
 
     A dead filing (revoked, withdrawn, over, not yet begun) stands in nobody's way, with one exception:
-    what was revoked is not revived by a wider filing of the same institution. Where nothing is in force,
-    the most specific and latest begun answers, so that the reason says whose number it was.
+    what was revoked, or what a hold stands on, is not revived by a wider filing of the same institution, as
+    withdrawing the one would be a way round a regulator. Where nothing is in force, the most specific and
+    latest begun answers, so that the reason says whose number it was.
     """
-    revoked: Number | None = None
+    stopped: list[Number] = []
     latest: Number | None = None
     for number in numbers:
         if not number.channels & channel:
             continue
         if number.status == "approved" and number.span.holds(now):
-            if revoked is not None and len(revoked.number) > len(number.number):
-                return revoked if revoked.institution == number.institution else number
-            return number
-        if number.status == "revoked" and revoked is None:
-            revoked = number
+            whose, length = number.institution, len(number.number)
+            mine = (one for one in stopped if one.institution == whose and len(one.number) > length)
+            return next(mine, number)
+        if number.status == "revoked" or held(number.holds, now):
+            stopped.append(number)
         if latest is None or (number.number == latest.number and number.span.start > latest.span.start):
             latest = number
     return latest

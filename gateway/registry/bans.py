@@ -18,7 +18,7 @@ from gateway.registry import numbering
 from gateway.registry.acting import Actor, as_problem, record
 from gateway.registry.fields import Body, Moment
 from gateway.registry.kinds import KINDS
-from gateway.registry.loading import PROTECTED
+from gateway.registry.loading import BANNED, PROTECTED
 from gateway.registry.reading import parse_row
 from gateway.registry.rows import Bad
 
@@ -116,10 +116,10 @@ async def look(c: "Connection", new: NewBan) -> Hits:
 
 
 async def add(c: "Connection", actor: Actor | None, new: NewBan, by: str = "operator") -> tuple[Ban, bool]:
-    """Ban; the entry, and whether it is new: one that stands already stays as it is.
+    """Ban; the entry, and whether it is new: one that stands already for this reason and case stays as it is.
 
     Without an actor (an operator at the command line) it is SQL by hand, signed `by`, and audited as that.
-    Problems: `invalid`, `protected_number`.
+    Problems: `invalid`, `protected_number`, `exists` (for another reason or case, which nothing would keep).
     """
     values = _checked(new)
     try:
@@ -151,6 +151,15 @@ async def add(c: "Connection", actor: Actor | None, new: NewBan, by: str = "oper
         )
         if standing is None:  # it was removed between the two statements
             return await add(c, actor, new, by)
+        if (standing["reason"], standing["case_reference"]) != (values["reason"], values["case_reference"]):
+            raise Problem(
+                "exists",
+                Words(BANNED.cause_zh, BANNED.cause),
+                field="number",
+                value=new.number,
+                expected=Words(BANNED.expected_zh, BANNED.expected),
+                facts={"id": standing["id"]},
+            )
         return Ban(**standing), False
     ban = await get(c, identity)
     if actor is not None:

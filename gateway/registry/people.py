@@ -73,7 +73,8 @@ class Token(NamedTuple):
 
 
 async def person_by_name(c: "Connection", name: str) -> int:
-    """The person of this name, for an import that names two; made without identity number when nobody has it.
+    """The person of this name, for an import that names two, or whose login it is, as two logins may be one
+    person's; made without identity number when nobody has it.
 
     Problem `invalid` when several have it.
     """
@@ -89,8 +90,12 @@ async def person_by_name(c: "Connection", name: str) -> int:
                 "附身份证件号码，或唯一的姓名", "an identity number too, or a name that one person has"
             ),
         )
-    if proven or found:
-        return proven[0] if proven else int(found[0]["id"])
+    if proven:
+        return proven[0]
+    if (owner := await c.fetchval("SELECT person_id FROM users WHERE login = $1", name)) is not None:
+        return int(owner)
+    if found:
+        return int(found[0]["id"])
     identity: int = await c.fetchval(
         """INSERT INTO persons (name) VALUES ($1)
            ON CONFLICT (name) WHERE identity_hash IS NULL DO UPDATE SET name = excluded.name RETURNING id""",
