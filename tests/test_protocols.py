@@ -835,7 +835,7 @@ async def test_marketing_that_nobody_can_read_is_malformed(any_line: Line) -> No
 async def test_an_answer_in_any_coding_shields(any_line: Line) -> None:
     line = any_line
     async with line.sender() as sender:
-        for text, fmt in (("ＴＤ", 8), ("退 订", 15), ("T", 0)):
+        for text, fmt in (("ＴＤ", 8), ("退 订", 15), ("T", 0), ("T", 4)):  # 4: said to be binary
             to = line.house.subscriber()
             assert (await sender.submit(PASSING, [to], TEXT)).result == 0
             assert await line.carrier.deliver(PASSING, to, text, fmt=fmt, account="bank") == 0

@@ -123,6 +123,17 @@ def test_smpp_has_codings_of_its_own(content: bytes, fmt: int, expected: tuple[s
     assert decode(content, fmt, False, "smpp") == expected
 
 
+@pytest.mark.parametrize("fmt", [2, 3, 4, 0x14, 0xF5, 0xF6])
+@pytest.mark.parametrize("said", ["R", "ＴＤ", "退订"])
+def test_a_reply_is_words_whatever_its_coding_says(said: str, fmt: int) -> None:
+    """A refusal that a gateway hands on as binary counts; octets that are no words stay binary."""
+    codings = ["utf-16-be", "gb18030"]
+    assert [decode(said.encode(c), fmt, False, reply=True) for c in codings] == [(said, "wrong_fmt")] * 2
+    whole = said.encode("utf-16-be")
+    assert decode((headed(1, whole[:1], 2), headed(2, whole[1:], 2)), fmt, True, reply=True)[0] == said
+    assert decode(b"\0\1\0\2\xff\xfe", fmt, False, reply=True) == ("", "binary")
+
+
 def headed(number: int, octets: bytes, total: int = 3) -> bytes:
     return bytes((5, 0, 3, 1, total, number)) + octets
 

@@ -88,8 +88,10 @@ def _plain(found: Found, revealed: bool) -> dict[str, Any]:
         said["subscriber"] = found.content.subscriber if revealed else mask(found.content.subscriber)
         if revealed and isinstance(found.record, rec.Attempt | rec.Reply):
             record = found.record
-            protocol = record.judged.protocol if isinstance(record, rec.Attempt) else record.protocol
-            said["text"], note = decode(found.content.octets, record.fmt, bool(record.udhi), protocol)
+            reply = isinstance(record, rec.Reply)
+            protocol = record.protocol if isinstance(record, rec.Reply) else record.judged.protocol
+            octets, udhi = found.content.octets, bool(record.udhi)
+            said["text"], note = decode(octets, record.fmt, udhi, protocol, reply=reply)
             if note:  # not as its coding says: read by likeness, in part, or not at all
                 said["text_note"] = note
     elif found.sealed_by:

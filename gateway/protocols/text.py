@@ -39,11 +39,13 @@ _FAR, _FARTHEST = "\ua000", "\uf8ff"
 
 
 def decode(
-    content: bytes | tuple[bytes, ...], fmt: int, udhi: bool, protocol: str = "cmpp"
+    content: bytes | tuple[bytes, ...], fmt: int, udhi: bool, protocol: str = "cmpp", *, reply: bool = False
 ) -> tuple[str, str]:
     """(text, note); the header of a long message is left out of the text.
 
-    `content` may be all parts of a long message in order, b"" for one that has not come.
+    `content` may be all parts of a long message in order, b"" for one that has not come. A `reply` that comes
+    as binary is read by likeness as what nobody has named is: phones answer in words, and a gateway that
+    says otherwise must not make a refusal unheard.
     Notes: "" all was well · "binary" no text · "odd_length" UCS-2 that ends in half a character ·
     "undecodable" some octets gave U+FFFD · "wrong_fmt" not in the coding that it claims, or in none that is
     known, read by likeness · "packed" septets without gaps where one octet each is usual · "unfinished" parts
@@ -51,7 +53,7 @@ def decode(
     being all that may be text.
     """
     if isinstance(content, tuple):
-        return _joined(content, _CODINGS_OF.get(protocol, _CODINGS).get(fmt, ""), udhi)
+        return _joined(content, _coding(fmt, protocol, reply), udhi)
     if fmt == UCS2 and not udhi:  # nearly all that comes
         try:
             text = utf_16_be_decode(content, "strict", True)[0]
@@ -62,11 +64,16 @@ def decode(
     if udhi:
         header = udh(content)
         size, note = header.size, header.flaw
-    body, coding = content[size:], _CODINGS_OF.get(protocol, _CODINGS).get(fmt, "")
+    body, coding = content[size:], _coding(fmt, protocol, reply)
     if coding == "gsm7":
         body = body.rstrip(b"\0") or body  # a C programmer's, as nobody ends in @
     text, odd = _decode(body, coding, size)
     return text, note or odd
+
+
+def _coding(fmt: int, protocol: str, reply: bool) -> str:
+    coding = _CODINGS_OF.get(protocol, _CODINGS).get(fmt, "")
+    return "" if reply and coding == "binary" else coding
 
 
 def _joined(parts: Sequence[bytes], coding: str, udhi: bool) -> tuple[str, str]:

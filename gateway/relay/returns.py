@@ -192,7 +192,7 @@ class Returns:
 
     def _answered_by(self, account: AccountKey, delivery: Delivery, now: int) -> Contact | None:
         """The attempt whose text has to be known to understand a reply; None when none has."""
-        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol)
+        text = _said(account, delivery)
         return self._last(canonical(delivery.number), _subscriber(delivery), now) if depends(text) else None
 
     def _take(
@@ -244,7 +244,7 @@ class Returns:
         now = time_ns() // 1_000_000
         view = self._screen.view
         view.renew()
-        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol)
+        text = _said(account, delivery)
         number, subscriber = canonical(delivery.number), _subscriber(delivery)
         contact = self._last(number, subscriber, now)
         institution = contact.institution if contact is not None else 0
@@ -338,3 +338,7 @@ class Returns:
 
 def _subscriber(delivery: Delivery) -> str:
     return (opaque if delivery.pseudo else canonical)(delivery.subscriber)
+
+
+def _said(account: AccountKey, delivery: Delivery) -> str:
+    return decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol, reply=True)[0]
