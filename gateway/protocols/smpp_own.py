@@ -128,8 +128,9 @@ def spellings(message_id: bytes) -> set[bytes]:
 
 def optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
     """(text, parts, this part, their reference) of a message with optional fields. Of a repeated one
-    the first counts, but for a second text: nobody knows which of them the subscriber would read."""
-    total, number, reference = 1, 1, 0
+    the first counts, but for a second text: nobody knows which of them the subscriber would read. Where
+    one of the three that make a part is missing, the others say nothing (SMPP 3.4 §5.3.2.22 to 24)."""
+    total = number = reference = -1
     payload: bytes | None = None
     for tag, value in reversed(tlvs):
         if tag == wire.MESSAGE_PAYLOAD:
@@ -140,10 +141,12 @@ def optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
             total = value[0]
         elif tag == wire.SAR_SEGMENT_SEQNUM and value:
             number = value[0]
-        elif tag == wire.SAR_MSG_REF_NUM:
-            reference = int.from_bytes(value[:2], "big")
+        elif tag == wire.SAR_MSG_REF_NUM and len(value) == 2:
+            reference = int.from_bytes(value, "big")
     if payload is not None and text and payload != text:
         raise WireError("two_texts", "message_payload")
+    if min(total, number, reference) < 0:
+        total, number, reference = 1, 1, 0
     return text or payload or b"", total, number, reference
 
 
