@@ -177,13 +177,48 @@ def test_after_a_lost_connection_all_parts_may_come_again_once() -> None:
     ]
 
 
-def test_a_refusal_sticks_to_parts_that_are_missing_and_to_no_others() -> None:
+def test_a_refusal_sticks_to_parts_that_are_missing_and_to_those_that_come_again_alone() -> None:
     machine = Machine()
     message = take(machine, part(1))
     settled(machine, message, passed=False)
     assert take(machine, part(2)) is message
     assert [one.number for one in machine.stick(message)] == [2]
-    assert take(machine, part(1)) is not message
+    for again in (1, 2, 1):
+        repeat = take(machine, part(again))
+        assert repeat is not message
+        assert repeat.refusal is message
+        assert [one.number for one in machine.stick(repeat)] == [again]
+    assert take(machine, part(3)) is message
+
+
+def test_a_refused_message_that_comes_again_whole_or_otherwise_is_a_new_one() -> None:
+    machine = Machine()
+    message = take(machine, part(1))
+    for number in (2, 3):
+        take(machine, part(number))
+    settled(machine, message, passed=False)
+    for number in (1, 2):
+        assert take(machine, part(number)).refusal is message
+    again = take(machine, part(3))
+    assert again.refusal is None
+    assert settled(machine, again, passed=False) == [1, 2, 3]
+
+    other = take(machine, part(1))
+    assert other.refusal is again
+    assert take(machine, part(2, b"other")) is other
+    assert other.refusal is None
+    assert settled(machine, other) == [1, 2]
+
+
+def test_a_refusal_is_known_for_a_minute_however_often_its_parts_come_again() -> None:
+    machine = Machine()
+    message = take(machine, part(1), 0)
+    settled(machine, message, passed=False)
+    for now in (KEEP // 2, KEEP - 1):
+        repeat = take(machine, part(1), now)
+        assert repeat.refusal is message
+        machine.stick(repeat)
+    assert take(machine, part(1), KEEP).refusal is None
 
 
 def test_what_could_not_be_recorded_has_never_come() -> None:

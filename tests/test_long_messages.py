@@ -150,8 +150,12 @@ async def test_a_refused_message_is_one_intercept_and_each_part_is_answered(
     subscriber = house.subscriber()
     counted = house.counted("intercepts_total", channel="sms", institution="BANK", reason=reason)
     async with counted, Raw.login(house) as raw:
-        raw.send(*parts(subscriber, texts))
+        frames = parts(subscriber, texts)
+        raw.send(*frames)
         assert await results(raw, 3) == dict.fromkeys((1, 2, 3), result)
+        for sequence, again in ((4, frames[0]), (5, frames[1])):  # each comes again alone
+            raw.send(again[:8] + sequence.to_bytes(4, "big") + again[12:])
+            assert await results(raw, 1) == {sequence: result}
     assert attempts(house, subscriber) == [(reason, 3, 0)]
     assert not house.carrier.submits
 

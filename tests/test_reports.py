@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway import model
 from gateway.evidence import record as rec
-from gateway.evidence.delivery import Delivery, delivery_of
+from gateway.evidence.delivery import ACCEPTED, DELIVERED, FAILED, Delivery, delivery_of, state_of
 from gateway.evidence.folder import segments
 from gateway.evidence.found import Found, Shown
 from gateway.evidence.journal import Journal
@@ -83,6 +83,12 @@ def came(shown: Shown) -> Delivery:
     delivery = delivery_of(shown)
     assert delivery is not None
     return delivery
+
+
+def test_the_word_of_a_report_that_was_cut_says_what_is_left_of_it() -> None:
+    words = ("DELIVRD", "DELI", "delivr", "DEL", "", "ACCE", "ENR", "DELE", "DELETED", "UNDE", "EXPI", "AF:4")
+    states = [DELIVERED] * 3 + [ACCEPTED] * 4 + [FAILED] * 5
+    assert [state_of(word) for word in words] == states
 
 
 @pytest.mark.parametrize("indexed", [False, True])

@@ -117,6 +117,9 @@ def test_what_is_odd_is_said_and_what_can_be_read_is_read(
         (b"TD\0", 0, ("TD", "")),
         *((OFFER.encode(c), 3, (OFFER, "wrong_fmt")) for c in OTHERS),
         ("créée à Besançon".encode("latin-1"), 3, ("créée à Besançon", "")),
+        *((OFFER.encode("utf-16-be"), fmt, (OFFER, "wrong_fmt")) for fmt in (3, 6, 7)),
+        (b"code 12\0", 3, ("code 12\0", "")),
+        (b"Don\x92t miss it", 3, ("Don\x92t miss it", "")),
     ],
 )
 def test_smpp_has_codings_of_its_own(content: bytes, fmt: int, expected: tuple[str, str]) -> None:
@@ -146,6 +149,7 @@ def test_the_parts_of_a_long_message_are_read_together() -> None:
     assert decode((headed(1, b"\x90\0"), b"", headed(3, b"\0R")), 8, True) == ("退R", "unfinished")
     assert decode((b"", b"", headed(3, b"\0R")), 8, True) == ("R", "unfinished")
     assert decode((headed(1, b"a\x1b\x65"), headed(2, b"b"), headed(3, b"")), 0x10, True) == ("a€b", "")
+    assert decode((headed(1, b"a\x1b"), headed(2, b"\x65b"), headed(3, b"")), 0, True, "smpp") == ("a€b", "")
     assert decode((headed(1, one), headed(2, b"\0"), headed(3, b"")), 8, True)[1] == "undecodable"
     assert decode((headed(1, b"a"), b"", b""), 4, True) == ("", "binary")
     assert decode((b"\x20ab", headed(2, b"a")), 8, True) == ("", "udh_truncated")

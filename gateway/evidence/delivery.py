@@ -59,8 +59,10 @@ class Delivery(NamedTuple):
 
 
 def state_of(stat: str) -> str:
-    """What a report's word says."""
+    """What a report's word says. Of a text that was cut within it, what is left tells where it can."""
     word = stat.strip().upper().partition(" ")[0]
+    if any(whole.startswith(word) for whole in (*DONE, *ON_ITS_WAY)):
+        return DELIVERED if word[:4] == DONE[0][:4] or word in DONE else ACCEPTED
     return DELIVERED if word in DONE else ACCEPTED if word in ON_ITS_WAY else FAILED
 
 

@@ -94,6 +94,7 @@ class Message(Generic[T, V]):
         "account",
         "asked",
         "contents",
+        "former",
         "held",
         "judged",
         "key",
@@ -112,6 +113,7 @@ class Message(Generic[T, V]):
         self.held: list[Part[T]] = []
         self.judged = 0
         self.refused = False
+        self.former: Message[T, V] | None = None  # a refused one that this repeats
         self.told: V | None = None
         self.asked = False
         self.since = 0  # when the part came that has waited longest
@@ -129,6 +131,17 @@ class Message(Generic[T, V]):
     @property
     def judging(self) -> bool:
         return bool(self._under)
+
+    @property
+    def refusal(self) -> "Message[T, V] | None":
+        """The message whose refusal its parts share: itself, or one that they repeat without being whole."""
+        if self.refused:
+            return self
+        return None if self.whole or self.judged else self.former
+
+    def repeats(self, number: int, content: bytes, now: int) -> bool:
+        """Whether this was a part of it, and it was refused, less than KEEP ago."""
+        return self.refused and self._prints.get(number) == hash(content) and now < self.seen + KEEP
 
     def fits(self, number: int, content: bytes) -> bool:
         """Whether this can be a part of it: one that is missing, or one that comes again.
@@ -148,7 +161,9 @@ class Message(Generic[T, V]):
         return self._spare[fate] >= 0
 
     def add(self, content: bytes, part: Part[T], fate: Callable[[], int]) -> None:
-        self._prints[part.number] = hash(content)
+        said = self._prints[part.number] = hash(content)
+        if self.former is not None and self.former._prints.get(part.number, said) != said:
+            self.former = None
         self.contents[part.number - 1] = content
         self._fates[part.number] = fate
         self.held.append(part)
@@ -217,6 +232,8 @@ class Assembly(Generic[T, V]):
         `fate` says at any time later what became of the part, once it has passed.
 
         A part that its message can't take begins another one, and what waits of the first is due at once.
+        A refused message is judged anew when all of it comes again; parts that come again alone share its
+        refusal.
         """
         self._expire(now)
         size += OVERHEAD
@@ -224,9 +241,12 @@ class Assembly(Generic[T, V]):
             return None
         message = self._open.get((account, place.message))
         if message is None or not message.fits(place.number, place.content):
+            former = None
             if message is not None:
+                former = message if message.repeats(place.number, place.content, now) else None
                 self._replace(message)
             message = Message(account, place)
+            message.former = former
             self._open[message.key] = message
         if not message.held:
             message.since = now
@@ -270,9 +290,14 @@ class Assembly(Generic[T, V]):
         return gone
 
     def stick(self, message: Message[T, V]) -> list[Part[T]]:
-        """The parts that share the refusal of those before them."""
+        """The parts that share the refusal of those before them, or of the message that they repeat: it takes
+        its place again, so that what follows shares it, too."""
         held, message.held = message.held, []
         self._let_go(message, held)
+        former = message.former
+        if former is not None and former.key not in self._open:
+            self._open[former.key] = former
+            self._known[former] = None
         return held
 
     def due(self, now: int) -> list[Message[T, V]]:

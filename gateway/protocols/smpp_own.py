@@ -128,22 +128,25 @@ def spellings(message_id: bytes) -> set[bytes]:
 
 def optional(tlvs: list[Tlv], text: bytes) -> tuple[bytes, int, int, int]:
     """(text, parts, this part, their reference) of a message with optional fields. Of a repeated one
-    the first counts, but for a second text: nobody knows which of them the subscriber would read."""
-    sar: dict[int, bytes] = {}
+    the first counts, but for a second text: nobody knows which of them the subscriber would read. Where
+    one of the three that make a part is missing, the others say nothing (SMPP 3.4 §5.3.2.22 to 24)."""
+    total = number = reference = -1
     payload: bytes | None = None
     for tag, value in reversed(tlvs):
         if tag == wire.MESSAGE_PAYLOAD:
             if payload not in (None, value):
                 raise WireError("two_texts", "message_payload")
             payload = value
-        elif tag in wire.SAR:
-            sar[tag] = value
+        elif tag == wire.SAR_TOTAL_SEGMENTS and value:
+            total = value[0]
+        elif tag == wire.SAR_SEGMENT_SEQNUM and value:
+            number = value[0]
+        elif tag == wire.SAR_MSG_REF_NUM and len(value) == 2:
+            reference = int.from_bytes(value, "big")
     if payload is not None and text and payload != text:
         raise WireError("two_texts", "message_payload")
-    total, number, reference = 1, 1, 0
-    if all(len(sar.get(tag, b"")) == width for tag, width in wire.SAR.items()):  # or no phone joins them
-        total, number = sar[wire.SAR_TOTAL_SEGMENTS][0], sar[wire.SAR_SEGMENT_SEQNUM][0]
-        reference = int.from_bytes(sar[wire.SAR_MSG_REF_NUM], "big")
+    if min(total, number, reference) < 0:
+        total, number, reference = 1, 1, 0
     return text or payload or b"", total, number, reference
 
 

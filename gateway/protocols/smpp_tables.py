@@ -23,8 +23,6 @@ BROADCAST = {0x111: "broadcast_sm", 0x112: "query_broadcast_sm", 0x113: "cancel_
 RECEIPTED_MESSAGE_ID, MESSAGE_STATE, MESSAGE_PAYLOAD = 0x001E, 0x0427, 0x0424
 SC_INTERFACE_VERSION, ADDITIONAL_STATUS_INFO_TEXT, CONGESTION_STATE = 0x0210, 0x001D, 0x0428
 SAR_MSG_REF_NUM, SAR_TOTAL_SEGMENTS, SAR_SEGMENT_SEQNUM = 0x020C, 0x020E, 0x020F
-SAR = {SAR_MSG_REF_NUM: 2, SAR_TOTAL_SEGMENTS: 1, SAR_SEGMENT_SEQNUM: 1}
-"""All three, or none: what each has, octets (SMPP 3.4 §5.3.2.22 to 24)."""
 """Tags of the optional fields that are read or written here (§5.3.2); all others pass untouched."""
 
 Optional = Annotated[list[Tlv], Tlvs()]

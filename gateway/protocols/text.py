@@ -30,6 +30,8 @@ _CODINGS |= dict.fromkeys([*range(0x10, 0x14), *range(0xF0, 0xF4)], "gsm7")
 one that nobody has named."""
 
 _SMPP = {0: "gsm7", 3: "latin-1", 6: "iso8859-5", 7: "iso8859-8", 0x0A: "iso2022-jp", 0x0E: "euc-kr"}
+_CONTROLS = frozenset(map(chr, range(0x20))) - frozenset("\r\n\t\f\x1b")
+_SINGLE = frozenset(("latin-1", "iso8859-5", "iso8859-8"))
 _CODINGS_OF = {"smpp": _CODINGS | _SMPP}
 """By protocol, where they are not those of all (SMPP 3.4 §5.2.19)."""
 
@@ -78,14 +80,14 @@ def _coding(fmt: int, protocol: str, reply: bool) -> str:
 
 def _joined(parts: Sequence[bytes], coding: str, udhi: bool) -> tuple[str, str]:
     """The text of a long message. Senders cut characters in two, so octets are joined before they are read;
-    but septets begin anew in each part."""
+    but packed septets begin anew in each part."""
     headers = [udh(part) if udhi and part else Udh(0) for part in parts]
     if coding == "binary":
         return "", "binary"
     if any(header.flaw == "udh_truncated" for header in headers):
         return "", "udh_truncated"
     bodies = [part[header.size :] for part, header in zip(parts, headers, strict=True)]
-    if coding == "gsm7":
+    if coding == "gsm7" and not all(body.isascii() for body in bodies):
         read = [_decode(body, coding, header.size) for body, header in zip(bodies, headers, strict=True)]
     else:
         read = [_decode(octets, coding) for octets in _runs(parts, bodies)]
@@ -137,6 +139,9 @@ def _decode(content: bytes, coding: str, header: int = 0) -> tuple[str, str]:
             other = _utf8(content)
     elif coding == "latin-1" and not _is_latin(content):
         other = _utf8(content) or _gb2312(content)
+    if not other and coding in _SINGLE and any(c in _CONTROLS for c in text.rstrip("\0")):
+        guessed, _ = _guessed(content)  # any octets are text there, but UCS-2 has controls
+        other = guessed if _is_likely(guessed) else ""
     return (other, "wrong_fmt") if other else (text, "")
 
 

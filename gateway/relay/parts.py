@@ -173,8 +173,9 @@ class Parts:
         """Have it judged as far as it has come, or refuse what waits as the parts before it were."""
         if message.judging or not message.held:
             return
-        told = message.told
-        if told is not None and message.refused:
+        refusal = message.refusal
+        told = refusal.told if refusal is not None else None
+        if told is not None:
             for part in self.assembly.stick(message):
                 part.item.held.judged(message, part.item)
                 batch = part.item.batch()
