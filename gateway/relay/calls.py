@@ -168,7 +168,7 @@ class Calls:
             self._cancel(request, peer)
         elif method == b"ACK":  # of what the carrier answered
             self._acknowledged(request, peer, verdict)
-        elif method == b"INVITE" and not self._stands(request, peer):
+        elif method == b"INVITE" and not (request.to_tag and self._stands(request, peer)):
             if not (request.to_tag and self.recalling):
                 self._invite(Came(message, peer, at, request.key(), request), request)
             elif peer.flow:
@@ -179,7 +179,7 @@ class Calls:
 
     def _acknowledged(self, request: Request, peer: Place, verdict: Verdict | None) -> None:
         """The ACK of the carrier's answer goes on where its call, or who sends it, is known."""
-        if verdict is None and not self._standing.of_caller(request) and not self._callers.account(peer):
+        if verdict is None and not self._callers.account(peer) and not self._standing.of_caller(request):
             return
         hop = self._onward(request) if verdict is None else verdict.hop
         if hop is not None:
@@ -222,9 +222,7 @@ class Calls:
 
     def _stands(self, request: Request, peer: Place) -> bool:
         """Whether an INVITE goes on in a call that passed."""
-        return bool(request.to_tag) and self._standing.takes(
-            request, peer, is_filed=self._callers.account(peer) is not None
-        )
+        return self._standing.takes(request, peer, is_filed=self._callers.account(peer) is not None)
 
     def _invite(self, came: Came, request: Request) -> None:
         self._trunks.check(came.message, request.asked.scheme)
