@@ -7,7 +7,8 @@ is reported, and nothing is judged by it.
 
 import time
 from collections.abc import Callable, Sequence
-from struct import Struct, error as StructError
+from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any
 
 import lmdb
