@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
@@ -318,7 +318,7 @@ def _unreadable(error: OSError | ValueError) -> str:
 
 
 def _override(tree: dict[str, Any], key: str, value: str) -> tuple[str, ...]:
-    """Lay one variable over the tree; the place that it sets. A list can't be set that way."""
+    """Lay one variable over the tree; the place that it sets. Tables can't be set that way."""
     name, _, field = key.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
     section = Config.model_fields.get(name)
     if not field or section is None:
@@ -333,7 +333,7 @@ def _override(tree: dict[str, Any], key: str, value: str) -> tuple[str, ...]:
         raise UsageError(f"environment {key}: [[{name}]] is a list of tables; set it in the file")
     known = kind.model_fields.get(field)
     parsed: Any = value
-    if known is not None and known.annotation in (int, float, bool):
+    if known is not None and (known.annotation in (int, float, bool) or get_origin(known.annotation) is tuple):
         with contextlib.suppress(ValueError):
             parsed = json.loads(value)
     inner[field] = parsed

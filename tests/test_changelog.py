@@ -73,6 +73,7 @@ def test_a_cursor_that_stands_in_this_log() -> None:
         STATE._replace(anchor="7 40 2.0"),
         STATE._replace(snapshot="48:49:48"),
         STATE._replace(pruned=4, pruned_up_to=45),
+        STATE._replace(rewritten=True),
     ],
 )
 def test_a_cursor_that_does_not(state: LogState) -> None:

@@ -227,13 +227,15 @@ def test_a_mistake_in_the_environment_names_the_variable(tmp_path, variable, val
     assert told in str(error.value)
 
 
-def test_numbers_and_flags_may_come_from_the_environment(tmp_path):
+def test_numbers_flags_and_lists_may_come_from_the_environment(tmp_path):
     names = {"WEB__READ_RATE": "2.5", "WEB__SESSION_HOURS": "12", "REGISTRY__REQUIRE_DOCUMENTS": "true"}
+    names |= {"VOICE__LISTEN": '["udp://127.0.0.1:5060"]', "VOICE__NEXT_HOP": "sip:10.0.0.6:5060"}
     loaded = config.load(
         written(tmp_path, ""), {f"ZHENGMING__{name}": value for name, value in names.items()}
     )
     assert (loaded.web.read_rate, loaded.web.session_hours) == (2.5, 12)
     assert loaded.registry.require_documents is True
+    assert loaded.voice.listen == ("udp://127.0.0.1:5060",)
 
 
 def test_a_name_of_digits_may_come_from_the_environment(tmp_path):

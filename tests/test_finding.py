@@ -323,6 +323,9 @@ def test_by_command_line_full_numbers_take_a_watcher_and_a_reason(
     ):
         code, out, err = shell(*find, "--reveal", *more)
         assert (code, out, words in err) == (2, "", True)
+    for more in (("--reason", "blacklisted"), ("--by", "auditor")):
+        code, out, err = shell(*find, *more)
+        assert (code, out, "not found by them" in err) == (2, "", True)
     assert len(audited(traces, "record.reveal")) == before
     rows = shell.json(*find, "--reveal", *why, "auditor")
     assert {one["subscriber"] for one in rows} == {SUBSCRIBER}

@@ -436,6 +436,48 @@ def test_garbage_in_the_replica_is_damage_not_a_crash(replica: Replica, writer: 
     assert not writer.intact()
 
 
+@pytest.mark.parametrize("octets", [2, 16])
+def test_a_replica_that_was_overwritten_lets_nobody_judge(
+    replica: Replica, writer: ReplicaWriter, octets: int
+) -> None:
+    """In pages: LMDB looks at the first two when it opens a file, and goes by them afterwards."""
+    put(writer, "blacklist", [1, "1069", True, "r", "c"])
+    view = replica.snapshot()
+    assert replica.current is not None
+    with replica.current.file.path.open("r+b") as file:
+        file.write(bytes(octets * PAGESIZE))
+    for _ in range(2):
+        with pytest.raises(NotReady):
+            view.renew()
+    assert not writer.intact()
+    build(writer, blacklist=[[1, "1068", True, "r", "c"]])
+    view.renew()
+    assert view.ban("1068") is not None
+
+
+@pytest.mark.parametrize("octets", [2, 16])
+def test_a_local_that_was_overwritten_is_set_aside(
+    replica: Replica, writer: ReplicaWriter, octets: int
+) -> None:
+    view = replica.snapshot()
+    replica.add_local_refusals([said_no()])
+    with replica.local.path.open("r+b") as file:
+        file.write(bytes(octets * PAGESIZE))
+    with pytest.raises(NotReady):
+        view.renew()
+    with pytest.raises(NotReady):
+        replica.add_local_refusals([said_no()])
+    replica.check()
+    assert (replica.directory / "local.damaged/data.mdb").exists()
+    build(writer)
+    with pytest.raises(NotReady):  # as long as it is not said that nothing is missing
+        view.renew()
+    replica.local.complete()
+    assert writer.open() == CURSOR
+    assert writer.use()
+    view.renew()
+
+
 def test_what_was_learnt_survives_the_deletion_of_its_file(replica: Replica, writer: ReplicaWriter) -> None:
     view = replica.snapshot()
     old = said_no("+8613800000008")

@@ -109,13 +109,15 @@ async def test_changes_are_found_by_transaction_not_by_number(database: str, c: 
     await transaction.start()
     await ban(late, "1068")
     await ban(c, "1069")
-    middle = (await store.log_state(c, None)).snapshot
+    state = await store.log_state(c, None)
+    middle = state.snapshot
     assert await changes_between(c, before, middle) == ["blacklist 2 insert"]
     await ban(late, "1067")
     await transaction.commit()
     await late.close()
     await ban(c, "1066")
-    after = await store.log_state(c, None)
+    after = await store.log_state(c, number_of(state.newest), middle)
+    assert not after.rewritten
     found = ["blacklist 4 insert", "blacklist 3 insert", "blacklist 1 insert"]
     for most in (1, 2, 3, 100):
         assert await changes_between(c, middle, after.snapshot, most) == found
@@ -146,6 +148,18 @@ async def test_pruning_spares_what_somebody_may_not_have_seen(database: str, c: 
     left = await c.fetch("SELECT seq FROM change_log")
     assert len(left) == 1
     assert state.newest.startswith(f"{left[0][0]} ")
+
+
+async def test_a_restored_log_that_went_on_beyond_a_cursor_is_seen(c: Connection) -> None:
+    """Its backup has the newest change that we know; later ones take numbers of transactions we have seen."""
+    await ban(c, "1069")
+    known = await store.log_state(c, None)
+    await c.execute(
+        "INSERT INTO change_log (xid, table_name, op, row_version)"
+        " VALUES ($1::text::xid8, 'holds', 'truncate', 1)",
+        str(int(known.snapshot.split(":")[0]) - 1),
+    )
+    assert (await store.log_state(c, number_of(known.newest), known.snapshot)).rewritten
 
 
 async def test_the_log_knows_its_database(database: str, c: Connection) -> None:

@@ -164,11 +164,19 @@ def replica_of(loaded: Config) -> Replica:
     return Replica.open(folder, load_key(key))
 
 
+def _check_sight(options: argparse.Namespace) -> None:
+    if options.reveal and not (options.reason and options.by):
+        raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
+    if not options.reveal and (options.reason is not None or options.by):
+        raise UsageError(
+            "--reason and --by say why and to whom --reveal shows all; records are not found by them"
+        )
+
+
 def records(options: argparse.Namespace) -> int:
     loaded = common.load(options)
     journal_of(loaded)
-    if options.reveal and not (options.reason and options.by):
-        raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
+    _check_sight(options)
     if options.doing == "show":
         shown = asyncio.run(_show(loaded, options))
         if shown is None:
@@ -190,8 +198,7 @@ def records(options: argparse.Namespace) -> int:
 def wanted_of(loaded: Config, options: argparse.Namespace, limit: int) -> Wanted:
     """What the options look for, the oldest `limit`. UsageError for what can be nobody's."""
     journal_of(loaded)
-    if options.reveal and not (options.reason and options.by):
-        raise UsageError("--reveal needs --reason WHY, which goes on the audit, and --by LOGIN")
+    _check_sight(options)
     since = common.instant("--since", options.since, 0)
     until = common.instant("--until", options.until, now() + 1)
     if options.until and until <= since:

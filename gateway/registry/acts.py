@@ -99,7 +99,7 @@ class Acts:
             return  # the feed has still to say from where
         if time.monotonic() - self._saved_at > SAVE_SECONDS:
             await asyncio.to_thread(self._save)
-        state = await store.log_state(c, place.cursor.anchor_number)
+        state = await store.log_state(c, place.cursor.anchor_number, place.cursor.snapshot)
         try:
             compare(place.cursor, place.unread, state)
         except StaleCursor as reason:

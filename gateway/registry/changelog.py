@@ -36,7 +36,8 @@ class LogState(NamedTuple):
     `database` differs when this is not the same database any more (another cluster, timeline or restore);
     `snapshot` is pg_snapshot as text; `newest` names the newest row ("" if there is none) and `anchor` the
     row that was asked for ("" if it is not there); `pruned` and `pruned_up_to` tell how often rows were
-    deleted, and up to which transaction.
+    deleted, and up to which transaction. `rewritten`: rows above that anchor count as visible in the snapshot
+    that was asked for, in which the anchor was the newest.
     """
 
     database: str
@@ -45,6 +46,7 @@ class LogState(NamedTuple):
     anchor: str
     pruned: int
     pruned_up_to: int
+    rewritten: bool = False
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -99,6 +101,10 @@ def compare(cursor: Cursor, unread: list[Range], state: LogState) -> None:
     before = Snapshot.parse(cursor.snapshot)
     if Snapshot.parse(state.snapshot).xmax < before.xmax:
         raise StaleCursor("the database has seen fewer transactions than we: an older backup")
+    if state.rewritten:
+        raise StaleCursor(
+            "changes are numbered as transactions that we have seen end: an older backup, gone on"
+        )
     horizon = min([before.xmin, *(some.first for some in unread)])
     if state.pruned != cursor.pruned and state.pruned_up_to >= horizon:
         raise StaleCursor("the log was pruned beyond us")

@@ -245,7 +245,7 @@ class Feed:
         if cursor is None:
             raise StaleCursor("there is no cursor")
         await self._keys.look(c)
-        state = await store.log_state(c, cursor.anchor_number)
+        state = await store.log_state(c, cursor.anchor_number, cursor.snapshot)
         compare(cursor, self._unread, state)
         self._unread += between(cursor.snapshot, state.snapshot)
         self._newest = max(self._newest, number_of(state.newest) or 0)

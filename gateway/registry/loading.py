@@ -172,8 +172,8 @@ RESERVED = Flaw(
 TO_COME = Flaw(
     "lies in the future",
     "晚于当前时间",
-    "a time that has been, or empty for the present",
-    "已过去的时间；空表示现在",
+    "a time that has been",
+    "已过去的时间",
 )
 REVOKED = Flaw(
     "this mandate was revoked",

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from pathlib import Path
 import lmdb
 
 MAX_READERS = 1024
+HEADER = 16
+"""Octets before the magic number of LMDB's first two pages."""
+MAGIC = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
 ROOM = 32_768
 """Pages that one transaction may add; 2,000 rows at any place of three trees take fewer."""
 
@@ -61,6 +65,8 @@ class Mapped:
         """Whether the file has all the pages that its last commit speaks of."""
         if self.size() < 2 * PAGESIZE:  # the two pages that say so
             return False
+        if any(os.pread(self.descriptor, len(MAGIC), page + HEADER) != MAGIC for page in (0, PAGESIZE)):
+            return False  # overwritten in place: LMDB looks at this only when it opens a file
         needed = (self.env.info()["last_pgno"] + 1) * PAGESIZE
         return self.size() >= needed
 

@@ -8,6 +8,7 @@ is reported, and nothing is judged by it.
 import time
 from collections.abc import Callable, Sequence
 from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any
 
 import lmdb
@@ -108,27 +109,33 @@ class Snapshot(Hashed):
         if len(self._hashed) >= MOST_HASHED:
             self._hashed.clear()
         local = self._local_refusals
-        if local is not replica.local:
-            self._open_local()
-        elif (size := local.file.size()) < self._local_size and not local.file.whole():
-            raise NotReady(f"{local.path} was cut")
-        else:  # if it was, then of room alone
-            self._local_size = size
-            self._local.abort()
-            self._local = local.env.begin()
-        number = self._number()
+        try:
+            if local is not replica.local:
+                self._open_local()
+            elif (size := local.file.size()) < self._local_size and not local.file.whole():
+                raise NotReady(f"{local.path} was cut")
+            else:  # if it was, then of room alone
+                self._local_size = size
+                self._local.abort()
+                self._local = local.env.begin()
+            number = self._number()
+        except (lmdb.Error, StructError) as error:
+            raise NotReady(f"{local.path} is damaged: {error}") from None
         generation = self._generation
-        if generation is not replica.current or generation.number != number:
-            self._open(number)
-        else:
-            size = generation.file.size()
-            if size < self._size:  # cut: touching the lost pages would kill us (SIGBUS)
-                replica.report_damage(number)
-                raise NotReady(f"{generation.file.path} was cut")
-            self._size = size
-            self._txn.abort()
-            self._txn = generation.env.begin()
-        self._read_state()
+        try:
+            if generation is not replica.current or generation.number != number:
+                self._open(number)
+            else:
+                size = generation.file.size()
+                if size < self._size:  # cut: touching the lost pages would kill us (SIGBUS)
+                    replica.report_damage(number)
+                    raise NotReady(f"{generation.file.path} was cut")
+                self._size = size
+                self._txn.abort()
+                self._txn = generation.env.begin()
+            self._read_state()
+        except lmdb.Error as error:  # overwritten in place
+            raise self._damaged(error) from None
 
     def account(self, key: AccountKey) -> Account | None:
         for row in self._rows("accounts", tables.account_lookup(key)):

@@ -80,8 +80,9 @@ async def plan_freely(c: "Connection") -> None:
         await c.execute(f"SET LOCAL {setting} = on")
 
 
-async def log_state(c: "Connection", anchor: int | None) -> LogState:
-    """Where the log stands now, and what its row with the number `anchor` is."""
+async def log_state(c: "Connection", anchor: int | None, seen: str | None = None) -> LogState:
+    """Where the log stands now, and what its row with the number `anchor` is: the newest that the snapshot
+    `seen` showed."""
     row = await c.fetchrow(
         f"""
         SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
@@ -91,13 +92,16 @@ async def log_state(c: "Connection", anchor: int | None) -> LogState:
                pg_current_snapshot()::text,
                coalesce((SELECT {_ANCHOR} FROM change_log ORDER BY seq DESC LIMIT 1), ''),
                coalesce((SELECT {_ANCHOR} FROM change_log WHERE seq = $1), ''),
-               times, up_to::text
+               times, up_to::text,
+               EXISTS (SELECT FROM change_log
+                        WHERE seq > coalesce($1, 0) AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot))
           FROM change_log_pruned""",
         anchor,
+        seen,
     )
     if row is None:
         raise UsageError("the table change_log_pruned lost its row: insert it again (DEFAULT VALUES)")
-    return LogState(row[0], row[1], row[2], row[3], row[4], int(row[5]))
+    return LogState(row[0], row[1], row[2], row[3], row[4], int(row[5]), row[6])
 
 
 async def number_above(c: "Connection", newest: int, version: int) -> int:
