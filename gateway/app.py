@@ -24,6 +24,7 @@ from gateway.telemetry import Telemetry
 from gateway.values import endpoint
 
 if TYPE_CHECKING:
+    from gateway.counters import Noted
     from gateway.evidence.journal import Journal
 
 KEEPER = "keeper"
@@ -136,7 +137,7 @@ async def worker(process: Process, index: int) -> None:
         on_dropped=telemetry.journal_dropped.inc,
     )
 
-    def recount(since: int) -> Iterator[tuple[int, int]]:
+    def recount(since: int) -> "Iterator[Noted]":
         filed = replica.snapshot()
         return recounted(Search(data_dir / "journal", keys), filed, filed.hash, since, screen.profile)
 

@@ -17,7 +17,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.counters import ALWAYS, GATE, LOOK, TAKE, Entry, Reserved, count_key, key_of, page, shared
+from gateway.counters import (
+    ALWAYS,
+    GATE,
+    LOOK,
+    NEAR,
+    TAKE,
+    Entry,
+    Noted,
+    Reserved,
+    count_key,
+    key_of,
+    page,
+    shared,
+)
 from gateway.counters.local import Local, looker
 from gateway.counters.page import Unavailable
 from gateway.counters.shared import DAY, SHANGHAI, Shared
@@ -275,11 +288,27 @@ def test_what_is_recounted_is_as_if_it_had_been_reserved(
     noted = [(NOON - DAY + n * 60_000, key) for n in range(1200) for key in (n % 7, n % 3, n)]
     for at, key in noted:
         counters.reserve(at, [entry(key or 9, manner=ALWAYS)])
-    recounted.add(NOON + 1, [(at, key or 9) for at, key in noted])
+    recounted.add(NOON + 1, [(at, key or 9, 0) for at, key in noted])
     for key in (*range(1, 12), 700, 1199):
         assert recounted.sent(key, NOON + 1)[:5] == counters.sent(key, NOON + 1)[:5]
     counters.close()
     recounted.close()
+
+
+def test_what_turns_out_to_be_something_else_counts_no_longer(counters: Shared) -> None:
+    """The nearest of what was counted about then, also after midnight; what is farther stays."""
+    at = [NOON, NOON + NEAR // 2, NOON + DAY // 2 + 60_000]
+    for instant in at:
+        counters.reserve(instant, [entry(1, manner=ALWAYS)])
+    counters.forget([1, 2], NOON - NEAR - 1)
+    assert counters.sent(1, at[-1]) == at[::-1]
+    counters.forget([1], NOON + NEAR // 2 - 1)
+    counters.forget([1], NOON + NEAR + NEAR // 2)
+    assert counters.sent(1, at[-1]) == [at[2], at[0]]
+    counters.forget([1], at[2])
+    assert counters.reserve(at[2], [entry(1)] * 3).words == ["", "", "minute"]
+    counters.forget([1], NOON)
+    assert counters.sent(1, at[2]) == [at[2]] * 2
 
 
 @pytest.mark.parametrize("harm", [lose_state, lose_table, cut_table, cut_state, other_boot])
@@ -302,9 +331,18 @@ def test_what_is_lost_is_recounted_and_nothing_is_guessed_meanwhile(
         counters.reserve(now, [entry(1)])
     asked = []
 
-    def journal(since: int) -> Iterator[tuple[int, int]]:
+    def journal(since: int) -> Iterator[Noted]:
         asked.append(since)
-        yield from [(now - DAY + 60_000, 3), (now, 1), (now, 1), (now, 2)]
+        early = now - DAY + 60_000
+        yield from [
+            (early, 3, 0),
+            (now, 1, 0),
+            (now, 1, 0),
+            (now, 2, 0),
+            (now, 4, 0),
+            (now, 4, 0),
+            (now, 4, now),
+        ]
 
     local = Local(folder, journal, LOG)
     until = time.monotonic() + 20
@@ -313,6 +351,7 @@ def test_what_is_lost_is_recounted_and_nothing_is_guessed_meanwhile(
         time.sleep(0.005)
     assert now - DAY <= asked[0] + 1000
     assert counters.reserve(now, [entry(1), entry(2), entry(3)]).words == ["minute", "", ""]
+    assert counters.sent(4, now) == [now]
     assert counters.sent(3, now)[1:] == [now - DAY + 60_000]
     counters.close()
     asyncio.run(local.close())
@@ -322,9 +361,9 @@ def test_nobody_counts_while_somebody_recounts(folder: Path) -> None:
     go_on = threading.Event()
     told: list[Reserved] = []
 
-    def journal(since: int) -> Iterator[tuple[int, int]]:
+    def journal(since: int) -> Iterator[Noted]:
         assert go_on.wait(20)
-        yield from [(time.time_ns() // 1_000_000, 1)] * 2
+        yield from [(time.time_ns() // 1_000_000, 1, 0)] * 2
 
     local, other = Local(folder, journal, LOG), Local(folder, journal, LOG)
     now = time.time_ns() // 1_000_000

@@ -1,6 +1,7 @@
 """Caps over two nodes of one registry that count by one real server: exact together, in order, and alone."""
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 
@@ -30,6 +31,9 @@ async def test_two_nodes_count_together_and_each_alone_when_the_server_is_away(
             both = one.subscriber()
             results = await asyncio.gather(*(sent(houses[n % 2], both) for n in range(12)))
             assert results.count(0) == 2
+            asked = f"--channel sms --from {MARKETING} --to {both} --account 900001".split()
+            code, out, _ = await other.cli("judge", *asked, "--text", TEXT, "--json")
+            assert (code, json.loads(out)["reason"]) == (3, "over_frequency")  # whichever node has sent
             await in_order(one)
 
             server.signal(signal.SIGSTOP)

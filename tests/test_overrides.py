@@ -75,6 +75,8 @@ def test_hours_shrink_for_a_number_with_its_own() -> None:
         ("[rules.over_frequency]\nsms = { marketing = { minute = 3 } }", "over_frequency.sms", '"minute": 2'),
         ("[rules.quiet_hours]\nmost_days_ahead = 8", "quiet_hours.most_days_ahead", "nothing laxer than 7"),
         ('[rules.signature_missing]\npositions = ["last"]', "signature_missing.positions", "first"),
+        ("[rules.signature_mismatch]\ncharacters = [2, 20]", "signature_mismatch.characters", "[2, 16]"),
+        ('[rules.signature_mismatch]\nneutral = ["通知"]', "signature_mismatch.neutral", "客服通知"),
         ('[rules.unregistered]\nmode = "enforce"\nfrom = 2030-01-01', "unregistered.from", "its activation"),
         ("[refusal_covers]\nmarketing = []", "refusal_covers", "the same for everybody"),
     ],

@@ -181,6 +181,11 @@ async def test_what_a_platform_says_of_its_call_is_on_record_and_counts_once(
     assert (said.status, said.body["field"]) == (422, "answered")
     said = await ask("fin", "/voice/calls", ended(calls[0]))
     assert (said.status, said.body["field"]) == (422, "account")
+    missed = house.subscriber()
+    tries = [await call(missed) for _ in range(7)]
+    assert [one["reason"] for one in tries] == [""] * 6 + ["over_frequency"]
+    assert (await ask("bank", "/voice/calls", ended(tries[2]["id"], missed, **taken))).status == 201
+    assert [(await call(missed))["reason"] for _ in range(2)] == ["", "over_frequency"]
     for path in (house.data_dir / "counters").iterdir():
         path.unlink()
 
@@ -189,6 +194,8 @@ async def test_what_a_platform_says_of_its_call_is_on_record_and_counts_once(
 
     await eventually(recounted)
     assert (await call(house.subscriber()))["reason"] == ""
+    assert (await ask("bank", "/voice/calls", ended(tries[3]["id"], missed, **taken))).status == 201
+    assert [(await call(missed))["reason"] for _ in range(2)] == ["", "over_frequency"]
 
 
 async def test_the_same_key_or_call_again_changes_nothing(house: House, ask: Asker) -> None:

@@ -161,6 +161,11 @@ def test_the_digest_names_the_content_and_not_the_spelling() -> None:
         ("rules.unregistered.mode = 'off'\nrules.quiet_hours.mode = 'of'", "line 2: rules.quiet_hours.mode"),
         ("[rules]\nunregistered.mode = 'of'", "line 2: rules.unregistered.mode"),
         (
+            "[rules.signature_mismatch]\ncharacters = [3, 2]",
+            "characters = [3, 2]; right would be the least and",
+        ),
+        ("[rules.signature_mismatch]\nneutral = ['【】']", 'neutral = ["【】"]; right would be a list of'),
+        (
             "[rules.over_frequency.voice.marketing]\nday = 1\n[rules.over_frequency.sms.marketing]\nday = 0",
             "line 3: rules.over_frequency.sms",
         ),

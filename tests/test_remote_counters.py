@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from playbook import HOST
 from test_counters import ENTRIES, Naive, entry
 
-from gateway.counters import ALWAYS, LOOK, TAKE, Entry, Reserved, count_key, key_of
+from gateway.counters import ALWAYS, LOOK, NEAR, TAKE, Entry, Reserved, count_key, key_of
 from gateway.counters.local import Local
+from gateway.counters.looking import Looking
 from gateway.counters.remote import Remote
 from gateway.model import COLLECTION, SMS, VOICE
 from gateway.policy.caps import caps_of
@@ -295,12 +296,9 @@ async def test_a_joint_cap_is_one_in_a_cluster_too(node: Nodes, cluster: list[Se
 async def contacted(one: Node, other: Node) -> None:
     """Asked for from both nodes at once, half by SMS and half by voice: no contact is lost, none too many."""
 
-    def hashed(text: str) -> bytes:
-        return sha256(text.encode()).digest()
-
     def contact(channel: int, subscriber: int) -> list[Entry]:
-        of = hashed(f"+86138{subscriber:08}")
-        keys = (key_of(count_key(hashed, "BANK", on, COLLECTION), of) for on in (channel, SMS | VOICE))
+        of = _hashed(f"+86138{subscriber:08}")
+        keys = (key_of(count_key(_hashed, "BANK", on, COLLECTION), of) for on in (channel, SMS | VOICE))
         return [entry(key, limits, group=1) for key, limits in zip(keys, (MANY, CONTACTS), strict=True)]
 
     for subscriber in range(10):
@@ -315,6 +313,52 @@ async def contacted(one: Node, other: Node) -> None:
             entry(contact(channel, subscriber)[0][0], MANY) for channel in (SMS, VOICE) for _ in range(20)
         ]
         assert (await other.words(*alone)).count("") == 40 - 3  # what the joint cap refused was given back
+
+
+async def test_what_turns_out_to_be_something_else_counts_no_longer(pair: list[Node]) -> None:
+    """On all nodes, by whichever of them it is told; nothing of another time goes with it."""
+    one, other = pair
+    now = time.time_ns() // 1_000_000
+    assert await one.words(entry(700)) == [""]
+    assert await other.words(entry(700)) == [""]
+    one.remote.forget([700], now - NEAR - 60_000)
+    await settled(one)
+    assert await other.words(entry(700, manner=LOOK)) == ["minute"]
+    other.remote.forget([700, 701], now)
+    await settled(other)
+    assert await other.words(entry(700), entry(700)) == ["", "minute"]
+
+
+def _hashed(text: str) -> bytes:
+    return sha256(text.encode()).digest()
+
+
+async def looked(one: Node, other: Node, urls: Sequence[str]) -> None:
+    """Who only looks sees what all nodes have counted, by whatever server he asks, and counts nothing."""
+    for subscriber in (f"+86138{n:08}" for n in range(4)):
+        key = key_of(count_key(_hashed, "LOOKED", SMS, COLLECTION), _hashed(subscriber))
+        for node in (one, other, one):
+            await node.words(entry(key, CONTACTS))
+        for url in urls:
+            look = Looking(url, lambda *_: [], _hashed, deadline=2.0, suffices=False)
+            for _ in range(2):
+                newest = look(subscriber, "LOOKED", SMS, COLLECTION)
+                assert newest is not None
+                assert len(newest) == 3
+                assert newest == sorted(newest, reverse=True)
+            assert look(subscriber, "LOOKED", VOICE, COLLECTION) == []
+
+
+async def test_who_only_looks_sees_what_all_nodes_have_counted(pair: list[Node], server: Server) -> None:
+    await looked(*pair, [server.url])
+    for suffices, wanted in ((True, [7]), (False, None)):
+        away = Looking("redis://127.0.0.1:9/0", lambda *_: [7], _hashed, deadline=0.2, suffices=suffices)
+        assert [away("+8613800000001", "BANK", SMS, COLLECTION) for _ in range(2)] == [wanted] * 2
+
+
+async def test_who_only_looks_sees_all_of_a_cluster(node: Nodes, cluster: list[Server]) -> None:
+    async with node(cluster[0].url) as one, node(cluster[1].url) as other:
+        await looked(one, other, [server.url for server in cluster])
 
 
 async def test_a_cluster_that_loses_a_server_is_away(node: Nodes, cluster: list[Server]) -> None:

@@ -155,10 +155,25 @@ def test_the_good_example_breaks_no_rule() -> None:
             Reason.SIGNATURE_MISSING,
             "not_first",
         ),
+        ({"text": "【温馨提示】新客礼，拒收请回复R"}, Reason.SIGNATURE_MISMATCH, "neutral"),
+        ({"text": "【浙】新客礼", "number": {"signatures": []}}, Reason.SIGNATURE_MISMATCH, "length"),
     ],
 )
 def test_sub_codes_say_more(changes: dict[str, Any], reason: Reason, sub: str) -> None:
     assert findings(Example(1, changes))[reason].sub == sub
+
+
+def test_robots_have_the_caps_that_their_profile_says_beside_those_of_all() -> None:
+    """As shipped none of their own: what they reach counts among the answered calls (regulation.md)."""
+    own = 'extends = "zhejiang"\n[rules.over_frequency]\nrobot = { collection = { day = 2 } }'
+    capped = parse_profile((TEXTS | {"own": own}).__getitem__, "own")
+    for profile, kind, most in ((capped, "robot", 2), (capped, "human", 9), (PROFILE, "robot", 9)):
+        for tries in (most - 1, most):
+            message, world = after(
+                call(number={"purposes": COLLECTION}, account={"line_kind": kind}, sent=[*range(tries)])
+            )
+            found = explain(message, world, profile, NOW).verdict.reason
+            assert found is (Reason.OVER_FREQUENCY if tries >= most == 2 else None)
 
 
 LISTED: dict[str, Any] = {"institution": 1, "subscriber": "+8613800000009"}

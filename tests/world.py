@@ -30,7 +30,7 @@ from gateway.model import (
     Refusal,
     Span,
 )
-from gateway.policy.caps import ANSWERED
+from gateway.policy.caps import ANSWERED, UNANSWERED
 from gateway.policy.facts import Sender, Texts
 from gateway.policy.rules import Example
 
@@ -61,6 +61,7 @@ class World:
     received: int | None = None
     passed: list[int] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)  # of calls, when they were answered
+    missed: list[int] = field(default_factory=list)  # and those that nobody took
     version: int = 1
     news_at: int = NOW
     senders: dict[tuple[AccountKey, int], dict[str, Sender]] = field(default_factory=dict)
@@ -115,7 +116,7 @@ class World:
         return any(row.role != "stranger" for rows in filed for row in rows)
 
     def sent(self, subscriber: str, institution: str, channels: int, purpose: int) -> Sequence[int] | None:
-        return self.taken if channels == ANSWERED else self.passed
+        return {ANSWERED: self.taken, UNANSWERED: self.missed}.get(channels, self.passed)
 
     def consents(self, subscriber: str, institution: int) -> Sequence[Span]:
         return self.consented.get((subscriber, institution), ())
@@ -181,6 +182,7 @@ def after(example: Example) -> tuple[Attempt, World]:
         world.received = None if ago is None else NOW - ago * 3_600_000
     world.passed = [NOW - age for age in changes.pop("sent", ())]
     world.taken = [NOW - age for age in changes.pop("answered", ())]
+    world.missed = [NOW - age for age in changes.pop("unanswered", ())]
     if changes.pop("stale", False):
         world.news_at = NOW - 365 * DAY
     changes.pop("unknown_account", None)

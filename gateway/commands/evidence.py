@@ -19,8 +19,7 @@ from gateway import app, handed, node
 from gateway.commands import common
 from gateway.commands.working import acting
 from gateway.config import Config
-from gateway.counters.local import looker
-from gateway.counters.made import LOCAL
+from gateway.counters.made import looker_of
 from gateway.errors import NotReady, Problem, UsageError
 from gateway.evidence import everywhere, search
 from gateway.evidence import record as rec
@@ -69,8 +68,7 @@ def judge(options: argparse.Namespace) -> int:
         view = asyncio.run(_past(loaded, attempt, past.Instant(at, options.registry)))
     else:
         view = snapshot = replica_of(loaded).snapshot()
-        if loaded.counters.url == LOCAL:  # else other nodes count too, and nobody is asked here
-            snapshot.counted = looker(loaded.data_dir / "counters", snapshot.hash)
+        snapshot.counted = looker_of(loaded.counters, loaded.data_dir / "counters", snapshot.hash)
     profile = InForce(own).at(view, at)
     if not options.account:  # judged as the holder's own account would be
         profile = dataclasses.replace(profile, unknown_account="observe")

@@ -14,9 +14,22 @@ LOOK, TAKE, ALWAYS, GATE = 0, 1, 2, 3
 """Manners: say what would be; count it unless it is one too many; count it all the same, as it passes; say
 what would be, and count the others of its group only where there is room."""
 
+NEAR = 10_000
+"""ms by which the instant of what is to be forgotten may differ from that at which it was counted: the clocks
+of two nodes, and of the server that counts for them."""
+
 Entry: TypeAlias = tuple[int, tuple[Limit, ...], int, int, int]
 """Key, limits, the largest of them, manner, group. Entries of one group other than 0 follow each other and
 are counted all or none; each sees those before it."""
+
+
+Noted: TypeAlias = tuple[int, int, int]
+"""Of what was taken earlier the instant (ms) and the key; and if it says that what was counted earlier counts
+no longer, when that was, else 0."""
+
+
+Look: TypeAlias = Callable[[str, str, int, int], Sequence[int] | None]
+"""What `View.sent` may ask: the instants counted (ms, newest first), None when nobody can say."""
 
 
 class Reserved(NamedTuple):
@@ -34,6 +47,10 @@ class Counters(Protocol):
 
     def reserve(self, now: int, entries: Sequence[Entry], done: Callable[[Reserved], None]) -> None:
         """One atomic act; `done` is called once, from the event loop, perhaps before this returns."""
+
+    def forget(self, keys: Sequence[int], at: int) -> None:
+        """What was counted under these keys at an instant (ms; clocks may differ a little) counts no longer,
+        as it has turned out to be something else. Where that can't be said now, it counts on."""
 
     def check(self) -> bool:
         """Whether all is counted that should be; if not, somebody is about it. To be called at the start, and
@@ -62,3 +79,12 @@ def count_key(hashed: Callable[[str], bytes], institution: str, channels: int, p
 def key_of(count: int, subscriber: bytes) -> int:
     """The key of a `count_key` and a subscriber's keyed hash, 64 bits and never 0."""
     return count ^ int.from_bytes(subscriber[:8], "little") or 1
+
+
+def nearest(instants: Sequence[int], at: int) -> int | None:
+    """The one of these instants that may be meant by another clock's `at`; None: there is none."""
+    found = None
+    for one in instants:
+        if abs(one - at) <= (NEAR if found is None else abs(found - at) - 1):
+            found = one
+    return found

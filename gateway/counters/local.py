@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from gateway.counters import Entry, Reserved, count_key, key_of
+from gateway.counters import Entry, Look, Noted, Reserved, count_key, key_of
 from gateway.counters.page import Unavailable
 from gateway.counters.shared import Counted, Shared
 from gateway.policy.caps import LONGEST
@@ -28,8 +28,8 @@ AGAIN = 1.0
 UNDER_WAY = 0.5
 """Seconds for what was counted before a loss to become durable, so that the recount finds it."""
 
-Recount = Callable[[int], Iterable[tuple[int, int]]]
-"""(instant, key) of all that has passed since an instant (ms), oldest first."""
+Recount = Callable[[int], Iterable[Noted]]
+"""All that has passed since an instant (ms), oldest first."""
 
 
 class Local:
@@ -70,6 +70,12 @@ class Local:
         if keys:
             with suppress(Unavailable):  # lost with all the others, or found in the journal anew
                 self._shared.release(keys, at)
+
+    def forget(self, keys: Sequence[int], at: int) -> None:
+        """See `Counters`."""
+        if keys:
+            with suppress(Unavailable):  # made again from the journal, which has it
+                self._shared.forget(keys, at)
 
     def check(self) -> bool:
         """See `Counters`."""
@@ -149,11 +155,8 @@ class Local:
             self._log.info("recounted", extra={"fields": {"attempts": counted, "seconds": seconds}})
 
 
-def looker(
-    directory: Path, hashed: Callable[[str], bytes]
-) -> Callable[[str, str, int, int], list[int] | None]:
-    """What `View.sent` may ask: the instants counted here, read only; None when nobody can say. `hashed` is
-    `RegistryKey.hash`."""
+def looker(directory: Path, hashed: Callable[[str], bytes]) -> Look:
+    """The instants counted here, read only. `hashed` is `RegistryKey.hash`."""
     shared = Shared(directory, write=False)
 
     def sent(subscriber: str, institution: str, channels: int, purpose: int) -> list[int] | None:

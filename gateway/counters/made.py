@@ -1,11 +1,12 @@
 """The counters that the settings ask for."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway import config
-from gateway.counters import Counters
-from gateway.counters.local import Local, Recount
+from gateway.counters import Counters, Look
+from gateway.counters.local import Local, Recount, looker
 from gateway.values import milliseconds
 
 LOCAL = "local"
@@ -27,3 +28,15 @@ def counters_of(
         suffices=settings.when_away == LOCAL,
         log=log,
     )
+
+
+def looker_of(settings: config.Counters, directory: Path, hashed: Callable[[str], bytes]) -> Look:
+    """For a dry run: where nodes count together, what all of them did, for which it waits `deadline` at most.
+    `hashed` is `RegistryKey.hash`."""
+    own = looker(directory, hashed)
+    if settings.url == LOCAL:
+        return own
+    from gateway.counters.looking import Looking  # noqa: PLC0415
+
+    deadline = milliseconds(settings.deadline) / 1000
+    return Looking(settings.url, own, hashed, deadline=deadline, suffices=settings.when_away == LOCAL)

@@ -7,19 +7,20 @@ in common is read once.
 import heapq
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.counters import count_key, key_of
+from gateway.counters import Noted, count_key, key_of
 from gateway.evidence import half_read
 from gateway.evidence import record as rec
 from gateway.evidence.lasting import ANSWERED as TAKEN
 from gateway.evidence.lasting import is_taken
 from gateway.evidence.search import Search, open_sealed
 from gateway.model import COLLECTION, VOICE, Limit, Reason
-from gateway.policy.caps import ANSWERED, CAPPED, JOINT
+from gateway.policy.caps import ANSWERED, CAPPED, COURSES, JOINT, UNANSWERED
 from gateway.policy.facts import View, governing
 from gateway.policy.profile import Profile
 
@@ -31,7 +32,16 @@ RINGS = 240_000
 
 Keys = tuple[int, ...]
 
-_NOT_RINGING: tuple[int, Keys] = (0, ())
+
+class _Counts(NamedTuple):
+    """Under what an attempt counts: at once, from its answer on, and until then."""
+
+    at_once: Keys
+    answered: Keys
+    unanswered: Keys
+
+
+_NOTHING = _Counts((), (), ())
 _TAKEN = TAKEN.encode()
 _OUTCOME = rec.HEADS[rec.OUTCOME]
 _PASSED = msgspec.msgpack.encode(rec.PASS)  # as it stands in a record
@@ -39,37 +49,38 @@ _PASSED = msgspec.msgpack.encode(rec.PASS)  # as it stands in a record
 
 def recounted(
     search: Search, view: View, hashed: Callable[[str], bytes], since: int, profile: Profile
-) -> Iterator[tuple[int, int]]:
-    """(instant in ms, key) of all that counts, oldest first.
+) -> Iterator[Noted]:
+    """All that counts, oldest first.
 
     `hashed` is `RegistryKey.hash`. What a number was filed for besides its strictest purpose is read in
     `view`, as records name the strictest alone; `profile` says what is counted jointly. A
     long message counts by its first record; a call that was answered once more, by the carrier's answer.
     Who is behind a destroyed key can't be counted: the key of a day lives for months.
     """
-    counts: dict[bytes, tuple[Keys, Keys]] = {}
-    answers = bool(profile.option(Reason.OVER_FREQUENCY, "answered"))
+    counts: dict[bytes, _Counts] = {}
+    answers = any(profile.option(Reason.OVER_FREQUENCY, word) for word in COURSES.values())
 
-    def of_writer(folder: Path) -> Iterator[tuple[int, int]]:
-        ringing: dict[bytes, tuple[int, Keys]] = {}  # by attempt: since when, and what it will count under
+    def of_writer(folder: Path) -> Iterator[Noted]:
+        ringing: dict[bytes, tuple[int, _Counts]] = {}  # by attempt: since when, and keys of its subscriber
         for cipher, digest, block in search.scan(folder, since, b"" if answers else _PASSED):
             for index, octets in enumerate(block.records, block.first):
                 if ringing and octets.startswith(_OUTCOME):
                     said = half_read.following(octets)
-                    _, awaited = ringing.get(said.attempt, _NOT_RINGING)
-                    outcome = rec.decode(octets) if awaited else None
+                    outcome = rec.decode(octets) if said.attempt in ringing else None
                     if isinstance(outcome, rec.Outcome) and is_taken(outcome):
-                        del ringing[said.attempt]
-                        yield from ((said.at, key) for key in awaited)
+                        began, mine = ringing.pop(said.attempt)
+                        yield from ((said.at, key, 0) for key in mine.answered)
+                        yield from ((said.at, key, began) for key in mine.unanswered)
                     continue
                 if answers and _TAKEN in octets and rec.kind_of(octets) == rec.REPORT:
                     report = rec.decode(octets)
                     assert isinstance(report, rec.Report)
                     content = _opened(cipher, digest, index, report.sealed)
                     if report.at >= since and content is not None:
-                        subscriber = hashed(content.subscriber)
-                        for key in _told(report, view, hashed, profile):
-                            yield report.at, key_of(key, subscriber)
+                        began = rec.time_of(report.attempt)
+                        mine = _of(_told(report, view, hashed, profile), hashed(content.subscriber))
+                        yield from ((report.at, key, 0) for key in mine.answered)
+                        yield from ((report.at, key, began) for key in mine.unanswered)
                     continue
                 if _PASSED not in octets or rec.kind_of(octets) != rec.ATTEMPT:
                     continue
@@ -77,21 +88,20 @@ def recounted(
                 if seen.at < since:
                     continue
                 judged = bytes(seen.judged)
-                both = counts.get(judged)
-                if both is None:
+                under = counts.get(judged)
+                if under is None:
                     if len(counts) >= MOST_KNOWN:
                         counts.clear()
-                    both = counts[judged] = _counts(rec.decode_judged(judged), view, hashed, profile)
-                keys, later = both
-                if not (keys or later) or half_read.continues(seen):
+                    under = counts[judged] = _counts(rec.decode_judged(judged), view, hashed, profile)
+                if under == _NOTHING or half_read.continues(seen):
                     continue
                 content = _opened(cipher, digest, index, seen.sealed)
                 if content is not None and content.subscriber:
-                    subscriber = hashed(content.subscriber)
-                    for key in keys:
-                        yield seen.at, key_of(key, subscriber)
-                    if later:
-                        ringing[seen.id] = seen.at, tuple(key_of(key, subscriber) for key in later)
+                    mine = _of(under, hashed(content.subscriber))
+                    yield from ((seen.at, key, 0) for key in mine.at_once)
+                    yield from ((seen.at, key, 0) for key in mine.unanswered)
+                    if mine.answered or mine.unanswered:
+                        ringing[seen.id] = seen.at, mine
                         while (first := next(iter(ringing))) and ringing[first][0] < seen.at - RINGS:
                             del ringing[first]
 
@@ -105,21 +115,26 @@ def _opened(cipher: AESGCM, digest: bytes, index: int, sealed: bytes) -> rec.Con
         return None
 
 
-def _told(
-    report: rec.Record, view: View, hashed: Callable[[str], bytes], profile: Profile
-) -> Mapping[int, tuple[Limit, ...]]:
+def _of(under: _Counts, subscriber: bytes) -> _Counts:
+    """The keys of a subscriber's."""
+    return _Counts(*(tuple(key_of(key, subscriber) for key in keys) for keys in under))
+
+
+def _told(report: rec.Report, view: View, hashed: Callable[[str], bytes], profile: Profile) -> _Counts:
     """What a call counts under of which its platform told that it was answered: by the filing of today."""
-    if not isinstance(report, rec.Report) or report.stat.partition(" ")[0] != TAKEN:
-        return {}
+    if report.stat.partition(" ")[0] != TAKEN or not report.attempt:
+        return _NOTHING
     filing = governing(view.numbers(report.number), VOICE, report.at)
     owner = None if filing is None else view.institution(filing.institution)
     if filing is None or owner is None:
-        return {}
+        return _NOTHING
     purpose = "collection" if filing.purposes & COLLECTION else "marketing"
-    return answered_under(filing.number, owner.code, purpose, view, hashed, profile)
+    who = filing.number, owner.code, purpose, view, hashed, profile
+    return _Counts((), tuple(course_under(ANSWERED, *who)), tuple(course_under(UNANSWERED, *who)))
 
 
-def answered_under(
+def course_under(
+    course: int,
     registration: str,
     institution: str,
     purpose: str,
@@ -127,24 +142,21 @@ def answered_under(
     hashed: Callable[[str], bytes],
     profile: Profile,
 ) -> Mapping[int, tuple[Limit, ...]]:
-    """The `count_key`s that an answered call counts under, with their limits: by the filing, institution
-    (code) and purpose that it was judged by; none where nothing caps it."""
+    """The `count_key`s that a call counts under by its course (one of `COURSES`), with their limits: by the
+    filing, institution (code) and purpose that it was judged by; none where nothing caps it."""
     filed, mine = _filed(registration, VOICE, purpose, view, profile)
-    table = mine.option(Reason.OVER_FREQUENCY, "answered")
+    table = mine.option(Reason.OVER_FREQUENCY, COURSES[course])
     return {
-        count_key(hashed, institution, ANSWERED, bit): limits
+        count_key(hashed, institution, course, bit): limits
         for bit, limits in table.items()
         if bit & filed and limits
     }
 
 
-def _counts(
-    judged: rec.Judged, view: View, hashed: Callable[[str], bytes], profile: Profile
-) -> tuple[Keys, Keys]:
-    """The `count_key`s of what was judged so, and those that it counts under once it is answered; none where
-    it counts for nothing."""
+def _counts(judged: rec.Judged, view: View, hashed: Callable[[str], bytes], profile: Profile) -> _Counts:
+    """The `count_key`s of what was judged so; none where it counts for nothing."""
     if judged.verdict != rec.PASS or judged.purpose not in CAPPED:
-        return (), ()
+        return _NOTHING
     filed, mine = _filed(judged.registration, judged.channel, judged.purpose, view, profile)
     joint = mine.option(Reason.OVER_FREQUENCY, "joint")
     keys = tuple(
@@ -154,9 +166,9 @@ def _counts(
         for channels in ((judged.channel, JOINT) if joint.get(bit) else (judged.channel,))
     )
     if judged.channel != VOICE:
-        return keys, ()
-    who = judged.registration, judged.institution, judged.purpose
-    return keys, tuple(answered_under(*who, view, hashed, profile))
+        return _Counts(keys, (), ())
+    who = judged.registration, judged.institution, judged.purpose, view, hashed, profile
+    return _Counts(keys, tuple(course_under(ANSWERED, *who)), tuple(course_under(UNANSWERED, *who)))
 
 
 def _filed(

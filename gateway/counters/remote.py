@@ -24,7 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
-from gateway.counters import GATE, LOOK, TAKE, Entry, Reserved
+from gateway.counters import GATE, LOOK, TAKE, Entry, Reserved, nearest
 from gateway.counters.local import Local
 from gateway.policy.caps import LONGEST
 
@@ -127,6 +127,12 @@ class Remote:
         else:
             self._begin(self._over_all(self._server, now, entries, done))
 
+    def forget(self, keys: Sequence[int], at: int) -> None:
+        """See `Counters`."""
+        self._local.forget(keys, at)
+        if self._server is not None and keys and not self._closing:
+            self._begin(self._forget(self._server, [name_of(key) for key in keys], at))
+
     def check(self) -> bool:
         """See `Counters`."""
         well = self._local.check()
@@ -208,10 +214,9 @@ class Remote:
         whole = isinstance(server, client.Redis)
         parts: dict[bytes, _Part] = {}
         for position, (key, limits, most, manner, group) in enumerate(entries):
-            tag = b"{zm:%02x}" % (key % TAGS)
-            part = parts.setdefault(b"" if whole else tag, _Part())
+            part = parts.setdefault(b"" if whole else _tag(key), _Part())
             part.positions.append(position)
-            place = part.keys.setdefault(b"%b:%016x" % (tag, key), len(part.keys) + 1)
+            place = part.keys.setdefault(name_of(key), len(part.keys) + 1)
             told_limits = [(limit.window, limit.most) for limit in limits]
             part.entries.append((place, told_limits, most, manner, group))
         answers = await self._call(server, list(parts.values()))
@@ -250,6 +255,19 @@ class Remote:
                 for key, at in taken:
                     pipe.lrem(key, 1, str(at))
                 await pipe.execute()
+
+    async def _forget(
+        self, server: "client.Redis | client.RedisCluster", names: Sequence[bytes], at: int
+    ) -> None:
+        with suppress(RedisError, OSError, TimeoutError):  # then it counts for as long as a window
+            async with asyncio.timeout(self._deadline):
+                pipe: Any = server.pipeline(transaction=False)
+                for name in names:
+                    pipe.lrange(name, 0, -1)
+                found = [nearest([*map(int, some)], at) for some in await pipe.execute()]
+            meant = [(name, one) for name, one in zip(names, found, strict=True) if one is not None]
+            if meant:
+                await self._take_back(server, meant)
 
     async def _call(self, server: Any, parts: Sequence[_Part]) -> list[Any]:
         """One round trip; a second one when a server has forgotten the script."""
@@ -323,6 +341,15 @@ class Remote:
             await _closed(cluster)
             raise
         return cluster
+
+
+def _tag(key: int) -> bytes:
+    return b"{zm:%02x}" % (key % TAGS)
+
+
+def name_of(key: int) -> bytes:
+    """Under what the server has a key's instants."""
+    return b"%b:%016x" % (_tag(key), key)
 
 
 async def _closed(server: "client.Redis | client.RedisCluster") -> None:

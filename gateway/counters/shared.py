@@ -17,7 +17,7 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
-from gateway.counters import ALWAYS, GATE, TAKE, Entry
+from gateway.counters import ALWAYS, GATE, TAKE, Entry, Noted, nearest
 from gateway.counters.page import Page, Unavailable
 from gateway.counters.table import FRESH, INSTANT, NEWEST, START, Damaged, Table
 from gateway.policy.caps import LONGEST
@@ -99,6 +99,12 @@ class Shared:
             for key in keys:
                 self._remove(key, at)
 
+    def forget(self, keys: Iterable[int], at: int) -> None:
+        """Of each key, take out what was counted nearest to an instant. Raises Unavailable."""
+        with self._inside(0):
+            for key in keys:
+                self._forget(key, at)
+
     def sent(self, key: int, now: int) -> list[int]:
         """The instants (ms) counted under a key within the longest window, newest first. Raises
         Unavailable."""
@@ -109,10 +115,13 @@ class Shared:
             table, place, base = found
             return [base + t for t in table.instants(place) if t and now - base - t < LONGEST]
 
-    def add(self, now: int, noted: Sequence[tuple[int, int]]) -> None:
-        """Count what was taken earlier, (instant, key), the older first. Raises Unavailable."""
+    def add(self, now: int, noted: Sequence[Noted]) -> None:
+        """Count what was taken earlier, the older first. Raises Unavailable."""
         with self._inside(now, whole=False):
-            for at, key in noted:
+            for at, key, earlier in noted:
+                if earlier:
+                    self._forget(key, earlier)
+                    continue
                 if at <= self._base:
                     continue
                 table = self._today[0] if self._today else self._grow(0)
@@ -223,6 +232,17 @@ class Shared:
             instants = list(table.instants(place))
             with suppress(ValueError):  # all has begun anew since
                 instants.remove(at - base)
+                table.put(place, key, instants)
+
+    def _forget(self, key: int, at: int) -> None:
+        """What was counted under a key nearest to an instant counts no longer."""
+        found = self._find(key)
+        if found is not None:
+            table, place, base = found
+            instants = list(table.instants(place))
+            gone = nearest([base + t for t in instants if t], at)
+            if gone is not None:
+                instants.remove(gone - base)
                 table.put(place, key, instants)
 
     def _earlier(self, newest: Table, key: int) -> tuple[int, ...]:

@@ -2,8 +2,9 @@
 
 Rules of this file: what is counted are the attempts of one institution to one subscriber for one purpose,
 whichever of its numbers they come from: those of a channel, and where a joint cap asks for it, those of all
-together; of calls also those that were answered. An attempt from a number with several purposes counts for
-each, and has the caps of all. A window slides: a day is the last 24 hours. Nothing is counted here.
+together; of calls also those that were answered, and those that were not. An attempt from a number with
+several purposes counts for each, and has the caps of all. A window slides: a day is the last 24 hours.
+Nothing is counted here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,12 @@ JOINT = SMS | VOICE
 ANSWERED = 4
 """In place of a channel: calls that were answered, each from then on. Whether one will be nobody knows
 before it is made, so it is let through while there is room."""
+
+UNANSWERED = 8
+"""In place of a channel: calls that nobody has taken, each from its try until it is answered."""
+
+COURSES = {ANSWERED: "answered", UNANSWERED: "unanswered"}
+"""What is counted of calls beside their tries, and the profile's word for its caps."""
 
 SPOKEN = {MARKETING: Words("营销", "marketing"), COLLECTION: Words("催收", "collection")}
 
@@ -106,6 +113,8 @@ def shown(count: Count, sent: Sequence[int] | None, now: int) -> Words:
         purpose = Words(f"{purpose.zh}（短信与语音合计）", f"{purpose.en} (SMS and calls together)")
     elif count.channels == ANSWERED:
         purpose = Words(f"{purpose.zh}（已接通）", f"{purpose.en} (answered calls)")
+    elif count.channels == UNANSWERED:
+        purpose = Words(f"{purpose.zh}（未接通）", f"{purpose.en} (calls that nobody took)")
     zh, en = [], []
     for word, window, most in reversed(count.limits):
         had = "?" if sent is None else sum(now - at < window for at in sent)

@@ -35,12 +35,14 @@ def counts_for(facts: Facts) -> tuple[Count, ...]:
     if channel == VOICE and facts.account is not None and facts.account.line_kind == "robot":
         mine = caps.beside(mine, option(Reason.OVER_FREQUENCY, "robot"))
     joint = option(Reason.OVER_FREQUENCY, "joint")
-    answered = {} if channel == SMS else option(Reason.OVER_FREQUENCY, "answered")
-    return (
+    courses = caps.COURSES if channel == VOICE else {}
+    counts = [
         *caps.counts_for(mine, facts.purposes, channel),
         *caps.counts_for(joint, facts.purposes, caps.JOINT),
-        *caps.counts_for(answered, facts.purposes, caps.ANSWERED),
-    )
+    ]
+    for course, word in courses.items():
+        counts += caps.counts_for(option(Reason.OVER_FREQUENCY, word), facts.purposes, course)
+    return tuple(counts)
 
 
 def capped(facts: Facts) -> bool:
@@ -58,9 +60,9 @@ def capped(facts: Facts) -> bool:
         sms(number={"purposes": MARKETING | COLLECTION}, sent=[1, 70_000, 140_000]),
         call(sent=[1, 2, 299_999]),
         call(sent=[1, 300_000, 600_000, 900_000, 86_399_999]),
-        call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5, 6]),
-        call(number={"purposes": COLLECTION}, account={"line_kind": "robot"}, sent=[1, 2, 3]),
+        call(number={"purposes": COLLECTION}, unanswered=[1, 2, 3, 4, 5, 86_399_999]),
         call(number={"purposes": COLLECTION}, answered=[1, 3_600_000, 86_399_999]),
+        call(number={"purposes": COLLECTION}, account={"line_kind": "robot"}, answered=[1, 2, 3]),
     ],
     passes=[
         sms(),
@@ -71,8 +73,13 @@ def capped(facts: Facts) -> bool:
         sms(number={"purposes": SERVICE}, sent=[0] * 20),
         sms(number=None, account={"scope": "other"}, sent=[0] * 20),
         call(sent=[1, 2, 300_000]),
-        call(number={"purposes": COLLECTION}, sent=[1, 2, 3, 4, 5], answered=[1, 2, 86_400_000]),
-        call(number={"purposes": COLLECTION}, account={"line_kind": "robot"}, sent=[1, 2]),
+        call(
+            number={"purposes": COLLECTION},
+            sent=[1, 2, 3, 4, 5, 6, 7],
+            unanswered=[1, 2, 3, 4, 5, 86_400_000],
+            answered=[6, 7, 86_400_000],
+        ),
+        call(number={"purposes": COLLECTION}, account={"line_kind": "robot"}, unanswered=[1, 2, 3, 4, 5]),
         sms(number={"purposes": MARKETING}, account={"line_kind": "robot"}, sent=[60_001]),
     ],
     fact=_frequency,
@@ -80,7 +87,8 @@ def capped(facts: Facts) -> bool:
 )
 def within_caps(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
     """No window has had as many attempts of this institution to this subscriber for this purpose, on this
-    channel or, where the cap is a joint one, on all, as its cap allows; nor as many calls that were answered.
+    channel or, where the cap is a joint one, on all, as its cap allows; nor as many calls that were answered,
+    or that nobody took.
     Sub-code: the window."""
     return full_window(attempt, sender.clean, view, now) or True
 

@@ -161,7 +161,7 @@ class Sender:
     stale: bool
     institution: int  # whose number it is; -1: nobody's
     purposes: int
-    heads: tuple[str, ...]  # the signatures bound to the number, folded and in 【】
+    heads: tuple[str, ...]  # the signatures bound to the number, folded and in 【】; without neutral ones
     hours: Hours  # in which its subscribers may be reached on this channel
     open: bool  # they may be now
     findings: tuple[Finding, ...]  # of the rules that look at the sender alone

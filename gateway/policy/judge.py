@@ -208,7 +208,9 @@ def judged(facts: Facts, texts: Texts) -> Sender:
             if mode != OFF:
                 findings.append(Finding(rule.reason, answer or "", mode == ENFORCE))
     filing, hours = facts.filing, message_rules.hours_for(facts)
-    heads = tuple(head(name) for name in filing.signatures) if filing is not None else ()
+    neutral = facts.profile.option(Reason.SIGNATURE_MISMATCH, "neutral")
+    bound = map(head, filing.signatures) if filing is not None else ()
+    heads = tuple(name for name in bound if name not in neutral)
     asked = [(rule.reason, mode) for rule in MESSAGE_RULES if (mode := mode_of(rule, facts)) != OFF]
     of_text = tuple(CHECKS[reason][mode] for reason, mode in asked if reason in TEXT_RULES)
     others = [(reason, CHECKS[reason][mode]) for reason, mode in asked if reason not in TEXT_RULES]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import chain
 
 from gateway.policy.folding import QUESTION, STOP
+from gateway.policy.reply_words import CLASSES
 
 _MOST_KNOWN = 1 << 10
 """Messages whose offer is remembered."""
@@ -18,7 +19,7 @@ _ASKS = f"(?:吗|么)?{STOP}?{re.escape(QUESTION)}"
 
 _ANSWER = (
     "[a-z0-9]{1,8}|取消|退(?!订)|不?需要|不?同意|不?愿意?|不?参加|不?确认|不?办理|不?要|不?是的?"
-    "|否|不|对的?|好的?|嗯|确定"
+    "|否|不|对的?|好的?|嗯|确定|拒绝|谢绝"
 )
 """What can be printed as an answer."""
 _REPLY = (
@@ -88,6 +89,8 @@ _DENIED = re.compile(
     f"|{_REPLY}({_ANSWER})(?:表示|则为|为)?(?:非|不是)本人"
 )
 _DENIES = frozenset(("不是", "不是的", "否", "不", "n", "no"))
+_REJECTS = frozenset(("拒绝", "谢绝"))
+"""No to a question; beside a way to refuse the messages themselves it may be either."""
 _DECLINES = _DENIES | {"不同意", "不需要", "不要", "不愿意", "不愿"}
 _EITHER_ASKED = re.compile(
     f"{_REPLY}(?:y|是|1){_NO_PAUSE}{{0,8}}{STOP}?{_NO_PAUSE}{{0,10}}{_REPLY}(?:n|否|2)(?![a-z0-9])"
@@ -106,8 +109,8 @@ _MENU = re.compile("(?<![a-z0-9])(?:[a-z0-9]|yn)(?![a-z0-9])")
 
 _CHOSEN = re.compile(f"(?:请?回复?|发送?|复)?({_ANSWER})(?:吧|了|谢谢|{STOP})*")
 
-_PRINTED = frozenset(("r", "t", "td", "n", "y"))
-"""Codes that mean the same in all messages, or another thing."""
+_PRINTED = frozenset(("r", "t", "td", "n", "y", *CLASSES["W"].split()))
+"""Codes that mean the same in all messages, or another thing; and words that ask by themselves (STOP)."""
 _LONGEST_SLIP = 4
 """Characters that a slip of a code has at most."""
 _SOUNDS = {
@@ -166,6 +169,8 @@ def chosen(plain: str, outbound: str) -> str | None:
         return "other"
     if answer in _DENIES and _EITHER_ASKED.search(outbound):
         return "other"
+    if answer in _REJECTS and _EITHER_ASKED.search(outbound):
+        return "ambiguous" if ends else "other"
     return "refuse" if answer == "取消" and ends and "取消" not in outbound else None
 
 

@@ -59,7 +59,7 @@ def laxer(base: Profile, over: Profile) -> Iterator[Laxer]:
                 yield from _modes(base, reason, value)
             elif key != "source" and not _is_stricter(base, over, reason, key):
                 held = base.content["rules"].get(word, {}).get(key, OPTIONS[reason][key].default)
-                said = json.dumps(held)
+                said = json.dumps(held, ensure_ascii=False)
                 yield Laxer(place, key, value, Words(f"不宽于 {said}", f"nothing laxer than {said}"))
 
 

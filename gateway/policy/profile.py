@@ -28,6 +28,7 @@ from gateway.errors import NO_WORDS, Words
 from gateway.model import PROTOCOLS, PURPOSES, Reason, Span
 from gateway.policy import caps, hours
 from gateway.policy.calendar import MONDAY_TO_FRIDAY, Calendar
+from gateway.policy.content import head
 from gateway.policy.reply_grammar import SENTENCES
 from gateway.policy.reply_words import CLASSES, CODES, SURNAMES, TITLES
 from gateway.policy.text_purpose import DEMANDS, NEITHER, OFFERS
@@ -35,6 +36,9 @@ from gateway.policy.text_purpose import DEMANDS, NEITHER, OFFERS
 OFF, OBSERVE, ENFORCE = 0, 1, 2
 MODES = {"off": OFF, "observe": OBSERVE, "enforce": ENFORCE}
 """The modes by rising strictness; a number with several purposes gets the strictest."""
+
+MOST_CHARACTERS = 500
+"""Of a signature."""
 
 UNKNOWN_ACCOUNT = ("refuse", "observe", "other")
 
@@ -157,6 +161,29 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
             tighten=lambda one, other: [place for place in one if place in other],
         )
     },
+    Reason.SIGNATURE_MISMATCH: {
+        "neutral": Option(
+            default=[],
+            right="a list of signatures that name nobody",
+            check=lambda value: (
+                isinstance(value, list) and all(isinstance(one, str) and one.strip("【】 ") for one in value)
+            ),
+            make=lambda value: frozenset(map(head, value)),
+            tighten=lambda one, other: one | other,
+        ),
+        "characters": Option(
+            default=[1, MOST_CHARACTERS],
+            right=f"the least and the most characters, such as [2, 16], from 1 to {MOST_CHARACTERS}",
+            check=lambda value: (
+                isinstance(value, list)
+                and len(value) == 2
+                and all(type(one) is int for one in value)
+                and 1 <= value[0] <= value[1] <= MOST_CHARACTERS
+            ),
+            make=tuple,
+            tighten=lambda one, other: (max(one[0], other[0]), min(one[1], other[1])),
+        ),
+    },
     Reason.THIRD_PARTY: {
         "agencies_need_list": Option(
             default=False,
@@ -216,6 +243,7 @@ OPTIONS: Mapping[Reason, Mapping[str, Option]] = {
         "joint": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
         "robot": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
         "answered": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
+        "unanswered": Option({}, caps.RIGHT, caps.is_table, caps.caps_of, caps.both),
     },
 }
 """The numbers that may stand in `[rules.X]` beside mode and from. A rule with a new one adds a row."""

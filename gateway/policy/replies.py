@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
+from unicodedata import category
 
 from gateway.policy.another import is_another
 from gateway.policy.content import CLOSE, OPEN, quoted
@@ -187,13 +188,21 @@ def _unquoted(text: str, outbound: str) -> str | None:
 
 def _written(text: str) -> str:
     """The text without the line that names the phone it was written on."""
-    if "我的" not in text and "rom my" not in text:
+    if "我" not in text and "m" not in text:
+        return text
+    plain = text if text.isascii() else "".join(filter(_is_seen, text))
+    if "我的" not in plain and "rom my" not in plain:
         return text
     for phone in _PHONES:
-        at = text.rfind(phone, max(0, len(text) - _LONGEST_PHONE))
-        if at > 0 and not text[at - 1].isalnum():
-            return text[:at].rstrip(" \r\n-—–")
+        at = plain.rfind(phone, max(0, len(plain) - _LONGEST_PHONE))
+        if at > 0 and not plain[at - 1].isalnum():
+            return plain[:at].rstrip(" \r\n-—–")
     return text
+
+
+def _is_seen(char: str) -> bool:
+    """Not so format characters and marks, which may stand anywhere."""
+    return char.isspace() or (char.isprintable() and category(char) not in ("Mn", "Me"))
 
 
 def _unsigned(text: str) -> str:

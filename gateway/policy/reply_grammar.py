@@ -102,6 +102,9 @@ SENTENCES = (
     Sentence("unknown", "[^M]*M[^M]*[Stye].*3[^M]*|[^M]*M[^M]*3[^M]*[Stye][^M]*", "别打给我老婆"),
     Sentence("unknown", "[^SRtyvme]*[MB][^SRtyvme]*T.*", "别拉黑我"),
     Sentence("unclear", "[^MaB#hCKW]*τ[FpPb]*M[^Ma#hT]*", "现在别打电话"),
+    Sentence("unclear", "[FpP]*M[FpP]*τ[FpP]*[Stye][FpPOY0]*", "别现在打"),
+    Sentence("unclear", "[FpP6]*τ[Fp]*a[Fp]*W[pP]*", "明天再退订"),
+    Sentence("unknown", "[FpP]*M[FpPa]*Su[FpP]*", "别打110"),
     Sentence("unknown", "[^M]*M[^M]*[Stye][F]6[pP]*", "别打电话给银行"),
     Sentence(
         "unclear", "[^M]*M~[Stye][FpPbOY]*(?:[λτ][FpP]*a|Λ[FpP]*a?)[FpP]*[Stye][FpPOY]*", "上班别打晚上再打"

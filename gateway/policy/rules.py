@@ -25,7 +25,7 @@ class Example(NamedTuple):
     Keys: fields of Attempt (source, text, …); `account`, `number`, `institution`, `agency`,
     `mandate`, `ban`, `refusal`, `consent`, `recipient`, `account_number`: fields that differ,
     as a dict (None: there is none); `stale`, `unknown_account`; `sent`: how long ago (ms) others were,
-    `answered`: of calls, the answers.
+    `answered`: of calls, the answers; `unanswered`: those that nobody took.
     """
 
     channel: int

@@ -164,8 +164,8 @@ def in_text(facts: Facts) -> bool:
 
 
 def signed_in_text(facts: Facts) -> bool:
-    """And there are signatures bound to the number."""
-    return in_text(facts) and facts.filing is not None and bool(facts.filing.signatures)
+    """And the number is filed: signatures are bound to it, or any name may stand there."""
+    return in_text(facts) and facts.filing is not None
 
 
 @rule(
@@ -205,6 +205,10 @@ def text_is_signed(attempt: Attempt, sender: Sender, view: View, now: int) -> bo
         sms(text="【浙海示列银行】新客礼，拒收请回复R"),
         sms(text="【西湖示例小贷】新客礼，拒收请回复R"),
         sms(text="【客服通知】新客礼，拒收请回复R"),
+        sms(text="【温馨 提示】新客礼，拒收请回复R", number={"signatures": []}),
+        sms(text="【温馨提示】新客礼，拒收请回复R", number={"signatures": ["温馨提示"]}),
+        sms(text="【浙】新客礼，拒收请回复R", number={"signatures": []}),
+        sms(text="【浙海示例银行股份有限公司杭州分行营业部】新客礼，拒收请回复R", number={"signatures": []}),
         sms(text="新客礼，拒收请回复R【西湖示例小贷】"),
     ],
     passes=[
@@ -215,6 +219,8 @@ def text_is_signed(attempt: Attempt, sender: Sender, view: View, now: int) -> bo
             number={"signatures": ["浙海示例银行", "西湖示例小贷"]},
         ),
         sms(text="【任何名称】新客礼，拒收请回复R", number={"signatures": []}),
+        sms(text="【浙海】新客礼，拒收请回复R", number={"signatures": []}),
+        sms(text="【浙】新客礼，拒收请回复R", number={"signatures": ["浙"]}),
         sms(text="【浙海 示例银行】新客礼，拒收请回复R"),
         sms(text="【西湖示例小贷】新客礼，拒收请回复R", account={"signature": "by_carrier"}),
     ],
@@ -222,11 +228,23 @@ def text_is_signed(attempt: Attempt, sender: Sender, view: View, now: int) -> bo
     when=signed_in_text,
 )
 def signature_is_bound(attempt: Attempt, sender: Sender, view: View, now: int) -> bool | str:
-    """The name in 【】 is one bound to this number; with none bound there is nothing to differ from."""
+    """The name in 【】 is one bound to this number. With none bound it has as many characters as the profile
+    gives a name (`characters`); and in no case is it one that names nobody (`neutral`).
+
+    Sub-code: what makes it no name of an institution's.
+    """
     if attempt.text.startswith(sender.heads):
         return True
     name = signature(attempt.text) or ("" if attempt.unfinished else last_signature(attempt.text))
-    return not name or head(name) in sender.heads
+    whole = head(name)
+    if not name or whole in sender.heads:
+        return True
+    if whole in sender.profile.option(Reason.SIGNATURE_MISMATCH, "neutral"):
+        return "neutral"
+    if sender.heads:
+        return False
+    least, most = sender.profile.option(Reason.SIGNATURE_MISMATCH, "characters")
+    return True if least <= len(whole) - len(head("")) <= most else "length"
 
 
 @rule(

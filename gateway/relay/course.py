@@ -1,17 +1,20 @@
 """The course of calls that passed: that somebody took one, and that a side has hung up.
 
-Calls that somebody took count for themselves (a profile's `over_frequency.answered`), from the carrier's
-answer on the wire or from what a call platform says of its call afterwards. The answer is on record, so that
-the counts can be made again. Rules of this file: who calls it has made sure that a call is told once.
+Calls that somebody took count for themselves (a profile's `over_frequency.answered`), and no longer among
+those that nobody took (`unanswered`), from the carrier's answer on the wire or from what a call platform says
+of its call afterwards. The answer is on record, so that the counts can be made again. Rules of this file: who
+calls it has made sure that a call is told once.
 """
 
 from collections.abc import Callable
 from time import time_ns
 
 from gateway.counters import ALWAYS, Counters, key_of
-from gateway.counters.recount import answered_under
+from gateway.counters.recount import course_under
 from gateway.errors import NotReady
 from gateway.evidence.lasting import ENDED
+from gateway.evidence.record import time_of
+from gateway.policy.caps import ANSWERED, UNANSWERED
 from gateway.protocols.sip import Message
 from gateway.relay.recalled import Dialog
 from gateway.relay.screen import Screen
@@ -55,13 +58,16 @@ class Course:
         who = call.registration, call.institution, call.purpose
         try:
             self._screen.view.renew()
-            under = answered_under(*who, self._screen.view, self._hash, self._screen.profile)
+            asked = self._screen.view, self._hash, self._screen.profile
+            under, no_longer = (course_under(course, *who, *asked) for course in (ANSWERED, UNANSWERED))
         except NotReady:
             return  # nothing is judged now; the record tells
-        subscriber = self._hash(call.subscriber) if under else b""
+        subscriber = self._hash(call.subscriber) if under or no_longer else b""
         entries = [
             (key_of(key, subscriber), limits, max(limit.most for limit in limits), ALWAYS, 0)
             for key, limits in under.items()
         ]
         if entries:
             self._counters.reserve(time_ns() // 1_000_000, entries, lambda _: None)
+        if no_longer:
+            self._counters.forget([key_of(key, subscriber) for key in no_longer], time_of(call.attempt))

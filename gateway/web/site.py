@@ -10,13 +10,13 @@ import datetime
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
 from gateway.config import Config
-from gateway.counters.local import looker
-from gateway.counters.made import LOCAL
+from gateway.counters import Look
+from gateway.counters.made import LOCAL, looker_of
 from gateway.direct import Workers
 from gateway.errors import NotReady, Problem, Words
 from gateway.evidence.everywhere import Nodes
@@ -31,6 +31,7 @@ from gateway.registry.deadlines import Terms, terms_of
 from gateway.registry.gathered import Gathered
 from gateway.registry.in_force import InForce
 from gateway.registry.keys import RegistryKey
+from gateway.registry.past import PastView
 from gateway.registry.replica import Replica
 from gateway.registry.snapshot import Snapshot
 from gateway.telemetry import Telemetry
@@ -93,6 +94,7 @@ class Site:
         self.openapi: Callable[[], bytes] = bytes  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None
         self._view: Snapshot | None = None
+        self._look: Look | None = None
         self._seen_run: int | None = None  # the newest import that was looked at
         self._tasks: list[asyncio.Task[None]] = []
         web = config.web
@@ -147,11 +149,24 @@ class Site:
             self._replica = Replica.open(self.data_dir / "registry", self.key)
         if self._view is None:
             self._view = self._replica.snapshot()
-            if self.config.counters.url == LOCAL:  # else other nodes count too, and nobody is asked here
-                self._view.counted = looker(self.data_dir / "counters", self._view.hash)
+            self._look = looker_of(self.config.counters, self.data_dir / "counters", self._view.hash)
+            if self.config.counters.url == LOCAL:  # else each look is a round trip: see `counting`
+                self._view.counted = self._look
         else:
             self._view.renew()
         return self._view
+
+    @contextlib.contextmanager
+    def counting(self, view: Snapshot | PastView) -> Iterator[None]:
+        """Meanwhile this view of today also knows what is counted together with other nodes."""
+        if not isinstance(view, Snapshot):
+            yield
+            return
+        before, view.counted = view.counted, self._look
+        try:
+            yield
+        finally:
+            view.counted = before
 
     def searching(self, deadline: float) -> Search:
         """A search of this node's own journals that ends at a deadline of time.monotonic."""

@@ -137,7 +137,9 @@ def _judged(call: Call, attempt: Attempt, view: Snapshot | PastView, at: int) ->
     if not call.body.account:
         profile = dataclasses.replace(profile, unknown_account="observe")
     asker = call.actor.institution if call.actor.role in HOLDERS else None
-    return _said(explain(attempt, view, profile, at, asked=_now(), asker=asker), view, profile, call)
+    with call.site.counting(view):
+        explained = explain(attempt, view, profile, at, asked=_now(), asker=asker)
+    return _said(explained, view, profile, call)
 
 
 async def scrub(call: Call) -> Answer:
