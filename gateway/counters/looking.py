@@ -52,7 +52,7 @@ class Looking:
             if self._server is None:
                 self._server = self._connected()
             return [int(at) for at in self._server.lrange(name.decode(), 0, -1)]
-        except (redis.RedisError, OSError):
+        except (redis.RedisError, redis.exceptions.RedisClusterException, OSError):
             self._server, self._again = None, time.monotonic() + LEFT_ALONE
             return None
 
