@@ -333,7 +333,7 @@ def _override(tree: dict[str, Any], key: str, value: str) -> tuple[str, ...]:
         raise UsageError(f"environment {key}: [[{name}]] is a list of tables; set it in the file")
     known = kind.model_fields.get(field)
     parsed: Any = value
-    if known is not None and (known.annotation in (int, float, bool) or get_origin(known.annotation) is tuple):
+    if known is not None and (get_origin(known.annotation) or known.annotation) in (int, float, bool, tuple):
         with contextlib.suppress(ValueError):
             parsed = json.loads(value)
     inner[field] = parsed

@@ -5,10 +5,9 @@ one is always opened first, so that what moves from there to here is never misse
 is reported, and nothing is judged by it.
 """
 
+import struct
 import time
 from collections.abc import Callable, Sequence
-from struct import Struct
-from struct import error as StructError
 from typing import TYPE_CHECKING, Any
 
 import lmdb
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.policy.facts import Sender
     from gateway.registry.replica import Generation, Replica
 
-REPLICA_STATE = Struct("<QQQ")
+REPLICA_STATE = struct.Struct("<QQQ")
 """Of key `s`: version, count of changes that a Sender could be made of, instant of the last news."""
 
 
@@ -119,7 +118,7 @@ class Snapshot(Hashed):
                 self._local.abort()
                 self._local = local.env.begin()
             number = self._number()
-        except (lmdb.Error, StructError) as error:
+        except (lmdb.Error, struct.error) as error:
             raise NotReady(f"{local.path} is damaged: {error}") from None
         generation = self._generation
         try:
