@@ -263,7 +263,7 @@ class Snapshot(Hashed):
     def received_at(self, key: AccountKey) -> int | None:
         receiving = self._replica.receiving
         changes, at = receiving.changes(), receiving.last(key)
-        if at + REPLY_PATH <= _now():
+        if at + REPLY_PATH <= time.time_ns() // 1_000_000:
             if not self._silent:
                 self._heard = changes
             self._silent.add(key)
@@ -271,7 +271,7 @@ class Snapshot(Hashed):
 
     def _listen(self, changes: tuple[int, int]) -> None:
         """Forget the senders of those that receive again."""
-        last, due = self._replica.receiving.last, _now() - REPLY_PATH
+        last, due = self._replica.receiving.last, time.time_ns() // 1_000_000 - REPLY_PATH
         again = {key for key in self._silent if last(key) > due}
         for sender in [sender for sender in self.senders if sender[0] in again]:
             del self.senders[sender]
@@ -353,12 +353,10 @@ class Snapshot(Hashed):
         return tuple(tables.hold(row) for row in self._rows("holds", lookup))
 
     def _damaged(self, error: lmdb.Error) -> NotReady:
-        number = self._generation.number
-        replica = self._replica
-        if replica.current is not self._generation or replica.local is not self._local_refusals:
-            return NotReady(f"replica {number} is not open any more: {error}")  # nothing is wrong with it
-        replica.report_damage(number)
-        return NotReady(f"replica {number} is damaged: {error}")
+        replica, generation = self._replica, self._generation
+        if replica.current is generation and replica.local is self._local_refusals:  # else it was let go of
+            replica.report_damage(generation.number)
+        return NotReady(f"replica {generation.number} can't be read: {error}")
 
     def _open_local(self) -> None:
         self._local_refusals = local = self._replica.local
@@ -396,10 +394,6 @@ class Snapshot(Hashed):
             self._consents.clear()
         if self._silent and (heard := self._replica.receiving.changes()) != self._heard:
             self._listen(heard)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 _learnt = msgspec.msgpack.Decoder(list[LocalRefusal]).decode
