@@ -90,7 +90,6 @@ async def worker(process: Process, index: int) -> None:
     from gateway.registry.replica import Replica  # noqa: PLC0415
     from gateway.relay import handoff  # noqa: PLC0415
     from gateway.relay.asked import door_of  # noqa: PLC0415
-    from gateway.relay.calls import MOST_DIALOGS  # noqa: PLC0415
     from gateway.relay.confirming import Confirmations  # noqa: PLC0415
     from gateway.relay.contacts import Contacts  # noqa: PLC0415
     from gateway.relay.context import Context  # noqa: PLC0415
@@ -104,6 +103,7 @@ async def worker(process: Process, index: int) -> None:
     from gateway.relay.returns import Returns  # noqa: PLC0415
     from gateway.relay.routes import Routes  # noqa: PLC0415
     from gateway.relay.screen import Screen  # noqa: PLC0415
+    from gateway.relay.standing import MOST_DIALOGS  # noqa: PLC0415
     from gateway.relay.voice import Station, key_of_calls, voice_of  # noqa: PLC0415
     from gateway.relay.worker import Worker  # noqa: PLC0415
 

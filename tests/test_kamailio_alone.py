@@ -228,6 +228,19 @@ async def test_who_is_asked_is_told_all_octets_and_what_he_says_is_done(asking: 
     assert call.value(b"record-route") == b"<sip:%s:%d;lr=on>" % (HOST.encode(), asking.kamailio.port)
 
 
+async def test_no_route_puts_another_in_the_place_of_who_was_judged(asking: Front) -> None:
+    """Also where our own address stands in the Request-URI, as a strict router leaves it (RFC 3261 §16.4)."""
+    own = f"{HOST}:{asking.kamailio.port}".encode()
+    for uri, route in (
+        (own, b"<sip:13900000002@gw.example.cn;lr>"),
+        (b"gw.example.cn", b"<sip:%s;lr>, <sip:13900000002@gw.example.cn>" % own),
+    ):
+        data = asking.made(tag=";tag=2").replace(b"@gw.example.cn", b"@" + uri, 1)
+        data = data.replace(b"Max-Forwards", b"Route: %s\r\nMax-Forwards" % route)
+        asking.caller.transport.sendto(data, (HOST, asking.kamailio.port))
+        await asking.refused()
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -8,7 +8,7 @@ from test_journal import NOON, items, make
 from gateway import model
 from gateway.evidence import record as rec
 from gateway.evidence.seal import Keys
-from gateway.relay.recalled import Known, recalled
+from gateway.relay.recalled import OURS, Known, recalled
 
 TRUNK = model.AccountKey("mobile", "sip", "10.0.0.9")
 MINUTE = 60_000
@@ -40,7 +40,7 @@ async def test_calls_come_back_with_what_their_invites_were_told(tmp_path: Path)
         if minute % 5 == 2:  # of SMS, as their protocols have it
             journal.outcomes(at + 1, [(ids[minute], code, b"", 0) for code in (0, 8, 127, 128, -1, 180)])
         if minute % 5 == 3:
-            journal.outcomes(at + 1, [(ids[minute], 603, b"", 0)])
+            journal.outcomes(at + 1, [(ids[minute], 603, OURS if minute == 43 else b"", 0)])
         await journal.sync()
     await journal.close()
 
@@ -56,6 +56,7 @@ async def test_calls_come_back_with_what_their_invites_were_told(tmp_path: Path)
     assert (newest[2].result, newest[2].ended) == (200, NOON + 56 * MINUTE + 1)
     assert (newest[3].reason, newest[3].dialog.hop) == ("blacklisted", 0)
     assert [known.result for known in found(NOON + 40 * MINUTE)] == [0, 603, 0, 200, 0] * 4
+    assert [known.at for known in found(NOON + 40 * MINUTE) if known.ours] == [NOON + 43 * MINUTE]
     older = found(NOON + 10 * MINUTE, NOON + 54 * MINUTE)
     assert [known.call_id for known in older] == [b"call-%d" % n for n in range(53, 9, -1)]
     assert len(found(NOON, most=5)) < 10

@@ -14,7 +14,7 @@ from gateway.protocols.sip_answers import refusal as refusal_of
 from gateway.protocols.sip_keys import refuses
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import TCP, Place
-from gateway.protocols.sip_proof import proven, token_of
+from gateway.protocols.sip_proof import proof_of, proven, token_of
 from gateway.protocols.sip_proxy import Own
 from gateway.protocols.sip_stream import Stream
 
@@ -70,16 +70,23 @@ def test_what_is_forwarded_differs_by_our_via_and_one_hop() -> None:
 def test_a_route_proves_the_call_that_it_came_with_and_no_other() -> None:
     """However the peer routes: by a loose Route, or by our URI in place of its own."""
     attempt = bytes(range(16))
-    token = token_of(b"a@b", attempt, OWN)
+    proof = proof_of(attempt, "+8613800000001", OWN)
+    token = token_of(proof, b"a@b", b"f", OWN)
     octets, _ = sip_proxy.forwarded(request(), OWN, PEER, record=OWN, token=token)
     route = (read(octets).value(b"record-route") or b"").decode()
-    assert proven(request(f"Route: {route}", "To: <sip:b@c>;tag=t"), OWN) == attempt
+    assert proven(request(f"Route: {route}", "To: <sip:b@c>;tag=t"), b"f", OWN) == proof
     strict = request("Route: <sip:b@c>", start=f"BYE {route.strip('<>')} SIP/2.0")
-    assert proven(strict, OWN) == attempt
-    assert proven(request(f"Route: {route}", "Call-ID: other@b"), OWN) == b""
-    assert proven(request(f"Route: {route.replace('zm=0', 'zm=1')}"), OWN) == b""
-    assert proven(request("Route: <sip:10.0.0.1:5060;lr;zm=zz>"), OWN) == b""
-    assert proven(request(), OWN) == b""
+    assert proven(strict, b"f", OWN) == proof
+    assert proof.is_of("+8613800000001", OWN)
+    assert not proof.is_of("+8613800000002", OWN)
+    assert proven(strict, b"g", OWN) is None
+    for other in (
+        request(f"Route: {route}", "Call-ID: other@b"),
+        request(f"Route: {route.replace('zm=0', 'zm=1')}"),
+        request("Route: <sip:10.0.0.1:5060;lr;zm=zz>"),
+        request(),
+    ):
+        assert proven(other, b"f", OWN) is None
 
 
 @pytest.mark.parametrize(
@@ -243,17 +250,17 @@ def test_a_stamp_keeps_folding_and_further_values(folded: str) -> None:
 
 
 def test_a_response_goes_back_where_the_request_came_from() -> None:
-    message = read(spoken())
-    sip_proxy.stamp(message, b"198.51.100.7", 6000)
-    sent, _ = sip_proxy.forwarded(sip_proxy.checked(message, OWN), OWN, PEER)
-    arrived = sip.datagram(sent)
-    assert arrived is not None
-    response = sip.datagram(sip_proxy.answer(arrived, 200, b"OK", b"other"))
-    assert response is not None
-    back, place = sip_proxy.returned(response, sip.vias(response), OWN)
-    assert place == Place("198.51.100.7", 6000)
-    assert back.count(b"Via:") == 1
-    assert b"10.0.0.1" not in back
+    for transport, port in (("UDP", 6000), (TCP, 5070)):
+        message = read(spoken(f"Via: SIP/2.0/{transport} 192.0.2.1:5070;branch=z9hG4bKa;rport"))
+        sip_proxy.stamp(message, b"198.51.100.7", 6000)
+        sent, _ = sip_proxy.forwarded(sip_proxy.checked(message, OWN), OWN, PEER)
+        said = sip_proxy.answer(read(sent), 200, b"OK", b"other")
+        response = read(said.replace(b"Content-Length: 0\r\n", b""))
+        back, place = sip_proxy.returned(response, sip.vias(response), OWN)
+        assert place == Place("198.51.100.7", port, transport)
+        assert back.count(b"Via:") == 1
+        assert b"10.0.0.1" not in back
+        assert back.count(b"Content-Length: 0\r\n") == (transport == TCP)  # a stream has no other end
 
 
 def test_a_response_to_what_did_not_come_through_here_goes_nowhere() -> None:

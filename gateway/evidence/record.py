@@ -114,7 +114,7 @@ class Attempt(_Table, frozen=True, kw_only=True):
     pk_number: int = (
         1  # 0: `octets` is a tuple of all parts, or the wire said 0; else see `half_read.continues`
     )
-    reference: int = 0  # concatenation reference; of a call: relay.recalled.mark_of its next hop
+    reference: int = 0  # concatenation reference; of a call: relay.recalled.went_of
     registry_version: int
     region: str = ""  # city of the subscriber by number, Chinese
     subscriber: Hash
@@ -133,7 +133,7 @@ class Outcome(_Table, frozen=True, kw_only=True):
     attempt: Id
     at: int
     result: int  # the protocol's code; UNKNOWN
-    message_id: bytes  # as on the wire; b"" if none
+    message_id: bytes  # as on the wire; b"" if none; b"own": we answered, and it did not go on (a call's)
     part: int = 0  # pk_number of the part; 0: the attempt as a whole
 
 

@@ -54,7 +54,8 @@ _NAME = re.compile(rb"(" + grammar.TOKEN + rb")[ \t]*:")
 _BLANKS = (b" ", b"\t")
 _FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
 _CSEQ = re.compile(rb"(\d{1,20})[ \t]+(" + grammar.TOKEN + rb")")
-_CALL_ID = re.compile(rb"[^\s@\x00-\x1f\x7f]++(?:@[^\s@\x00-\x1f\x7f]++)?")
+_CALL_ID = re.compile(rb"[!-?A-~]++(?:@[!-?A-~]++)?")
+"""ASCII, whose octets are the same name to whoever reads them; what §25.1 leaves out of it, some send."""
 _MAX_CSEQ = 1 << 31
 
 
@@ -83,9 +84,10 @@ class SipError(WireError):
 class Message:
     """A request or a response. `method` as it came, b"" in a response; `status` 0 in a request; `rows`: (name
     in lower case and written out, the row's octets with its CRLF and folding), in order; `first`: where each
-    name stands first; `start` without CRLF."""
+    name stands first; `start` without CRLF; `names`: Call-ID, tag of From and branch of the top Via, where
+    they have been read."""
 
-    __slots__ = ("body", "first", "method", "rows", "start", "status", "uri")
+    __slots__ = ("body", "first", "method", "names", "rows", "start", "status", "uri")
 
     def __init__(self, start: bytes, method: bytes, uri: bytes, status: int) -> None:
         self.start = start
@@ -95,6 +97,7 @@ class Message:
         self.rows: list[tuple[bytes, bytes]] = []
         self.first: dict[bytes, int] = {}
         self.body = b""
+        self.names: tuple[bytes, bytes, bytes] | None = None
 
     def values(self, name: bytes) -> Iterator[bytes]:
         """The unfolded values of a header field, row by row; lists are not split. `name`: long, lower
@@ -246,9 +249,10 @@ def vias(message: Message, top: grammar.Via | None = None) -> list[grammar.Via]:
     """All of Via, top first; at least one. `top`: where it has been read already."""
     found: list[grammar.Via] = []
     for row in message.values(b"via"):
-        if not row or row.endswith(b","):
-            raise wrong(message, "via", "an empty Via")
-        for value in grammar.values(row) if b"," in row else (row,):
+        listed = grammar.listed(row) if b"," in row else [row]
+        if listed is None:
+            raise wrong(message, "via", f"Via is {_shown(row)}, with an empty value")
+        for value in listed:
             one = grammar.via(value) if top is None or found else top
             if one is None:
                 raise wrong(message, "via", f"Via is {_shown(value)}")
@@ -258,8 +262,9 @@ def vias(message: Message, top: grammar.Via | None = None) -> list[grammar.Via]:
     return found
 
 
-def without_top(message: Message) -> bytes:
-    """A response less its first Via (§16.7 item 3)."""
+def without_top(message: Message, *, framed: bool) -> bytes:
+    """A response less its first Via (§16.7 item 3). `framed`: it needs Content-Length, as it leaves by a
+    stream (§20.14)."""
     rows, left = [], True
     for name, row in message.rows:
         if name == b"via" and left:
@@ -269,6 +274,8 @@ def without_top(message: Message) -> bytes:
                 rows.append(b"Via: " + row[end + 1 :].lstrip(b" \t\r\n"))
         else:
             rows.append(row)
+    if framed and b"content-length" not in message.first:
+        rows.append(b"Content-Length: %d\r\n" % len(message.body))
     return b"".join((message.start, b"\r\n", *rows, b"\r\n", message.body))
 
 

@@ -89,6 +89,13 @@ def values(row: bytes) -> Iterator[bytes]:
         yield found.strip(b" \t\r\n")
 
 
+def listed(row: bytes) -> list[bytes] | None:
+    """The same, None where one of them is empty: between two commas, before the first, behind the last."""
+    found = list(values(row))
+    commas = _ELEMENT.sub(b"", row)
+    return found if commas == b"," * (len(found) - 1) and b"" not in found else None
+
+
 def first_value_end(row: bytes, start: int) -> int:
     """Where the first value of a list ends in row[start:], folding and all: at its comma or at the row's
     end."""

@@ -10,6 +10,7 @@ be two callers is nobody: the call does not pass.
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
+from zlib import crc32
 
 from gateway.policy.numbers import as_called, canonical
 from gateway.protocols import sip_grammar as grammar
@@ -57,6 +58,13 @@ class Identity(NamedTuple):
     def numbers(self) -> tuple[str, ...]:
         """All that a call is judged by, so that one verdict is for one call."""
         return self.caller, self.called, self.diverting, " ".join(self.claims)
+
+    @property
+    def others(self) -> int:
+        """A mark (32 bits) of those beside caller and called, as a record keeps it; 0: there are none."""
+        if not self.diverting and not self.claims:
+            return 0
+        return crc32(" ".join((self.diverting, *self.claims)).encode()) or 1
 
 
 def identity(message: Message, *, trusted: bool, area: str = "") -> Identity:

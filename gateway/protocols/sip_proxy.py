@@ -14,12 +14,16 @@ from gateway.protocols import sip
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_place import PORTS, UDP, Place, written
+from gateway.protocols.sip_route import way
 
 COOKIE = b"z9hG4bK"
 COPIED = frozenset((b"via", b"from", b"to", b"call-id", b"cseq"))
 """What an answer repeats of its request (§8.2.6.2)."""
 PORT = 5060
 MAX_FORWARDS = 70
+METHODS = frozenset(
+    b"ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split()
+)
 SCHEMES = frozenset((b"sip", b"sips", b"tel"))
 
 _RPORT = re.compile(rb";[ \t\r\n]*[Rr][Pp][Oo][Rr][Tt][ \t]*(?=[;,\r]|$)")
@@ -75,7 +79,15 @@ class Request(NamedTuple):
     def key(self) -> Key:
         """The same for a request however often it is repeated, for its CANCEL and for the ACK of a
         refusal."""
-        return _key(self.secret, self.number, self.top, self.branch, self.call_id, self.from_tag)
+        branch = self.branch or _said_branch(self.top)
+        return _key(self.secret, self.number, self.top, branch, self.call_id, self.from_tag)
+
+    def target(self) -> bytes:
+        """What `branch_of` depends on beside `key`: Request-URI and Route, which a repeat has alike."""
+        message = self.message
+        if b"route" not in message.first:
+            return message.uri
+        return b"\n".join((message.uri, *message.values(b"route")))
 
 
 def named(message: Message) -> Named:
@@ -92,6 +104,9 @@ def checked(
     """The request, when a proxy may look at it further (§16.3); `SipError` with the answer otherwise.
     `known`, `top`: where they have been read already."""
     vias = sip.vias(message, top)
+    method = message.method
+    if method not in METHODS and method.upper() in METHODS:  # §7.1 tells cases apart, and not everybody does
+        raise sip.wrong(message, "method", f"the method {method.decode('ascii')}; right would be upper case")
     number, call_id, sender, from_tag = known or named(message)
     to_tag = grammar.parameter(sip.party(message, b"to").parameters, b"tag") or b""
     hops = sip.max_forwards(message)
@@ -104,6 +119,7 @@ def checked(
     if hops == 0:
         raise _refused(message, 483, "hops", "Max-Forwards is 0")
     branch = _branch(vias[0])
+    message.names = call_id, from_tag, branch
     left = MAX_FORWARDS if hops is None else hops
     request = Request(
         message, vias[0], branch, call_id, number, from_tag, to_tag, left, own.key, asked, sender
@@ -123,7 +139,7 @@ def checked(
 
 def key_of(known: Named, top: grammar.Via, own: Own) -> Key:
     """`Request.key` of a request whose top Via is `top`, or of the response to it."""
-    return _key(own.key, known.number, top, _branch(top), known.call_id, known.from_tag)
+    return _key(own.key, known.number, top, _said_branch(top), known.call_id, known.from_tag)
 
 
 def key_of_broken(data: bytes, own: Own) -> Key:
@@ -200,8 +216,8 @@ def forwarded(
     None: none is left. `own`: by which it leaves; `peer`: where it came from. `record`: stay on the dialog's
     path, as the one that it came in by; `token`: see `sip_proof`."""
     message = request.message
-    way = _way(message, own)
-    start = message.start if way.target is None else b"%s %s SIP/2.0" % (message.method, way.target)
+    target, routes, following = way(message, own.is_at)
+    start = message.start if target is None else b"%s %s SIP/2.0" % (message.method, target)
     branch = branch_of(request, own.key)
     rows = [
         start,
@@ -215,20 +231,22 @@ def forwarded(
             rows.append(b"Record-Route: %s\r\n" % _recorded(record, token))
     if b"max-forwards" not in message.first:
         rows.append(b"Max-Forwards: %d\r\n" % MAX_FORWARDS)
-    if way.routes is not None:
-        rows += [b"Route: %s\r\n" % route for route in way.routes]
+    if routes is not None:
+        rows += [b"Route: %s\r\n" % route for route in routes]
     for name, row in message.rows:
         if name == b"max-forwards":
             rows.append(b"Max-Forwards: %d\r\n" % (request.hops - 1))
-        elif name != b"route" or way.routes is None:
+        elif name != b"route" or routes is None:
             rows.append(row)
+    if own.transport != UDP and b"content-length" not in message.first:  # §20.14
+        rows.append(b"Content-Length: %d\r\n" % len(message.body))
     rows += [b"\r\n", message.body]
-    return b"".join(rows), way.following
+    return b"".join(rows), following
 
 
 def follows(request: Request, own: Own) -> bytes:
     """The URI to which Route sends a request, else its Request-URI (§16.6 item 7)."""
-    following = _way(request.message, own).following
+    following = way(request.message, own.is_at).following
     return request.message.uri if following is None else following
 
 
@@ -253,12 +271,14 @@ def returned(message: Message, vias: Sequence[grammar.Via], own: Own) -> tuple[b
     if len(vias) < 2:
         raise SipError(0, "not_ours", "a response to nobody")
     following = vias[1]
-    branch = _branch(vias[0])
-    if (came := _branch(following)) and not branch.startswith(COOKIE + _of_branch(own.key, came, following)):
-        raise SipError(0, "not_ours", "a response to a request that did not come through here")
     place = sent_by(following)
+    branch, came = _branch(vias[0]), _branch(following)
+    first = _of_branch(own.key, came, following) if came else _of_old(own.key, following, named(message))
+    if not branch.startswith(COOKIE + first):
+        raise SipError(0, "not_ours", "a response to a request that did not come through here")
     mark = grammar.parameter(vias[0].parameters, b"i") or b""
-    return sip.without_top(message), _marked(own.key, branch, mark, place)
+    back = _marked(own.key, branch, mark, place)
+    return sip.without_top(message, framed=back.transport != UDP), back
 
 
 def sent_by(via: grammar.Via) -> Place:
@@ -281,17 +301,18 @@ def branch_of(request: Request, key: bytes) -> bytes:
     if request.branch:
         first = _of_branch(key, request.branch, request.top)
     else:  # an element of RFC 2543
-        top = b"%s:%d%s" % (request.top.host, request.top.port, request.top.parameters)
-        first = _hash(
-            key, top, request.from_tag, request.call_id, b"%d" % request.number, request.message.uri
-        )
+        first = _of_old(key, request.top, request)
     return COOKIE + first + _loop_part(request, key)
 
 
 def _branch(top: grammar.Via) -> bytes:
     """As RFC 3261 has it; b"" where there is none (§8.1.1.7, RFC 4475 §3.2.1)."""
-    branch = grammar.parameter(top.parameters, b"branch") or b""
+    branch = _said_branch(top)
     return branch if branch.startswith(COOKIE) and len(branch) > len(COOKIE) else b""
+
+
+def _said_branch(top: grammar.Via) -> bytes:
+    return grammar.parameter(top.parameters, b"branch") or b""
 
 
 def _of_branch(key: bytes, branch: bytes, top: grammar.Via) -> bytes:
@@ -300,42 +321,18 @@ def _of_branch(key: bytes, branch: bytes, top: grammar.Via) -> bytes:
     return _hash(key, branch, top.host, b"%d" % top.port)
 
 
+def _of_old(key: bytes, top: grammar.Via, said: Named | Request) -> bytes:
+    """The same for an element of RFC 2543, of what a response repeats as well: its Request-URI is in
+    `_loop_part`."""
+    place = b"%s:%d" % (top.host, top.port)
+    return _hash(key, b"old", _said_branch(top), place, said.from_tag, said.call_id, b"%d" % said.number)
+
+
 def _loop_part(request: Request, key: bytes) -> bytes:
     """Ends our branch: equal when the same request comes by unchanged (§16.6 item 8)."""
     routes = b",".join(request.message.values(b"route"))
     uri = request.message.uri
     return b"." + _hash(key, b"loop", uri, request.from_tag, request.call_id, b"%d" % request.number, routes)
-
-
-class _Way(NamedTuple):
-    """`target`: replaces the Request-URI, `routes`: replace the Route rows; None: as they came. `following`:
-    the URI to which the Route sends the request, None: it is used up."""
-
-    target: bytes | None
-    routes: list[bytes] | None
-    following: bytes | None
-
-
-def _way(message: Message, own: Own) -> _Way:
-    """What Route asks for (§16.4, §16.6 item 6)."""
-    came = list(message.listed(b"route"))
-    routes, target = came, None
-    asked = grammar.uri(message.uri) if routes else None
-    if asked is not None and not asked.user and own.is_at(asked.host, asked.port):
-        # a strict router has put our Record-Route into the Request-URI, and what stood there last into Route
-        target, routes = _place(message, routes[-1])[0], routes[:-1]
-    while routes:  # one for each side of ours
-        _, place = _place(message, routes[0])
-        if not own.is_at(place.host, place.port):
-            break
-        routes = routes[1:]
-    following = None
-    if routes:
-        following, place = _place(message, routes[0])
-        if grammar.uri_parameter(place.parameters, b"lr") is None:
-            routes = [*routes[1:], b"<%s>" % (message.uri if target is None else target)]
-            target = following
-    return _Way(target, None if len(routes) == len(came) and target is None else routes, following)
 
 
 def _recorded(own: Own, token: bytes) -> bytes:
@@ -362,18 +359,25 @@ def _marked(key: bytes, branch: bytes, mark: bytes, place: Place) -> Place:
     return place._replace(section=section, worker=worker, flow=flow)
 
 
-def _place(message: Message, route: bytes) -> tuple[bytes, grammar.Uri]:
-    """A Route value's URI, whole and in parts."""
-    found = grammar.address(route)
-    place = None if found is None else grammar.uri(found.uri)
-    if found is None or place is None:
-        raise sip.wrong(message, "route", "a Route that is none")
-    return found.uri, place
+def is_told(request: Request) -> bool:
+    """Whether the other side's tag is one that an answer of our own gave it: an ACK that has it ends here."""
+    return request.to_tag == _hash(request.secret, b"tag", request.call_id, request.from_tag, request.branch)
 
 
 def _tag(message: Message, key: bytes) -> bytes:
-    """The same for each repeat of a request (§8.2.7)."""
-    return _hash(key, b"tag", *(row for name, row in message.rows if name in (b"call-id", b"from", b"via")))
+    """The same for each repeat of a request, and for its ACK (§8.2.7): reference/voice.md "Answering"."""
+    return _hash(key, b"tag", *(message.names or _names(message)))
+
+
+def _names(message: Message) -> tuple[bytes, bytes, bytes]:
+    """`Message.names` as far as a message that breaks SIP has them."""
+    sender = grammar.address(message.value(b"from") or b"")
+    top = grammar.via(next(message.listed(b"via"), b""))
+    return (
+        message.value(b"call-id") or b"",
+        b"" if sender is None else grammar.parameter(sender.parameters, b"tag") or b"",
+        b"" if top is None else _branch(top),
+    )
 
 
 def _is_tagged(row: bytes) -> bool:

@@ -26,7 +26,7 @@ from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay import hops as places
 from gateway.relay.calls import Calls
 from gateway.relay.inviting import Came
-from gateway.relay.recalled import FINAL, Known
+from gateway.relay.recalled import Known
 from gateway.relay.voice import TICK_SECONDS, Station, maker
 from gateway.sockets import short_name
 
@@ -73,13 +73,13 @@ class Asked(Calls):
         """One message. Who has given up by now asked for nothing: it is not judged, nor recorded, but a call
         that he has refused stays so."""
         late = monotonic_ns() - asking.ask.at > self._trunks.deadline * 1e9
-        if late and not asking.told:
-            with contextlib.suppress(SipError):
-                self._late(asking.ask.message)
-            asking.refuse()
-            return
         peer = Asker(asking.ask.host, asking.ask.port)
         peer.asking = asking
+        if late and not asking.told:
+            with contextlib.suppress(SipError):
+                self._late(asking.ask.message, peer)
+            asking.refuse()
+            return
         self.take(asking.ask.message, peer)
         if not asking.waits:
             asking.tell(What.NOTHING)
@@ -102,15 +102,16 @@ class Asked(Calls):
         elif verdict is not None and verdict.hop is not None and not verdict.answered:
             message = sip.datagram(asking.ask.message)
             assert message is not None
+            self._outcomes.withdrawn(message, verdict, UNAVAILABLE)
             self._refuse(message, verdict)
 
-    def _late(self, octets: bytes) -> None:
+    def _late(self, octets: bytes, peer: Place) -> None:
         """A message that nobody waits for any more: if it begins a call, the next repeat is refused, too."""
         message = sip.datagram(octets)
         if message is None or message.method != b"INVITE":
             return
         request, now = sip_proxy.checked(message, self.own), time_ns() // 1_000_000
-        if self._memo.get(request.key(), now) is None and not self._stands(request):
+        if self._memo.get(request.key(), now) is None and not self._stands(request, peer):
             verdict = self._memo.begin(request.key(), now)
             if verdict is not None:
                 self._refuse(message, verdict)
@@ -131,7 +132,7 @@ class Asked(Calls):
         peer.asking.waits = True  # what says no goes on once that is in force
         super()._from_carrier(request, peer)
 
-    def _forward(self, request: Request, peer: Place, hop: Place | None) -> None:
+    def _forward(self, request: Request, peer: Place, hop: Place | None, call: object = None) -> None:
         assert isinstance(peer, Asker)
         place = "" if hop is None else f"{hop.host}:{hop.port}"
         records = self._trunks.records and request.message.method == b"INVITE"
@@ -151,11 +152,9 @@ class Asked(Calls):
             if self._callers.are_carrier(sip_proxy.sent_by(vias[1])):
                 asking.tell(What.FORWARD)
             return
-        if message.status >= FINAL and sip.sequence(message)[1] == b"INVITE":
-            self._ended(message, vias[1])
-        call_id, asking.waits = sip.call_id(message), True
-        go_on = partial(asking.tell, What.FORWARD)
-        self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
+        asking.waits = True
+        method = sip.sequence(message)[1]
+        self._outcomes.said(message, method, vias[1], partial(asking.tell, What.FORWARD))
 
 
 def answered(octets: bytes, to: Place) -> None:

@@ -61,6 +61,10 @@ class Callers:
             return True
         return bool(peer.flow) and peer.host in self._hosts and self.account(peer) is None
 
+    def leads_to_carrier(self, place: Place) -> bool:
+        """By its address: which port answers go to, its Via says."""
+        return place.host in self._hosts
+
     def are_strangers(self, peer: Place) -> bool:
         """No trunk is filed there, and the profile lets none pass that is not."""
         return self.account(peer) is None and self._screen.profile.unknown_account == "refuse"

@@ -15,7 +15,6 @@ from time import perf_counter, time_ns
 from gateway.errors import NotReady
 from gateway.model import VOICE
 from gateway.protocols import sip, sip_proxy
-from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message, SipError
 from gateway.protocols.sip_answers import DECLINE, NO_SUCH_CALL, TERMINATED, UNAVAILABLE
@@ -23,7 +22,6 @@ from gateway.protocols.sip_answers import OK as OK_STATUS
 from gateway.protocols.sip_identity import OK, Identity
 from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import Place
-from gateway.protocols.sip_proof import proven, token_of
 from gateway.protocols.sip_proxy import Own, Request
 from gateway.relay.callers import Callers
 from gateway.relay.course import Course
@@ -31,9 +29,11 @@ from gateway.relay.heard import Heard
 from gateway.relay.inviting import Came, Judging, verdict_of
 from gateway.relay.lane import nowhere
 from gateway.relay.memory import Batch
-from gateway.relay.recalled import FINAL, REDIRECTS, Dialog, Known, mark_of
+from gateway.relay.outcomes import Outcomes
+from gateway.relay.recalled import REDIRECTS, Known, went_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
+from gateway.relay.standing import Standing
 from gateway.relay.told import Answers
 from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
@@ -45,13 +45,10 @@ refused one some 1,000: its answer is kept, with up to 16 KiB of its caller's ro
 MOST_OF_STRANGERS = 10_000
 """Of these, INVITEs from where no trunk is filed: else anybody could have all trunks refused."""
 
-MOST_DIALOGS = 200_000
-"""Calls that passed, by Call-ID, so that a re-INVITE is known from a new call; beyond it it is judged as
-one."""
-
 STARTS = frozenset((b"MESSAGE", b"REFER", b"PUBLISH", b"REGISTER", b"SUBSCRIBE"))
 """What could put words before a subscriber or start a call where nobody judges it: none of it passes outside
-a call."""
+a call, and in one SUBSCRIBE alone, which asks for the keys that are pressed (RFC 4730): by REFER the called
+side would call whom nobody has judged."""
 
 Send = Callable[[bytes, Place], None]
 
@@ -81,7 +78,6 @@ class Calls:
         self.filed = self._callers.filed
         self.knows = self._callers.knows
         self._screen = screen
-        self._returns = returns
         self._send = send
         self._connection = connection
         self._telemetry = telemetry
@@ -91,7 +87,8 @@ class Calls:
         self._relayed = telemetry.relay("sip", "to_carrier")
         self._memo = Memo(MOST_CALLS, MOST_OF_STRANGERS)
         self._judging: dict[int, Judging] = {}  # by its verdict's identity
-        self._dialogs: dict[bytes, Dialog] = {}
+        self._standing = Standing(self.own, trunks.area, course.is_over)
+        self._outcomes = Outcomes(self.own, self._memo, self._standing, returns, course, heard)
         self._nowhere = nowhere()
 
     def take(self, data: bytes, peer: Place) -> None:
@@ -109,7 +106,7 @@ class Calls:
         """A message that came whole at `came`, and its octets where they are at hand."""
         try:
             if message.status:
-                self._back(message)
+                self._back(message, peer)
             else:
                 self._request(message, peer, came)
         except SipError as error:
@@ -135,8 +132,8 @@ class Calls:
         now = _now()
         for one in known:
             verdict = verdict_of(one, None if self._trunks.redirects else marked(one.dialog.hop))
-            if verdict.hop is not None:
-                self._dialogs.setdefault(one.call_id, one.dialog)
+            if verdict.hop is not None and one.result < REDIRECTS:
+                self._standing.restore(one.call_id, one.dialog)
             if verdict.until > now:
                 self._memo.restore(one.key, verdict)
 
@@ -146,8 +143,7 @@ class Calls:
         for judging in [one for one in self._judging.values() if one.came.at < late]:
             self.decided(judging, NotReady("not judged in time"))
         self._memo.expire(_now())
-        while len(self._dialogs) > MOST_DIALOGS:
-            del self._dialogs[next(iter(self._dialogs))]
+        self._standing.expire()
 
     # Requests
 
@@ -156,32 +152,51 @@ class Calls:
         if method == b"ACK" and not self._callers.are_carrier(peer):
             known = sip_proxy.named(message)
             verdict = self._memo.get(sip_proxy.key_of(known, sip.vias(message)[0], self.own), now := _now())
-            if verdict is not None and verdict.hop is None:  # it ends here, and the rest of it is not read
+            if verdict is not None:
                 Memo.confirm(verdict, now)
-                return
+                if verdict.hop is None:  # it ends here, and the rest of it is not read
+                    return
         top = sip_proxy.stamp(message, peer.host.encode("ascii"), peer.port)
         request = sip_proxy.checked(message, self.own, known, top)
         if method == b"OPTIONS" and self.own.is_at(request.asked.host, request.asked.port):
             self._answer(message, peer, OK_STATUS)
+        elif method == b"ACK" and sip_proxy.is_told(request):
+            pass  # of an answer of our own that is not remembered, or never was
         elif self._callers.are_carrier(peer):
             self._from_carrier(request, peer)
         elif method == b"CANCEL":
             self._cancel(request, peer)
         elif method == b"ACK":  # of what the carrier answered
-            if (hop := self._onward(request) if verdict is None else verdict.hop) is not None:
-                self._forward(request, peer, hop)
-        elif method == b"INVITE" and not self._stands(request):
+            self._acknowledged(request, peer, verdict)
+        elif method == b"INVITE" and not self._stands(request, peer):
             if not (request.to_tag and self.recalling):
                 self._invite(Came(message, peer, at, request.key(), request), request)
             elif peer.flow:
                 self._answer(message, peer, UNAVAILABLE)
             # else it comes again, and the call is known by then
-        elif not self._stands(request) and (method in STARTS or self._callers.account(peer) is None):
+        else:
+            self._within(request, peer)
+
+    def _acknowledged(self, request: Request, peer: Place, verdict: Verdict | None) -> None:
+        """The ACK of the carrier's answer goes on where its call, or who sends it, is known."""
+        if verdict is None and not self._standing.of_caller(request) and not self._callers.account(peer):
+            return
+        hop = self._onward(request) if verdict is None else verdict.hop
+        if hop is not None:
+            self._forward(request, peer, hop)
+
+    def _within(self, request: Request, peer: Place) -> None:
+        """A request of the caller's side that starts no call, or says so."""
+        message, method = request.message, request.message.method
+        call = self._standing.of_caller(request) if request.to_tag else b""
+        declined = method in STARTS and (not call or method != b"SUBSCRIBE")
+        if declined or (not call and self._callers.account(peer) is None):
             self._answer(message, peer, DECLINE)
         elif (hop := self._onward(request)) is None:
             self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
         else:
-            self._course.heard(message, self._dialogs.get(request.call_id), "caller")
+            if method == b"BYE":
+                self._course.hung_up(message, call, "caller")
             self._forward(request, peer, hop)
 
     def _from_carrier(self, request: Request, peer: Place) -> None:
@@ -191,30 +206,31 @@ class Calls:
             if request.message.method != b"ACK":
                 self._answer(request.message, peer, NO_SUCH_CALL)
         elif request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
-            self._course.heard(request.message, self._dialogs.get(request.call_id), "called")
+            if request.message.method == b"BYE":
+                self._course.hung_up(request.message, self._standing.of_called(request), "called")
             go_on = partial(self._forward, request, peer, None)
-            self._heard.pass_on(request.message, request.call_id, partial(self._call_of, request), go_on)
+            call = partial(self._standing.of_called, request)
+            self._heard.pass_on(request.message, request.call_id, call, go_on)
         else:
             self._answer(request.message, peer, DECLINE)
 
     def _onward(self, request: Request) -> Place | None:
         """Where a request of the caller's side goes on to: in a call that stands to the hop that has it, as
         no other may know it, while that is alive. None: nowhere, or without us."""
-        call = self._dialogs.get(request.call_id)
+        call = self._standing.known(request)
         return None if self._trunks.redirects else self._trunks.hop(0 if call is None else call.hop)
 
-    def _stands(self, request: Request) -> bool:
-        """Whether it belongs to a call that passed here; a To tag alone says nothing, as anybody can write
-        one."""
-        return bool(request.to_tag) and bool(self._call_of(request))
-
-    def _call_of(self, request: Request) -> Dialog | bytes:
-        """The call that it says it belongs to, or the id of its attempt; b"" for none that is known."""
-        return self._dialogs.get(request.call_id) or proven(request, self.own)
+    def _stands(self, request: Request, peer: Place) -> bool:
+        """Whether an INVITE goes on in a call that passed."""
+        return bool(request.to_tag) and self._standing.takes(
+            request, peer, is_filed=self._callers.account(peer) is not None
+        )
 
     def _invite(self, came: Came, request: Request) -> None:
-        now = _now()
         self._trunks.check(came.message, request.asked.scheme)
+        if self._standing.swaps(request):
+            raise sip.wrong(came.message, "route", "a Route that could put another callee in the URI's place")
+        now, target = _now(), request.target()
         verdict = self._memo.get(came.key, now)
         who = self._callers.identity(request, came.peer)
         if verdict is None:
@@ -223,13 +239,17 @@ class Calls:
                 self._memo.forget(came.key)
                 self._answer(came.message, came.peer, UNAVAILABLE)
                 return
-            verdict.numbers = who.numbers
+            verdict.numbers, verdict.asked = who.numbers, target
             self._judge(came, verdict, who)
-        elif verdict.numbers != who.numbers[: len(verdict.numbers)]:
+        elif not verdict.is_of(who, target):
             # of another call than the one that was judged: or one verdict would let any number of calls pass
-            raise sip.wrong(came.message, "changed", "an INVITE that repeats another's, with other numbers")
+            raise sip.wrong(
+                came.message, "changed", "an INVITE that repeats another's and names other parties"
+            )
         elif verdict.hop is not None:
-            self._forward(request, came.peer, verdict.hop)
+            verdict.asked = target
+            if verdict.goes_on(now) and not self._course.is_over(verdict.attempt):
+                self._forward(request, came.peer, verdict.hop, verdict.call)
         else:
             self._tell(came, verdict)
 
@@ -238,25 +258,24 @@ class Calls:
 
     def _tell(self, came: Came, verdict: Verdict) -> None:
         """The answer of a call that did not pass, once more."""
-        if verdict.found is not None and not verdict.answer:
-            hop = self._trunks.hop(0) if self._trunks.redirects and not verdict.found[0] else None
-            verdict.answer = (
-                self._answers.refused(came, *verdict.found)
-                if hop is None
-                else self._answers.redirected(came.message, hop)
-            )
+        if not verdict.answer:
+            hop = self._trunks.hop(0) if self._trunks.redirects else None
+            verdict.answer = self._answers.recalled(came, verdict, hop)
         if verdict.answer:
             self._say(verdict.answer, came.message, came.peer)
 
     def _judge(self, came: Came, verdict: Verdict, who: Identity | None) -> None:
         judging = self._judging[id(verdict)] = Judging(came, verdict, self.decided)
         key = judging.key = self._callers.account(came.peer) or self._callers.unfiled(came.peer)
-        if who is not None and came.request is not None:
+        if who is None or came.request is None:  # its Call-ID is on record, so that a repeat is known by it
+            named = came.message.value(b"call-id") or b""
+            judging.submit.submission = Calling("", "", named, "frame", "")
+        else:
             flaw = "" if who.verdict == OK else "identity"
             hop = judging.hop = self._trunks.hop(0)
             judging.submit.submission = Calling(
                 who.caller, who.called, came.request.call_id, flaw, who.diverting, who.claims,
-                0 if hop is None else mark_of(*hop.address),
+                went_of(hop, who.others),
             )  # fmt: skip
         connection = self._connection(came.peer)
         self._screen.put(
@@ -266,8 +285,10 @@ class Calls:
     def decided(self, judging: Judging, error: Exception | None) -> None:
         """The verdict of an INVITE is durable; or, with an error, there is none, and it does not pass."""
         verdict, came = judging.verdict, judging.came
-        if self._judging.pop(id(verdict), None) is None:
-            return  # it was too late, and the caller has his answer
+        if self._judging.pop(id(verdict), None) is None:  # too late: the caller has his answer
+            if error is None:
+                self._outcomes.took_back(judging, UNAVAILABLE)
+            return
         request, hop = came.request, judging.hop
         verdict.pending = False
         if error is not None:
@@ -275,6 +296,7 @@ class Calls:
         else:
             (found,), (verdict.attempt,) = judging.submit.verdicts, judging.submit.ids
             if judging.cancelled:
+                self._outcomes.took_back(judging, TERMINATED)
                 said = self._answers.plain(came.message, TERMINATED)
             elif not found.passed or request is None or hop is None:
                 reason = "" if found.reason is None else found.reason.value
@@ -283,9 +305,10 @@ class Calls:
             elif self._trunks.redirects:
                 said = self._answers.redirected(came.message, hop)
             else:
-                verdict.hop = hop
-                self._dialogs[request.call_id] = judging.dialog(found)
-                self._forward(request, came.peer, hop)
+                verdict.hop, call = hop, judging.dialog(found)
+                verdict.call = call
+                self._standing.passed(request.call_id, request.from_tag, call)
+                self._forward(request, came.peer, hop, call)
                 self._relayed.observe(perf_counter() - came.at)
                 return
         verdict.answer = said
@@ -295,7 +318,12 @@ class Calls:
     def _cancel(self, request: Request, peer: Place) -> None:
         verdict = self._memo.get(request.key(), _now())
         if verdict is None:
-            self._answer(request.message, peer, NO_SUCH_CALL)
+            # it may have rung for so long that its INVITE is forgotten (§16.10)
+            hop = self._onward(request) if self._standing.known(request) is not None else None
+            if hop is not None:
+                self._forward(request, peer, hop)
+            else:
+                self._answer(request.message, peer, NO_SUCH_CALL)
         elif verdict.hop is not None:
             self._forward(request, peer, verdict.hop)
         else:
@@ -304,46 +332,31 @@ class Calls:
             if judging is not None:
                 judging.cancelled = True
 
-    def _forward(self, request: Request, peer: Place, hop: Place | None) -> None:
+    def _forward(self, request: Request, peer: Place, hop: Place | None, call: object = None) -> None:
         """Send it to the carrier's `hop`, whatever its Route says further: that is for the hop to follow.
-        None: from the carrier, to where its Route says, else its Request-URI."""
+        None: from the carrier, to where its Route says, else its Request-URI. `call`: where it is known."""
         to = self._trunks.place_of(sip_proxy.follows(request, self.own)) if hop is None else hop
         if to is not None:
             records = self._trunks.records and request.message.method == b"INVITE"
             record = self.owns[peer.section] if records else None
-            call = self._call_of(request) if records else b""
-            attempt = call if isinstance(call, bytes) else call.attempt
-            token = token_of(request.call_id, attempt, self.own) if attempt else b""
+            token = self._standing.token(request, call, of_caller=hop is not None) if records else b""
             octets, _ = sip_proxy.forwarded(request, self.owns[to.section], peer, record=record, token=token)
             self._send(octets, to)
 
     # Responses
 
-    def _back(self, message: Message) -> None:
-        _, method = sip.sequence(message)
-        vias = sip.vias(message)
+    def _back(self, message: Message, peer: Place) -> None:
+        """The carrier's goes back to its caller; a caller's to the carrier alone, and says nothing of a call:
+        nobody answers himself."""
+        (_, method), vias = sip.sequence(message), sip.vias(message)
         if method == b"OPTIONS" and len(vias) == 1:
             return  # of a probe: whom it came from is alive
         octets, back = sip_proxy.returned(message, vias, self.own)
-        if method == b"INVITE" and message.status >= FINAL:
-            self._ended(message, vias[1])
-        if is_address(back.host):
-            call_id, go_on = sip.call_id(message), partial(self._send, octets, back)
-            self._heard.pass_on(message, call_id, partial(self._dialogs.get, call_id), go_on)
-
-    def _ended(self, response: Message, via: grammar.Via) -> None:
-        """The call was answered or came to nothing: an outcome, once. `via`: of its INVITE, as it came to
-        us."""
-        known, now = sip_proxy.named(response), _now()
-        verdict = self._memo.get(sip_proxy.key_of(known, via, self.own), now)
-        if verdict is None or verdict.hop is None:
-            return
-        if not verdict.answered:
-            self._returns.outcomes([(verdict.attempt, response.status, b"", 0)])
-            call = self._dialogs.get(known.call_id)
-            if response.status < REDIRECTS and call is not None:
-                self._course.taken(call)
-        Memo.settle(verdict, now)
+        go_on = partial(self._send, octets, back) if is_address(back.host) else _drop
+        if self._callers.are_carrier(peer):
+            self._outcomes.said(message, method, vias[1], go_on)
+        elif self._callers.leads_to_carrier(back):
+            go_on()
 
     # Answers of our own
 
@@ -376,6 +389,10 @@ class Calls:
     def _say(self, octets: bytes, message: Message, peer: Place) -> None:
         """Answer a message by octets."""
         self._send(octets, sip_proxy.way_back(message, peer))
+
+
+def _drop() -> None:
+    """What leads to a name goes nowhere."""
 
 
 def _now() -> int:

@@ -17,7 +17,7 @@ from gateway.relay.recalled import Dialog
 from gateway.relay.screen import Screen
 
 MOST_OVER = 20_000
-"""Calls of which it is known that their end is on record."""
+"""Calls of which it is known that they have ended."""
 MOST_STAT = 60
 """Characters of what is on record of an end."""
 
@@ -29,15 +29,22 @@ class Course:
         self._screen = screen
         self._counters = counters
         self._hash = hashed
-        self._over: dict[bytes, None] = {}  # attempts whose end is on record
+        self._over: dict[bytes, None] = {}  # attempts
 
-    def heard(self, message: Message, call: Dialog | None, by: str) -> None:
-        """A request in a call, if it is known: by BYE a side hangs up; a repeated one says nothing new."""
-        if message.method != b"BYE" or call is None or call.attempt in self._over:
+    def is_over(self, attempt: bytes) -> bool:
+        """Whether a side has hung up."""
+        return attempt in self._over
+
+    def hung_up(self, message: Message, call: Dialog | bytes, by: str) -> None:
+        """A BYE in a call, if it is known, or the id of its attempt: a repeated one says nothing new."""
+        attempt = call if isinstance(call, bytes) else call.attempt
+        if not attempt or attempt in self._over:
             return
         if len(self._over) >= MOST_OVER:
             del self._over[next(iter(self._over))]
-        self._over[call.attempt] = None
+        self._over[attempt] = None
+        if isinstance(call, bytes):
+            return  # whose it was stands in its record alone
         said = (message.value(b"reason") or b"").decode("ascii", "replace")
         stat = f"{ENDED} {by} {said}"[:MOST_STAT].rstrip()
         what = b"", stat, "", "", call.number, call.subscriber, call.attempt

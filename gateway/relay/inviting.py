@@ -13,17 +13,22 @@ from gateway.protocols.sip_memo import LIFE, LONGEST, Verdict
 from gateway.protocols.sip_place import Place
 from gateway.protocols.sip_proxy import Key, Request
 from gateway.relay.memory import Batch, Submit
-from gateway.relay.recalled import Dialog, Known
+from gateway.relay.recalled import REDIRECTS, Dialog, Known
 
 
 def verdict_of(known: Known, hop: Place | None) -> Verdict:
     """What was decided of a call, out of its records; `hop`: where it goes on to if it has passed, None:
     nowhere, or without us."""
     verdict = Verdict(known.dialog.attempt, False, (known.dialog.number, known.dialog.subscriber))
-    if known.reason or not known.dialog.hop or hop is None:
+    verdict.others = known.others
+    if known.ours:
+        verdict.told, verdict.answered = known.result, True
+    elif known.reason or not known.dialog.hop or hop is None:
         verdict.found, verdict.answered = (known.reason, known.sub), True
     else:
-        verdict.hop, verdict.answered = hop, bool(known.result)
+        verdict.hop, verdict.call, verdict.answered = hop, known.dialog, bool(known.result)
+        if verdict.answered:
+            verdict.over = known.ended + (LIFE if known.result >= REDIRECTS else 0)
     verdict.until = (known.ended or known.at) + (LIFE if verdict.answered else LONGEST)
     return verdict
 
@@ -70,4 +75,4 @@ class Judging:
         assert isinstance(said, Calling)
         numbers = canonical(said.source), canonical(said.destinations[0])
         filed = found.number, found.institution_code, found.purpose
-        return Dialog(self.verdict.attempt, self.key, *numbers, *filed, said.reference)
+        return Dialog(self.verdict.attempt, self.key, *numbers, *filed, said.reference & 0xFFFF)

@@ -2,7 +2,7 @@
 
 A worker that was killed has lost the memo of its verdicts, while callers go on to repeat what it did not
 answer, and calls that stand go on to be held, pressed in and ended. All that is asked again stands in the
-records: the key of the INVITE (`Attempt.sequence`), where it went on (`reference`, see `mark_of`), the
+records: the key of the INVITE (`Attempt.sequence`), where it went on (`reference`, see `went_of`), the
 verdict, and the final answer.
 """
 
@@ -23,10 +23,14 @@ from gateway.evidence.seal import Keys
 from gateway.evidence.search import open_sealed
 from gateway.model import FOREVER, VOICE, AccountKey
 from gateway.protocols.sip_memo import LONGEST
+from gateway.protocols.sip_place import Place
 
 SIP = "sip"
 FINAL, REDIRECTS = 200, 300
 """The least status of a final answer, and of one that is none to the call."""
+
+OURS = b"own"
+"""The id in the outcome of a call that passed and did not go on: by the answer of our own that it tells."""
 
 STANDS = 2 * 3_600_000
 """Calls that began so long ago (ms) are taken up again after a restart; a longer one has what it needs in its
@@ -53,7 +57,8 @@ class Dialog(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A call as its records tell it. `result`: the final answer, 0: none yet; at `ended` (ms)."""
+    """A call as its records tell it. `others`: see `Identity.others`; `result`: the final answer, 0: none
+    yet; at `ended` (ms); `ours`: it was our own, see `OURS`."""
 
     key: int
     call_id: bytes
@@ -61,13 +66,21 @@ class Known(NamedTuple):
     reason: str  # "": it passed
     sub: str
     dialog: Dialog
+    others: int = 0
     result: int = 0
     ended: int = 0
+    ours: bool = False
 
 
 def mark_of(host: str, port: int, transport: str) -> int:
     """What the record of a call says of the next hop that it went on to: 16 bits, 0 is none."""
     return crc32(f"{transport} {host}:{port}".encode()) & 0xFFFF or 1
+
+
+def went_of(hop: Place | None, others: int) -> int:
+    """What the record of a call has as its `reference`: the mark of its next hop, None: it goes nowhere, and
+    above that the mark of the numbers that it names beside caller and called (`Identity.others`)."""
+    return others << 16 | (0 if hop is None else mark_of(*hop.address))
 
 
 class Recall:
@@ -93,7 +106,7 @@ def recalled(
     writer the newest first, and at most `most`; without an `until`, how they were answered too."""
     for folder in writers(journal):
         left = most
-        ended: dict[bytes, tuple[int, int]] = {}
+        ended: dict[bytes, tuple[int, int, bool]] = {}
         for cipher, digest, block in recent(folder, keys, since, _SIP if until else b""):
             for index in range(len(block.records) - 1, -1, -1):
                 octets = block.records[index]
@@ -102,7 +115,8 @@ def recalled(
                         continue
                     outcome = rec.decode(octets)
                     if isinstance(outcome, rec.Outcome) and outcome.result >= FINAL:
-                        ended.setdefault(outcome.attempt, (outcome.result, outcome.at))
+                        told = outcome.result, outcome.at, outcome.message_id == OURS
+                        ended.setdefault(outcome.attempt, told)
                     continue
                 if _SIP not in octets:
                     continue
@@ -117,7 +131,7 @@ def recalled(
                     content = open_sealed(cipher, digest, block.first + index, record.sealed)
                 except (InvalidTag, rec.RecordError):
                     continue
-                known = known_of(record, content, *ended.pop(record.id, (0, 0)))
+                known = known_of(record, content, *ended.pop(record.id, (0, 0, False)))
                 if known is not None and mine(known.call_id.decode("utf-8", "replace")):
                     yield known
                     left -= 1
@@ -125,8 +139,11 @@ def recalled(
                 break
 
 
-def known_of(attempt: rec.Attempt, content: rec.Content, result: int = 0, ended: int = 0) -> Known | None:
-    """What the record of a call tells; None for one that has no Call-ID (asked about by HTTP)."""
+def known_of(
+    attempt: rec.Attempt, content: rec.Content, result: int = 0, ended: int = 0, ours: bool = False
+) -> Known | None:
+    """What the record of a call tells, and of its end; None for one that has no Call-ID (asked about by
+    HTTP)."""
     judged, octets = attempt.judged, content.octets
     if not octets or not isinstance(octets, bytes):
         return None
@@ -134,7 +151,8 @@ def known_of(attempt: rec.Attempt, content: rec.Content, result: int = 0, ended:
     key = int.from_bytes(sequence, "big") if isinstance(sequence, bytes) else sequence
     call_id = octets.decode("utf-16-be", "replace").encode()
     verdict = judged.reason, judged.sub
-    return Known(key, call_id, attempt.at, *verdict, dialog_from(attempt, content), result, ended)
+    dialog, others = dialog_from(attempt, content), attempt.reference >> 16
+    return Known(key, call_id, attempt.at, *verdict, dialog, others, result, ended, ours)
 
 
 def dialog_from(attempt: rec.Attempt, content: rec.Content) -> Dialog:
@@ -148,5 +166,5 @@ def dialog_from(attempt: rec.Attempt, content: rec.Content) -> Dialog:
         judged.registration,
         judged.institution,
         judged.purpose,
-        attempt.reference,
+        attempt.reference & 0xFFFF,
     )

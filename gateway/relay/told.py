@@ -15,6 +15,7 @@ from gateway.protocols import sip_answers, sip_proxy
 from gateway.protocols.message import Calling
 from gateway.protocols.sip import Message
 from gateway.protocols.sip_answers import PHRASES, UNAVAILABLE, Peer
+from gateway.protocols.sip_memo import Verdict
 from gateway.protocols.sip_place import Place
 from gateway.relay.inviting import Came, Judging
 from gateway.relay.lines import others_of
@@ -54,6 +55,17 @@ class Answers:
         peer = Peer(manners.has_one_trunk(host), takes_608, manners.explains)
         told = sip_answers.refusal(Reason(reason), sub, peer, seconds)
         return self.plain(message, told.status, told.rows)
+
+    def recalled(self, came: Came, verdict: Verdict, hop: Place | None) -> bytes:
+        """To a call that was judged before a restart and did not pass, or, where callers go to the carrier's
+        `hop` themselves, did; b"" where it is being judged."""
+        if verdict.told:
+            return self.plain(came.message, verdict.told)
+        if verdict.found is None:
+            return b""
+        if hop is not None and not verdict.found[0]:
+            return self.redirected(came.message, hop)
+        return self.refused(came, *verdict.found)
 
     def redirected(self, message: Message, hop: Place) -> bytes:
         """To a call that passes where the caller takes it on himself (§8.3, §21.3.3)."""
