@@ -16,6 +16,7 @@ from gateway.protocols.sip_memo import Memo, Verdict
 from gateway.protocols.sip_place import TCP, Place
 from gateway.protocols.sip_proof import proof_of, proven, token_of
 from gateway.protocols.sip_proxy import Own
+from gateway.protocols.sip_route import way
 from gateway.protocols.sip_stream import Stream
 
 ANSWERED = REFUSED | {"unkscm": 416, "bext01": 420, "bcast": 0, "noreason": 0, "unreason": 0}
@@ -392,6 +393,22 @@ def test_retry_after_stands_where_somebody_can_say_it() -> None:
 )
 def test_a_human_no_is_heard(rows: list[str], start: str, no: bool) -> None:
     assert said_no(read(spoken(*rows, start=start))) is no
+
+
+@pytest.mark.parametrize(
+    ("route", "at"),
+    [
+        ("<sips:us.cn;lr>", 5061),
+        ("<sip:us.cn;transport=TLS;lr>", 5061),
+        ("<sip:us.cn;transport=tcp;lr>", 5060),
+        ("<sips:us.cn:5070;lr>", 5070),
+    ],
+)
+def test_a_route_to_us_names_the_port_of_its_transport(route: str, at: int) -> None:
+    message = request(f"Route: {route}, <sip:next;lr>").message
+    for port in (5060, 5061, 5070):
+        own = OWN._replace(places=frozenset(((b"us.cn", port),)))
+        assert way(message, own.is_at).routes == ([b"<sip:next;lr>"] if port == at else None)
 
 
 def test_strangers_leave_room_for_trunks() -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gateway.protocols import sip
 from gateway.protocols import sip_grammar as grammar
 from gateway.protocols.sip import Message
+from gateway.protocols.sip_place import PORTS, TLS, UDP
 
 IsOurs = Callable[[bytes, int], bool]
 """Whether a host and port are this proxy's (`Own.is_at`)."""
@@ -29,12 +30,12 @@ def way(message: Message, is_ours: IsOurs) -> Way:
     came = list(message.listed(b"route"))
     routes, target = came, None
     asked = grammar.uri(message.uri) if routes else None
-    if asked is not None and not asked.user and is_ours(asked.host, asked.port):
+    if asked is not None and not asked.user and is_ours(asked.host, _port(asked)):
         # a strict router has put our Record-Route into the Request-URI, and what stood there last into Route
         target, routes = _place(message, routes[-1])[0], routes[:-1]
     while routes:  # one for each side of ours
         _, place = _place(message, routes[0])
-        if not is_ours(place.host, place.port):
+        if not is_ours(place.host, _port(place)):
             break
         routes = routes[1:]
     following = None
@@ -62,6 +63,12 @@ def routed(message: Message) -> Iterator[bytes]:
     if b"route" in message.first:
         for route in message.listed(b"route"):
             yield _place(message, route)[0]
+
+
+def _port(place: grammar.Uri) -> int:
+    """Where none is said, its transport's (§19.1.2)."""
+    by_tls = (grammar.uri_parameter(place.parameters, b"transport") or b"").lower() == b"tls"
+    return place.port or PORTS[TLS if by_tls or place.scheme == b"sips" else UDP]
 
 
 def _is_loose(place: grammar.Uri) -> bool:

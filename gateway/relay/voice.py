@@ -358,6 +358,7 @@ class Voice:
         if handed.back:
             self._send(handed.data, handed.place)
         else:
+            self._hops.heard(handed.place)  # the kernel brings all of a hop's datagrams to one worker
             self._take(handed.data, handed.place)
 
     def _lost(self, handed: Handed) -> None:
