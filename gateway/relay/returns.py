@@ -24,7 +24,7 @@ from gateway.policy.reply_scope import covers_beyond
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame
-from gateway.protocols.text import decode
+from gateway.protocols.text import decode, others
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import LocalRefusal, does_something, learn
 from gateway.relay.confirming import Confirmations
@@ -244,12 +244,14 @@ class Returns:
         now = time_ns() // 1_000_000
         view = self._screen.view
         view.renew()
-        text, _ = decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol)
+        text, note = decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol)
         number, subscriber = canonical(delivery.number), _subscriber(delivery)
         contact = self._last(number, subscriber, now)
         institution = contact.institution if contact is not None else 0
         meaning = classify(text, outbound)
         kind = meaning.kind
+        if kind == "other" and _may_refuse(delivery, "" if note == "packed" else text, outbound):
+            kind = "ambiguous"
         if read is not None and not all(delivery.content):
             kind = UNFINISHED.get(kind, kind)
         filings = view.numbers(number) if number else ()
@@ -334,6 +336,12 @@ class Returns:
             if (contact := self._contacts.last(noted, now)) is not None:
                 return contact
         return None
+
+
+def _may_refuse(delivery: Delivery, read: str, outbound: str) -> bool:
+    """Whether its octets refuse in a coding other than that in which they were `read`."""
+    readings = others(delivery.content, delivery.udhi, read)
+    return any(classify(text, outbound).kind == "refuse" for text in readings)
 
 
 def _subscriber(delivery: Delivery) -> str:
