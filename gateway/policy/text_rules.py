@@ -23,7 +23,7 @@ NO_TEXT = ("text", "binary")
 FLAWS = {"binary": "binary"} | dict.fromkeys(
     ("undecodable", "odd_length", "udh_truncated", "byte_order", "reversed"), "text"
 )
-"""Notes of protocols.text.decode after which nobody can say what the subscriber would read, and the flaw that
+"""Notes of protocols.text after which nobody can say what the subscriber would read, and the flaw that
 each is. Not "wrong_fmt", "packed": it was read; not "bad_concat": handsets ignore such a header element and
 show the rest (TS 23.040 §9.2.3.24.1)."""
 

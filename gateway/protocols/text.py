@@ -63,26 +63,18 @@ def decode(
     Notes: "" all was well · "binary" no text · "odd_length" UCS-2 that ends in half a character ·
     "undecodable" some octets gave U+FFFD · "wrong_fmt" not in the coding that it claims, or in none that is
     known, read by likeness · "byte_order" read as UCS-2 whose octets are swapped, which some phones do and
-    others do not · "reversed" phones show some of it from its end to its beginning · "packed" septets without
-    gaps where one octet each is usual · "unfinished" parts have not come, the others are read as far as they
-    go · "udh_truncated", "bad_concat" as in `udh`, the text being all that may be text.
+    others do not · "packed" septets without gaps where one octet each is usual · "unfinished" parts have not
+    come, the others are read as far as they go · "udh_truncated", "bad_concat" as in `udh`, the text being
+    all that may be text.
     """
-    if fmt == UCS2 and not udhi and isinstance(content, bytes):  # nearly all that comes
+    if isinstance(content, tuple):
+        return _joined(content, _CODINGS_OF.get(protocol, _CODINGS).get(fmt, ""), udhi)
+    if fmt == UCS2 and not udhi:  # nearly all that comes
         try:
-            text, note = utf_16_be_decode(content, "strict", True)[0], ""
+            text = utf_16_be_decode(content, "strict", True)[0]
         except UnicodeDecodeError:
-            text, note = _ucs2(content)
-        else:
-            if _is_far(content, text):
-                text, note = _meant(content, text)
-    elif isinstance(content, tuple):
-        text, note = _joined(content, _CODINGS_OF.get(protocol, _CODINGS).get(fmt, ""), udhi)
-    else:
-        text, note = _alone(content, fmt, udhi, protocol)
-    return (text, "reversed") if _REVERSES in text else (text, note)
-
-
-def _alone(content: bytes, fmt: int, udhi: bool, protocol: str) -> tuple[str, str]:
+            return _ucs2(content)
+        return _meant(content, text) if _is_far(content, text) else (text, "")
     note, size = "", 0
     if udhi:
         header = udh(content)
@@ -98,6 +90,12 @@ def _alone(content: bytes, fmt: int, udhi: bool, protocol: str) -> tuple[str, st
         body = body.rstrip(b"\0") or body  # a C programmer's, as nobody ends in @
     text, odd = _decode(body, coding, size)
     return text, note or odd
+
+
+def shown(text: str, note: str) -> tuple[str, str]:
+    """What was decoded of a message, with one note more: "reversed", phones show some of it from its end to
+    its beginning."""
+    return (text, "reversed") if _REVERSES in text else (text, note)
 
 
 def others(content: bytes | tuple[bytes, ...], udhi: bool, read: str) -> Iterator[str]:
