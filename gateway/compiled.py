@@ -41,6 +41,7 @@ HOT = (
     "protocols/cmpp.py",
     "protocols/cmpp_submit.py",
     "protocols/framing.py",
+    "protocols/likeness.py",
     "protocols/message.py",
     "protocols/sgip.py",
     "protocols/single.py",

@@ -94,11 +94,24 @@ def test_parts_of_one_message_are_alike_in_all_but_text_and_number() -> None:
     assert same.message == first.message
     for changes in (
         {"source": b"1068"}, {"destinations": [b"13800000002"]}, {"fmt": 0}, {"at_time": b"x"},
-        {"reference": 1}, {"pk_total": 3}, {"pseudo": 1},
+        {"reference": 1}, {"pk_total": 3}, {"pseudo": 1}, {"destinations": [b"8613800000000"]}, {"fmt": 9},
     ):  # fmt: skip
         other = place_of(replace(submission(b"cd", total=2, number=2), **changes))  # type: ignore[arg-type]
         assert other is not None
         assert other.message != first.message, changes
+
+
+def test_a_part_is_of_its_message_however_its_recipients_and_its_coding_are_spelt() -> None:
+    """Else a text cut in two would be judged as two halves, of which neither says much."""
+    spellings = [b"13800000001", b"8613800000001", b"+8613800000001", b"008613800000001"]
+    places = [
+        place_of(submission(b"ab", total=2, number=1, destinations=[spelling, b"10086"], fmt=fmt))
+        for spelling in spellings
+        for fmt in (8, 0x18, 0x19, 0x48, 0xE0)
+    ]
+    assert len({place.message for place in places if place is not None}) == 1 <= len(places)
+    pseudo = [submission(b"ab", total=2, number=1, destinations=[one], pseudo=1) for one in spellings[:2]]
+    assert len({place.message for one in pseudo if (place := place_of(one)) is not None}) == 2
 
 
 def test_a_message_is_whole_when_all_parts_have_come_in_whatever_order() -> None:

@@ -156,6 +156,21 @@ async def test_half_a_reply_holds_what_it_would_refuse_and_the_whole_is_read_whe
 
 
 @here
+async def test_what_refuses_in_another_coding_than_it_claims_holds_where_it_reads_as_something_else(
+    house: House,
+) -> None:
+    """R and a line feed, as UCS-2: 刊; and two words that differ in either coding hold nothing."""
+    ascii_, wide = house.subscriber(), house.subscriber()
+    async with house.sender() as sender:
+        for subscriber, octets in ((ascii_, b"R\n"), (wide, "你好".encode("utf-16-be"))):
+            assert (await sender.submit(NUMBER, [subscriber], TEXT)).result == PASSED
+            said = Said(octets, UCS2, False, 1, 1)
+            assert await say(house.carrier, house.carrier.connection("900001"), subscriber, said) == 0
+        assert (await sender.submit(NUMBER, [ascii_], TEXT)).result == REFUSED
+    assert (meanings(house, ascii_), meanings(house, wide)) == (["ambiguous"], ["other"])
+
+
+@here
 async def test_a_part_that_was_acknowledged_before_a_crash_counts_after_it(house: House) -> None:
     whole, half = house.subscriber(), house.subscriber()
     async with house.sender() as sender:

@@ -1,5 +1,6 @@
 """Text: every coding, long messages, and whatever is not what it claims to be."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocols.text import decode, encode, fitting, gsm7, split, udh, unpacked
+from gateway.policy.replies import classify
+from gateway.policy.text_rules import FLAWS
+from gateway.protocols.text import decode, encode, fitting, gsm7, others, shown, split, udh, unpacked
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "sms.json").read_text())["vectors"]
 FORMATS = {"ucs2-be": 8, "gbk": 15, "gsm7-unpacked": 0x10}
 """Of the encodings in the vectors: Latin-1 is that of SMPP alone; that septets are packed nobody says."""
 
 
+REFUSAL = "拒收"  # in UCS-2, a rare character of GB between two letters
+DUE = "您的借款已逾期12天，请立即还款"
 OTHERS = ("gb18030", "utf-8")
 OFFER = "【示例】新客专享，拒收请回复R！"  # of an even number of octets in either
 
@@ -61,7 +66,8 @@ def test_header_vectors(v: dict[str, Any]) -> None:
     ("content", "fmt", "expected"),
     [
         ("退订😀".encode("utf-16-be"), 8, ("退订😀", "")),
-        ("退订".encode("utf-16-be") + b"\0", 8, ("退订", "odd_length")),
+        ("退订".encode("utf-16-be") + b"\0", 8, ("退订", "")),
+        ("退订".encode("utf-16-be") + b"\x4e", 8, ("退订", "odd_length")),
         (b"\xd8\x3d\0A", 8, ("\ufffdA", "undecodable")),
         (b"", 8, ("", "")),
         ("退订".encode("utf-16-be"), 0x19, ("退订", "")),
@@ -96,6 +102,15 @@ def test_header_vectors(v: dict[str, Any]) -> None:
         ("娅┼à".encode("gb18030"), 15, ("娅┼à", "")),  # UTF-8, too
         ("中".encode("utf-16-be"), 8, ("中", "")),
         *((text.encode("utf-16-be"), 8, (text, "")) for text in ("감사합니다", "Ｔ", "（退订）", "TD", "@")),
+        *((REFUSAL.encode("utf-16-be"), fmt, (REFUSAL, "wrong_fmt")) for fmt in (0, 1, 15, 0x7F)),
+        *((text.encode("gb18030"), 15, (text, "")) for text in (DUE + "\0", DUE + "\1\1", "陶喆", "R\0")),
+        (DUE.encode("gb18030") + b"\1\1", 0, (DUE + "\1\1", "wrong_fmt")),
+        (b"\xff\xfe" + DUE.encode("utf-16-le"), 8, (DUE, "byte_order")),
+        (b"\xff\xfe" + DUE.encode("utf-16-le"), 0, (DUE, "byte_order")),
+        (DUE.encode("utf-16-le"), 15, (DUE, "byte_order")),
+        *((DUE.encode("utf-16-be"), fmt, (DUE, "")) for fmt in (9, 0x0B, 0x48, 0x59, 0xE0, 0xEF)),
+        *((b"a\x02\x11", fmt, ("", "binary")) for fmt in (9, 0x48, 0xC0)),
+        *((b"\x40R", fmt, ("¡R", "")) for fmt in (0x41, 0x50, 0xC0, 0xD8)),
     ],
 )
 def test_what_is_odd_is_said_and_what_can_be_read_is_read(
@@ -115,6 +130,12 @@ def test_what_is_odd_is_said_and_what_can_be_read_is_read(
         ("退订".encode("gb18030"), 15, ("退订", "")),
         (b"R", 4, ("", "binary")),
         (b"TD\0", 0, ("TD", "")),
+        *((text.encode("utf-16-be"), 0, (text, "wrong_fmt")) for text in ("T", "0000", REFUSAL, "「TD」")),
+        *((text.encode("gb18030"), 0, (text, "wrong_fmt")) for text in ("请退订", "不要发了")),
+        (REFUSAL.encode(), 0, (REFUSAL, "wrong_fmt")),
+        (REFUSAL.encode("utf-16-be"), 3, (REFUSAL, "wrong_fmt")),
+        (b"a\0b", 0, ("a@b", "")),
+        (b"\0\1\0\2\xff\xfe", 9, ("", "binary")),  # pictograms, here
         *((OFFER.encode(c), 3, (OFFER, "wrong_fmt")) for c in OTHERS),
         ("créée à Besançon".encode("latin-1"), 3, ("créée à Besançon", "")),
         *((OFFER.encode("utf-16-be"), fmt, (OFFER, "wrong_fmt")) for fmt in (3, 6, 7)),
@@ -137,6 +158,41 @@ def test_a_reply_is_words_whatever_its_coding_says(said: str, fmt: int) -> None:
     assert decode(b"\0\1\0\2\xff\xfe", fmt, False, reply=True) == ("", "binary")
 
 
+with (Path(__file__).parent / "vectors" / "replies.csv").open(encoding="utf-8", newline="") as given_replies:
+    REPLIES = [row["text"] for row in csv.DictReader(given_replies)]
+
+
+@pytest.mark.parametrize("coding", ["utf-16-be", "utf-16-le", "gb18030", "utf-8", "ascii"])
+def test_no_refusal_is_lost_in_whatever_coding_it_comes_and_claims_to_be(coding: str) -> None:
+    """It is read as what it says, or as something else that a reply in its octets may say as well."""
+    for text in filter(lambda text: classify(text).kind == "refuse", REPLIES):
+        try:
+            octets = text.encode(coding)
+        except UnicodeEncodeError:
+            continue
+        for protocol, fmt in (("cmpp", 0), ("cmpp", 8), ("cmpp", 15), ("smpp", 0), ("smpp", 3), ("smpp", 8)):
+            read, note = decode(octets, fmt, False, protocol)
+            kind = classify(read).kind
+            if kind == "other":
+                readings = others(octets, False, "" if note == "packed" else read)
+                assert "refuse" in {classify(one).kind for one in readings}, (text, protocol, fmt, read)
+
+
+def test_what_phones_show_from_its_end_is_a_flaw_of_a_message() -> None:
+    backwards = "\u202e" + DUE[::-1]
+    assert shown(*decode(backwards.encode("utf-16-be"), 8, False)) == (backwards, "reversed")
+    assert "reversed" in FLAWS
+    assert shown(DUE, "wrong_fmt") == (DUE, "wrong_fmt")
+
+
+def test_what_else_may_be_meant_is_likely() -> None:
+    assert [*others(b"R\n", False, "刊")] == ["R\n"]
+    assert [*others(b"R\n", False, "R\n")] == ["刊"]
+    assert [*others("你好，明天见".encode("utf-16-be"), False, "你好，明天见")] == []
+    parts = headed(1, b"\x90", 2), headed(2, b"\0\x8b\xa2", 2)
+    assert "退订" in others(parts, True, "")
+
+
 def headed(number: int, octets: bytes, total: int = 3) -> bytes:
     return bytes((5, 0, 3, 1, total, number)) + octets
 
@@ -152,7 +208,9 @@ def test_the_parts_of_a_long_message_are_read_together() -> None:
     assert decode((headed(1, b"a\x1b"), headed(2, b"\x65b"), headed(3, b"")), 0, True, "smpp") == ("a€b", "")
     assert decode((headed(1, one), headed(2, b"\0"), headed(3, b"")), 8, True)[1] == "undecodable"
     assert decode((headed(1, b"a"), b"", b""), 4, True) == ("", "binary")
-    assert decode((b"\x20ab", headed(2, b"a")), 8, True) == ("", "udh_truncated")
+    assert decode((b"\x20ab", headed(2, b"a")), 8, True)[1] == "udh_truncated"
+    marked = headed(1, "您的".encode("utf-16-be"), 2), headed(2, b"\xff\xfe" + "借款".encode("utf-16-le"), 2)
+    assert decode(marked, 8, True) == ("您的借款", "byte_order")
 
 
 def test_the_header_is_not_text() -> None:
@@ -160,6 +218,35 @@ def test_the_header_is_not_text() -> None:
     assert decode(content, 8, True) == ("回T退订", "")
     assert decode(bytes.fromhex("06080400010201") + b"TD", 0, True) == ("TD", "")
     assert decode(b"", 8, True) == ("", "udh_truncated")
+
+
+@pytest.mark.parametrize(
+    ("text", "fmt"), [("T", 0), ("TD", 0), ("退订", 8), ("退订", 15), ("TD", 8), ("不要再发" * 12, 8)]
+)
+def test_of_a_text_that_has_no_header_where_one_is_said_to_be_nothing_is_lost(text: str, fmt: int) -> None:
+    """A reply is read; of a message it stays a flaw."""
+    read, note = decode(encode(text, fmt), fmt, True)
+    assert read == text
+    assert note in FLAWS
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("0A 00 03 2A 02 01 00 03 2B 00 00", (0x2A, 2, 1, 8, "")),
+        ("0A 00 03 2B 00 00 00 03 2A 02 01", (0x2A, 2, 1, 8, "")),
+        ("0B 00 03 2A 02 01 08 04 01 02 03 02", (0x102, 3, 2, 16, "")),
+        ("05 00 03 2B 00 00", (0, 0, 0, 0, "bad_concat")),
+        ("06 00 04 2A 02 01 00", (0, 0, 0, 0, "udh_truncated")),
+        ("05 08 03 2A 02 01", (0, 0, 0, 0, "udh_truncated")),
+    ],
+)
+def test_of_several_places_in_a_message_the_last_that_is_right_holds(
+    header: str, expected: tuple[int, int, int, int, str]
+) -> None:
+    """As phones read them: else a part that they join would be judged as a message of its own."""
+    found = udh(bytes.fromhex(header) + b"\0T")
+    assert (found.ref, found.total, found.part, found.width, found.flaw) == expected
 
 
 @given(content=st.binary(max_size=160), fmt=st.integers(0, 255), udhi=st.booleans())

@@ -20,8 +20,10 @@ from gateway.policy.text_purpose import collects, is_financial, sells
 NO_TEXT = ("text", "binary")
 """Flaws of a text."""
 
-FLAWS = {"binary": "binary", "undecodable": "text", "odd_length": "text", "udh_truncated": "text"}
-"""Notes of protocols.text.decode after which nobody can say what the subscriber would read, and the flaw that
+FLAWS = {"binary": "binary"} | dict.fromkeys(
+    ("undecodable", "odd_length", "udh_truncated", "byte_order", "reversed"), "text"
+)
+"""Notes of protocols.text after which nobody can say what the subscriber would read, and the flaw that
 each is. Not "wrong_fmt", "packed": it was read; not "bad_concat": handsets ignore such a header element and
 show the rest (TS 23.040 §9.2.3.24.1)."""
 

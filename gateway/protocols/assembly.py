@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Generic, NamedTuple, TypeVar
 
 from gateway.protocols.message import Delivery, Submission
-from gateway.protocols.text import udh
+from gateway.protocols.text import UCS2, WIDE, udh
 
 WAIT = 2_000
 """ms that a part waits at most for those that are missing."""
@@ -49,16 +49,26 @@ def place_of(submission: Submission) -> Place | None:
     """None for a message of its own: nothing says that it is a part, or what says it lies, or of too many.
 
     The header's numbers go before those of the protocol (SAR, Pk_total). Parts of one message are alike in
-    all but text, number and report.
+    all but text, number and report, and how a recipient's number or UCS-2 is spelt.
     """
     one = submission
-    alike = one.source, tuple(one.destinations), one.fmt, one.udhi, one.at_time, one.pseudo
-    return _placed(submission, alike)
+    recipients = tuple(one.destinations if one.pseudo else map(_spelt, one.destinations))
+    return _placed(submission, (one.source, recipients, _coding(one.fmt), one.udhi, one.at_time, one.pseudo))
 
 
 def place_of_reply(delivery: Delivery, of: Hashable) -> Place | None:
     """The same of a subscriber's reply; `of` is who says it to which number."""
-    return _placed(delivery, (of, delivery.fmt, delivery.udhi))
+    return _placed(delivery, (of, _coding(delivery.fmt), delivery.udhi))
+
+
+def _spelt(number: bytes) -> bytes:
+    """A mobile number of the mainland without its prefix; any other as it is."""
+    bare = number.rstrip(b"\0").removeprefix(b"+").removeprefix(b"00").removeprefix(b"86")
+    return bare if len(bare) == 11 and bare.startswith(b"1") and bare.isdigit() else number
+
+
+def _coding(fmt: int) -> int:
+    return UCS2 if fmt in WIDE else fmt
 
 
 def _placed(said: Submission | Delivery, alike: Hashable) -> Place | None:

@@ -24,7 +24,7 @@ from gateway.policy.reply_scope import covers_beyond
 from gateway.protocols import Wire
 from gateway.protocols.message import Delivery
 from gateway.protocols.table import Frame
-from gateway.protocols.text import decode
+from gateway.protocols.text import decode, others
 from gateway.registry.keys import RegistryKey
 from gateway.registry.local import LocalRefusal, does_something, learn
 from gateway.relay.confirming import Confirmations
@@ -192,7 +192,7 @@ class Returns:
 
     def _answered_by(self, account: AccountKey, delivery: Delivery, now: int) -> Contact | None:
         """The attempt whose text has to be known to understand a reply; None when none has."""
-        text = _said(account, delivery)
+        text, _ = _said(account, delivery)
         return self._last(canonical(delivery.number), _subscriber(delivery), now) if depends(text) else None
 
     def _take(
@@ -244,12 +244,14 @@ class Returns:
         now = time_ns() // 1_000_000
         view = self._screen.view
         view.renew()
-        text = _said(account, delivery)
+        text, note = _said(account, delivery)
         number, subscriber = canonical(delivery.number), _subscriber(delivery)
         contact = self._last(number, subscriber, now)
         institution = contact.institution if contact is not None else 0
         meaning = classify(text, outbound)
         kind = meaning.kind
+        if kind == "other" and _may_refuse(delivery, "" if note == "packed" else text, outbound):
+            kind = "ambiguous"
         if read is not None and not all(delivery.content):
             kind = UNFINISHED.get(kind, kind)
         filings = view.numbers(number) if number else ()
@@ -336,9 +338,15 @@ class Returns:
         return None
 
 
+def _may_refuse(delivery: Delivery, read: str, outbound: str) -> bool:
+    """Whether its octets refuse in a coding other than that in which they were `read`."""
+    readings = others(delivery.content, delivery.udhi, read)
+    return any(classify(text, outbound).kind == "refuse" for text in readings)
+
+
 def _subscriber(delivery: Delivery) -> str:
     return (opaque if delivery.pseudo else canonical)(delivery.subscriber)
 
 
-def _said(account: AccountKey, delivery: Delivery) -> str:
-    return decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol, reply=True)[0]
+def _said(account: AccountKey, delivery: Delivery) -> tuple[str, str]:
+    return decode(delivery.content, delivery.fmt, delivery.udhi, account.protocol, reply=True)

@@ -24,7 +24,7 @@ from gateway.policy.profile import Profile
 from gateway.policy.text_rules import FLAWS, NO_TEXT
 from gateway.protocols.message import UNREAD, Calling
 from gateway.protocols.schedule import deliver_at
-from gateway.protocols.text import UCS2, decode
+from gateway.protocols.text import UCS2, decode, shown
 from gateway.regions import Regions
 from gateway.registry.in_force import InForce
 from gateway.registry.snapshot import Snapshot
@@ -271,7 +271,7 @@ class Screen:
                         read = self._text(content)
                     text, note = read
                 else:
-                    text, note = decode(content, fmt, udhi, protocol)
+                    text, note = shown(*decode(content, fmt, udhi, protocol))
                 flaw = "" if source else "source"
                 unfinished = False
                 if note:
@@ -308,7 +308,7 @@ class Screen:
     def _text(self, content: bytes | tuple[bytes, ...]) -> tuple[str, str]:
         if len(self._texts) >= MOST_TEXTS:
             self._texts.clear()
-        return self._texts.setdefault(content, decode(content, UCS2, False))
+        return self._texts.setdefault(content, shown(*decode(content, UCS2, False)))
 
     def _decide(self, attempts: Sequence[Attempt], now: int) -> list[Verdict]:
         try:
