@@ -1,13 +1,13 @@
 """A hold on a number with further digits is on what its holder files inside them.
 
-Revision 0033, after 0030. The SQL stands in the file of the same name.
+Revision 0031, after 0030. The SQL stands in the file of the same name.
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0033"
+revision = "0031"
 down_revision = "0030"
 branch_labels = None
 depends_on = None
