@@ -34,6 +34,7 @@ class Office:
 
     view = SimpleNamespace(version=1)
     profile = SimpleNamespace(unknown_account="refuse")
+    journal = SimpleNamespace(crowded=False)
 
     def __init__(self) -> None:
         self.waiting: list[Any] = []

@@ -185,6 +185,7 @@ class Message(Generic[T, V]):
 
     def end(self, passed: bool) -> list[Part[T]]:
         under, self._under = self._under, []
+        self.former = None  # it has an answer of its own, and no chain of them is kept
         self.refused = not passed
         if passed:
             self._passed.update(part.number for part in under)

@@ -7,6 +7,7 @@ are equal.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from unicodedata import category
 
 BOM = b"\xff\xfe"
@@ -123,16 +124,26 @@ def others(content: bytes, read: str) -> Iterator[str]:
 
 
 def _all(content: bytes, swapped: bool) -> Iterator[str]:
-    for coding in ("ascii", "utf-8", "gb18030", "utf-16-be", *(("utf-16-le",) if swapped else ())):
-        try:
+    if not _is_by_chance(content):
+        for coding in ("ascii", "gb18030"):
+            with suppress(UnicodeDecodeError):
+                yield content.decode(coding)
+        with suppress(UnicodeDecodeError):
+            if len(text := content.decode("utf-8")) > 1 or _utf8(content):  # one letter of two octets is GB's
+                yield text
+    for coding in ("utf-16-be", *(("utf-16-le",) if swapped else ())):
+        with suppress(UnicodeDecodeError):
             yield content.decode(coding)
-        except UnicodeDecodeError:
-            continue
+
+
+def _is_by_chance(content: bytes) -> bool:
+    """Whether it is ASCII that nobody writes, in pairs: hanzi in UCS-2 are such by chance, as 中 is `N-`."""
+    return content.isascii() and len(content) % 2 == 0 and not content.rstrip(b"\r\n\0").isalnum()
 
 
 def _chinese(content: bytes) -> Iterable[str]:
     codings = ["gb18030", "utf-16-be"]
-    if is_wide(content):
+    if is_wide(content) or _is_by_chance(content):
         codings.reverse()
     for coding in codings:
         try:

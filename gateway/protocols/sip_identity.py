@@ -102,7 +102,9 @@ def identity_of(
     lenders = _numbers(diverted, area)
     past = [found for found in _numbers(history, area) if found != called]
     diverting = lenders[0] if lenders else past[-1] if past else ""
-    lent = all(number(one.uri, area) for one in (*diverted, *history))  # by numbers that are known
+    # by numbers that are known; History-Info has other targets, too: lines outside, groups of a PBX
+    hidden_ones = [one for one in history if b"anonymous" in one.uri.lower()]
+    lent = all(number(one.uri, area) for one in (*diverted, *hidden_ones))
     hidden = _asks_privacy(message)
     calling = [
         one

@@ -52,9 +52,11 @@ def is_strict(message: Message, is_ours: IsOurs) -> bool:
     a strict router stands in it, or sent it (§16.12.1.2)."""
     if b"route" not in message.first:
         return False
-    if way(message, is_ours).target is not None:
+    found = way(message, is_ours)
+    if found.target is not None:
         return True
-    return not all(_is_loose(_place(message, route)[1]) for route in message.listed(b"route"))
+    left = message.listed(b"route") if found.routes is None else found.routes  # without our own
+    return not all(_is_loose(_place(message, route)[1]) for route in left)
 
 
 def routed(message: Message) -> Iterator[bytes]:

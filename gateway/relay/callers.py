@@ -61,6 +61,11 @@ class Callers:
             return True
         return bool(peer.flow) and peer.host in self._hosts and self.account(peer) is None
 
+    def answers(self, peer: Place) -> bool:
+        """Whether what it answers is the carrier's: by its address, as some answer from another port, where
+        no trunk is filed there."""
+        return self.are_carrier(peer) or (peer.host in self._hosts and self.account(peer) is None)
+
     def leads_to_carrier(self, place: Place) -> bool:
         """By its address: which port answers go to, its Via says."""
         return place.host in self._hosts

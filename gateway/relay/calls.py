@@ -4,8 +4,7 @@ carrier.
 One INVITE is one attempt, one count and one record, however often it is repeated; it goes on only when its
 pass is durable. What belongs to a call that passed goes on as it comes; what could start one, or put words
 before a subscriber, is judged or refused. It opens no socket: `send` is given, datagrams come to `take`, and
-what streams bring to `take_message` and `take_error`. What was decided before a restart is told by the
-records (`restore`).
+what streams bring to `take_message` and `take_error`; records tell what was decided before (`restore`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +32,7 @@ from gateway.relay.outcomes import Outcomes
 from gateway.relay.recalled import REDIRECTS, Known, went_of
 from gateway.relay.returns import Returns
 from gateway.relay.screen import Screen
-from gateway.relay.standing import Standing
+from gateway.relay.standing import REFRESHES, Standing
 from gateway.relay.told import Answers
 from gateway.relay.trunks import Trunks, is_address
 from gateway.telemetry import Telemetry
@@ -80,7 +79,7 @@ class Calls:
         self._screen = screen
         self._send = send
         self._connection = connection
-        self._telemetry = telemetry
+        self._closed = telemetry.closed
         self._heard = heard
         self._course = course
         self._answers = answers
@@ -206,10 +205,12 @@ class Calls:
             if request.message.method != b"ACK":
                 self._answer(request.message, peer, NO_SUCH_CALL)
         elif request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
-            if request.message.method == b"BYE":
-                self._course.hung_up(request.message, self._standing.of_called(request), "called")
-            go_on = partial(self._forward, request, peer, None)
             call = partial(self._standing.of_called, request)
+            if request.message.method == b"BYE":
+                self._course.hung_up(request.message, call(), "called")
+            elif request.message.method in REFRESHES:
+                self._standing.goes_by(request.message, call())
+            go_on = partial(self._forward, request, peer, None)
             self._heard.pass_on(request.message, request.call_id, call, go_on)
         else:
             self._answer(request.message, peer, DECLINE)
@@ -351,16 +352,18 @@ class Calls:
             return  # of a probe: whom it came from is alive
         octets, back = sip_proxy.returned(message, vias, self.own)
         go_on = partial(self._send, octets, back) if is_address(back.host) else _drop
-        if self._callers.are_carrier(peer):
+        if self._callers.answers(peer):
             self._outcomes.said(message, method, vias[1], go_on)
         elif self._callers.leads_to_carrier(back):
             go_on()
+        else:
+            self._closed.labels("sip", "not_carrier").inc()
 
     # Answers of our own
 
     def _broken(self, error: SipError, data: bytes, peer: Place, at: float) -> None:
         """It breaks SIP: told so; an INVITE is an attempt all the same."""
-        self._telemetry.closed.labels("sip", error.cause).inc()
+        self._closed.labels("sip", error.cause).inc()
         message = error.message
         if message is None or not error.status:
             return

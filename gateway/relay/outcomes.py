@@ -44,6 +44,10 @@ class Outcomes:
             if verdict is not None and verdict.hop is not None:
                 self._note(response, said, verdict, now)
                 call = partial(_call_of, verdict)
+            elif verdict is None and response.status < REDIRECTS:
+                self._standing.goes_by(response, call())
+        elif method == b"UPDATE" and FINAL <= response.status < REDIRECTS:
+            self._standing.goes_by(response, call())
         self._heard.pass_on(response, sip.call_id(response), call, go_on)
 
     def took_back(self, judging: Judging, status: int) -> None:

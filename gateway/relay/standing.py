@@ -21,6 +21,9 @@ from gateway.relay.recalled import Dialog
 MOST_DIALOGS = 200_000
 """Calls that passed, so that a re-INVITE is known from a new call; beyond it it is judged as one."""
 
+REFRESHES = (b"INVITE", b"UPDATE")
+"""Methods by which a side may change its Contact (RFC 3261 §14, RFC 3311)."""
+
 MOST_CONTACTS = 20_000
 """Those whose called side goes by another number than was called."""
 
@@ -50,7 +53,13 @@ class Standing:
         name = b"%b %b" % (known.call_id, known.from_tag)
         if self._calls.setdefault(name, call) is not call:  # a fork, or a second attempt by one name
             self._calls[b"%b %b" % (name, _to_tag(response))] = call
-        said = response.value(b"contact") or b""
+        self.goes_by(response, call)
+
+    def goes_by(self, message: Message, call: object) -> None:
+        """The called side says in a request or an answer under what Contact it goes from now on (§12.2)."""
+        if not isinstance(call, Dialog):
+            return
+        said = message.value(b"contact") or b""
         contact = grammar.address(said) if b"@" in said else None
         other = "" if contact is None else number(contact.uri, self._area)
         if other and other != call.subscriber:

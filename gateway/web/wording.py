@@ -217,6 +217,8 @@ QUANTITIES = {
     "answered": Words("已接通的呼叫", "answered calls"),
     "unanswered": Words("未接通的呼叫", "calls that nobody took"),
     "neutral": Words("未标明机构的签名", "signatures that name nobody"),
+    "客服通知": Words("客服通知", "“customer service notice”"),
+    "温馨提示": Words("温馨提示", "“kind reminder”"),
     "characters": Words("签名字数", "characters of a signature"),
     "robot": Words("机器人外呼", "calls of robots"),
     "inbound_only": Words("仅供呼入的号段", "numbers that are called alone"),
@@ -309,6 +311,8 @@ def _number(value: Any, *, zh: bool) -> str:
         parts = [f"{named('quantity', key, zh=zh)} {_number(part, zh=zh)}" for key, part in value.items()]
         within = any(isinstance(part, Mapping) for part in value.values())
         return (("；" if zh else "; ") if within else ("，" if zh else ", ")).join(parts)
+    if isinstance(value, list) and all(isinstance(part, int) for part in value):
+        return "–".join(map(str, value))
     if isinstance(value, list):
         return named("quantity", value, zh=zh)
     return named("quantity", str(value).lower(), zh=zh)

@@ -20,7 +20,9 @@ SET search_path = pg_catalog, public AS $$
      WHERE n.id = ANY (approved) AND h.lifted_by IS NULL
        AND coalesce(h.valid_until > greatest(n.effective_from, now()), true) -- greatest() takes no notice of NULL
        AND NOT EXISTS (SELECT FROM holds o
-                        WHERE o.number_id = n.id AND (o.cause, o.held_by, o.valid_from) = (h.cause, h.held_by, h.valid_from))
+                        WHERE (o.cause, o.held_by, o.valid_from) = (h.cause, h.held_by, h.valid_from)
+                          AND (o.number_id = n.id -- or it was let go by itself before it was amended
+                               OR o.number_id = n.supersedes AND o.lifted_by IS NOT NULL))
      ORDER BY n.id, h.cause, h.held_by, h.valid_from, h.id
 $$;
 
@@ -47,6 +49,8 @@ BEGIN
     RETURN NULL;
 END $$;
 DROP FUNCTION is_same_filing(numbers, numbers);
+
+CREATE INDEX numbers_of_holder_by_digits ON numbers (institution_id, number COLLATE "C");
 
 -- What is nested under a hold that stands.
 DO $$ BEGIN

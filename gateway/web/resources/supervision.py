@@ -118,7 +118,7 @@ ENDPOINTS = (
         "POST", "/blacklist", REGULATOR, "write",
         Words("列入黑名单；dry_run 只说明影响", "ban; with dry_run only say what it would hit"), add_ban,
         body=bans.NewBan, query=DryRun, answer=bans.Ban | bans.Hits, status=201, key="optional",
-        problems=frozenset({"protected_number"}), example=_BAN,
+        problems=frozenset({"protected_number", "exists"}), example=_BAN,
         statuses={200: Words("已在名单中，或仅说明影响", "it stood already, or what it would hit")},
     ),
     Endpoint(
