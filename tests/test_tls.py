@@ -87,21 +87,27 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
 async def tunnel(port: int, target: int, *, inward: ssl.SSLContext | None, outward: ssl.SSLContext | None):
     """From a port to another: by TLS on its way in, or out. As a sender's or a carrier's own terminator."""
 
+    joined: set[asyncio.Task[None] | None] = set()
+
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        joined.add(asyncio.current_task())
         with contextlib.suppress(OSError):
             name = NAME if outward else None
             there, back = await asyncio.open_connection(HOST, target, ssl=outward, server_hostname=name)
             await asyncio.gather(copy(reader, back), copy(there, writer))
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.closing(writer):
             while octets := await reader.read(65536):
                 writer.write(octets)
                 await writer.drain()
-        writer.close()
 
     async with await asyncio.start_server(join, HOST, port, ssl=inward):
         yield
+    left = {task for task in joined if task is not None}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def trusting(papers: Papers, shown: Pair | None = None) -> ssl.SSLContext:
