@@ -581,10 +581,13 @@ async def test_a_damaged_replica_lets_nothing_unjudged_pass(house: House, damage
 @pytest.mark.parametrize(
     ("damage", "restart"),
     [
-        *(("cut", False), ("emptied", False), ("deleted", False), ("folder deleted", False)),
+        ("cut", False),
         ("cut", True),
-        pytest.param("overwritten", True, marks=pytest.mark.long),
-        pytest.param("folder deleted", True, marks=pytest.mark.long),
+        *(
+            pytest.param(how, False, marks=pytest.mark.long)
+            for how in ("emptied", "deleted", "folder deleted")
+        ),
+        *(pytest.param(how, True, marks=pytest.mark.long) for how in ("overwritten", "folder deleted")),
     ],
 )
 async def test_refusals_of_a_lost_local_come_back_from_the_journal(

@@ -21,7 +21,7 @@ from playbook import BANNED, HOST, MARKETING, TEXT, House, eventually
 from gateway.direct import owner
 from gateway.simulator.sender import SenderSim
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -157,7 +157,6 @@ async def test_a_record_is_shown_by_either_node(
     assert revealed.status == 403  # this token has no such scope
 
 
-@pytest.mark.long
 async def test_commands_of_either_node_find_what_both_recorded(
     houses: tuple[House, House], sent: tuple[str, list[str]]
 ) -> None:
@@ -206,7 +205,6 @@ async def test_a_page_shows_both_nodes_records_and_names_who_is_missing(
     assert f"/records/{sent[1][2]}" in text  # refused: known to the database
 
 
-@pytest.mark.long
 async def test_a_node_that_is_gone_is_named_and_the_rest_is_found(
     houses: tuple[House, House], ask: Asker, sent: tuple[str, list[str]]
 ) -> None:
