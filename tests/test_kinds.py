@@ -131,6 +131,7 @@ def test_numbers_that_may_be_filed(cell: str, extension: int, number: str) -> No
         ("13800000000", 8),
         ("+861380000", 0),
         ("abc", 2),
+        ("10699700\0000016", 0),
         ("", 0),
     ],
 )

@@ -49,7 +49,7 @@ def number(cell: str) -> str:
             "将该列设为文本格式，完整写出全部数字",
         )
     found = canonical(cell)
-    if not found or found.startswith(PSEUDO):
+    if not found or found.startswith(PSEUDO) or "\0" in cell:  # on the wire it is padding, in a file damage
         raise Bad("cannot be read as a telephone number", "无法识别为电话号码")
     return found
 
