@@ -130,7 +130,12 @@ class Trunk:
         ]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[1, 2], ids="workers-{}".format)
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=[pytest.param(1, marks=pytest.mark.long), 2],
+    ids="workers-{}".format,
+)
 async def trunk(house_of: HouseOf, request: pytest.FixtureRequest) -> AsyncIterator[Trunk]:
     loop = asyncio.get_running_loop()
     ends = []

@@ -65,6 +65,7 @@ async def becomes(house: House, sender: SenderSim, result: int) -> None:
 
 
 @on_the_node
+@pytest.mark.long
 async def test_two_persons_make_it_hold_on_all_workers_within_a_second(house: House) -> None:
     assert (await did(house, "show"))["name"] == "profile.toml"
     code, out, _ = await house.cli("profile", "list")
@@ -104,6 +105,7 @@ async def test_two_persons_make_it_hold_on_all_workers_within_a_second(house: Ho
 
 
 @on_the_node
+@pytest.mark.long
 async def test_it_begins_by_itself_with_the_keeper_stopped(house: House) -> None:
     """Planned for a moment from now: nothing but the replica says so when it begins."""
     begins = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=4)
@@ -128,6 +130,7 @@ async def test_it_begins_by_itself_with_the_keeper_stopped(house: House) -> None
 
 
 @on_the_node
+@pytest.mark.long
 async def test_an_override_holds_for_its_institution_within_a_second(house: House) -> None:
     await activated(house, "mild", reason="一")
     async with house.sender("900001") as bank, house.sender("900013") as fin:
