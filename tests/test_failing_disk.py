@@ -275,8 +275,10 @@ async def test_a_file_cut_between_a_look_and_a_read_costs_one_process_and_its_co
             assert sender.cause is None
     await house.ready()
     died = {role for role, pid in pids.items() if house.running(role) != pid}
-    assert {victim} <= died <= {victim, "keeper"}  # the keeper writes to these files by itself
-    assert house.log_lines("part died", pid=pids[victim], code=-signal.SIGBUS)
+    assert died <= {victim, "keeper"}  # the keeper writes to these files by itself
+    if victim == WORKER or died:  # the keeper reads how a file begins, too, and may be in time
+        assert victim in died
+        assert house.log_lines("part died", pid=pids[victim], code=-signal.SIGBUS)
     assert Counter(received.text for received in house.carrier.submits) == got
 
 

@@ -11,6 +11,7 @@ refused rather than an old one forgotten. After a restart entries come back out 
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.protocols.sip_identity import Identity
 from gateway.protocols.sip_place import Place
@@ -55,7 +56,7 @@ class Verdict:
     until: int = 0
     answered: bool = field(default=False)
     over: int = 0
-    call: object = None
+    call: Any = None
     stranger: bool = False  # came from where no trunk is filed
 
     def is_of(self, who: Identity, asked: bytes) -> bool:
