@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from test_sip_proxy import OWN, read, spoken
+from test_trunks import trunks
 
 from gateway.errors import NotReady
 from gateway.model import AccountKey, Reason
@@ -20,7 +21,6 @@ from gateway.relay.calls import Calls
 from gateway.relay.heard import Heard
 from gateway.relay.recalled import OURS, Dialog, Known, mark_of
 from gateway.relay.told import Answers, Manners
-from gateway.relay.trunks import Trunks
 
 CALLER, OTHER, STRANGER = Place("192.0.2.1", 5070), Place("192.0.2.2", 5060), Place("203.0.113.9", 5060)
 CARRIER = Place("10.0.0.6", 5060)
@@ -71,15 +71,7 @@ class Bench:
         self.octets: list[bytes] = []
         self.now = 1_000_000
         self.carrier = carrier
-        trunks = Trunks(
-            "mobile",
-            frozenset((carrier.address,)),
-            lambda mark: carrier,
-            lambda host, transport: 0,
-            lambda host: False,
-            0.2,
-            records=records,
-        )
+        sides = trunks(carrier, records=records)
 
         def hung_up(message: Message, call: Any, by: str) -> None:
             office.over.add(call if isinstance(call, bytes) else call.attempt)
@@ -105,7 +97,7 @@ class Bench:
         manners = Manners(lambda host: False, lambda host: False, b"")
         find: Any = None
         self.calls = Calls(
-            trunks,
+            sides,
             [OWN._replace(transport=carrier.transport)] if carrier.transport != "UDP" else [OWN],
             screen,
             returns,

@@ -455,6 +455,17 @@ def test_a_replica_that_was_overwritten_lets_nobody_judge(
     assert view.ban("1068") is not None
 
 
+def made_whole(replica: Replica, writer: ReplicaWriter, view: Snapshot) -> None:
+    """A view whose `local` was lost serves again, and not before the keeper says that nothing is missing."""
+    build(writer)
+    with pytest.raises(NotReady):
+        view.renew()
+    replica.local.complete()
+    assert writer.open() == CURSOR
+    assert writer.use()
+    view.renew()
+
+
 @pytest.mark.parametrize("octets", [2, 16])
 def test_a_local_that_was_overwritten_is_set_aside(
     replica: Replica, writer: ReplicaWriter, octets: int
@@ -469,13 +480,7 @@ def test_a_local_that_was_overwritten_is_set_aside(
         replica.add_local_refusals([said_no()])
     replica.check()
     assert (replica.directory / "local.damaged/data.mdb").exists()
-    build(writer)
-    with pytest.raises(NotReady):  # as long as it is not said that nothing is missing
-        view.renew()
-    replica.local.complete()
-    assert writer.open() == CURSOR
-    assert writer.use()
-    view.renew()
+    made_whole(replica, writer, view)
 
 
 def test_what_was_learnt_survives_the_deletion_of_its_file(replica: Replica, writer: ReplicaWriter) -> None:
@@ -571,13 +576,7 @@ def test_a_cut_local_is_set_aside(replica: Replica, writer: ReplicaWriter, octet
     with pytest.raises(NotReady):  # which generation is in use stood there
         view.renew()
     assert replica.local.pending() == []
-    build(writer)
-    with pytest.raises(NotReady):  # as long as it is not said that nothing is missing
-        view.renew()
-    replica.local.complete()
-    assert writer.open() == CURSOR
-    assert writer.use()
-    view.renew()
+    made_whole(replica, writer, view)
 
 
 def test_a_local_that_lost_only_room_is_read_and_written_on(replica: Replica, writer: ReplicaWriter) -> None:

@@ -6,9 +6,11 @@ from gateway.protocols import sip
 from gateway.protocols.sip_place import TCP, TLS, UDP, Place
 from gateway.relay.trunks import Trunks
 
+HOP = Place("192.0.2.6", 5060)
 
-def trunks(transport: str = UDP, *, redirects: bool = False) -> Trunks:
-    hop = Place("192.0.2.6", 5060, transport)
+
+def trunks(hop: Place, *, redirects: bool = False, records: bool = False) -> Trunks:
+    """With one next hop that is always alive."""
     return Trunks(
         "mobile",
         frozenset((hop.address,)),
@@ -17,6 +19,7 @@ def trunks(transport: str = UDP, *, redirects: bool = False) -> Trunks:
         lambda host: False,
         0.2,
         redirects=redirects,
+        records=records,
     )
 
 
@@ -42,7 +45,7 @@ def invite(body: int = 0) -> sip.Message:
     ],
 )
 def test_where_a_request_of_the_carrier_leads(uri: bytes, place: Place | None) -> None:
-    assert trunks().place_of(uri) == place
+    assert trunks(HOP).place_of(uri) == place
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def test_where_a_request_of_the_carrier_leads(uri: bytes, place: Place | None) -
 def test_what_the_next_hop_can_not_be_given_is_told_before_it_is_judged(
     scheme: bytes, body: int, by: str, redirects: bool, status: int
 ) -> None:
-    sides, message = trunks(by, redirects=redirects), invite(body)
+    sides, message = trunks(HOP._replace(transport=by), redirects=redirects), invite(body)
     if not status:
         sides.check(message, scheme)
         return
