@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -529,6 +529,19 @@ class House:
                 if what in line["what"] and all(line.get(name) == value for name, value in fields.items()):
                     lines.append(line)
         return lines
+
+    async def lose_counts(self, attempt: Callable[[], Awaitable[object]]) -> None:
+        """Take this node's counts away under it, and try until they are made again. Until a worker looks
+        after its file, for a moment, it counts on in the one that is gone: an answer alone proves nothing."""
+        before = len(self.log_lines("recounted"))
+        for path in (self.data_dir / "counters").iterdir():
+            path.unlink()
+
+        async def again() -> bool:
+            await attempt()
+            return len(self.log_lines("recounted")) > before
+
+        await eventually(again)
 
     async def cli(self, *arguments: str, config: bool = True) -> tuple[int, str, str]:
         """Exit code and output of a command against this node."""
