@@ -65,7 +65,7 @@ class Office:
 class Bench:
     """The calls of one worker between a caller and the carrier, and where its messages went."""
 
-    def __init__(self, carrier: Place = CARRIER, *, records: bool = False) -> None:
+    def __init__(self, carrier: Place = CARRIER, *, records: bool = False, kind: type[Calls] = Calls) -> None:
         self.office = office = Office()
         self.sent: list[tuple[Message, Place]] = []
         self.octets: list[bytes] = []
@@ -96,7 +96,7 @@ class Bench:
         screen: Any = office
         manners = Manners(lambda host: False, lambda host: False, b"")
         find: Any = None
-        self.calls = Calls(
+        self.calls = kind(
             sides,
             [OWN._replace(transport=carrier.transport)] if carrier.transport != "UDP" else [OWN],
             screen,

@@ -88,8 +88,10 @@ class Asked(Calls):
         """See `Calls`."""
         assert isinstance(peer, Asker)
         if message.status:
-            with contextlib.suppress(SipError):  # it goes nowhere
+            try:
                 self._response(message, peer)
+            except SipError:  # it goes nowhere, and who asks hears so at once
+                peer.asking.waits = False
         else:
             super().take_message(message, peer, came, data)
 
@@ -148,7 +150,7 @@ class Asked(Calls):
         asking, vias = peer.asking, sip.vias(message)
         if len(vias) < 2:
             return
-        if not self._callers.are_carrier(peer):
+        if not self._callers.answers(peer):
             if self._callers.are_carrier(sip_proxy.sent_by(vias[1])):
                 asking.tell(What.FORWARD)
             return
@@ -160,7 +162,11 @@ class Asked(Calls):
 def answered(octets: bytes, to: Place) -> None:
     """Tell who asked what his caller is to be answered."""
     assert isinstance(to, Asker)
-    answer = sip.datagram(octets)
+    try:
+        answer = sip.datagram(octets)
+    except SipError:  # with what it repeats of its request it is longer than what is read
+        to.asking.refuse()
+        return
     assert answer is not None
     phrase = answer.start.split(b" ", 2)[2].decode("latin-1")
     rows = b"".join(row for name, row in answer.rows if name not in _ANSWERED).decode("latin-1")
