@@ -5,18 +5,23 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playbook import HOST, eventually, free_ports
 
+from gateway.direct import owner
+from gateway.errors import NotReady
 from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip_place import TCP, Place
 from gateway.relay import flows, hops
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.hops import Hops, Ways
 from gateway.relay.recalled import mark_of
+from gateway.relay.voice import Voice
 from gateway.telemetry import Telemetry
 
 LOG = logging.getLogger("flows")
@@ -122,6 +127,43 @@ async def test_a_call_keeps_its_next_hop_while_that_is_alive(monkeypatch: pytest
     assert (hop.now(), hop.now(mark), hop.now(mark + 1)) == (first, second, first)
     monkeypatch.setattr(hops, "DEAD_SECONDS", 0.0)
     assert hop.now(mark) == first  # nothing was heard of either
+
+
+@pytest.fixture
+def voice() -> Voice:
+    """The voice side of the second of five workers, with nothing opened."""
+    called = SimpleNamespace(listen=[f"udp://{HOST}:5060"])
+    config = SimpleNamespace(voice=called, workers=5)
+    station: Any = SimpleNamespace(config=config, worker=1, run_dir=Path("run"), key=b"k" * 16, log=LOG)
+    nothing: Any = SimpleNamespace(connected=lambda place: False)
+    made = Voice(station, [Place(HOST, port) for port in (5070, 5080)], nothing, lambda takers: nothing)
+    made._owns = made._ways.owns(station.key, HOST)
+    return made
+
+
+def test_what_a_next_hop_answers_to_a_worker_is_brought_to_it(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel brings all of a hop's datagrams to one worker, which hands each to whose its Call-ID is."""
+    sent: list[tuple[bytes, Place]] = []
+    monkeypatch.setattr(voice, "_send", lambda data, to: sent.append((data, to)))
+    for _ in range(4):
+        voice._probe()
+    names = [sip.call_id(message) for data, _ in sent if (message := sip.datagram(data)) is not None]
+    assert len(set(names)) == 8
+    assert {owner(name.decode(), 5) for name in names} == {1}
+    assert [to.port for _, to in sent] == [5070, 5080] * 4
+
+
+def test_nothing_is_opened_to_whom_nobody_knows_just_now(voice: Voice) -> None:
+    """In a worker's tick, which would else end with it."""
+
+    def unread(place: Place) -> bool:
+        raise NotReady("the replica can't be read")
+
+    calls: Any = SimpleNamespace(knows=unread)
+    voice._calls = calls
+    assert not voice._opens(Place(HOST, 5090, TCP))
 
 
 async def test_a_next_hop_is_kept_and_gone_to_again(node: Node) -> None:
