@@ -208,6 +208,32 @@ async def test_so_many_connections_are_opened_and_no_more(
     assert node.counted == ["too_many_connections"] * 2
 
 
+async def test_a_connection_that_rests_makes_room_for_another(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or who answers from many addresses would have what goes to others lost for as long as he stays."""
+    monkeypatch.setattr(flows, "MOST_OPENED", 2)
+    other, places = Node(), [Place(HOST, port, TCP) for port in free_ports(3)]
+    for place in places:
+        other.flows.listen(place.host, place.port, 0, TCP)
+
+    def standing() -> set[int]:
+        return {place.port for place in places if node.flows.connected(place)}
+
+    first, second, third = (place.port for place in places)
+    for place in places:
+        node.flows.send(b"OPTIONS", place)
+    await eventually(lambda: standing() == {first, second})
+    assert node.counted == ["too_many_connections"]
+    monkeypatch.setattr(flows, "RESTS_SECONDS", 0.0)
+    node.flows.send(b"OPTIONS", places[0])
+    node.flows.send(b"OPTIONS", places[2])
+    await eventually(lambda: standing() == {first, third})
+    assert len(node.flows._to) == 2
+    await eventually(lambda: len(other.flows._open) == 2)
+    await other.flows.close()
+
+
 async def test_a_stream_that_brings_whole_messages_is_not_taken_for_one_that_waits(node: Node) -> None:
     """However often a read ends within the next one."""
     flow = flows.Flow(node.flows, Place(HOST, 1, TCP))
