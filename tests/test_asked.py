@@ -7,6 +7,7 @@ from test_calls_alone import CALLER, CARRIER, STRANGER, Bench, who
 from test_sip_proxy import spoken
 
 from gateway.asking import Ask, Kind, Told, What
+from gateway.model import Reason
 from gateway.protocols import sip
 from gateway.protocols.sip_place import Place
 from gateway.relay import calls
@@ -66,6 +67,22 @@ def test_the_carrier_answers_from_whichever_port(
     response = spoken(BOTH, "CSeq: 1 INVITE", *who(), start="SIP/2.0 200 OK")
     assert [one.what for one in front.ask(response, peer, Kind.RESPONSE)] == [what]
     assert [result for _, result, _ in front.office.outcomes] == ended
+
+
+@pytest.mark.parametrize("row", ["From: <sip:1@b>", "t: <sip:1@b>", "Call-ID: b", "CSeq: 2 INVITE\r\n  "])
+def test_an_answer_may_repeat_what_breaks_sip(front: Front, row: str) -> None:
+    """Who asks would wait in vain, take the worker for silent, and refuse the calls of others."""
+    plain = "To: <sip:1@b>", "Call-ID: a@b", "CSeq: 1 INVITE"
+    told = front.ask(spoken(*who(), *plain, row))
+    front.office.settle()
+    ((what, status, rows),) = [(one.what, one.status, one.rows) for one in told]
+    assert (what, status) == (What.ANSWER, 400)
+    assert rows == ""
+    refused = front.ask(spoken(*who(), "Call-ID: other@b"))
+    front.office.settle(Reason.UNREGISTERED)
+    assert [(one.status, one.rows) for one in refused] == [
+        (603, 'Reason: Q.850;cause=21;text="unregistered"\r\n')
+    ]
 
 
 def test_a_call_is_refused_in_time_however_long_its_answer_would_be(
