@@ -169,6 +169,7 @@ def same(trunk: Trunk) -> dict[str, bytes]:
         data = trunk.invite(**{"to": to} | rows)
         made[name] = data.replace(b"From: \r\n", b"")
     made["any octets"] = trunk.invite(Content_Length="256") + bytes(range(256))
+    made["called twice"] = trunk.invite(t=f"<sip:{to}@a.cn>")
     made["another scheme"] = trunk.invite().replace(b"INVITE sip:", b"INVITE http:")
     return made
 
