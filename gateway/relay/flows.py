@@ -227,11 +227,8 @@ class Flows:
 
     def _has_room(self, to: Place) -> bool:
         """Whether a connection there may be opened; one that rests makes room for it."""
-        mine = list(self._to.values())
-        for some, most in (
-            ([one for one in mine if one.place.host == to.host], MOST_OPENED_TO_ONE),
-            (mine, MOST_OPENED),
-        ):
+        for host, most in ((to.host, MOST_OPENED_TO_ONE), ("", MOST_OPENED)):
+            some = [one for one in self._to.values() if host in ("", one.place.host)]
             if len(some) < most:
                 continue
             late = monotonic() - RESTS_SECONDS
