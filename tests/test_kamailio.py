@@ -169,7 +169,6 @@ def same(trunk: Trunk) -> dict[str, bytes]:
         data = trunk.invite(**{"to": to} | rows)
         made[name] = data.replace(b"From: \r\n", b"")
     made["any octets"] = trunk.invite(Content_Length="256") + bytes(range(256))
-    made["called twice"] = trunk.invite(t=f"<sip:{to}@a.cn>")
     made["another scheme"] = trunk.invite().replace(b"INVITE sip:", b"INVITE http:")
     return made
 
@@ -195,6 +194,14 @@ async def test_what_breaks_sip_goes_on_through_neither_and_what_does_not_through
         data = heard(path.read_bytes())
         one, other = await outcome(front.proxy, data), await outcome(front.kamailio, data)
         assert other == one or (other == () and isinstance(one[0], int)), path.name
+
+
+async def test_nobody_waits_for_who_names_a_callee_twice(front: Front) -> None:
+    """Of whose answer both are part; a process of Kamailio's that waits refuses the next call, too."""
+    trunk = front.kamailio
+    for _ in range(8):  # each process has some
+        trunk.send(trunk.invite(t="<sip:1@b>"))
+    assert await trunk.told(trunk.invite()) == "INVITE"
 
 
 def called(trunk: Trunk, data: bytes) -> list[rec.Attempt]:
