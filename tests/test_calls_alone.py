@@ -16,7 +16,7 @@ from gateway.model import Verdict as Judged
 from gateway.protocols import sip_proxy
 from gateway.protocols.sip import Message
 from gateway.protocols.sip_place import TCP, Place
-from gateway.relay import calls, outcomes
+from gateway.relay import calls, outcomes, standing
 from gateway.relay.calls import Calls
 from gateway.relay.heard import Heard
 from gateway.relay.recalled import OURS, Dialog, Known, mark_of
@@ -65,7 +65,7 @@ class Office:
 class Bench:
     """The calls of one worker between a caller and the carrier, and where its messages went."""
 
-    def __init__(self, carrier: Place = CARRIER, *, records: bool = False) -> None:
+    def __init__(self, carrier: Place = CARRIER, *, records: bool = False, kind: type[Calls] = Calls) -> None:
         self.office = office = Office()
         self.sent: list[tuple[Message, Place]] = []
         self.octets: list[bytes] = []
@@ -96,7 +96,7 @@ class Bench:
         screen: Any = office
         manners = Manners(lambda host: False, lambda host: False, b"")
         find: Any = None
-        self.calls = Calls(
+        self.calls = kind(
             sides,
             [OWN._replace(transport=carrier.transport)] if carrier.transport != "UDP" else [OWN],
             screen,
@@ -323,6 +323,24 @@ def test_a_call_that_passed_opens_no_other(bench: Bench) -> None:
         assert bench.office.judged == number
     bench.take(anew("BYE"))
     assert bench.told(anew("INVITE"), reason=Reason.UNREGISTERED) == 603, "it was hung up"
+
+
+def test_a_call_goes_by_its_contact_however_many_come_and_end_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "MOST_CONTACTS", 2)
+    contact = b"Contact: <sip:+8613700000003@198.51.100.7>\r\n"
+    bench.answer(bench.call(), 200, contact)
+    for number, of_caller in enumerate((True, False, True)):
+        name = f"Call-ID: {number}@b"
+        bench.answer(bench.call(name), 200, contact)
+        called = f"From: <sip:{CALLED}@gw.example.cn>;tag=c", f"To: <sip:{LINE}@cc.example.cn>;tag=f"
+        via = "Via: SIP/2.0/UDP 10.0.0.6:5060;branch=z9hG4bKe"
+        of_called = spoken(via, name, *called, start="BYE sip:192.0.2.1:5070 SIP/2.0")
+        bench.take(*((anew("BYE", name), CALLER) if of_caller else (of_called, CARRIER)))
+    judged = bench.office.judged
+    assert isinstance(bench.told(anew("INVITE", to="+8613700000003")), str)
+    assert bench.office.judged == judged, "of a call that stands: nobody judges it anew"
 
 
 def test_a_route_proves_its_own_call_alone() -> None:

@@ -5,18 +5,23 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playbook import HOST, eventually, free_ports
 
+from gateway.direct import owner
+from gateway.errors import NotReady
 from gateway.protocols import sip, sip_proxy
 from gateway.protocols.sip_place import TCP, Place
 from gateway.relay import flows, hops
 from gateway.relay.flows import Flows, Takers
 from gateway.relay.hops import Hops, Ways
 from gateway.relay.recalled import mark_of
+from gateway.relay.voice import Voice
 from gateway.telemetry import Telemetry
 
 LOG = logging.getLogger("flows")
@@ -124,6 +129,43 @@ async def test_a_call_keeps_its_next_hop_while_that_is_alive(monkeypatch: pytest
     assert hop.now(mark) == first  # nothing was heard of either
 
 
+@pytest.fixture
+def voice() -> Voice:
+    """The voice side of the second of five workers, with nothing opened."""
+    called = SimpleNamespace(listen=[f"udp://{HOST}:5060"])
+    config = SimpleNamespace(voice=called, workers=5)
+    station: Any = SimpleNamespace(config=config, worker=1, run_dir=Path("run"), key=b"k" * 16, log=LOG)
+    nothing: Any = SimpleNamespace(connected=lambda place: False)
+    made = Voice(station, [Place(HOST, port) for port in (5070, 5080)], nothing, lambda takers: nothing)
+    made._owns = made._ways.owns(station.key, HOST)
+    return made
+
+
+def test_what_a_next_hop_answers_to_a_worker_is_brought_to_it(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel brings all of a hop's datagrams to one worker, which hands each to whose its Call-ID is."""
+    sent: list[tuple[bytes, Place]] = []
+    monkeypatch.setattr(voice, "_send", lambda data, to: sent.append((data, to)))
+    for _ in range(4):
+        voice._probe()
+    names = [sip.call_id(message) for data, _ in sent if (message := sip.datagram(data)) is not None]
+    assert len(set(names)) == 8
+    assert {owner(name.decode(), 5) for name in names} == {1}
+    assert [to.port for _, to in sent] == [5070, 5080] * 4
+
+
+def test_nothing_is_opened_to_whom_nobody_knows_just_now(voice: Voice) -> None:
+    """In a worker's tick, which would else end with it."""
+
+    def unread(place: Place) -> bool:
+        raise NotReady("the replica can't be read")
+
+    calls: Any = SimpleNamespace(knows=unread)
+    voice._calls = calls
+    assert not voice._opens(Place(HOST, 5090, TCP))
+
+
 async def test_a_next_hop_is_kept_and_gone_to_again(node: Node) -> None:
     other = Node()
     place = Place(HOST, other.port, TCP)
@@ -164,6 +206,32 @@ async def test_so_many_connections_are_opened_and_no_more(
         node.flows.send(b"said", Place(host, port, TCP))
     assert [port for _, port, _ in node.flows._to] == [1, 2, 4]
     assert node.counted == ["too_many_connections"] * 2
+
+
+async def test_a_connection_that_rests_makes_room_for_another(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or who answers from many addresses would have what goes to others lost for as long as he stays."""
+    monkeypatch.setattr(flows, "MOST_OPENED", 2)
+    other, places = Node(), [Place(HOST, port, TCP) for port in free_ports(3)]
+    for place in places:
+        other.flows.listen(place.host, place.port, 0, TCP)
+
+    def standing() -> set[int]:
+        return {place.port for place in places if node.flows.connected(place)}
+
+    first, second, third = (place.port for place in places)
+    for place in places:
+        node.flows.send(b"OPTIONS", place)
+    await eventually(lambda: standing() == {first, second})
+    assert node.counted == ["too_many_connections"]
+    monkeypatch.setattr(flows, "RESTS_SECONDS", 0.0)
+    node.flows.send(b"OPTIONS", places[0])
+    node.flows.send(b"OPTIONS", places[2])
+    await eventually(lambda: standing() == {first, third})
+    assert len(node.flows._to) == 2
+    await eventually(lambda: len(other.flows._open) == 2)
+    await other.flows.close()
 
 
 async def test_a_stream_that_brings_whole_messages_is_not_taken_for_one_that_waits(node: Node) -> None:

@@ -196,6 +196,14 @@ async def test_what_breaks_sip_goes_on_through_neither_and_what_does_not_through
         assert other == one or (other == () and isinstance(one[0], int)), path.name
 
 
+async def test_nobody_waits_for_who_names_a_callee_twice(front: Front) -> None:
+    """Of whose answer both are part; a process of Kamailio's that waits refuses the next call, too."""
+    trunk = front.kamailio
+    for _ in range(8):  # each process has some
+        trunk.send(trunk.invite(t="<sip:1@b>"))
+    assert await trunk.told(trunk.invite()) == "INVITE"
+
+
 def called(trunk: Trunk, data: bytes) -> list[rec.Attempt]:
     """The records of an INVITE."""
     message = sip.datagram(data)

@@ -10,14 +10,17 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import redis
 import uvloop
 from counting_servers import PROGRAMS, Server, counting_cluster, counting_server
 from hypothesis import HealthCheck, given, settings
 from playbook import HOST
+from redis.retry import Retry
 from test_counters import ENTRIES, Naive, entry
 
 from gateway.counters import ALWAYS, LOOK, NEAR, TAKE, Entry, Reserved, count_key, key_of
@@ -354,6 +357,22 @@ async def test_who_only_looks_sees_what_all_nodes_have_counted(pair: list[Node],
     for suffices, wanted in ((True, [7]), (False, None)):
         away = Looking("redis://127.0.0.1:9/0", lambda *_: [7], _hashed, deadline=0.2, suffices=suffices)
         assert [away("+8613800000001", "BANK", SMS, COLLECTION) for _ in range(2)] == [wanted] * 2
+
+
+async def test_who_only_looks_asks_a_cluster_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else is served meanwhile."""
+    of_cluster = SimpleNamespace(info=lambda section: {"cluster_enabled": 1}, close=lambda: None)
+    tries: list[int] = []
+
+    def away(url: str, *, retry: Retry, **more: float) -> None:
+        tries.append(retry.get_retries())
+        raise ConnectionError
+
+    monkeypatch.setattr(redis.Redis, "from_url", lambda url, **more: of_cluster)
+    monkeypatch.setattr(redis.RedisCluster, "from_url", away)
+    look = Looking("redis://127.0.0.1:9/0", lambda *_: [7], _hashed, deadline=0.2, suffices=True)
+    assert look("+8613800000001", "BANK", SMS, COLLECTION) == [7]
+    assert tries == [0]
 
 
 async def test_who_only_looks_sees_all_of_a_cluster(node: Nodes, cluster: list[Server]) -> None:

@@ -6,6 +6,7 @@ so that a list of questions does not wait for each.
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -57,8 +58,12 @@ class Looking:
             return None
 
     def _connected(self) -> "redis.Redis | redis.RedisCluster":
-        waits = {"socket_timeout": self._deadline, "socket_connect_timeout": self._deadline}
-        single = redis.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0), **waits)
+        waits: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),  # or a Cluster is asked ten times more
+            "socket_timeout": self._deadline,
+            "socket_connect_timeout": self._deadline,
+        }
+        single = redis.Redis.from_url(self._url, **waits)
         if not single.info("cluster").get("cluster_enabled"):
             return single
         single.close()

@@ -75,7 +75,8 @@ class Submission:
 class Calling(Submission):
     """An INVITE: `content` is its Call-ID in UCS-2; `flaw`: who calls could not be made out; `lender`: the
     number whose line was lent to the call (Diversion), canonical, "" if none; `claims`: other numbers that it
-    names; `hop`: a mark of where it goes on to, 0 if nowhere, on record as its `reference`."""
+    names; `hop`: marks of these and of where it goes on to, on record as its `reference`, see
+    relay.recalled.went_of."""
 
     __slots__ = ("claims", "flaw", "lender")
 

@@ -88,8 +88,10 @@ class Asked(Calls):
         """See `Calls`."""
         assert isinstance(peer, Asker)
         if message.status:
-            with contextlib.suppress(SipError):  # it goes nowhere
+            try:
                 self._response(message, peer)
+            except SipError:  # it goes nowhere, and who asks hears so at once
+                peer.asking.waits = False
         else:
             super().take_message(message, peer, came, data)
 
@@ -148,7 +150,7 @@ class Asked(Calls):
         asking, vias = peer.asking, sip.vias(message)
         if len(vias) < 2:
             return
-        if not self._callers.are_carrier(peer):
+        if not self._callers.answers(peer):
             if self._callers.are_carrier(sip_proxy.sent_by(vias[1])):
                 asking.tell(What.FORWARD)
             return
@@ -158,13 +160,20 @@ class Asked(Calls):
 
 
 def answered(octets: bytes, to: Place) -> None:
-    """Tell who asked what his caller is to be answered."""
+    """Tell who asked what his caller is to be answered, less what it repeats of its request: that may break
+    SIP, or be longer than what is read."""
     assert isinstance(to, Asker)
-    answer = sip.datagram(octets)
-    assert answer is not None
-    phrase = answer.start.split(b" ", 2)[2].decode("latin-1")
-    rows = b"".join(row for name, row in answer.rows if name not in _ANSWERED).decode("latin-1")
-    to.asking.tell(What.ANSWER, status=answer.status, phrase=phrase, rows=rows)
+    start, *lines = octets.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    _, status, phrase = start.split(b" ", 2)
+    rows, is_ours = b"", False
+    for line in lines:
+        if not line.startswith((b" ", b"\t")):
+            name = line.partition(b":")[0].strip(b" \t").lower()
+            is_ours = sip.COMPACT.get(name, name) not in _ANSWERED
+        if is_ours:
+            rows += line + b"\r\n"
+    more = {"phrase": phrase.decode("latin-1"), "rows": rows.decode("latin-1")}
+    to.asking.tell(What.ANSWER, status=int(status), **more)
 
 
 class _End:

@@ -195,7 +195,7 @@ class Calls:
             self._answer(message, peer, NO_SUCH_CALL if self._trunks.redirects else UNAVAILABLE)
         else:
             if method == b"BYE":
-                self._course.hung_up(message, call, "caller")
+                self._outcomes.hung_up(message, call, "caller")
             self._forward(request, peer, hop)
 
     def _from_carrier(self, request: Request, peer: Place) -> None:
@@ -207,7 +207,7 @@ class Calls:
         elif request.to_tag or request.message.method in (b"ACK", b"CANCEL"):
             call = partial(self._standing.of_called, request)
             if request.message.method == b"BYE":
-                self._course.hung_up(request.message, call(), "called")
+                self._outcomes.hung_up(request.message, call(), "called")
             elif request.message.method in REFRESHES:
                 self._standing.goes_by(request.message, call())
             go_on = partial(self._forward, request, peer, None)

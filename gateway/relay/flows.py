@@ -53,10 +53,15 @@ MOST_HELD = 64
 """Messages that wait until a connection which is opened for them stands."""
 
 MOST_OPENED = 256
-"""Connections of a worker to where something goes; it goes nowhere that would take a further one."""
+"""Connections of a worker to where something goes. For a further one that which rests for longest is closed;
+where none does, nothing goes there."""
 
 MOST_OPENED_TO_ONE = 8
 """Of these to one address."""
+
+RESTS_SECONDS = 32.0
+"""A connection that we opened rests when nothing went or came by it for so long: no answer is awaited there
+(RFC 3261 §17.1.2.2, timer F)."""
 
 
 class Takers(NamedTuple):
@@ -78,7 +83,7 @@ class Flow(asyncio.Protocol):
         self.place = place
         self.kept = kept
         self.transport: asyncio.Transport | None = None
-        self.heard = monotonic()
+        self.heard = self.told = monotonic()
         self.waits_since = 0.0
         self.closed = asyncio.Event()
         self.held: list[bytes] = []
@@ -98,6 +103,7 @@ class Flow(asyncio.Protocol):
         self._flows.ended(self)
 
     def send(self, data: bytes) -> None:
+        self.told = monotonic()
         if self.transport is None:
             self.held.append(data)
         elif self.transport.get_write_buffer_size() > MOST_UNREAD:
@@ -211,14 +217,30 @@ class Flows:
                 self.answer(data)
             return
         if flow is None:
-            to_host = sum(host == to.host for host, _, _ in self._to)
-            if len(self._to) >= MOST_OPENED or to_host >= MOST_OPENED_TO_ONE:
+            if not self._has_room(to):
                 self.count("too_many_connections")
                 return
             flow = self._to[to.address] = Flow(self, to)
             self._begin(self._reach(flow))
         if len(flow.held) < MOST_HELD:
             flow.send(data)
+
+    def _has_room(self, to: Place) -> bool:
+        """Whether a connection there may be opened; one that rests makes room for it."""
+        for host, most in ((to.host, MOST_OPENED_TO_ONE), ("", MOST_OPENED)):
+            some = [one for one in self._to.values() if host in ("", one.place.host)]
+            if len(some) < most:
+                continue
+            late = monotonic() - RESTS_SECONDS
+            rests = [
+                one for one in some if one.transport and not one.kept and max(one.heard, one.told) < late
+            ]
+            if not rests:
+                return False
+            rested = min(rests, key=lambda one: max(one.heard, one.told))
+            del self._to[rested.place.address]
+            rested.end("")
+        return True
 
     def answer(self, data: bytes) -> None:
         """Send a response whose connection has gone to where its Via says. Raises SipError."""

@@ -50,6 +50,11 @@ class Outcomes:
             self._standing.goes_by(response, call())
         self._heard.pass_on(response, sip.call_id(response), call, go_on)
 
+    def hung_up(self, message: Message, call: Dialog | bytes, by: str) -> None:
+        """A BYE of a side; `call`: see `Course.hung_up`."""
+        self._course.hung_up(message, call, by)
+        self._standing.over(call)
+
     def took_back(self, judging: Judging, status: int) -> None:
         """The caller was told something else than the pass that stands on record: so does that, or a repeat
         would go on after a restart."""

@@ -67,6 +67,10 @@ class Standing:
                 del self._contacts[next(iter(self._contacts))]
             self._contacts[call.attempt] = other
 
+    def over(self, call: Dialog | bytes) -> None:
+        """A side has hung up, in this call or in that of this attempt: nobody goes by its Contact now."""
+        self._contacts.pop(call if isinstance(call, bytes) else call.attempt, None)
+
     def failed(self, said: Named, call: Dialog) -> None:
         """A call came to nothing: nothing belongs to it any more."""
         for name in (b"%b %b" % (said.call_id, said.from_tag), said.call_id):

@@ -268,10 +268,16 @@ class Voice:
 
     def _probe(self) -> None:
         for place in self._hops.places:
-            self._probes += 1
             if place.transport == UDP or self._flows.connected(place):
-                own = self._owns[place.section]
-                self._send(sip_proxy.probe(own, place, self._index, self._probes), place)
+                self._send(self._own_probe(place), place)
+
+    def _own_probe(self, place: Place) -> bytes:
+        """One whose answer is this worker's by its Call-ID, whichever the kernel brings it to."""
+        while True:
+            self._probes += 1
+            data = sip_proxy.probe(self._owns[place.section], place, self._index, self._probes)
+            if self._owner(data) == self._index:
+                return data
 
     def drain(self) -> None:
         """New calls are refused; what belongs to calls that stand goes on."""
@@ -340,7 +346,10 @@ class Voice:
 
     def _opens(self, place: Place) -> bool:
         assert self._calls is not None
-        return self._calls.knows(place)
+        try:
+            return self._calls.knows(place)
+        except NotReady:  # nobody knows whose it is
+            return False
 
     def _owner(self, data: bytes) -> int:
         """The worker whose call it is."""
