@@ -36,6 +36,7 @@ def test_it_is_kept_thirty_days_and_no_longer(tmp_path):
     late = NOW + KEEP_DAYS * DAY
     contacts.expire(late)
     assert contacts.last(KEY, late) == Contact(NOW, 1, attempt(NOW), "w0")
+    assert contacts.last(KEY, late + 1) is None
     contacts.expire(late + DAY)
     assert contacts.last(KEY, late) is None
     assert not list(tmp_path.iterdir())

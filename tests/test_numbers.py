@@ -102,6 +102,9 @@ def test_canonical_is_a_fixed_point_and_never_raises(raw: str | bytes) -> None:
         ("sips:%2B8613800000000:secret@example.com", "+8613800000000"),
         ("SIP:4001234567@example.com;user=phone", "4001234567"),
         ("+8695588", "95588"),
+        ("+106900012345", "106900012345"),  # no area of +1 begins with 0 or 1
+        ("0010690001", "10690001"),
+        ("+12125550100", "+12125550100"),
         ("057195588", "+8657195588"),  # that city's service line
         ("0951-5012345", "+869515012345"),
         ("95150123456", "95150123456"),  # bare 95… is a code

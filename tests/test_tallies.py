@@ -89,3 +89,13 @@ async def test_what_was_not_recorded_is_not_counted(tmp_path: Path) -> None:
     # what passes on of a message was counted when it began
     assert (total(telemetry.attempts), total(telemetry.intercepts), total(telemetry.replies)) == (3, 2, 1)
     await journal.close()
+
+
+def test_who_accepts_again_in_the_read_of_his_refusal_has_done_so_after_it() -> None:
+    """Of two of one moment the refusal stands: so it is the later one's, whichever that is."""
+    nobody: Any = SimpleNamespace(journal=None)
+    returns = Returns("n", nobody, RegistryKey(bytes(32)), nobody, nobody, nobody, Telemetry())
+    moments = [returns._moment(1000, kind) for kind in ("refuse", "accept", "refuse", "other", "accept")]
+    assert moments == [1000, 1001, 1001, 1001, 1002]
+    assert returns._moment(1001, "refuse") == 1002
+    assert returns._moment(500, "accept") == 500  # the clock was set back

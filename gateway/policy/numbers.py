@@ -9,6 +9,7 @@ Spellings that could be two numbers, and how they are read:
 * bare 10…, 12…, 95…, 96… is a code, never a Beijing or Ningxia number without its trunk 0;
 * after 86 or +86, digits that make a whole geographic number are one (+86 10 6900 0123), else a code may
   follow (+86 106900012345, +86 95588);
+* +10… and +11… (or 0010…) are codes, as no area behind +1 begins with 0 or 1;
 * 0 and area code before a service code (0571 95588) is that city's service line, as the library has it;
 * without trunk 0 and prefix, 10 or 11 digits that make a whole geographic number are one (57188886666);
   a local number without area code cannot be read.
@@ -120,7 +121,7 @@ def _read(text: str) -> str:
     if digits.startswith("86"):
         national = digits[2:].removeprefix("0")
         return _subscriber(national) or (national if _CODE.fullmatch(national) else "")
-    if international:
+    if international and not digits.startswith(("10", "11")):
         return "+" + digits if _FOREIGN.fullmatch(digits) else ""
     if digits.startswith("0"):
         return _subscriber(digits[1:])

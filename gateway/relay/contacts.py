@@ -105,11 +105,12 @@ class Contacts:
         if today != self._today:
             self._today = today
             self._forget(today - days)
+        since = now - days * DAY  # its first day is half over
         for day in range(today, today - days - 1, -1):
             found = [
                 contact
                 for writer, table in self._tables(day)
-                if (contact := _find(table, key, writer)) is not None
+                if (contact := _find(table, key, writer)) is not None and contact.at >= since
             ]
             if found:
                 return max(found)

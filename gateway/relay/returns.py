@@ -36,6 +36,9 @@ from gateway.relay.memory import Cuts, Note, join
 from gateway.relay.screen import Screen
 from gateway.telemetry import Telemetry
 
+SET_BACK = 100
+"""ms: what was said that much later than now, was said before somebody set the clock back."""
+
 _Asked: TypeAlias = tuple[Delivery, Done, Read | None]
 """What is to be read, who hears that it is in force, and of a long reply or its part, where it belongs."""
 
@@ -61,6 +64,7 @@ class Returns:
         self._confirmations = confirmations
         self._telemetry = telemetry
         self._kinds: Counter[str] = Counter()
+        self._newest = 0  # ms: when the reply came that came last
         self._answered: list[OutcomeItem] = []
         self._joining = Joining(self._late)
 
@@ -254,6 +258,7 @@ class Returns:
             kind = "ambiguous"
         if read is not None and not all(delivery.content):
             kind = UNFINISHED.get(kind, kind)
+        now = self._moment(now, kind)
         filings = view.numbers(number) if number else ()
         filing = governing(filings, SMS, now)
         if not institution and filing is not None:
@@ -318,6 +323,14 @@ class Returns:
             done=durable,
         )
         confirmed = does and self._confirmations.wants(reply)
+
+    def _moment(self, now: int, kind: str) -> int:
+        """When a reply came, in ms: who accepts again does so after what came before it, if only in the same
+        read, as of two of one moment the refusal stands."""
+        if self._newest - now < SET_BACK:
+            now = max(now, self._newest + (kind == "accept"))
+        self._newest = now
+        return now
 
     def count(self, kind: str) -> None:
         """One more reply of this kind was recorded."""
