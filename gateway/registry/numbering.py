@@ -21,7 +21,7 @@ DIGITS_MAX = 20
 
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d+)?[eE][-+]?\d+")
 FRACTIONAL = re.compile(r"\s*[-+]?\d+\.\d{1,2}\s*")
-"""A number with decimals. A dot may stand between groups of digits, but the last group of none is that short."""
+"""A number with decimals. Dots may stand between groups of digits, but no last group is that short."""
 SEPARATORS = re.compile(r"[\s\-()]")
 
 
