@@ -266,6 +266,18 @@ async def test_a_timeline_has_what_everybody_did_in_order_and_is_audited(traces:
 
 
 @here
+async def test_a_timeline_that_leaves_out_older_attempts_says_so(
+    traces: Traces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.web.resources.finding.MOST_EVENTS", 2)
+    said = await traces.office.post(
+        "auditor", "/subscribers/timeline", {"subscriber": SUBSCRIBER, "reason": "复核"}
+    )
+    assert [one["why"] for one in said.body["incomplete"]] == ["away", "more"]
+    assert said.body["incomplete"][1]["node"] == "node-1"
+
+
+@here
 async def test_an_overview_counts_what_its_reader_may_see(traces: Traces) -> None:
     office = traces.office
     counts: dict[str, tuple[int, int, int]] = {

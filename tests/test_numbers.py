@@ -164,6 +164,18 @@ def test_a_refusal_of_a_pseudo_number_can_be_brought_in_as_it_was_exported() -> 
         registry_number("pseudo:A1B2C3")
 
 
+@pytest.mark.parametrize("cell", ["106900010146.0", " 13800000501.0", "106900010146.5", "1380000050.10"])
+def test_a_number_that_a_program_wrote_with_decimals_is_none(cell: str) -> None:
+    """Its decimals would be its last digits, and it another holder's number or another subscriber's."""
+    for read in (registry_number, subscriber):
+        with pytest.raises(Bad, match="decimals"):
+            read(cell)
+
+
+def test_dots_between_groups_of_digits_are_read() -> None:
+    assert registry_number("0571.8888.6666") == subscriber("0571.88886666") == "+8657188886666"
+
+
 def test_what_looks_like_a_pseudo_number_and_is_none() -> None:
     assert canonical("pseudo:") == canonical("pseudo:a b") == canonical("pseudo:" + "1" * 33) == ""
     assert mask(opaque(b"A1B2C3D4E5F6")) == "pseudo:A1B2****E5F6"

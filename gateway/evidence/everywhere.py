@@ -47,7 +47,7 @@ WHY = {
     "away": Words("无法连接", "can't be reached"),
     "slow": Words("未能及时查完", "was not through in time"),
     "busy": Words("查询过多", "is busy with other searches"),
-    "more": Words(f"结果超过 {MOST} 条", f"has more than {MOST}"),
+    "more": Words("结果过多，只列出一部分", "has more than are told"),
     "other_key": Words("登记密钥不同", "has another registry key"),
     "other_version": Words("软件版本不同", "runs another version"),
     "other_node": Words("该地址上是另一节点", "is not what answers at its address"),

@@ -20,6 +20,8 @@ DIGITS_MAX = 20
 """Digits of the longest sending number: Src_Id has 21 octets with its NUL (CMPP 3.0 §7.4.3.1)."""
 
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d+)?[eE][-+]?\d+")
+FRACTIONAL = re.compile(r"\s*[-+]?\d+\.\d{1,2}\s*")
+"""A number with decimals. Dots may stand between groups of digits, but no last group is that short."""
 SEPARATORS = re.compile(r"[\s\-()]")
 
 
@@ -47,6 +49,13 @@ def number(cell: str) -> str:
             "被电子表格写成了科学计数法，数字已丢失",
             "the column formatted as text, all digits in full",
             "将该列设为文本格式，完整写出全部数字",
+        )
+    if FRACTIONAL.fullmatch(cell):  # 10690001.0 would be read as 106900010, a number of somebody else
+        raise Bad(
+            "written with decimals by a spreadsheet or program",
+            "被电子表格或程序写成了小数",
+            "the digits alone, without .0",
+            "只写数字，不带 .0",
         )
     found = canonical(cell)
     if not found or found.startswith(PSEUDO) or "\0" in cell:  # on the wire it is padding, in a file damage

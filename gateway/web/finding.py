@@ -115,6 +115,11 @@ def _not_asked(missing: list[Missing]) -> list[NotAsked]:
     return [NotAsked(node=one.node, why=one.why) for one in missing]
 
 
+def more_than(oldest: Shown) -> NotAsked:
+    """What is said when this one, the oldest, is left out for want of room."""
+    return NotAsked(node=plain(oldest)["node"], why="more")
+
+
 async def _others(site: Knowing, actor: Actor, since: int) -> list[Peer]:
     async with site.door.acting(actor, seconds=READ_SECONDS) as c:
         return await peers(c, site.nodes.own, since)
