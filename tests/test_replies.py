@@ -183,7 +183,7 @@ def test_what_only_looks_like_a_refusal(text: str) -> None:
     assert classify(text.strip()).kind != "refuse"
 
 
-@given(st.sampled_from(PLAIN), st.text("买账单何时借办理", min_size=2, max_size=20))
+@given(st.sampled_from(PLAIN), st.text("买账单何时借办票", min_size=2, max_size=20))
 def test_a_code_inside_a_sentence_is_not_a_refusal(code: str, rest: str) -> None:
     assert "refuse" not in (classify(rest + code).kind, classify(code + rest).kind)
 

@@ -25,6 +25,7 @@ CLASSES: Mapping[str, str] = {
         原来的机主
         不用这个号 不用这个号码 不用这号 不用此号 原来的人 之前的人 以前的人 不姓
         wrong_number wrong_no wrong_person wrong_guy not_me not_mr not_mrs not_ms not_him not_her isnt_him
+        isnt_mr isnt_mrs isnt_ms
         isnt_her isnt_me not_his
         not_hers 不系佢 唔系佢 唔系我 唔识佢 打错咗 跟他不熟 和他不熟 dont_know_him dont_know_her
         dont_know_this_person no_such_person 上一任机主 跟他离婚 和他离婚 与他离婚 跟她离婚 和她离婚

@@ -144,7 +144,8 @@ CLASSES: Mapping[str, str] = {
         渠道 几条 两条 三条 四条 五条 六条 七条 八条 九条 十条 十几条 几十条 几个
         啲 嚟 俾 畀
         业务员 客服 们 那 并 且 而且 因为
-        me my us it this these that the to your you from number phone list i want would like now and any
+        me my us it this these that the to your you from number phone list i want wish_to would like now and
+        any
         什么都 啥都 机器人 用 n次 n遍 n多次 了解 尽快 速速 东西 玩意 玩意儿 对 和我家人 和我的家人
         和家人 及家人 及我的家人 和我家里人 和我老婆 和我老公 跟我家人 和我父母 和我爸妈 和我的父母
         和我的朋友 和我朋友 和我的同事 和我同事 跟我的家人 以及我的家人 以及家人 向 do is are was
