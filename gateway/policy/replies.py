@@ -77,7 +77,8 @@ _MENTIONED = re.compile(rf"\w{_OPENS}(\w{{1,12}}){_CLOSES}|{_OPENS}(\w{{1,12}}){
 """关于“退订”的规定: a word in quotes amid a sentence."""
 
 _PHONES = ("发自我的", "来自我的", "—发自", "—来自", "-发自", "-来自", "Sent from my", "sent from my")
-"""How what phones write below a text begins."""
+"""How what phones write below a text begins; where it does not say whose, it ends with what it is."""
+_NAMES = ("手机", "平板", "iPhone", "iPad")
 _LONGEST_PHONE = 40
 
 _ENDS = {STOP: "", QUESTION: "J"}
@@ -195,7 +196,11 @@ def _written(text: str) -> str:
         return text
     for phone in _PHONES:
         at = plain.rfind(phone, max(0, len(plain) - _LONGEST_PHONE))
-        if at > 0 and not plain[at - 1].isalnum():
+        if (
+            at > 0
+            and not plain[at - 1].isalnum()
+            and (phone[0] not in "-—" or plain.rstrip().endswith(_NAMES))
+        ):
             return plain[:at].rstrip(" \r\n-—–")
     return text
 
