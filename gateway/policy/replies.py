@@ -194,13 +194,10 @@ def _written(text: str) -> str:
     plain = text if text.isascii() else "".join(filter(_is_seen, text))
     if "发自" not in plain and "来自" not in plain and "rom my" not in plain:
         return text
+    named = plain.rstrip().endswith(_NAMES)
     for phone in _PHONES:
         at = plain.rfind(phone, max(0, len(plain) - _LONGEST_PHONE))
-        if (
-            at > 0
-            and not plain[at - 1].isalnum()
-            and (phone[0] not in "-—" or plain.rstrip().endswith(_NAMES))
-        ):
+        if at > 0 and not plain[at - 1].isalnum() and (named or phone[0] not in "-—"):
             return plain[:at].rstrip(" \r\n-—–")
     return text
 

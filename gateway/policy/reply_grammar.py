@@ -15,7 +15,7 @@ from gateway.policy.reply_words import KINDS_OF_FILLERS
 MILD = "[FpPDab]*"
 ABOUT = "G+[Fp]*(?=[OgY])"
 AROUND = "(?:[FpPDabOgYojhHTu]|&)*"
-KINDS = {"F": KINDS_OF_FILLERS, "B": "!", "M": "σ", "I": "κ", "X": "Λπψ"}
+KINDS = {"F": KINDS_OF_FILLERS, "B": "!", "M": "σ", "I": "κ", "X": "Λπψ", "s": "ς"}
 
 
 class Sentence(NamedTuple):
@@ -189,6 +189,8 @@ SENTENCES = (
     Sentence("how", "[FpPDab]*w[FpP]*l[FpPQJ]*", "退不了"),
     Sentence("how", "~Qj?~σ[FpPOgYSJ]*", "如何停止"),
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
+    # codes and bills are not stopped by a refusal; who wants none of them has not refused the rest
+    Sentence("unclear", "(?!.*[@2oNgY])[FpPab]*ς[FpPOab]*M[FpPa]*[Stye][FpPabO]*", "验证码别发了"),
     # what is not to be done any more
     Sentence("demand", "(?:P*[CK]|~W~)?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
     Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabhj]*J?", "大哥别发了"),
@@ -237,11 +239,13 @@ SENTENCES = (
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
     Sentence(
-        "demand", "[^PLNMBZQJjn3]*(?:[ae][FpPa]*[SRe]|e|an[FpPa]*R)[^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"
+        "demand", "[^PLNMBZQJjn3]*(?:[ae][FpPa]*[SRe]|e|an[FpPa]*R)[^PLNMBZQn3]*T[FpPTu]*", "再发投诉你们"
     ),
     Sentence("demand", "[FpPab]*[ae][FpPa]*[SRet][FpPaOgYhX]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
-        "demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
+        "demand",
+        "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn3]*[F][^PLNMBZQn3]*T[FpPTu]*",
+        "再打电话我就报警",
     ),
     # a threat whose other half is another clause
     Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X3]*%?[FpP%]*", "再发一条试试"),

@@ -71,9 +71,13 @@ CLASSES: Mapping[str, str] = {
         打电话吧 打电话就行 打电话就好 打电话即可 只打电话 电话联系 有事打电话 可以打电话 电话通知 电话就行
         电话就好 电话即可 打个电话就行
     """,
-    # s: service that is to go on; k: that it goes on
+    # s: service that is to go on, ς: such messages themselves; k: that it goes on
     "s": """
-        还款提醒 还款短信 还款 账单 账单短信 验证码 余额提醒 动账提醒 动账短信 交易提醒 交易短信 提醒
+        还款 提醒
+    """,
+    "ς": """
+        还款提醒 还款短信 账单 账单短信 验证码 验证码短信 余额提醒 余额短信 动账提醒 动账短信 动账通知
+        交易提醒 交易短信
         服务短信 业务通知
     """,
     "k": """
