@@ -45,6 +45,12 @@ def problems(settings: Config, path: Path | None) -> list[str]:
 
 def notes(settings: Config) -> Iterator[str]:
     """What is allowed and may not be meant."""
+    with contextlib.suppress(UsageError):  # which is among the problems
+        if rules := handed.unnamed(handed.profile_of(settings)):
+            yield (
+                f"policy.profile does not name {', '.join(rules)}, which are off by it; extend a shipped"
+                " profile, or write a mode of each"
+            )
     for number, sms in enumerate(settings.sms):
         if not sms.upstream:
             yield (

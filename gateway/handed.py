@@ -15,21 +15,31 @@ from typing import Any
 
 from gateway import config as configuration
 from gateway.config import RELOAD, Config
+from gateway.errors import UsageError
 from gateway.policy.calendar import Calendar
 from gateway.policy.profile import Profile
 from gateway.policy.profile_text import parse_profile
 from gateway.registry import workdays
 from gateway.values import Section, milliseconds
 
+_WHOLE = "zhejiang"
+"""A shipped profile that names each rule."""
+
 
 def profile_of(
     config: Config, read: Callable[[str], str] | None = None, days: Calendar | None = None
 ) -> Profile:
     """The node's own profile, with its settings; `read` gives the text of a name or path, by default of the
-    files themselves, as `days` are by default those of their file. Raises UsageError."""
+    files themselves, as `days` are by default those of their file. Raises UsageError, also for a profile that
+    names no rule, such as a file that was cut to nothing: by it everything would pass."""
     name = config.policy.profile
     # what it extends may lie beside it
     profile = parse_profile(read or partial(configuration.read_profile, folder=Path(name).parent), name)
+    if not profile.content["rules"]:
+        raise UsageError(
+            f"profile {name}: names no rule, so everything would pass; right would be extends ="
+            f' "{_WHOLE}", or a mode of each rule'
+        )
     return dataclasses.replace(
         profile,
         name=Path(name).name,  # where the file lies concerns nobody who reads a verdict
@@ -37,6 +47,12 @@ def profile_of(
         unknown_account=config.registry.unknown_account,
         days=workdays.calendar(_file_of_days(config)) if days is None else days,
     )
+
+
+def unnamed(profile: Profile) -> list[str]:
+    """The rules of the shipped profiles that this one says nothing of, and that are off by it."""
+    shipped = parse_profile(configuration.read_profile, _WHOLE).content["rules"]
+    return [word for word in shipped if word not in profile.content["rules"]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -255,6 +255,8 @@ class Node:
         self._crew.reload()
 
     def _hand_down(self, settings: handed.Handed) -> None:
+        if rules := handed.unnamed(settings.profile):
+            self._log.warning("the profile names no such rules: off", extra={"fields": {"rules": rules}})
         settings.write(self._settings_path, self.dsn)
         self._handed = settings
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config, handed
+from gateway import check, config, handed
+from gateway.config import shipped_profiles
 from gateway.errors import UsageError
 from gateway.model import Reason
 from gateway.policy.profile import OBSERVE
@@ -72,6 +73,21 @@ def test_a_profile_that_can_not_be_read_is_not_handed_down(path: Path) -> None:
     (path.parent / "base.toml").write_text("rules = [")
     with pytest.raises(UsageError, match=r"base\.toml"):
         handed.of(config.load(path, {}))
+
+
+def test_a_profile_by_which_everything_would_pass_unsaid_is_not_handed_down(path: Path) -> None:
+    """Cut to nothing, or without the line that it extends another: the one is refused, the other named."""
+    loaded = config.load(path, {})
+    for text in ("", "# soon\n", '[refusal_covers]\nmarketing = ["marketing"]\n', "[rules]\n"):
+        written(path.parent / "mine.toml", text)
+        with pytest.raises(UsageError, match=r'mine\.toml: names no rule.*extends = "zhejiang"'):
+            handed.of(loaded)
+    written(path.parent / "mine.toml", BASE.partition("\n")[2])
+    assert set(handed.unnamed(handed.of(loaded).profile)) >= {"unregistered", "quiet_hours"}
+    assert any("policy.profile does not name" in note for note in check.notes(loaded))
+    for name in shipped_profiles():
+        written(path.parent / "mine.toml", f'extends = "{name}"\n')
+        assert handed.unnamed(handed.of(loaded).profile) == []
 
 
 def test_a_reload_takes_what_may_change_and_names_what_waits_for_a_restart(path: Path) -> None:

@@ -35,6 +35,10 @@ _SERIAL = re.compile("(?<![a-z0-9])td\\.(?=[0-9](?![0-9]))")
 """TD-1 stops one service, as TD1 does."""
 
 
+_ENOUGH = re.compile("(?<=别)((?:再|再给我|给我)?(?:[打来]电话|发短信|发信息|发消息))(?:就[行好成]|即可|吧)")
+"""别打电话就行 asks for that alone; 打电话就行 by itself says what may go on."""
+
+
 def _within_one_slip(word: str) -> frozenset[str]:
     """What is typed for a Latin word with one letter too few, too many, wrong or in its neighbour's place."""
     halves = [(word[:place], word[place:]) for place in range(len(word) + 1)]
@@ -61,6 +65,8 @@ def meant(plain: str) -> str:
         plain = _SERIAL.sub("td", plain)
     if not plain.isascii():
         plain = _TYPED.sub(_right, plain)
+        if "别" in plain:
+            plain = _ENOUGH.sub(r"\1", plain)
     runs = _LATIN.findall(plain)
     if not runs or max(map(len, runs)) < _LEAST_SPELLED:
         return plain

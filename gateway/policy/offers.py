@@ -51,9 +51,12 @@ _END_ASKED = re.compile(
 """Whether the subscriber meant to refuse."""
 
 _GET = "(?:接收|订阅)"
+_SELLS = "(?:营销|推广|优惠(?!券)|促销|资讯|广告)"
 _MORE_ASKED = re.compile(
     f"(?:是否|愿意?|同意|希望|想){_NO_PAUSE}{{0,4}}(?:(?:继续|再){_GET}{_NO_PAUSE}{{0,8}}(?:短信|信息)"
-    f"|{_GET}{_NO_PAUSE}{{0,8}}(?:营销|推广|优惠(?!券)|促销|资讯)){_NO_PAUSE}{{0,6}}{_ASKS}"
+    f"|{_GET}{_NO_PAUSE}{{0,8}}{_SELLS}){_NO_PAUSE}{{0,6}}{_ASKS}"
+    f"|(?:是否|[您你])(?:愿意?|同意|希望|想){_NO_PAUSE}{{0,12}}(?:接收|收到|发送|推送){_NO_PAUSE}{{0,8}}{_SELLS}"
+    f"{_NO_PAUSE}{{0,6}}[{STOP}{QUESTION}]"
 )
 """Whether the subscriber wants to get more of them; of bills and codes one may say no and refuse nothing."""
 _DECLINED = re.compile(f"不(?:愿意?|同意|需要|希望|想|要|接收|继续)*{_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})")
@@ -84,10 +87,14 @@ _WHO_ASKED = re.compile(
     f"是{_NO_PAUSE}{{1,12}}(?<![您你否为])本人{_ASKS}|[您你问]是{_NO_PAUSE}{{1,4}}(?:先生|女士|小姐){_ASKS}"
 )
 """Whether the subscriber is the one who is meant."""
+_DID = "(?:操作|消费|交易|支付|办理|申请|登[录陆]|签收|使用|刷|转账|取款)"
 _DENIED = re.compile(
-    f"(?:非|不是){_NO_PAUSE}{{0,3}}本人{_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})"
-    f"|{_REPLY}({_ANSWER})(?:表示|则为|为)?(?:非|不是)本人"
+    f"(?:非|不是){_NO_PAUSE}{{0,3}}本人(?!{_DID}){_NO_PAUSE}{{0,4}}{_REPLY}({_ANSWER})"
+    f"|{_REPLY}({_ANSWER})(?:表示|则为|为)?(?:非|不是)本人(?!{_DID})"
 )
+_DONE = re.compile(f"本人{_DID}")
+"""What the subscriber may not have done; who has not is still the one who is meant."""
+_NOT_DONE = re.compile(f"(?:我|并)?(?:非|不是)(?:我|我?本人)[的了{STOP}]*")
 _DENIES = frozenset(("不是", "不是的", "否", "不", "n", "no"))
 _REJECTS = frozenset(("拒绝", "谢绝"))
 """No to a question; beside a way to refuse the messages themselves it may be either."""
@@ -127,6 +134,7 @@ def may_choose(plain: str) -> bool:
     """Whether this reply could be one of the answers that a message offers, hold one, or be a slip of one."""
     return (
         _CHOSEN.fullmatch(plain) is not None
+        or _NOT_DONE.fullmatch(plain) is not None
         or _CODE.search(plain) is not None
         or (len(plain) <= _LONGEST_SLIP and _HEARD.issuperset(plain) and bool(plain))
     )
@@ -139,7 +147,7 @@ def chosen(plain: str, outbound: str) -> str | None:
     """
     found = _CHOSEN.fullmatch(plain)
     if found is None:
-        return None
+        return "other" if _NOT_DONE.fullmatch(plain) and _DONE.search(outbound) else None
     answer = found[1]
     ends = _ends_of(outbound)
     if answer in ends:

@@ -76,8 +76,9 @@ _OPENS, _CLOSES = "[\"'“‘「『《〖【]", "[\"'”’」』》〗】]"
 _MENTIONED = re.compile(rf"\w{_OPENS}(\w{{1,12}}){_CLOSES}|{_OPENS}(\w{{1,12}}){_CLOSES}\w")
 """关于“退订”的规定: a word in quotes amid a sentence."""
 
-_PHONES = ("发自我的", "来自我的", "Sent from my", "sent from my")
-"""How what phones write below a text begins."""
+_PHONES = ("发自我的", "来自我的", "—发自", "—来自", "-发自", "-来自", "Sent from my", "sent from my")
+"""How what phones write below a text begins; where it does not say whose, it ends with what it is."""
+_NAMES = ("手机", "平板", "iPhone", "iPad")
 _LONGEST_PHONE = 40
 
 _ENDS = {STOP: "", QUESTION: "J"}
@@ -188,14 +189,15 @@ def _unquoted(text: str, outbound: str) -> str | None:
 
 def _written(text: str) -> str:
     """The text without the line that names the phone it was written on."""
-    if "我" not in text and "m" not in text:
+    if "自" not in text and "m" not in text:
         return text
     plain = text if text.isascii() else "".join(filter(_is_seen, text))
-    if "我的" not in plain and "rom my" not in plain:
+    if "发自" not in plain and "来自" not in plain and "rom my" not in plain:
         return text
+    named = plain.rstrip().endswith(_NAMES)
     for phone in _PHONES:
         at = plain.rfind(phone, max(0, len(plain) - _LONGEST_PHONE))
-        if at > 0 and not plain[at - 1].isalnum():
+        if at > 0 and not plain[at - 1].isalnum() and (named or phone[0] not in "-—"):
             return plain[:at].rstrip(" \r\n-—–")
     return text
 

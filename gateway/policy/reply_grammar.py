@@ -15,7 +15,7 @@ from gateway.policy.reply_words import KINDS_OF_FILLERS
 MILD = "[FpPDab]*"
 ABOUT = "G+[Fp]*(?=[OgY])"
 AROUND = "(?:[FpPDabOgYojhHTu]|&)*"
-KINDS = {"F": KINDS_OF_FILLERS, "B": "!", "M": "σ", "I": "κ", "X": "Λπ"}
+KINDS = {"F": KINDS_OF_FILLERS, "B": "!", "M": "σ", "I": "κ", "X": "Λπψ", "s": "ς"}
 
 
 class Sentence(NamedTuple):
@@ -52,7 +52,7 @@ SENTENCES = (
     Sentence("earlier", "[FpPDab]*<[FpPDab]*V[FpP]*[CK][FpPOgY]*", "上个月就回过T了"),
     Sentence("ask", "P*[Ww][FpP]*V[CK][FpP]*<?[FpP]*V[FpP]+", "退订回TD我已经回过了"),
     Sentence("unknown", "[^LMBZN]*0[^IMLBZN]*[XGsf19][^IMLBZN]*I.*", "你们把金额发错了"),
-    Sentence("unclear", "[FpP6X19]*λ[FpPOXΛ19τ]*M[FpPa]*[Stye][FpPOY0]*", "晚上别打电话"),
+    Sentence("unclear", "[FpP6X19]*[λΛ][FpPOXΛ19τ]*M[FpPa]*[StyeY][FpPOY0]*", "晚上别打电话"),
     Sentence("ask", "[FpPDab]*(?:g[FpPOgY@]*|[OY][FpPOgY]*@[F]*)r[FpP]*", "营销类的全部拒绝"),
     Sentence("demand", "[FpPDabOgYohH]*H[FpP]*@[FpP]*[OgY][FpPOgY]*", "我不需要你们的任何短信"),
     Sentence("demand", "[FpP]*M[FpP]*s[FpP@]*M~[Stye][FpP]*", "只要不是账单都别发"),
@@ -62,7 +62,8 @@ SENTENCES = (
     Sentence("dislike", "[pP]*H[F]*Q[p]*", "退订链接在哪"),
     Sentence("how", "[FpP]*V[FpP]*Q[FpPj]*[B][aFp]*R[FpPOg]*J?", "回什么能不收到"),
     Sentence("how", "[FpPj]*(?:[OgY][FpPOgY]*)?Q[FpPj]*q[FpPOgY]*J?", "怎么取消这个短信"),
-    Sentence("unclear", "[FpP6]*M[FpPa]*λ[FpP]*[Stye][FpPOY0]*", "别一大早发"),
+    Sentence("unclear", "[FpP6j]*M[FpPab]*λ[FpP]*[Stye][FpPOY0]*", "别一大早发"),
+    Sentence("unclear", "[FpP6]*M[FpPab]*[Stye][F0]*λ[FpP]*", "别打那么晚"),
     Sentence("moved", "[FpP]*I[FpP]*9[FpP]*", "新号13800000001"),
     Sentence(
         "dislike",
@@ -111,6 +112,7 @@ SENTENCES = (
     ),
     Sentence("unclear", "[FpP]*λ[FpP]*M~[Stye][FpPOY]*λ[FpP]*[Stye][FpPOY]*", "白天别打晚上打"),
     Sentence("later", "[FpP19X]*(?:[λτ][FpP19]*a|Λ[FpP]*a?)[FpP]*[Stye][FpPOY]*", "晚上再打"),
+    Sentence("later", "[FpP19]*[Λλτ][FpP]*[ψ][FpP]*", "明天再说"),
     # the number is somebody else's
     Sentence("wrong", "[^L]*I[^QJ]*", "你打错了"),
     Sentence("wrong", "[FpPDabUniOgYX3Gf]*`[FpPDabdMStyeROgYiI3HGfs]*(?:9[FpP]*)?", "这个号不是我"),
@@ -137,6 +139,7 @@ SENTENCES = (
     Sentence("how", "[FpPDabQJj]*l~W[FpPaJ]*", "为什么不能退订"),
     Sentence("how", "[FpPDabQJj]*W[FpPabQJj]*l[FpPaJ]*", "怎么退订不了"),
     Sentence("unclear", "[^MBNZL]*Hp*P[FpP]*W[FpPaOg]*", "不感兴趣请退订"),
+    Sentence("how", "[FpP]*N[FpP]*W[F]*p+J[pP]*", "不是退订了吗"),
     Sentence("no", ".*[MBNZLH].*[Wr].*", "没说要退订"),
     Sentence("no", "~[MBNZL][FpPDaV]*[CK]~", "我没回T"),
     # a word that asks by itself
@@ -164,9 +167,11 @@ SENTENCES = (
         "都退订了怎么还发",
     ),
     Sentence("ask", "[FpPDabOgYohT]*(?:[VS]?[Fp]*W|K|[VS][Fp]*[CK]W?)~b~[RStye][FpPabOgY]*J?", "回了T还发"),
+    Sentence("ask", "~W[FpP]*σ[FpPa]*[SgOY][FpPOgY]*", "请删除我的信息并停止营销"),
     Sentence("ask", "P+σ[pP]*", "请停止"),
     Sentence("bare", "[PDh]*[Fp]?r[Ph]*", "我拒绝"),
     Sentence("ask", "[FpPDabOgYoh]*r[FpPDabo]*(?:&)?[OgYSRtyvm][FpPabOgYSRtymh]*", "拒绝任何广告"),
+    Sentence("unclear", "[FpPOgY19X]*[λτΛ][FpP]*5[FpPj]*", "晚上勿扰"),
     Sentence("quiet", "[FpPDabOgYoHhT#]*5[FpPabOgYhj]*", "请勿打扰，谢谢"),
     # a code or a word that is talked about
     Sentence("how", "[FpPDab]*[VS][FpP]*[CK][FpPba]*l[FpPJ]*", "回T没用"),
@@ -180,11 +185,14 @@ SENTENCES = (
     Sentence("how", "[FpP]*Q[FpP]*A[Fp]+", "什么时候订阅的"),
     Sentence("how", "[FpPQD]*j[FpP]*[B][FpPa]*[StyRρ][FpPaOgY]*J?[FpP]*", "可以不发吗"),
     Sentence("how", "P*wJP*", "退？"),
+    Sentence("how", "[FpP]*V[FpP]*Q[FpPj]*w[FpPJ]*", "回什么能退"),
     Sentence("how", "[FpPDab]*w[FpP]*l[FpPQJ]*", "退不了"),
     Sentence("how", "~Qj?~σ[FpPOgYSJ]*", "如何停止"),
     Sentence("how", "~Q[FpPDaj]*[wT][FpPaO]*J?", "怎么退"),
+    # codes and bills are not stopped by a refusal; who wants none of them has not refused the rest
+    Sentence("unclear", "(?!.*[@2oNgY])[FpPab]*ς[FpPOab]*M[FpPa]*[Stye][FpPabO]*", "验证码别发了"),
     # what is not to be done any more
-    Sentence("demand", "(?:P*[CKW])?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
+    Sentence("demand", "(?:P*[CK]|~W~)?=M[FpPDabjOgYh]*[SRtye][FpPabojOgYSRtymvhHTukG]*", "别再给我发短信了"),
     Sentence("demand", "[Pp]*_[pP6]*M~[Stye][FpPabhj]*J?", "大哥别发了"),
     Sentence(
         "demand",
@@ -231,11 +239,13 @@ SENTENCES = (
     ),
     Sentence("demand", "[FpPDabOgY]*#[FpPDabGOgY]*Z[Fpa]*[Stye][FpPaOgY]*", "以后有活动不用联系我了"),
     Sentence(
-        "demand", "[^PLNMBZQJjn3]*(?:[ae][FpPa]*[SRe]|e|an[FpPa]*R)[^PLNMBZQn]*T[FpPTu]*", "再发投诉你们"
+        "demand", "[^PLNMBZQJjn3]*(?:[ae][FpPa]*[SRe]|e|an[FpPa]*R)[^PLNMBZQn3]*T[FpPTu]*", "再发投诉你们"
     ),
     Sentence("demand", "[FpPab]*[ae][FpPa]*[SRet][FpPaOgYhX]*[F][FpPaS]*u[FpP]*", "再发我就打12345"),
     Sentence(
-        "demand", "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn]*[F][^PLNMBZQn]*T[FpPTu]*", "再打电话我就报警"
+        "demand",
+        "[^PLNMBZQJjn3]*[ae][FpPa]*[tyOgY][^PLNMBZQn3]*[F][^PLNMBZQn3]*T[FpPTu]*",
+        "再打电话我就报警",
     ),
     # a threat whose other half is another clause
     Sentence("warn", "[FpP]*a[FpPa]*[SRty][FpPOgY1X3]*%?[FpP%]*", "再发一条试试"),
@@ -262,6 +272,7 @@ SENTENCES = (
     Sentence("dislike", "[FpPDaQ]*[/][FpPaOgY]*;[FpP]*", "撤回授权"),
     Sentence("stop", "[FpPab]*[0][FpPab]*q[FpP]*", "给我停了"),
     Sentence("dislike", "[FpPa]*x[pP]*", "删除"),
+    Sentence("unclear", "[FpP]*q[FpP]*V?[CK][pP]*", "取消TD"),
     Sentence("dislike", "[FpPDaQ]*q[FpPaOq;]*|P*qJ+|~[Ogm]+[FpP@]*q[pP]*", "取消"),
     Sentence("dislike", "~j~q[FpPaJ]*", "可以取消吗"),
     Sentence("dislike", "[τlpP]*l[FpP]*", "不了，谢谢"),

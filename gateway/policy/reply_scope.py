@@ -32,7 +32,7 @@ _CALLS_GO_ON = re.compile(
 )
 """短信可以电话不要, 可以电话不要短信, 电话不要打了短信可以, 只退订短信."""
 _ONLY_CALLS = re.compile("[^WOgte]*[Yy][^WOgte]*")
-_ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*s")
+_ONLY_MARKETING = re.compile("o.*g|g.*o|2|N.*[sς]")
 
 
 def covered(clauses: Sequence[Clause]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ CLASSES: Mapping[str, str] = {
         拨打 推荐 轰炸我 搞
         发来 发过来 来一条 来一个 拨 找我 来找我 打来 打过来 发给我 发我 传给我 打给我
         text texting texts_to send sending contact contacting message_me messaging call_me calling disturb
-        bother spamming 通知我 通知我们 短信轰炸 电话轰炸 短信骚扰 电话骚扰
+        bother spamming 通知我 通知我们 msging 短信轰炸 电话轰炸 短信骚扰 电话骚扰
         短信催收 电话催收 整短信 整这短信 整这些短信 整广告 整这些广告 整电话 harassing bothering
         harass 乱发 瞎发 狂发 乱推 反复发 重复发 催收骚扰 推给我 推给 推过来 推了 推给我们 寄给我 传给
         做推销 搞推销 做营销 搞营销 做广告 打广告 做推广 搞推广 用于推销 用于营销 用于推广 用来推销 用来营销
@@ -71,9 +71,13 @@ CLASSES: Mapping[str, str] = {
         打电话吧 打电话就行 打电话就好 打电话即可 只打电话 电话联系 有事打电话 可以打电话 电话通知 电话就行
         电话就好 电话即可 打个电话就行
     """,
-    # s: service that is to go on; k: that it goes on
+    # s: service that is to go on, ς: such messages themselves; k: that it goes on
     "s": """
-        还款提醒 还款短信 还款 账单 账单短信 验证码 余额提醒 动账提醒 动账短信 交易提醒 交易短信 提醒
+        还款 提醒
+    """,
+    "ς": """
+        还款提醒 还款短信 账单 账单短信 验证码 验证码短信 余额提醒 余额短信 动账提醒 动账短信 动账通知
+        交易提醒 交易短信
         服务短信 业务通知
     """,
     "k": """

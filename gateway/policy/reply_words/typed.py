@@ -22,6 +22,12 @@ SOUNDS: Mapping[str, tuple[str, ...]] = {
     "骚扰": ("骚扫搔 sao", "扰绕挠饶 rao"),
     "发送": ("发 fa", "送宋松颂 song"),
     "推送": ("推 tui", "送宋松颂 song"),
+    "不要再发": ("不 bu", "要 yao", "再在载 zai", "发法罚 fa"),
+    "别再发": ("别 bie", "再在载 zai", "发法罚 fa"),
+    "不要发": ("不 bu", "要 yao", "法罚 fa"),
+    "别发": ("别 bie", "法罚 fa"),
+    "再发就": ("在载 zai", "发法 fa", "就 jiu"),
+    "再打就": ("在载 zai", "打达 da", "就 jiu"),
     "删除": ("删珊栅 shan", "除处储 chu"),
 }
 
@@ -29,7 +35,7 @@ REAL = "聚首 据守"
 """Words that sound like these and are some of their own."""
 
 BEFORE = "好嗯您我要请想回复给你烦都全求就再订消快帮么何样能以不没别勿止莫"
-AFTER = "特费金毒防化息失遣单房货款税"
+AFTER = "特费金毒防化息失遣单房货款税律院庭"
 
 SPELLED: Mapping[str, str] = {
     spelled: word
