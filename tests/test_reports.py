@@ -267,6 +267,25 @@ async def test_each_recipient_has_his_own_report(
     await node.journal.close()
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+async def test_an_id_that_the_carrier_gives_again_is_of_each_message_in_its_time(
+    tmp_path: Path, indexed: bool
+) -> None:
+    """Alone, and in a list with the earlier message to the same subscriber."""
+    node = Node(tmp_path, "smpp")
+    journal = node.begin()
+    (before,) = node.send()
+    node.report(NOON + 5, b"77")
+    (after,) = node.send(at=NOON + DAY)
+    journal.outcomes(NOON + DAY + 1, [(one, 0, b"77", 0) for one in (before, after)])
+    alone = [await node.look(one, indexed=indexed) for one in (before, after)]
+    assert [came(one).state for one in alone] == ["delivered", "accepted"]
+    listed = Search(node.path / "journal", node.keys).with_followers([one.found for one in alone])
+    assert [came(one).state for one in listed] == ["delivered", "accepted"]
+    assert node.journal is not None
+    await node.journal.close()
+
+
 async def test_what_is_reported_again_is_marked_and_changes_nothing(tmp_path: Path) -> None:
     node = Node(tmp_path, "cmpp")
     node.begin()

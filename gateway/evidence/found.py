@@ -58,6 +58,8 @@ class Followed(msgspec.Struct, array_like=True, frozen=True):
 
 FOLLOWS = 7 * 86_400_000
 """Outcomes and reports are looked for up to this long (ms) after their attempt, or its scheduled delivery."""
+CLOCKS = 60_000
+"""By so much (ms) the clock of a node that took a report in may be behind that of the attempt's."""
 
 
 def put_together(found: Found, followers: Iterable[Found]) -> Shown:
@@ -103,7 +105,11 @@ def put_all_together(found: Sequence[Found], followers: Iterable[Found]) -> list
 
 
 def is_of(report: Found, followed: Followed) -> bool:
-    """Whether a report with a tie of this attempt went to its subscriber, as far as can be read."""
+    """Whether a report with a tie of this attempt came in its time, and went to its subscriber, as far as can be
+    read: carriers give an id again, and who is looked at with others is looked for in their time, too."""
+    since = rec.time_of(followed.id)
+    if not since - CLOCKS <= report.record.at <= (followed.until or since + FOLLOWS):
+        return False
     content = report.content
     return content is None or not followed.subscriber or content.subscriber == followed.subscriber
 

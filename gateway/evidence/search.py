@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.evidence import record as rec
 from gateway.evidence.folder import segment_path, segments, writers
 from gateway.evidence.found import (
+    CLOCKS,
     FOLLOWS,
     Followed,
     Found,
@@ -43,8 +44,6 @@ from gateway.model import FOREVER
 
 SLACK = 3_600_000
 """A record's time may lie this far (ms) outside the span of its segment's making."""
-CLOCKS = 60_000
-"""By so much (ms) the clock of a node that took a report in may be behind that of the attempt's."""
 STRIDE = 16
 """Blocks from one whose time is looked at to the next."""
 TWINS = 2 * 86_400_000
