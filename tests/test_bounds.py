@@ -46,6 +46,9 @@ def test_whose_trunk_a_call_came_by_follows_the_registry_and_is_not_kept_for_eve
     assert len(found._known) <= 4
     assert not found.are_strangers(peers[0])
     assert found.are_strangers(Place("192.0.2.9", 1))
+    accounts[by_port := AccountKey("mobile", "sip", "[2001:db8::1]:5060")] = ACCOUNT
+    assert found.account(Place("2001:db8::1", 5060)) == by_port
+    assert found.account(Place("2001:db8::1", 5061)) is None
     accounts.clear()
     view.version = 2
     assert found.account(peers[-1]) is None

@@ -250,6 +250,17 @@ def test_a_stamp_keeps_folding_and_further_values(folded: str) -> None:
     assert found[0].endswith(b";rport=5061;received=192.0.2.1")
 
 
+@pytest.mark.parametrize("written", ["2001:db8::7", "[2001:db8::7]", "2001:DB8:0:0:0:0:192.0.2.7"])
+def test_a_response_goes_back_to_a_caller_by_ipv6(written: str) -> None:
+    # §25.1 has none of the brackets in "received" that sent-by has, RFC 5118 §4.5 takes both
+    via = f"Via: SIP/2.0/UDP [2001:db8::9]:5070;branch=z9hG4bKa;rport=6000;received={written};x=y"
+    message = read(spoken(via))
+    sent, _ = sip_proxy.forwarded(sip_proxy.checked(message, OWN), OWN, PEER)
+    response = read(sip_proxy.answer(read(sent), 200, b"OK", b"other"))
+    _, place = sip_proxy.returned(response, sip.vias(response), OWN)
+    assert place == Place(written.strip("[]"), 6000)
+
+
 def test_a_response_goes_back_where_the_request_came_from() -> None:
     for transport, port in (("UDP", 6000), (TCP, 5070)):
         message = read(spoken(f"Via: SIP/2.0/{transport} 192.0.2.1:5070;branch=z9hG4bKa;rport"))

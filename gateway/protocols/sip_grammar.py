@@ -16,19 +16,13 @@ _HOST = (
     rb"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?)*\.?"
     rb"|\[[0-9A-Fa-f:.]{2,45}\])"
 )
-_PARAMETER = (
-    rb"[ \t]*;[ \t]*"
-    + TOKEN
-    + rb"(?:[ \t]*=[ \t]*(?:"
-    + TOKEN
-    + rb"|"
-    + _QUOTED
-    + rb"|\[[0-9A-Fa-f:.]{2,45}\]))?"
-)
-_PARAMETERS = rb"(?:" + _PARAMETER + rb")*[ \t]*"
-_EACH_PARAMETER = re.compile(
-    rb";[ \t]*(" + TOKEN + rb")(?:[ \t]*=[ \t]*(" + TOKEN + rb"|" + _QUOTED + rb"|\[[0-9A-Fa-f:.]+\]))?"
-)
+_V6 = rb"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40}+"
+_VALUE = TOKEN + rb"|" + _QUOTED + rb"|\[[0-9A-Fa-f:.]{2,45}\]"
+_NAMED = rb"[ \t]*;[ \t]*" + TOKEN + rb"(?:[ \t]*=[ \t]*(?:"
+_PARAMETERS = rb"(?:" + _NAMED + _VALUE + rb"))?)*[ \t]*"
+# "received" has an IPv6 address without brackets (§25.1 via-received)
+_VIA_PARAMETERS = rb"(?:" + _NAMED + _VALUE + rb"|" + _V6 + rb"))?)*[ \t]*"
+_EACH_PARAMETER = re.compile(rb";[ \t]*(" + TOKEN + rb")(?:[ \t]*=[ \t]*(" + _V6 + rb"|" + _VALUE + rb"))?")
 # "," between values, but not inside quotes or <>
 _ELEMENT = re.compile(rb'(?:[^",<]|"(?:[^"\\]|\\.)*+"|<[^>]*+>)++', re.DOTALL)
 _NAME_ADDR = re.compile(
@@ -37,7 +31,7 @@ _NAME_ADDR = re.compile(
 _ADDR_SPEC = re.compile(rb"([^<>\"\s;,?]++)(" + _PARAMETERS + rb")")
 _VIA = re.compile(  # letters of both cases spelt out: to ignore case costs half as much again
     rb"[Ss][Ii][Pp][ \t]*/[ \t]*2\.0[ \t]*/[ \t]*(" + TOKEN + rb")[ \t]+(" + _HOST + rb")"
-    rb"(?:[ \t]*:[ \t]*(\d{1,5}))?(" + _PARAMETERS + rb")"
+    rb"(?:[ \t]*:[ \t]*(\d{1,5}))?(" + _VIA_PARAMETERS + rb")"
 )
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+\-.]*):")
 _USER = (

@@ -32,3 +32,8 @@ class Place(NamedTuple):
     def address(self) -> tuple[str, int, str]:
         """The same for whatever goes there, by whichever connection."""
         return self.host, self.port, self.transport
+
+    @property
+    def filed(self) -> str:
+        """As an account of this address and port is written."""
+        return (b"%b:%d" % (written(self.host), self.port)).decode("ascii")

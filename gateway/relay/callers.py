@@ -36,7 +36,7 @@ class Callers:
         return self._known[at]
 
     def _found(self, peer: Place) -> AccountKey | None:
-        named = AccountKey(self._trunks.carrier, "sip", f"{peer.host}:{peer.port}")
+        named = AccountKey(self._trunks.carrier, "sip", peer.filed)
         for key in (named, named._replace(account=peer.host)):
             account = self._screen.account(key)
             if account is not None and is_allowed(account, peer.host):

@@ -112,7 +112,7 @@ class Standing:
             return False
         call, proof = self.known(request), None
         if call is not None:
-            if call.account.account not in (peer.host, f"{peer.host}:{peer.port}"):
+            if call.account.account not in (peer.host, peer.filed):
                 return False
             attempt = call.attempt
         else:
