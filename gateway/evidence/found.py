@@ -105,8 +105,8 @@ def put_all_together(found: Sequence[Found], followers: Iterable[Found]) -> list
 
 
 def is_of(report: Found, followed: Followed) -> bool:
-    """Whether a report with a tie of this attempt came in its time, and went to its subscriber, as far as can be
-    read: carriers give an id again, and who is looked at with others is looked for in their time, too."""
+    """Whether a report with a tie of this attempt came in its time (carriers give an id again), and went
+    to its subscriber, as far as can be read."""
     since = rec.time_of(followed.id)
     if not since - CLOCKS <= report.record.at <= (followed.until or since + FOLLOWS):
         return False
