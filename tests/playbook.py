@@ -524,7 +524,8 @@ class House:
         """Lines of all processes' logs, with this in `what` and these fields."""
         lines = []
         for path in sorted(self.logs.glob("*.log")):
-            for text in path.read_text("utf-8").splitlines():
+            written, _, _ = path.read_bytes().rpartition(b"\n")  # a line being written may show its beginning
+            for text in written.splitlines():
                 line = json.loads(text)
                 if what in line["what"] and all(line.get(name) == value for name, value in fields.items()):
                     lines.append(line)
