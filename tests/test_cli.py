@@ -431,7 +431,7 @@ class Demo:
         path = self.folder / "ready.json"
 
         def there() -> bool:
-            assert self.process.poll() is None, (self.folder / "output").read_text("utf-8")
+            assert self.process.poll() is None, (self.folder / "output").read_text("utf-8", "replace")
             return path.exists()
 
         try:
@@ -543,7 +543,7 @@ async def test_two_demos_side_by_side(folder: Path, cities: Path) -> None:
         assert code == GOOD, err
         assert [row["verdict"] for row in json.loads(out)] == ["pass"]
     for demo in (quiet, lively):
-        assert "Traceback" not in (demo.folder / "output").read_text("utf-8")
+        assert "Traceback" not in (demo.folder / "output").read_text("utf-8", "replace")
 
 
 @pytest.mark.long

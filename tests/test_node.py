@@ -324,7 +324,7 @@ async def test_a_node_with_another_key_than_its_database_s_says_so(folder: Path,
     finally:
         keeper.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(keeper.wait, 30) == 0
-    assert "Traceback" not in (folder / "output").read_text("utf-8")
+    assert "Traceback" not in (folder / "output").read_text("utf-8", "replace")
 
 
 # stopped on the way up
@@ -363,7 +363,7 @@ async def test_a_demo_stopped_on_its_way_up_leaves_nothing_running(
     assert await asyncio.to_thread(demo.wait, 60) == 0
     assert processes(folder) == []
     assert not (folder / "demo" / "ready.json").exists()
-    assert "Traceback" not in (folder / "output").read_text("utf-8")
+    assert "Traceback" not in (folder / "output").read_text("utf-8", "replace")
 
 
 @pytest.mark.long
@@ -388,7 +388,7 @@ async def test_a_demo_ends_with_its_terminal(folder: Path, cities: Path) -> None
     await eventually((folder / "ready.json").exists, 60.0)
     demo.send_signal(signal.SIGHUP)
     log = folder / "var" / "log" / "web.log"
-    await eventually(lambda: "configuration reloaded" in log.read_text("utf-8"))
+    await eventually(lambda: "configuration reloaded" in log.read_text("utf-8", "replace"))
     assert (folder / "ready.json").exists()
     os.close(there)
     assert await asyncio.wait_for(demo.wait(), 60) == 0
@@ -424,7 +424,7 @@ async def test_a_node_starts_its_database_again_when_it_was_killed(folder: Path,
         ready = json.loads((folder / "ready.json").read_text("utf-8"))
         os.kill(ready["pids"]["database"], signal.SIGKILL)
         log = folder / "var" / "log" / "supervisor.log"
-        await eventually(lambda: "database died, started again" in log.read_text("utf-8"), 30.0)
+        await eventually(lambda: "database died, started again" in log.read_text("utf-8", "replace"), 30.0)
         connection = await asyncpg.connect(ready["database"])
         assert await connection.fetchval("SELECT count(*) > 0 FROM numbers")
         await connection.close()
