@@ -291,7 +291,7 @@ class House:
                 stderr=output,
             )
 
-    async def ready(self, seconds: float = 40.0) -> None:
+    async def ready(self, seconds: float = 90.0) -> None:
         """Wait until all parts have said that they are ready, and /readyz says yes.
 
         What a part said before may be a second old, and not true any more.
