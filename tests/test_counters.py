@@ -295,6 +295,17 @@ def test_what_is_recounted_is_as_if_it_had_been_reserved(
     recounted.close()
 
 
+def test_what_a_clock_dated_ahead_is_recounted_as_of_now(folder: Path) -> None:
+    """Else no recount came to its end, for as long as those records are there."""
+    counters = Shared(folder)
+    epoch = counters.begin_anew()
+    counters.add(NOON, [(NOON - 1, 1, 0), (NOON + 1, 2, 0), (NOON + 60 * DAY, 1, 0)])
+    counters.finish(epoch)
+    assert (counters.sent(1, NOON), counters.sent(2, NOON)) == ([NOON, NOON - 1], [NOON])
+    assert counters.reserve(NOON + DAY, [entry(1), entry(2)]).words == ["", ""]
+    counters.close()
+
+
 def test_what_turns_out_to_be_something_else_counts_no_longer(counters: Shared) -> None:
     """The nearest of what was counted about then, also after midnight; what is farther stays."""
     at = [NOON, NOON + NEAR // 2, NOON + DAY // 2 + 60_000]

@@ -1,5 +1,6 @@
 """Keys: made once whoever comes first, gone for good when forgotten."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,25 @@ def test_forgetting_destroys_and_the_name_never_comes_back(tmp_path: Path) -> No
             fresh.find(key.name, key.check)
         with pytest.raises(KeyGone, match="forgotten"):
             fresh.data_key(DAY)
+
+
+def test_forgotten_however_early_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds neither key nor tombstone takes the file for damaged, and no search goes on past it."""
+    keys = Keys(tmp_path)
+    key = keys.data_key(DAY)
+    sync = os.fsync
+
+    def killed(descriptor: int) -> None:
+        sync(descriptor)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keys.forget(DAY, at=5)
+    with pytest.raises(KeyGone, match="forgotten"):
+        Keys(tmp_path).find(key.name, key.check)
+    assert set((tmp_path / "data" / f"{DAY}.traffic.key").read_bytes()[16:]) <= {0}
 
 
 def test_a_key_of_the_same_name_from_elsewhere_is_not_taken(tmp_path: Path) -> None:

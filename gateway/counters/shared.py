@@ -116,18 +116,20 @@ class Shared:
             return [base + t for t in table.instants(place) if t and now - base - t < LONGEST]
 
     def add(self, now: int, noted: Sequence[Noted]) -> None:
-        """Count what was taken earlier, the older first. Raises Unavailable."""
-        with self._inside(now, whole=False):
+        """Count what was taken earlier, the older first; what a clock that was set back since says is still
+        to come, as of now. Raises Unavailable."""
+        with self._inside(now, whole=False) as latest:
             for at, key, earlier in noted:
                 if earlier:
                     self._forget(key, earlier)
                     continue
                 if at <= self._base:
                     continue
+                instant = min(at, latest) - self._base
                 table = self._today[0] if self._today else self._grow(0)
                 place = table.find(key)
                 if place > 0:
-                    table.put(place, key, (at - self._base, *table.instants(place)))
+                    table.put(place, key, (instant, *table.instants(place)))
                     continue
                 if self._used >= table.limit:
                     table = self._grow(0)
@@ -135,9 +137,9 @@ class Shared:
                 self._used += 1
                 slot = self._earlier(table, key) if self._older else ()
                 if slot:
-                    table.slot.pack_into(table.map, -place, key, at - self._base, *slot[1:-1])
+                    table.slot.pack_into(table.map, -place, key, instant, *slot[1:-1])
                 else:
-                    FRESH.pack_into(table.map, -place, key, at - self._base)
+                    FRESH.pack_into(table.map, -place, key, instant)
 
     def begin_anew(self) -> int:
         """Forget all; the epoch that begins. Raises Unavailable."""

@@ -160,12 +160,12 @@ class Keys:
                 if file.read(8) == _FORGOTTEN:
                     return False
                 size = os.fstat(file.fileno()).st_size
-                for octets in (bytes(size), _FORGOTTEN + struct.pack(">q", at)):
-                    file.seek(0)
-                    file.write(octets)
-                    file.flush()
-                    os.fsync(file.fileno())
-                file.truncate(16)
+                tombstone = _FORGOTTEN + struct.pack(">q", at)
+                file.seek(0)
+                file.write(tombstone.ljust(size, b"\0"))  # at once: a kill must not leave neither of both
+                file.flush()
+                os.fsync(file.fileno())
+                file.truncate(len(tombstone))
                 os.fsync(file.fileno())
         except FileNotFoundError:
             create_once(path, _FORGOTTEN + struct.pack(">q", at))
