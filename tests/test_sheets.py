@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import UsageError
-from gateway.registry.rows import LINE_LIMIT, TOO_LONG, Row, disarm, rearm
+from gateway.registry.rows import LINE_LIMIT, TOO_LONG, TOO_WIDE, WIDEST, Row, disarm, rearm
 from gateway.registry.sheets import create_table, encoding_of, open_table
 from gateway.registry.xlsx import UNPACKED_FREE
 
@@ -110,6 +110,24 @@ def test_a_line_without_end_is_one_bad_line(tmp_path: Path) -> None:
     path.write_bytes(b"a\n" + b"x" * (3 * LINE_LIMIT) + b"\ny\n")
     rows = rows_of(path)
     assert [(row.line, row.cells, row.flaw is None) for row in rows] == [(2, [], False), (3, ["y"], True)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+def test_a_line_as_wide_as_a_sheet_costs_no_more_than_another(suffix: str, tmp_path: Path) -> None:
+    """A cell's address alone can claim 18,278 columns: a file of some KB would fill the memory."""
+    rows = [["1"], ["2", *[""] * 16_000], ["3", *[""] * 16_000, "x"]]
+    if suffix == ".csv":
+        text = "\n".join(",".join(row) for row in (["a"], *rows))
+        (path := tmp_path / "t.csv").write_text(text)
+    else:
+        places = ("", '<c r="WQK3"/>', '<c r="ZZZ4"><v>9</v></c>')
+        cell = '<row r="{0}"><c r="A{0}" t="inlineStr"><is><t>{1}</t></is></c>{2}</row>'
+        given = "".join(cell.format(n + 2, n + 1, place) for n, place in enumerate(places))
+        path = with_sheet(tmp_path / "t.xlsx", sheet_of(HEAD + given))
+    one, two, three = rows_of(path)
+    assert [one.cells[0], two.cells[0], one.flaw, two.flaw] == ["1", "2", None, None]
+    assert len(two.cells) <= WIDEST
+    assert (three.line, three.cells, three.flaw) == (4, [], TOO_WIDE)
 
 
 @pytest.mark.parametrize(

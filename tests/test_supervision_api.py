@@ -241,6 +241,10 @@ async def test_files_of_bans_and_complaints_come_in_under_the_regulator_s_name(o
     assert (await office.get("institution", "/refusals")).body["items"] == []  # not told who complained
     path = f"/refusals/{no['id']}"
     assert [(await office.get(who, path)).status for who in ("auditor", "institution")] == [200, 404]
+    guesses = [f"1380000000{n},marketing,sms;voice,12321\n" for n in range(2)]  # one of them complained
+    table = "".join(["subscriber,purposes,channels,source\n", *guesses]).encode()
+    said = await office.post("institution", "/imports/refusals?dry_run=1", data=table, headers=csv)
+    assert (said.body["accepted"], said.body["unchanged"]) == (2, 0), said.body
 
 
 async def test_alarms_and_broken_glass_are_shown_until_somebody_has_seen_them(office: Office) -> None:

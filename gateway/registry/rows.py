@@ -101,3 +101,20 @@ TOO_LONG = Flaw(
     f"at most {LINE_LIMIT} octets",
     f"最多 {LINE_LIMIT} 字节",
 )
+
+WIDEST = 256
+"""Columns that are read of a line: a cell's address alone can claim thousands, for each row of a file."""
+
+TOO_WIDE = Flaw(
+    "a cell stands far beyond the last column",
+    "最后一列之后很远处有内容",
+    f"at most {WIDEST} columns",
+    f"最多 {WIDEST} 列",
+)
+
+
+def row_of(line: int, cells: list[str]) -> Row:
+    """A line of these cells; of one that is too wide none, and empty ones beyond are dropped."""
+    if len(cells) <= WIDEST:
+        return Row(line, cells)
+    return Row(line, [], TOO_WIDE) if any(cells[WIDEST:]) else Row(line, cells[:WIDEST])

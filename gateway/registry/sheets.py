@@ -26,6 +26,7 @@ from gateway.registry.rows import (
     Source,
     disarm,
     rearm,
+    row_of,
 )
 
 UNCLOSED = Flaw(
@@ -192,9 +193,10 @@ class CsvSource:
                 cells = next(csv.reader([text], strict=True))
             except csv.Error:
                 return Row(line, [text], UNCLOSED)
+        row = row_of(line, cells)
         if "'" in text:
-            cells = [rearm(cell) for cell in cells]
-        return Row(line, cells)
+            row = row._replace(cells=[rearm(cell) for cell in row.cells])
+        return row
 
 
 class WholeFile:

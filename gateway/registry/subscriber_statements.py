@@ -5,6 +5,10 @@ from gateway.registry.rows import Flaw
 
 _HAS_BEEN = Check("at", "i.at > now() + interval '1 hour'", TO_COME)  # clocks differ a little
 
+_BY_OPERATOR = "my_user() IS NULL"
+"""Whoever else brings refusals in is an institution, which is not told who complained of it (migrations
+0028): nor by a row of its file that is `unchanged`."""
+
 
 def _until(start: str) -> str:
     """When a row about a subscriber that begins at `start` ends, no later than his number was given back."""
@@ -32,6 +36,7 @@ WITH put AS (
             WHERE t.subscriber_key = first_eight(i.subscriber_hash) AND t.subscriber_hash = i.subscriber_hash
               AND t.institution_id IS NOT DISTINCT FROM o.id AND t.number IS NOT DISTINCT FROM i.number
               AND t.purposes = i.purposes AND t.channels = i.channels AND t.source = i.source
+              AND (t.complaint_id IS NULL OR {_BY_OPERATOR})
               AND CASE WHEN i.at IS NULL THEN t.lifted_at IS NULL ELSE t.refused_at = i.at END)
      ORDER BY i.line
     ON CONFLICT (event) DO NOTHING

@@ -25,7 +25,19 @@ from openpyxl.utils.datetime import from_excel
 from openpyxl.worksheet._writer import ALL_TEMP_FILES, WorksheetWriter
 
 from gateway.errors import UsageError
-from gateway.registry.rows import EMPTY, HEADER, LINE_LIMIT, TOO_LONG, BadFile, Flaw, Row, disarm, rearm
+from gateway.registry.rows import (
+    EMPTY,
+    HEADER,
+    LINE_LIMIT,
+    TOO_LONG,
+    TOO_WIDE,
+    WIDEST,
+    BadFile,
+    Flaw,
+    Row,
+    disarm,
+    rearm,
+)
 
 BLOCK = 256
 ROWS_MAX = 1_048_576
@@ -108,7 +120,10 @@ class XlsxSource:
         for line, found in enumerate(lines, 1):
             if line > ROWS_MAX:  # a row may claim any number, and openpyxl fills up to it
                 raise ValueError(f"line {line}")
-            cells = [self._text(cell) for cell in found]
+            if any(cell.value is not None for cell in found[: WIDEST - 1 : -1]):
+                yield Row(line, [], TOO_WIDE)
+                continue
+            cells = [self._text(cell) for cell in found[:WIDEST]]
             if sum(map(len, cells)) > LINE_LIMIT:
                 yield Row(line, [], TOO_LONG)
             elif any(cells):

@@ -53,8 +53,9 @@ BROKEN_GLASS = "break_glass"
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
 
-MOST_EXPORTS = 2
-"""Under way at once; each has connections of its own, and the rest wait."""
+MOST_EXPORTS = MOST_IMPORTS = 2
+"""Under way at once; each has connections of its own and one of the process's threads (CPUs + 4), the rest
+wait. Together they leave some of those threads to who looks for records or hands a document in."""
 
 
 class Site:
@@ -90,6 +91,7 @@ class Site:
         self.nodes = Nodes(config.node.name, key.nodes_key, self.searching)
         self.asked = quotas.Asked()
         self.exporting = asyncio.Semaphore(MOST_EXPORTS)
+        self.importing = asyncio.Semaphore(MOST_IMPORTS)
         self.passing = Passing(config.data_dir / "passing")
         self.openapi: Callable[[], bytes] = bytes  # the document; web/server.py makes it of all tables
         self._replica: Replica | None = None

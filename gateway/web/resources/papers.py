@@ -124,7 +124,9 @@ async def bring(call: Call) -> Answer:
         raise not_found()
     folder = call.site.passing.folder()
     try:
-        return Answer(await _brought(call, kind, await _saved(call.body, folder)))
+        path = await _saved(call.body, folder)
+        async with call.site.importing:
+            return Answer(await _brought(call, kind, path))
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
