@@ -51,14 +51,21 @@ class Node:
         return self.begin()
 
     def send(
-        self, recipients: int = 1, *, at: int = NOON, parts: int = 1, deliver_at: int = 0
+        self,
+        recipients: int = 1,
+        *,
+        at: int = NOON,
+        parts: int = 1,
+        deliver_at: int = 0,
+        came_by: tuple[int, int | bytes] = (7, 5),
     ) -> list[bytes]:
+        """`came_by`: the connection, and its submit's number there."""
         assert self.journal is not None
         verdict = model.Verdict(None, number=NUMBER, institution_code="B1")
         judged = rec.judged(self.account, "n", model.SMS, NUMBER, verdict, profile="p", lexicon="l")
         number, octets = (0, (b"x",) * parts) if parts > 1 else (1, b"x")
         items = [
-            (judged, deliver_at, 7, 5, place, parts, number, 0, "", subscriber(place), 8, 0, octets)
+            (judged, deliver_at, *came_by, place, parts, number, 0, "", subscriber(place), 8, 0, octets)
             for place in range(recipients)
         ]
         return self.journal.attempts(at, 1, items, lambda error: None)  # type: ignore[arg-type]
@@ -105,6 +112,25 @@ async def test_a_report_may_come_before_the_answer_and_after_a_restart(tmp_path:
     node.report(NOON + DAY, b"IJKLMNOP", "EXPIRED")
     assert came(await node.look(late, indexed=indexed))[:3] == ("failed", NOON + DAY, "EXPIRED")
     assert len(came(await node.look(early, indexed=indexed)).reports) == 1
+    assert node.journal is not None
+    await node.journal.close()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("node_code", [0, 1, 3_010_099_999])
+async def test_a_report_names_an_sgip_submit_whose_answer_was_lost(
+    tmp_path: Path, node_code: int, indexed: bool
+) -> None:
+    """Some senders' node code is 0, so that their numbers have 64 bits."""
+    number = node_code << 64 | 1_120_203_225 << 32 | 7
+    node = Node(tmp_path, "sgip")
+    node.begin()
+    (sent,) = node.send(came_by=(7, number if number <= rec.U64 else number.to_bytes(12, "big")))
+    (asked,) = node.send(came_by=(0, 0))
+    node.report(NOON + 5, number.to_bytes(12, "big"))
+    node.report(NOON + 6, bytes(12), "UNDELIV")
+    assert came(await node.look(sent, indexed=indexed))[:3] == ("delivered", NOON + 5, "DELIVRD")
+    assert came(await node.look(asked, indexed=indexed)).state == "unknown"
     assert node.journal is not None
     await node.journal.close()
 

@@ -25,7 +25,7 @@ from gateway.evidence.seal import Keys
 from gateway.evidence.search import Search
 from gateway.model import AccountKey
 from gateway.policy.numbers import canonical
-from gateway.protocols import smpp_tables
+from gateway.protocols import assembly, smpp_tables
 from gateway.protocols.assembly import KEEP, MOST_OF_ACCOUNT, place_of_reply
 from gateway.protocols.message import Delivery
 from gateway.protocols.smgp import Smgp
@@ -392,6 +392,33 @@ def test_whatever_the_order_each_message_is_read_as_a_whole_once_and_nothing_is_
         assert joining._assembly._in_all == 0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("total", [2, 3])
+async def test_a_part_that_comes_while_the_others_are_recorded_late_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch, total: int
+) -> None:
+    """The last one makes it whole: read at once. Another waits with them for what is missing."""
+    monkeypatch.setattr(assembly, "WAIT", 20)
+    late: list[tuple[Read, Callable[[Exception | None], None]]] = []
+    joining = Joining(lambda read, done: late.append((read, done)))
+    first, second = parts("请马上给我退", "订", total=total)
+
+    def come(said: Said) -> None:
+        read = joining.take(ACCOUNT, delivery(1, said), 1)
+        assert read is not None
+        assert not read.whole
+        joining.done(read, lambda error: None, None)
+
+    come(first)
+    await eventually(lambda: late)
+    come(second)
+    late.pop()[1](None)
+    await eventually(lambda: late, 2.0)
+    ((read, done),) = late
+    assert read.delivery.content == (first.content, second.content, *[b""] * (total - 2))
+    done(None)
+    assert not joining._assembly.waiting
 
 
 async def test_without_room_a_part_is_read_by_itself_as_far_as_it_goes() -> None:

@@ -148,8 +148,8 @@ def followed_by(shown: Shown) -> Followed:
         for outcome in shown.outcomes
         for spelt in reported_as(judged.protocol, outcome.message_id, attempt.recipient)
     }
-    if isinstance(attempt.sequence, bytes):  # SGIP: the submit's own number is its id
-        ids.add(attempt.sequence)
+    if (own := _own_id(attempt)) is not None:
+        ids.add(own)
     return Followed(
         attempt.id,
         judged.carrier,
@@ -161,6 +161,16 @@ def followed_by(shown: Shown) -> Followed:
         attempt.recipient,
         max(attempt.at, attempt.deliver_at) + FOLLOWS,
     )
+
+
+def _own_id(attempt: rec.Attempt) -> bytes | None:
+    """SGIP: the submit's own number is its id. Of a sender whose node is 0 it stands on record as an
+    integer; that of an attempt which came by no connection is its place in a question."""
+    sequence, wire = attempt.sequence, WIRES.get(attempt.judged.protocol)
+    if isinstance(sequence, bytes):
+        return sequence
+    own = wire is not None and wire.SEQUENCE_IS_ID and attempt.connection
+    return sequence.to_bytes(12, "big") if own else None
 
 
 def reported_as(protocol: str, message_id: bytes, recipient: int) -> set[bytes]:

@@ -78,8 +78,9 @@ class Numbers(Struct, frozen=True, array_like=True):
 
 def continues(attempt: Attempt | Glance) -> bool:
     """Whether it is of a long message that is on record, as its sender waits for an answer to each part: it
-    counts as no attempt, and outcomes of its parts name the first record. `pk_number` counts the records; in
-    `octets` b"" is a part that had not come."""
+    counts as no attempt, and outcomes of its parts name the first record. `pk_number` counts the records,
+    up to `pk_total`: parts that the carrier did not take come again. In `octets` b"" is a part that had not
+    come."""
     return 2 <= attempt.pk_number <= attempt.pk_total
 
 

@@ -83,7 +83,7 @@ class Joining:
         message = read.message
         if message is not None:
             if read.whole and error is None:
-                self._assembly.settle(message, True)
+                self._settle(message)
             elif read.whole:
                 self._assembly.resume(message, _now())
             if error is not None:
@@ -160,7 +160,7 @@ class Joining:
 
         def done(error: Exception | None) -> None:
             if error is None:
-                self._assembly.settle(message, True)
+                self._settle(message)
             else:
                 self._assembly.resume(message, _now())
                 self._wait()
@@ -169,6 +169,14 @@ class Joining:
             self._read(read, done)
         except Exception as error:
             done(error)
+
+    def _settle(self, message: Long) -> None:
+        """What was read is on record; what came meanwhile, perhaps all that was missing, is not read."""
+        self._assembly.settle(message, True)
+        if message.held and message.whole:
+            self._late(message)
+        else:
+            self._wait()
 
     def _wait(self) -> None:
         due = self._assembly.next_due

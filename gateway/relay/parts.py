@@ -222,7 +222,7 @@ class Parts:
             content=tuple(message.contents),
             wants_report=any(part.wants_report for part in submissions),
             pk_total=place.total,
-            pk_number=0 if message.whole and message.judged == 1 else message.judged,
+            pk_number=0 if message.whole and message.judged == 1 else min(message.judged, place.total),
             reference=place.reference,
         )
         submit = Submit((0, 0, first.submit.command, first.submit.sequence), 0, whole)
